@@ -1,0 +1,2 @@
+//! The load lab.
+fn main() {}

@@ -1,0 +1,2 @@
+//! fileproxy.
+fn main() {}
