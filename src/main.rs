@@ -1,2 +1,3 @@
-//! fileproxy.
+//! The command line.
+
 fn main() {}

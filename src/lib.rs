@@ -1,0 +1,3 @@
+//! fileproxy: a reverse proxy for files that keeps delivering when the network is bad.
+
+pub mod traffic;

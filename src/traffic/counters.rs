@@ -1,0 +1,102 @@
+//! Counts that the path writes and /stats reads: plain atomics, one writer's cost each.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds one.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    /// The number so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// One more.
+    pub fn up(&self) -> u64 {
+        self.0.fetch_add(1, Relaxed) + 1
+    }
+
+    /// One less.
+    pub fn down(&self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// The origin side's connections and what became of them.
+#[derive(Debug, Default)]
+pub struct OriginCounters {
+    /// Exchanges under way: from the slot taken to the body's end.
+    pub in_use: Gauge,
+    /// Requests that wait for a slot.
+    pub waiting: Gauge,
+    /// Sockets open, idle ones included.
+    pub open: Gauge,
+    /// Idle connections kept.
+    pub idle: Gauge,
+    /// Connections opened.
+    pub connects: Counter,
+    /// Connects that failed.
+    pub connect_failures: Counter,
+    /// Requests that went out on a kept connection.
+    pub reuses: Counter,
+    /// Requests sent once more because a kept connection turned out dead.
+    pub retries: Counter,
+    /// Idle connections that the origin closed, found before a request met them.
+    pub reaped: Counter,
+    /// Requests that found no slot in time.
+    pub slot_timeouts: Counter,
+}
+
+/// The client side's connections and what became of them.
+#[derive(Debug, Default)]
+pub struct ClientCounters {
+    /// Connections open.
+    pub open: Gauge,
+    /// Connections accepted.
+    pub accepted: Counter,
+    /// Connections answered 503 because there were too many.
+    pub over_limit: Counter,
+    /// Request heads that took too long.
+    pub head_timeouts: Counter,
+    /// Request heads that were no HTTP, or too large: answered 4xx before they became a request.
+    pub bad_heads: Counter,
+    /// Request bodies that trickled.
+    pub body_timeouts: Counter,
+    /// Clients that stopped reading.
+    pub send_timeouts: Counter,
+    /// Requests in a handler or with a body under way.
+    pub requests: Gauge,
+    /// Samples that a full mailbox could not take.
+    pub samples_dropped: Counter,
+}
+
+/// Both sides, for the whole process.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// The origin side.
+    pub origin: OriginCounters,
+    /// The client side.
+    pub clients: ClientCounters,
+}

@@ -1,0 +1,54 @@
+//! How much optimization is on.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// How much optimization is on. `low` is the control group: what a plain proxy does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// The system's TCP options, no rate limit, the network only measured.
+    Low,
+    /// TCP options and the adaptive rate limit on; the network only measured.
+    Medium,
+    /// All on: timeouts and chunk follow the class of the network.
+    #[default]
+    High,
+}
+
+/// A word that names no level.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a level: give low, medium or high")]
+pub struct NotALevel(pub String);
+
+impl Level {
+    /// Every level, lowest first.
+    pub const ALL: [Level; 3] = [Level::Low, Level::Medium, Level::High];
+
+    /// The level's name as in settings, JSON and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Level::Low => "low",
+            Level::Medium => "medium",
+            Level::High => "high",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Level {
+    type Err = NotALevel;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        Level::ALL
+            .into_iter()
+            .find(|level| level.as_str() == word)
+            .ok_or_else(|| NotALevel(word.to_owned()))
+    }
+}

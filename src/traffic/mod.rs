@@ -1,0 +1,10 @@
+//! Pure state: what a request was like, what the network is like, and what follows from it.
+//!
+//! Nothing here knows actix or sockets, and time is always an argument, so that every rule can be tested without
+//! a runtime. The actors own the changing parts; the path reads what they publish.
+
+pub mod counters;
+pub mod level;
+pub mod quality;
+pub mod sample;
+pub mod tuning;

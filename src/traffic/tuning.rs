@@ -1,0 +1,163 @@
+//! The parameters in force, derived from level and class.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
+
+use super::{level::Level, quality::Class};
+
+/// What one level sets. A value that is not there follows the class.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LevelSettings {
+    /// Most origin connections of the whole process.
+    pub connections: usize,
+    /// Most origin connections to one host.
+    pub connections_per_host: usize,
+    /// How long an idle origin connection is kept.
+    #[serde(with = "humantime_serde")]
+    pub keep_alive: Duration,
+    /// Longest connect, TLS included.
+    #[serde(default, with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    pub connect_timeout: Option<Duration>,
+    /// Longest way to the response head: queue, DNS, connect, retries.
+    #[serde(default, with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    pub exchange_timeout: Option<Duration>,
+    /// Longest gap between two reads of a response body.
+    #[serde(default, with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    pub idle_read: Option<Duration>,
+    /// How long an answer of DNS is kept at most.
+    #[serde(with = "humantime_serde")]
+    pub dns_cache: Duration,
+    /// How far small pieces that have arrived are gathered into one write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunk: Option<ByteSize>,
+    /// Read-ahead for one transfer.
+    pub buffer: ByteSize,
+    /// Most Redis commands under way at once.
+    pub redis_pool: usize,
+    /// Whether the TCP options of `[tcp]` are set, on both sides.
+    pub tcp_options: bool,
+    /// Whether the adaptive rate limit is on.
+    pub rate_limit: bool,
+}
+
+/// What one class sets, for the levels that follow it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassSettings {
+    /// How far small pieces that have arrived are gathered into one write.
+    pub chunk: ByteSize,
+    /// Longest connect, TLS included.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// Longest gap between two reads of a response body.
+    #[serde(with = "humantime_serde")]
+    pub idle_read: Duration,
+    /// Longest way to the response head: queue, DNS, connect, retries.
+    #[serde(with = "humantime_serde")]
+    pub exchange_timeout: Duration,
+}
+
+/// The table of levels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the levels themselves")]
+pub struct LevelTable {
+    pub low: LevelSettings,
+    pub medium: LevelSettings,
+    pub high: LevelSettings,
+}
+
+/// The table of classes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the classes themselves")]
+pub struct ClassTable {
+    pub good: ClassSettings,
+    pub medium: ClassSettings,
+    pub poor: ClassSettings,
+    pub very_poor: ClassSettings,
+}
+
+/// Both tables, from which every tuning is derived.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tables {
+    /// What each level sets.
+    pub levels: LevelTable,
+    /// What each class sets.
+    pub classes: ClassTable,
+}
+
+/// The parameters in force.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Tuning {
+    /// The level that it comes from.
+    pub level: Level,
+    /// The class that it comes from.
+    pub class: Class,
+    /// Most origin connections of the whole process.
+    pub connections: usize,
+    /// Most origin connections to one host.
+    pub connections_per_host: usize,
+    /// How long an idle origin connection is kept.
+    #[serde(with = "humantime_serde")]
+    pub keep_alive: Duration,
+    /// Longest connect, TLS included; also the longest wait for the rate limit.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// Longest way to the response head: queue, DNS, connect, retries.
+    #[serde(with = "humantime_serde")]
+    pub exchange_timeout: Duration,
+    /// Longest gap between two reads of a response body.
+    #[serde(with = "humantime_serde")]
+    pub idle_read: Duration,
+    /// How long an answer of DNS is kept at most.
+    #[serde(with = "humantime_serde")]
+    pub dns_cache: Duration,
+    /// How far small pieces that have arrived are gathered into one write.
+    pub chunk: ByteSize,
+    /// Read-ahead for one transfer.
+    pub buffer: ByteSize,
+    /// Most Redis commands under way at once.
+    pub redis_pool: usize,
+    /// Whether the TCP options are set.
+    pub tcp_options: bool,
+    /// Whether the adaptive rate limit is on.
+    pub rate_limit: bool,
+}
+
+impl Tables {
+    /// The tuning for a level on a network of this class.
+    pub fn tuning(&self, level: Level, class: Class) -> Tuning {
+        let l = match level {
+            Level::Low => &self.levels.low,
+            Level::Medium => &self.levels.medium,
+            Level::High => &self.levels.high,
+        };
+        let c = match class {
+            Class::Good => &self.classes.good,
+            Class::Medium => &self.classes.medium,
+            Class::Poor => &self.classes.poor,
+            Class::VeryPoor => &self.classes.very_poor,
+        };
+        Tuning {
+            level,
+            class,
+            connections: l.connections,
+            connections_per_host: l.connections_per_host,
+            keep_alive: l.keep_alive,
+            connect_timeout: l.connect_timeout.unwrap_or(c.connect_timeout),
+            exchange_timeout: l.exchange_timeout.unwrap_or(c.exchange_timeout),
+            idle_read: l.idle_read.unwrap_or(c.idle_read),
+            dns_cache: l.dns_cache,
+            chunk: l.chunk.unwrap_or(c.chunk),
+            buffer: l.buffer,
+            redis_pool: l.redis_pool,
+            tcp_options: l.tcp_options,
+            rate_limit: l.rate_limit,
+        }
+    }
+}
