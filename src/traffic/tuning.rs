@@ -39,6 +39,8 @@ pub struct LevelSettings {
     pub redis_pool: usize,
     /// Whether the TCP options of `[tcp]` are set, on both sides.
     pub tcp_options: bool,
+    /// Whether the fixed socket buffers of `[tcp]` are set too; else the kernel tunes them.
+    pub tcp_buffers: bool,
     /// Whether the adaptive rate limit is on.
     pub rate_limit: bool,
 }
@@ -125,6 +127,8 @@ pub struct Tuning {
     pub redis_pool: usize,
     /// Whether the TCP options are set.
     pub tcp_options: bool,
+    /// Whether the fixed socket buffers are set too; else the kernel tunes them.
+    pub tcp_buffers: bool,
     /// Whether the adaptive rate limit is on.
     pub rate_limit: bool,
 }
@@ -157,6 +161,7 @@ impl Tables {
             buffer: l.buffer,
             redis_pool: l.redis_pool,
             tcp_options: l.tcp_options,
+            tcp_buffers: l.tcp_buffers,
             rate_limit: l.rate_limit,
         }
     }

@@ -1,0 +1,20 @@
+//! The limiter's gate: who may go on to the origin, and when.
+
+use std::time::Instant;
+
+use super::error::ProxyError;
+use crate::traffic::published::Published;
+
+/// Waits for leave to send one request to the origin, first in, first out, at most for the connect timeout.
+///
+/// # Errors
+///
+/// [`ProxyError::Limited`] where the wait would be longer, or too many wait already.
+pub async fn admit(published: &Published) -> Result<(), ProxyError> {
+    let max_wait = published.tuning.load().connect_timeout;
+    let wait = published.gate.admit(Instant::now(), max_wait).map_err(ProxyError::Limited)?;
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
+    }
+    Ok(())
+}

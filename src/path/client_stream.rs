@@ -1,0 +1,350 @@
+//! A client's connection, with the limits that a client must keep: a head that trickles, a head without end, a
+//! reader that stops reading, one connection too many. Each gets an answer where one can still be given.
+//!
+//! actix-http bounds the first head only, and no write at all; so this stream stands between it and the socket.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::Future as _,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    rc::{Rc, Weak},
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use actix_http::StatusCode;
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::Sleep,
+};
+
+use super::{body::Transfer, tcp};
+use crate::{api::problem::Problem, traffic::published::Published};
+
+/// How long a refused client may go on sending, so that the answer is not lost to a reset.
+const LINGER: Duration = Duration::from_secs(2);
+/// What actix-http answers by itself to a head that it cannot read.
+const BAD_HEAD: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n";
+/// The same for one that is too large.
+const LARGE_HEAD: &[u8] = b"HTTP/1.1 431 ";
+
+/// What a client must keep to.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Longest request head, in bytes.
+    pub max_head: usize,
+    /// Longest time for one request head.
+    pub head: Duration,
+    /// Longest time in which the client's socket takes nothing.
+    pub send: Duration,
+    /// Most connections.
+    pub connections: u64,
+}
+
+/// What the handler knows of the connection that a request came on.
+#[derive(Debug)]
+pub struct Client {
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// Requests that are in a handler, or whose response is under way.
+    engaged: Cell<u32>,
+    /// Requests so far.
+    begun: Cell<u64>,
+    transfer: RefCell<Weak<RefCell<Transfer>>>,
+    reset: Cell<bool>,
+    published: Arc<Published>,
+}
+
+/// A request is under way for as long as this lives.
+#[derive(Debug)]
+pub struct Engaged(Rc<Client>);
+
+impl Client {
+    /// A head has become a request.
+    pub fn begin(&self) {
+        self.begun.set(self.begun.get() + 1);
+    }
+
+    /// A request is under way until the answer is dropped.
+    pub fn engage(self: &Rc<Self>) -> Engaged {
+        self.engaged.set(self.engaged.get() + 1);
+        self.published.counters.clients.requests.up();
+        Engaged(Rc::clone(self))
+    }
+
+    /// The transfer that reads on while the socket takes nothing.
+    pub fn sends(&self, transfer: &Rc<RefCell<Transfer>>) {
+        *self.transfer.borrow_mut() = Rc::downgrade(transfer);
+    }
+
+    /// Whether the connection ends with a reset instead of an orderly close.
+    pub fn end_with_reset(&self, reset: bool) {
+        self.reset.set(reset);
+    }
+}
+
+impl Drop for Engaged {
+    fn drop(&mut self) {
+        self.0.engaged.set(self.0.engaged.get() - 1);
+        self.0.published.counters.clients.requests.down();
+    }
+}
+
+/// A client's connection.
+pub struct ClientStream {
+    io: TcpStream,
+    client: Rc<Client>,
+    limits: Limits,
+    quickack: bool,
+    phase: Phase,
+    /// Bytes of a request head so far; none between requests.
+    head: usize,
+    /// How many requests had begun when the head's first byte came.
+    head_after: u64,
+    /// When the head must be whole.
+    head_due: Option<Instant>,
+    head_timer: Option<Pin<Box<Sleep>>>,
+    /// Since when the socket takes nothing, and what it held then.
+    blocked: Option<(Instant, usize)>,
+    send_timer: Option<Pin<Box<Sleep>>>,
+}
+
+enum Phase {
+    Open,
+    /// An answer of the stream's own goes out; what the client still sends is thrown away until the deadline.
+    Refusing { answer: Vec<u8>, sent: usize, shut: bool, until: Pin<Box<Sleep>> },
+    Ended,
+}
+
+impl ClientStream {
+    /// A connection just accepted. One too many is refused.
+    pub fn new(io: TcpStream, peer: SocketAddr, limits: Limits, quickack: bool, published: Arc<Published>) -> Self {
+        let counters = &published.counters.clients;
+        counters.accepted.increment();
+        let too_many = counters.open.up() > limits.connections;
+        let client = Rc::new(Client {
+            peer,
+            engaged: Cell::new(0),
+            begun: Cell::new(0),
+            transfer: RefCell::default(),
+            reset: Cell::new(false),
+            published,
+        });
+        let mut stream = ClientStream {
+            io,
+            client,
+            limits,
+            quickack,
+            phase: Phase::Open,
+            head: 0,
+            head_after: 0,
+            head_due: Some(Instant::now() + limits.head),
+            head_timer: None,
+            blocked: None,
+            send_timer: None,
+        };
+        if too_many {
+            stream.client.published.counters.clients.over_limit.increment();
+            stream.refuse(StatusCode::SERVICE_UNAVAILABLE, "too many connections: try again in a moment");
+        }
+        stream
+    }
+
+    /// What handlers get to know of this connection.
+    pub fn client(&self) -> &Rc<Client> {
+        &self.client
+    }
+
+    /// Answers by itself and ends the connection.
+    fn refuse(&mut self, status: StatusCode, detail: &str) {
+        self.phase = Phase::Refusing {
+            answer: Problem::new(status, detail.to_owned()).wire(),
+            sent: 0,
+            shut: false,
+            until: Box::pin(tokio::time::sleep(LINGER)),
+        };
+    }
+
+    /// Sends the answer, then waits until the client has read it: a socket closed over unread bytes is reset, and a
+    /// reset can overtake the answer.
+    fn poll_refusing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Phase::Refusing { answer, sent, shut, until } = &mut self.phase else { return Poll::Ready(()) };
+        let mut over = until.as_mut().poll(cx).is_ready();
+        while *sent < answer.len() && !over {
+            match Pin::new(&mut self.io).poll_write(cx, &answer[*sent..]) {
+                Poll::Ready(Ok(n)) if n > 0 => *sent += n,
+                Poll::Ready(_) => over = true,
+                Poll::Pending => break,
+            }
+        }
+        if *sent == answer.len() && !*shut && !over {
+            *shut = Pin::new(&mut self.io).poll_shutdown(cx).is_ready();
+        }
+        let mut scratch = [0; 4096];
+        while !over {
+            let mut buf = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut self.io).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
+                Poll::Ready(_) => over = *sent == answer.len() || buf.filled().is_empty(),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        self.phase = Phase::Ended;
+        Poll::Ready(())
+    }
+
+    /// Watches over the request head: how long it takes, and how long it is.
+    fn poll_head(&mut self, cx: &mut Context<'_>, read: usize) {
+        if self.client.engaged.get() > 0 || (self.head > 0 && self.client.begun.get() != self.head_after) {
+            // The head became a request.
+            self.head = 0;
+            self.head_due = None;
+        }
+        if self.client.engaged.get() > 0 {
+            return;
+        }
+        if read > 0 {
+            if self.head == 0 {
+                self.head_after = self.client.begun.get();
+                self.head_due.get_or_insert_with(|| Instant::now() + self.limits.head);
+            }
+            self.head += read;
+            if self.head > self.limits.max_head {
+                self.client.published.counters.clients.bad_heads.increment();
+                let detail = format!("the request head is longer than {} bytes", self.limits.max_head);
+                return self.refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &detail);
+            }
+        }
+        let Some(due) = self.head_due else { return };
+        let timer = self.head_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
+        while timer.as_mut().poll(cx).is_ready() {
+            if due > Instant::now() {
+                timer.as_mut().reset(due.into());
+                continue;
+            }
+            self.head_due = None;
+            if self.head == 0 {
+                // Nothing was asked: nothing is answered.
+                self.phase = Phase::Ended;
+            } else {
+                self.client.published.counters.clients.head_timeouts.increment();
+                self.refuse(StatusCode::REQUEST_TIMEOUT, "the request head took too long");
+            }
+            return;
+        }
+    }
+
+    /// Ready when the client has read nothing for too long.
+    fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let transfer = self.client.transfer.borrow().upgrade();
+        if let Some(transfer) = transfer {
+            transfer.borrow_mut().poll_ahead(cx);
+        }
+        let limit = self.limits.send;
+        let io = &self.io;
+        let (mut since, mut held) =
+            *self.blocked.get_or_insert_with(|| (Instant::now(), tcp::unacknowledged(io).unwrap_or_default()));
+        let timer = self.send_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until((since + limit).into())));
+        while timer.as_mut().poll(cx).is_ready() {
+            if since + limit <= Instant::now() {
+                // The socket takes more only when a good part of it is free; a slow reader may be reading all along.
+                let now_held = tcp::unacknowledged(&self.io).unwrap_or_default();
+                if now_held >= held {
+                    self.client.published.counters.clients.send_timeouts.increment();
+                    self.client.end_with_reset(true);
+                    return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the client stopped reading"));
+                }
+                (since, held) = (Instant::now(), now_held);
+                self.blocked = Some((since, held));
+            }
+            timer.as_mut().reset((since + limit).into());
+        }
+        Poll::Pending
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if matches!(this.phase, Phase::Open) {
+            let before = buf.filled().len();
+            let read = Pin::new(&mut this.io).poll_read(cx, buf);
+            let n = buf.filled().len() - before;
+            this.poll_head(cx, n);
+            if matches!(this.phase, Phase::Open) {
+                if n > 0 && this.quickack && this.client.engaged.get() > 0 {
+                    // An upload: its sender waits for acknowledgements, not for an answer that could carry them.
+                    tcp::rearm_quickack(&this.io);
+                }
+                return read;
+            }
+            buf.set_filled(before);
+        }
+        // An end of file, once the answer is out.
+        ready!(this.poll_refusing(cx));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        match this.phase {
+            Phase::Open => {}
+            // What actix-http had to say is replaced by the answer.
+            Phase::Refusing { .. } => return Poll::Ready(Ok(bytes.len())),
+            Phase::Ended => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+        if this.head > 0 && this.client.engaged.get() == 0 && this.client.begun.get() == this.head_after {
+            let status = if bytes.starts_with(BAD_HEAD) {
+                Some((StatusCode::BAD_REQUEST, "the request head is not valid HTTP/1.1"))
+            } else if bytes.starts_with(LARGE_HEAD) {
+                Some((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request head is too large"))
+            } else {
+                None
+            };
+            if let Some((status, detail)) = status {
+                this.client.published.counters.clients.bad_heads.increment();
+                this.refuse(status, detail);
+                return Poll::Ready(Ok(bytes.len()));
+            }
+        }
+        match Pin::new(&mut this.io).poll_write(cx, bytes) {
+            Poll::Pending => this.poll_blocked(cx).map(Err),
+            written => {
+                this.blocked = None;
+                written
+            }
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_refusing(cx));
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+impl Drop for ClientStream {
+    fn drop(&mut self) {
+        if self.client.reset.get() {
+            // Linger zero: the kernel sends a reset instead of an orderly end.
+            _ = SockRef::from(&self.io).set_linger(Some(Duration::ZERO));
+        }
+        self.client.published.counters.clients.open.down();
+    }
+}
+
+impl std::fmt::Debug for ClientStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientStream").field("peer", &self.client.peer).finish_non_exhaustive()
+    }
+}

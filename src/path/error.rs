@@ -1,0 +1,117 @@
+//! The only place where an error becomes a status.
+
+use std::time::Duration;
+
+use actix_http::StatusCode;
+use actix_web::{HttpResponse, http::header};
+
+use super::{
+    origin::{connect::ConnectError, fetch::FetchError},
+    upload::Fault,
+};
+use crate::{
+    api::problem::Problem,
+    traffic::{gate::Turned, sample::Outcome},
+};
+
+/// Why the proxy answers a request itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// 503: over the rate that the origin can take.
+    #[error("over the rate limit")]
+    Limited(Turned),
+    /// 502, 503 or 504: nothing from the origin.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// 408: the request's body trickled.
+    #[error("the request body came too slowly")]
+    SlowUpload,
+    /// 400: the request's body broke, or its coding did.
+    #[error("the request body broke")]
+    BrokenUpload,
+    /// 405: a method that makes no sense here.
+    #[error("{0} is not for a reverse proxy")]
+    Method(&'static str),
+    /// 508: the request was here before.
+    #[error("the request came back to this proxy: its origin leads here")]
+    Loop,
+}
+
+impl ProxyError {
+    /// What `error` means if the upload failed by `fault`.
+    pub fn of(error: FetchError, fault: Option<Fault>) -> Self {
+        match (error, fault) {
+            (FetchError::Upload, Some(Fault::TooSlow)) => ProxyError::SlowUpload,
+            (FetchError::Upload, _) => ProxyError::BrokenUpload,
+            (error, _) => ProxyError::Fetch(error),
+        }
+    }
+
+    /// The status that the client gets.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            ProxyError::Limited(_) | ProxyError::Fetch(FetchError::NoSlot(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            ProxyError::Fetch(
+                FetchError::Timeout(_) | FetchError::Connect(ConnectError::Timeout(_)),
+            ) => StatusCode::GATEWAY_TIMEOUT,
+            ProxyError::Fetch(FetchError::Connect(ConnectError::Connect { source, .. }))
+                if source.kind() == std::io::ErrorKind::TimedOut =>
+            {
+                StatusCode::GATEWAY_TIMEOUT
+            }
+            ProxyError::Fetch(_) => StatusCode::BAD_GATEWAY,
+            ProxyError::SlowUpload => StatusCode::REQUEST_TIMEOUT,
+            ProxyError::BrokenUpload => StatusCode::BAD_REQUEST,
+            ProxyError::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            ProxyError::Loop => StatusCode::LOOP_DETECTED,
+        }
+    }
+
+    /// How the request ended by it.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            ProxyError::Limited(_) => Outcome::RateLimited,
+            ProxyError::Fetch(FetchError::NoSlot(_)) => Outcome::Overloaded,
+            ProxyError::Fetch(FetchError::Connect(ConnectError::Timeout(_)) | FetchError::Timeout(_)) => {
+                Outcome::OriginTimeout
+            }
+            ProxyError::Fetch(FetchError::Connect(_)) => Outcome::ConnectFailed,
+            ProxyError::Fetch(_) => Outcome::OriginBroken,
+            ProxyError::SlowUpload | ProxyError::BrokenUpload | ProxyError::Method(_) | ProxyError::Loop => {
+                Outcome::ClientFault
+            }
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            ProxyError::Limited(turned) => Some(turned.retry_after),
+            ProxyError::Fetch(FetchError::NoSlot(_)) => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+
+    /// The answer. Addresses and the system's words stay in the log: a stranger learns what failed, not where.
+    pub fn response(&self, id: &str) -> HttpResponse {
+        let detail = match self {
+            ProxyError::Fetch(FetchError::Connect(_)) => "no connection to the origin could be made".to_owned(),
+            ProxyError::Fetch(FetchError::Client(_) | FetchError::Head(_)) => {
+                "the origin's response could not be read".to_owned()
+            }
+            other => other.to_string(),
+        };
+        let mut response = Problem::new(self.status(), detail).instance(id).response();
+        if let Some(after) = self.retry_after() {
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from(seconds.max(1)));
+        }
+        if matches!(self, ProxyError::Method(_)) {
+            let allow = header::HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
+        if matches!(self, ProxyError::SlowUpload | ProxyError::BrokenUpload) {
+            response.head_mut().set_connection_type(actix_http::ConnectionType::Close);
+        }
+        response
+    }
+}

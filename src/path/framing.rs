@@ -1,0 +1,248 @@
+//! Where an HTTP/1.1 response ends (RFC 9112 §6.3). Pure: bytes in, pieces of the body out.
+//!
+//! The framing is followed here, and not left to the HTTP client, because a body that was cut must never look whole:
+//! every way to end is either [`Step::End`] or an error.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// Most header fields of a response.
+const MAX_FIELDS: usize = 128;
+/// Longest line that gives a chunk's size, extensions included.
+const MAX_CHUNK_LINE: usize = 4096;
+/// Longest trailer section.
+const MAX_TRAILERS: usize = 16 * 1024;
+
+/// How a response body is delimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// There is none: HEAD, 1xx, 204, 304.
+    None,
+    /// Content-Length, in bytes.
+    Length(u64),
+    /// Chunked transfer coding.
+    Chunked,
+    /// All until the connection closes.
+    UntilClose,
+}
+
+/// What a response head says of the message that it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Its length in bytes, the empty line included.
+    pub len: usize,
+    /// The status code.
+    pub status: u16,
+    /// How the body is delimited.
+    pub framing: Framing,
+    /// Whether the connection may be used again after it.
+    pub keep_alive: bool,
+}
+
+/// A response that breaks the rules of HTTP/1.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// The head is no HTTP/1.x.
+    #[error("the response head is not HTTP/1.x: {0}")]
+    Head(httparse::Error),
+    /// Two lengths that differ, or one that is no number.
+    #[error("the Content-Length is not one number")]
+    Length,
+    /// A transfer coding other than chunked.
+    #[error("the Transfer-Encoding is not chunked")]
+    Coding,
+    /// A chunk's size is no hexadecimal number, or its end is missing.
+    #[error("the chunked coding is broken")]
+    Chunk,
+    /// Trailers without end.
+    #[error("the trailer section is too long")]
+    Trailers,
+}
+
+impl Head {
+    /// Reads a response head; `None` while it is incomplete. `to_head` says that it answers a HEAD request.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] for what no HTTP/1.x origin sends.
+    pub fn parse(bytes: &[u8], to_head: bool) -> Result<Option<Self>, Malformed> {
+        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+        let mut response = httparse::Response::new(&mut fields);
+        let len = match response.parse(bytes).map_err(Malformed::Head)? {
+            httparse::Status::Complete(len) => len,
+            httparse::Status::Partial => return Ok(None),
+        };
+        let status = response.code.unwrap_or_default();
+        let mut keep_alive = response.version == Some(1);
+        let mut length = None;
+        let mut chunked = false;
+        for field in response.headers.iter() {
+            if field.name.eq_ignore_ascii_case("content-length") {
+                let value = parse_length(field.value).ok_or(Malformed::Length)?;
+                if length.is_some_and(|earlier| earlier != value) {
+                    return Err(Malformed::Length);
+                }
+                length = Some(value);
+            } else if field.name.eq_ignore_ascii_case("transfer-encoding") {
+                if !field.value.trim_ascii().eq_ignore_ascii_case(b"chunked") || chunked {
+                    return Err(Malformed::Coding);
+                }
+                chunked = true;
+            } else if field.name.eq_ignore_ascii_case("connection") {
+                for option in field.value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
+                    if option.eq_ignore_ascii_case(b"close") {
+                        keep_alive = false;
+                    } else if option.eq_ignore_ascii_case(b"keep-alive") && response.version == Some(0) {
+                        keep_alive = true;
+                    }
+                }
+            }
+        }
+        let framing = if to_head || status < 200 || status == 204 || status == 304 {
+            Framing::None
+        } else if chunked {
+            // A length beside it is a sign of trouble: the coding rules, the connection ends with the response.
+            keep_alive &= length.is_none();
+            Framing::Chunked
+        } else {
+            match length {
+                Some(length) => Framing::Length(length),
+                None => Framing::UntilClose,
+            }
+        };
+        keep_alive &= framing != Framing::UntilClose;
+        Ok(Some(Head { len, status, framing, keep_alive }))
+    }
+}
+
+/// The digits of a Content-Length; a list of equal ones counts as one (RFC 9110 §8.6).
+fn parse_length(value: &[u8]) -> Option<u64> {
+    let mut length = None;
+    for item in value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
+        if item.is_empty() || !item.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        let number = std::str::from_utf8(item).ok()?.parse().ok()?;
+        if length.is_some_and(|earlier: u64| earlier != number) {
+            return None;
+        }
+        length = Some(number);
+    }
+    length
+}
+
+/// What came out of the bytes at hand.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A piece of the body, never empty.
+    Data(Bytes),
+    /// More bytes are needed.
+    NeedMore,
+    /// The body is whole.
+    End,
+}
+
+/// Follows one body to its end.
+#[derive(Debug)]
+pub struct Decoder(State);
+
+#[derive(Debug)]
+enum State {
+    Length(u64),
+    ChunkSize,
+    ChunkData(u64),
+    ChunkEnd,
+    Trailers(usize),
+    UntilClose,
+    End,
+}
+
+impl Decoder {
+    /// A decoder at a body's first byte.
+    pub fn new(framing: Framing) -> Self {
+        Decoder(match framing {
+            Framing::None | Framing::Length(0) => State::End,
+            Framing::Length(n) => State::Length(n),
+            Framing::Chunked => State::ChunkSize,
+            Framing::UntilClose => State::UntilClose,
+        })
+    }
+
+    /// Whether the body is whole.
+    pub fn is_end(&self) -> bool {
+        matches!(self.0, State::End)
+    }
+
+    /// How many more body bytes are sure to come, where that is known.
+    pub fn expected(&self) -> Option<u64> {
+        match self.0 {
+            State::Length(n) | State::ChunkData(n) => Some(n),
+            _ => None,
+        }
+    }
+
+    /// Takes what belongs to the body from `buf`; what follows the body stays there.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] where the chunked coding is broken.
+    pub fn step(&mut self, buf: &mut BytesMut) -> Result<Step, Malformed> {
+        loop {
+            match &mut self.0 {
+                State::End => return Ok(Step::End),
+                _ if buf.is_empty() => return Ok(Step::NeedMore),
+                State::UntilClose => return Ok(Step::Data(buf.split().freeze())),
+                State::Length(left) | State::ChunkData(left) => {
+                    let n = usize::try_from(*left).unwrap_or(usize::MAX).min(buf.len());
+                    *left -= n as u64;
+                    if *left == 0 {
+                        self.0 = match self.0 {
+                            State::Length(_) => State::End,
+                            _ => State::ChunkEnd,
+                        };
+                    }
+                    return Ok(Step::Data(buf.split_to(n).freeze()));
+                }
+                State::ChunkEnd => {
+                    if buf.len() < 2 {
+                        return if buf[0] == b'\r' { Ok(Step::NeedMore) } else { Err(Malformed::Chunk) };
+                    }
+                    if &buf[..2] != b"\r\n" {
+                        return Err(Malformed::Chunk);
+                    }
+                    buf.advance(2);
+                    self.0 = State::ChunkSize;
+                }
+                State::ChunkSize => match httparse::parse_chunk_size(buf) {
+                    Ok(httparse::Status::Complete((len, size))) => {
+                        buf.advance(len);
+                        self.0 = if size == 0 { State::Trailers(0) } else { State::ChunkData(size) };
+                    }
+                    Ok(httparse::Status::Partial) if buf.len() <= MAX_CHUNK_LINE => return Ok(Step::NeedMore),
+                    _ => return Err(Malformed::Chunk),
+                },
+                State::Trailers(seen) => {
+                    let Some(line) = buf.iter().position(|&b| b == b'\n') else {
+                        return if *seen + buf.len() > MAX_TRAILERS { Err(Malformed::Trailers) } else { Ok(Step::NeedMore) };
+                    };
+                    let empty = line == 0 || (line == 1 && buf[0] == b'\r');
+                    *seen += line + 1;
+                    if *seen > MAX_TRAILERS {
+                        return Err(Malformed::Trailers);
+                    }
+                    buf.advance(line + 1);
+                    if empty {
+                        self.0 = State::End;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the connection may close here: only a body that runs to the close ends so.
+    pub fn ends_at_close(&mut self) -> bool {
+        if matches!(self.0, State::UntilClose) {
+            self.0 = State::End;
+        }
+        self.is_end()
+    }
+}

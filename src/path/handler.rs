@@ -1,0 +1,229 @@
+//! The whole way of a request on one screen.
+
+use std::{net::IpAddr, rc::Rc, sync::Arc};
+
+use actix_http::{
+    Method, StatusCode, Version,
+    body::{BodySize, BoxBody, MessageBody as _},
+    header::{self, HeaderMap, HeaderValue},
+};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, dev::Payload, web};
+use ipnet::IpNet;
+use tracing_actix_web::RequestId;
+
+use super::{
+    admission,
+    body::{Body, Transfer},
+    client_stream::Client,
+    error::ProxyError,
+    headers,
+    meter::Meter,
+    origin::{
+        Fetched, Origin,
+        fetch::Request,
+        settings::HostHeader,
+    },
+    upload::{self, Upload},
+};
+use crate::{actors::Reporter, traffic::published::Published};
+
+/// Most fileproxies that a request may pass before it is taken to go round.
+const MAX_PASSES: usize = 8;
+
+/// What one worker needs for its requests.
+pub struct Worker {
+    /// The origin, with this worker's connections to it.
+    pub origin: Origin,
+    /// Takes the samples.
+    pub reporter: Rc<Reporter>,
+    /// What the actors say.
+    pub published: Arc<Published>,
+    /// What an upload must keep to.
+    pub upload_limits: upload::Limits,
+    /// Whose X-Forwarded-* are believed.
+    pub trusted_proxies: Rc<[IpNet]>,
+    /// The Host that the origin sees, where it is not the client's.
+    pub host: Option<HeaderValue>,
+    /// Whether each request writes an access line.
+    pub access_log: bool,
+}
+
+impl Worker {
+    /// The Host that the settings name for the origin; `None` where it is the client's.
+    pub fn host_of(settings: &super::origin::Settings) -> Option<HeaderValue> {
+        let name = match &settings.host {
+            HostHeader::Origin => settings.url.authority(),
+            HostHeader::Fixed(name) => name,
+            HostHeader::Client => return None,
+        };
+        HeaderValue::from_str(name).ok()
+    }
+}
+
+/// Forwards one request to the origin and its response to the client.
+pub async fn forward(request: HttpRequest, payload: web::Payload, worker: web::Data<Worker>) -> HttpResponse {
+    let Some(client) = request.conn_data::<Rc<Client>>().cloned() else {
+        return HttpResponse::InternalServerError().finish();
+    };
+    let id = request_id(&request);
+    let mut meter = Meter::start(Rc::clone(&worker.reporter), client.engage()); // reports on every way out
+    if worker.access_log {
+        meter.log(&id, request.method(), request.uri(), client_address(&request, &client, &worker));
+    }
+    match exchange(&request, payload.into_inner(), &worker, &client, &id, &mut meter).await {
+        Ok(fetched) => relay(&request, fetched, &worker, &client, &id, meter),
+        Err(error) => {
+            meter.failed(&error);
+            error.response(&id)
+        }
+    }
+}
+
+/// Admission, then the origin.
+async fn exchange(
+    request: &HttpRequest,
+    payload: Payload,
+    worker: &Worker,
+    client: &Client,
+    id: &str,
+    meter: &mut Meter,
+) -> Result<Fetched, ProxyError> {
+    if *request.method() == Method::CONNECT {
+        return Err(ProxyError::Method("CONNECT"));
+    }
+    if headers::passes_so_far(request.headers()) >= MAX_PASSES {
+        return Err(ProxyError::Loop);
+    }
+    let upload = upload(request, payload, worker.upload_limits);
+    let progress = upload.as_ref().map(Upload::progress);
+    admission::admit(&worker.published).await?;
+    let tuning = worker.published.tuning.load_full();
+    let fetched = worker
+        .origin
+        .fetch(
+            Request {
+                method: request.method().clone(),
+                target: request.uri().path_and_query().cloned(),
+                headers: fields(request, worker, client, id),
+                upload,
+            },
+            &tuning,
+        )
+        .await
+        .map_err(|error| ProxyError::of(error, progress.and_then(|p| p.fault())))?;
+    meter.answered(fetched.status, fetched.ttfb);
+    Ok(fetched)
+}
+
+/// Passes the origin's response on.
+fn relay(
+    request: &HttpRequest,
+    fetched: Fetched,
+    worker: &Worker,
+    client: &Rc<Client>,
+    id: &str,
+    mut meter: Meter,
+) -> HttpResponse {
+    let Fetched { status, headers, mut source, .. } = fetched;
+    let length = content_length(&headers);
+    let mut response = HttpResponse::new(status);
+    headers::to_client(headers, response.headers_mut(), status, id);
+
+    if request.method() == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        meter.completed();
+        // The length of what a GET would send, without sending it.
+        return match length {
+            Some(length) if request.method() == Method::HEAD => response.set_body(BoxBody::new(Nothing(length))),
+            _ => response.set_body(BoxBody::new(actix_http::body::None::new())),
+        };
+    }
+    if let Some(whole) = source.take_whole() {
+        meter.passed(whole.len());
+        meter.completed();
+        return response.set_body(BoxBody::new(whole));
+    }
+    let transfer = Transfer::new(source, Arc::clone(&worker.published), meter);
+    client.sends(&transfer);
+    let body = match length {
+        Some(length) => Body::new(transfer, BodySize::Sized(length)),
+        None if request.version() < Version::HTTP_11 => {
+            // No chunks for HTTP/1.0: the body runs to the close.
+            response.head_mut().no_chunking(true);
+            response.head_mut().set_connection_type(actix_http::ConnectionType::Close);
+            Body::to_the_close(transfer, Rc::clone(client))
+        }
+        None => Body::new(transfer, BodySize::Stream),
+    };
+    response.set_body(body.boxed())
+}
+
+/// The fields that the origin sees.
+fn fields(request: &HttpRequest, worker: &Worker, client: &Client, id: &str) -> HeaderMap {
+    let sent_host = request.headers().get(header::HOST);
+    let address = client.peer.ip();
+    let from = headers::Client {
+        address,
+        trusted: headers::is_trusted(address, &worker.trusted_proxies),
+        scheme: "http",
+        host: sent_host,
+    };
+    let unknown = HeaderValue::from_static("");
+    let host = worker.host.as_ref().or(sent_host).unwrap_or(&unknown);
+    headers::to_origin(request.headers(), from, host, id)
+}
+
+/// The request's body, if it has one.
+fn upload(request: &HttpRequest, payload: Payload, limits: upload::Limits) -> Option<Upload> {
+    if request.chunked().unwrap_or(false) {
+        return Some(Upload::new(payload, None, limits));
+    }
+    let length = content_length(request.headers())?;
+    // A length of zero is worth telling where the method means a body (RFC 9110 §8.6).
+    let means_a_body = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
+    (length > 0 || means_a_body).then(|| Upload::new(payload, Some(length), limits))
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.split(',').next()?.trim().parse().ok()
+}
+
+/// The client's own id, or the one made for this request.
+fn request_id(request: &HttpRequest) -> String {
+    match headers::request_id(request.headers()) {
+        Some(id) => id.to_owned(),
+        None => request.extensions().get::<RequestId>().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+/// Who asked: the peer, or whom a trusted proxy says it asks for.
+fn client_address(request: &HttpRequest, client: &Client, worker: &Worker) -> String {
+    let peer = client.peer.ip().to_canonical();
+    if headers::is_trusted(peer, &worker.trusted_proxies) {
+        let said = request.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
+        let hops = said.flat_map(|value| value.split(',')).filter_map(|hop| hop.trim().parse::<IpAddr>().ok());
+        // From the right, the first that is no proxy of ours.
+        let hops: Vec<_> = hops.collect();
+        if let Some(hop) = hops.iter().rev().find(|hop| !headers::is_trusted(**hop, &worker.trusted_proxies)) {
+            return hop.to_string();
+        }
+    }
+    peer.to_string()
+}
+
+/// A body that tells its length and sends nothing: the answer to HEAD.
+struct Nothing(u64);
+
+impl actix_http::body::MessageBody for Nothing {
+    type Error = std::convert::Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.0)
+    }
+
+    fn poll_next(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<web::Bytes, Self::Error>>> {
+        std::task::Poll::Ready(None)
+    }
+}

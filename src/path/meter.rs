@@ -1,0 +1,134 @@
+//! The account of one request: begun when its head is here, told on every way out.
+
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use actix_http::{Method, StatusCode, Uri};
+
+use super::{body::BodyError, client_stream::Engaged, error::ProxyError};
+use crate::{
+    actors::Reporter,
+    traffic::sample::{Outcome, Sample},
+};
+
+/// The account of one request. Dropped, it reports a sample and writes the access line; a request that nobody ended
+/// otherwise is one whose client left.
+#[derive(Debug)]
+pub struct Meter {
+    reporter: Rc<Reporter>,
+    line: Option<Line>,
+    started: Instant,
+    outcome: Option<Outcome>,
+    status: Option<StatusCode>,
+    origin_ttfb: Option<Duration>,
+    ttfb: Option<Duration>,
+    bytes: u64,
+    cause: Option<String>,
+    _engaged: Engaged,
+}
+
+/// What only the access line needs.
+#[derive(Debug)]
+struct Line {
+    id: String,
+    method: Method,
+    uri: Uri,
+    client: String,
+}
+
+impl Meter {
+    /// Begins the account.
+    pub fn start(reporter: Rc<Reporter>, engaged: Engaged) -> Self {
+        Meter {
+            reporter,
+            line: None,
+            started: Instant::now(),
+            outcome: None,
+            status: None,
+            origin_ttfb: None,
+            ttfb: None,
+            bytes: 0,
+            cause: None,
+            _engaged: engaged,
+        }
+    }
+
+    /// Makes the end of the request write an access line.
+    pub fn log(&mut self, id: &str, method: &Method, uri: &Uri, client: String) {
+        self.line = Some(Line { id: id.to_owned(), method: method.clone(), uri: uri.clone(), client });
+    }
+
+    /// The origin's response head is here.
+    pub fn answered(&mut self, status: StatusCode, origin_ttfb: Duration) {
+        self.status = Some(status);
+        self.origin_ttfb = Some(origin_ttfb);
+        self.ttfb = Some(self.started.elapsed());
+    }
+
+    /// Body bytes were handed to the client.
+    pub fn passed(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    /// The whole response was handed to the client.
+    pub fn completed(&mut self) {
+        let status = self.status.map_or(0, |s| s.as_u16());
+        self.outcome = Some(match status {
+            500.. => Outcome::OriginFailed,
+            400.. => Outcome::Refused,
+            _ => Outcome::Completed,
+        });
+    }
+
+    /// The response's body broke.
+    pub fn broke(&mut self, error: &BodyError) {
+        self.outcome = Some(error.outcome());
+        self.cause = Some(error.to_string());
+    }
+
+    /// The request ends with an error of the proxy's own.
+    pub fn failed(&mut self, error: &ProxyError) {
+        self.outcome = Some(error.outcome());
+        self.status = Some(error.status());
+        self.cause = Some(error.to_string());
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        let ended = Instant::now();
+        let total = ended - self.started;
+        let outcome = self.outcome.unwrap_or(Outcome::ClientLeft);
+        self.reporter.report(Sample {
+            ended,
+            outcome,
+            origin_ttfb: self.origin_ttfb,
+            ttfb: self.ttfb,
+            total,
+            bytes: self.bytes,
+        });
+        if let Some(line) = &self.line {
+            tracing::info!(
+                target: "access",
+                id = %line.id,
+                client = %line.client,
+                method = %line.method,
+                // The query may carry a token: it is not written.
+                path = line.uri.path(),
+                status = self.status.map(|s| s.as_u16()),
+                outcome = outcome.as_str(),
+                bytes = self.bytes,
+                origin_ms = self.origin_ttfb.map(milliseconds),
+                total_ms = milliseconds(total),
+                cause = self.cause.as_deref(),
+                "request"
+            );
+        }
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}

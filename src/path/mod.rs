@@ -1,0 +1,16 @@
+//! What a request walks through, in order: [`listener`] and [`client_stream`] (the sockets), [`handler`] (the whole
+//! way on one screen), [`admission`] (the limiter's gate), [`headers`], [`origin`], [`body`]; [`error`] is the only
+//! place where an error becomes a status.
+
+pub mod admission;
+pub mod body;
+pub mod client_stream;
+pub mod error;
+pub mod framing;
+pub mod handler;
+pub mod headers;
+pub mod listener;
+pub mod meter;
+pub mod origin;
+pub mod tcp;
+pub mod upload;

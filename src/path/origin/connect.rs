@@ -1,0 +1,174 @@
+//! A new connection: addresses raced as happy eyeballs does (RFC 8305), options set before the first packet, TLS.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::{sleep, timeout, timeout_at},
+};
+use tokio_rustls::TlsConnector;
+
+use super::{
+    connection::{Connection, Stream},
+    pool::OpenSocket,
+    resolver::{ResolveError, Resolver},
+    tls::Tls,
+};
+use crate::path::tcp;
+
+/// How long an attempt has the field for itself before the next begins (RFC 8305 §5).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The name has no address.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// Every address failed; this is the last failure.
+    #[error("connect to {address}: {source}")]
+    Connect {
+        /// The address tried last.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The name has an answer without an address.
+    #[error("{0} has no address")]
+    NoAddress(String),
+    /// The TLS handshake failed.
+    #[error("tls handshake: {0}")]
+    Tls(#[source] io::Error),
+    /// Time ran out.
+    #[error("no connection within {0:?}")]
+    Timeout(Duration),
+}
+
+/// What a connect needs to know.
+pub struct Target<'a> {
+    /// The host's addresses.
+    pub resolver: &'a Resolver,
+    /// The host's name, for errors.
+    pub host: &'a str,
+    /// The port.
+    pub port: u16,
+    /// For https.
+    pub tls: Option<&'a Tls>,
+    /// Set where the level has the options on; with whether buffers are fixed.
+    pub options: Option<(&'a tcp::Settings, bool)>,
+    /// How long DNS answers are kept.
+    pub dns_cache: Duration,
+    /// Longest connect to one address, and longest handshake.
+    pub connect_timeout: Duration,
+    /// Nothing goes on past this.
+    pub deadline: Instant,
+}
+
+impl Target<'_> {
+    /// Opens a connection.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`], with the address and the system's words where there are some.
+    pub async fn connect(&self, open: OpenSocket) -> Result<Connection, ConnectError> {
+        let limit = self.deadline.saturating_duration_since(Instant::now());
+        timeout_at(self.deadline.into(), self.connect_unbounded(open))
+            .await
+            .unwrap_or(Err(ConnectError::Timeout(limit.min(self.connect_timeout))))
+    }
+
+    async fn connect_unbounded(&self, open: OpenSocket) -> Result<Connection, ConnectError> {
+        let addresses = timeout(self.connect_timeout, self.resolver.addresses(self.dns_cache))
+            .await
+            .map_err(|_| ConnectError::Timeout(self.connect_timeout))??;
+        let tcp = self.race(interleave(addresses)).await?;
+        let stream = match self.tls {
+            None => Stream::Tcp(tcp),
+            Some(tls) => {
+                let handshake = TlsConnector::from(tls.config.clone()).connect(tls.name.clone(), tcp);
+                let stream = timeout(self.connect_timeout, handshake)
+                    .await
+                    .map_err(|_| ConnectError::Timeout(self.connect_timeout))?
+                    .map_err(ConnectError::Tls)?;
+                Stream::Tls(Box::new(stream))
+            }
+        };
+        let quickack = self.options.is_some_and(|(options, _)| options.quickack);
+        Ok(Connection::new(stream, quickack, open))
+    }
+
+    /// Tries one address after the other, each a moment after the one before, and takes the first that answers.
+    async fn race(&self, addresses: Vec<IpAddr>) -> Result<TcpStream, ConnectError> {
+        let mut left = addresses.into_iter().map(|ip| SocketAddr::new(ip, self.port));
+        let mut attempts = FuturesUnordered::new();
+        let mut last = ConnectError::NoAddress(self.host.to_owned());
+        loop {
+            if let Some(address) = left.next() {
+                attempts.push(self.attempt(address));
+            } else if attempts.is_empty() {
+                return Err(last);
+            }
+            let more = left.len() > 0;
+            tokio::select! {
+                biased;
+                Some(answer) = attempts.next() => match answer {
+                    Ok(stream) => return Ok(stream),
+                    Err(error) => last = error,
+                },
+                () = sleep(ATTEMPT_DELAY), if more => {}
+            }
+        }
+    }
+
+    async fn attempt(&self, address: SocketAddr) -> Result<TcpStream, ConnectError> {
+        let failed = |source| ConnectError::Connect { address, source };
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))
+            .map_err(failed)?;
+        // Before the handshake: the receive buffer decides the window scale.
+        if let Some((options, fixed_buffers)) = self.options {
+            options.apply(&socket, fixed_buffers).map_err(failed)?;
+        }
+        let connect = TcpSocket::from_std_stream(socket.into()).connect(address);
+        match timeout(self.connect_timeout, connect).await {
+            Ok(connected) => connected.map_err(failed),
+            Err(_) => Err(failed(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no answer within {:?}", self.connect_timeout),
+            ))),
+        }
+    }
+}
+
+/// IPv6 and IPv4 by turns, IPv6 first, each in the order given (RFC 8305 §4).
+fn interleave(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let (v6, v4): (Vec<_>, Vec<_>) = addresses.into_iter().partition(IpAddr::is_ipv6);
+    let (mut v6, mut v4) = (v6.into_iter(), v4.into_iter());
+    let mut mixed = Vec::new();
+    loop {
+        let (a, b) = (v6.next(), v4.next());
+        if a.is_none() && b.is_none() {
+            return mixed;
+        }
+        mixed.extend(a.into_iter().chain(b));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns_and_ipv6_begins() {
+        let ips = |words: &[&str]| words.iter().map(|w| w.parse().unwrap()).collect::<Vec<IpAddr>>();
+        assert_eq!(
+            interleave(ips(&["10.0.0.1", "10.0.0.2", "10.0.0.3", "::1"])),
+            ips(&["::1", "10.0.0.1", "10.0.0.2", "10.0.0.3"])
+        );
+    }
+}

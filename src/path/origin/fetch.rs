@@ -1,0 +1,346 @@
+//! The way of one request at the origin: slot, connection, request, response head; once more if a kept connection
+//! turns out dead.
+
+use std::{
+    cell::Cell,
+    future::{Future as _, poll_fn},
+    io,
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use actix_http::{
+    Method, StatusCode, Uri,
+    header::{HeaderMap, HeaderName, HeaderValue},
+    uri::{Authority, Parts, PathAndQuery, Scheme},
+};
+use awc::error::SendRequestError;
+
+use super::{
+    Settings,
+    connect::{ConnectError, Target},
+    connection::Connection,
+    exchange::{Answered, CURRENT, Exchange, HeadError, Lend},
+    pool::{Pool, Sockets},
+    resolver::Resolver,
+    slots::{NoSlot, Slot, Slots},
+    tls::Tls,
+};
+use crate::{
+    path::{
+        body::Source,
+        tcp,
+        upload::{Progress, Upload},
+    },
+    traffic::{published::Published, tuning::Tuning},
+};
+
+/// How long a refused upload's answer is waited for, once the origin stopped reading.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// What all workers share of the origin.
+#[derive(Clone)]
+pub struct Shared {
+    settings: Arc<Settings>,
+    options: Arc<tcp::Settings>,
+    tls: Option<Tls>,
+    slots: Arc<Slots>,
+    sockets: Arc<Sockets>,
+    published: Arc<Published>,
+}
+
+impl Shared {
+    /// Prepares the origin's side.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`](super::tls::TlsError) where the TLS settings do not hold.
+    pub fn new(
+        settings: Settings,
+        options: tcp::Settings,
+        published: Arc<Published>,
+    ) -> Result<Self, super::tls::TlsError> {
+        let tls = settings.url.is_https().then(|| Tls::new(&settings.tls, settings.url.host())).transpose()?;
+        let tuning = published.tuning.load();
+        let counters = Arc::clone(&published.counters);
+        Ok(Shared {
+            slots: Arc::new(Slots::new(tuning.connections, tuning.connections_per_host, Arc::clone(&counters))),
+            sockets: Arc::new(Sockets::new(counters)),
+            settings: Arc::new(settings),
+            options: Arc::new(options),
+            tls,
+            published: Arc::clone(&published),
+        })
+    }
+
+    /// Takes over what a retune changed. Called at each tick; cheap where nothing changed.
+    pub fn retune(&self, tuning: &Tuning) {
+        self.slots.set(tuning.connections, tuning.connections_per_host);
+    }
+}
+
+/// The origin, as one worker sees it.
+pub struct Origin {
+    shared: Shared,
+    client: awc::Client,
+    pool: Rc<Pool>,
+    resolver: Resolver,
+    authority: Authority,
+}
+
+/// A request, ready for the origin.
+pub struct Request {
+    /// Its method.
+    pub method: Method,
+    /// Its target, as it came.
+    pub target: Option<PathAndQuery>,
+    /// Its fields, Host among them, ready to be sent.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub upload: Option<Upload>,
+}
+
+/// A response head and the source of its body.
+pub struct Fetched {
+    /// The status.
+    pub status: StatusCode,
+    /// The fields as they came.
+    pub headers: HeaderMap,
+    /// Where the body comes from.
+    pub source: Source,
+    /// From the request sent to the head received.
+    pub ttfb: Duration,
+}
+
+/// Why there is no response.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// No origin connection came free in time.
+    #[error(transparent)]
+    NoSlot(#[from] NoSlot),
+    /// No connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The response head is missing or broken.
+    #[error(transparent)]
+    Head(#[from] HeadError),
+    /// awc could not send the request or read the head.
+    #[error("{0}")]
+    Client(String),
+    /// The exchange took too long.
+    #[error("no response head within {0:?}")]
+    Timeout(Duration),
+    /// The request's own body failed.
+    #[error("the request body ended early")]
+    Upload,
+}
+
+impl Origin {
+    /// The origin for the worker on this thread.
+    pub fn new(shared: &Shared) -> Self {
+        let connector = awc::Connector::new().connector(Lend).limit(0);
+        let client = awc::Client::builder()
+            .connector(connector)
+            .disable_timeout()
+            .disable_redirects()
+            .no_default_headers()
+            .finish();
+        let authority = shared.settings.url.authority();
+        Origin {
+            client,
+            pool: Pool::start(Arc::clone(&shared.sockets), Arc::clone(&shared.published)),
+            resolver: Resolver::new(shared.settings.url.host()),
+            // The URL was checked when it was read.
+            authority: authority.parse().unwrap_or_else(|_| Authority::from_static("origin")),
+            shared: shared.clone(),
+        }
+    }
+
+    /// The origin's settings.
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    /// Sends the request and waits for the response head. An idempotent request without body is sent once more if
+    /// the kept connection it went out on turns out dead.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError`], with its cause.
+    pub async fn fetch(&self, request: Request, tuning: &Tuning) -> Result<Fetched, FetchError> {
+        let deadline = Instant::now() + tuning.exchange_timeout;
+        let replayable = request.upload.is_none() && is_idempotent(&request.method);
+        let to_head = request.method == Method::HEAD;
+        let mut head = self.client.request(request.method, self.uri(request.target));
+        *head.headers_mut() = request.headers;
+        let head = head.freeze().map_err(|error| FetchError::Client(error.to_string()))?;
+        let mut upload = request.upload;
+
+        let slot = self.shared.slots.take(deadline).await?;
+        let mut kept = self.pool.take();
+        loop {
+            let connection = match kept.take() {
+                Some(connection) => connection,
+                None => self.connect(tuning, deadline).await?,
+            };
+            let reused = connection.reused;
+            let max_head = self.shared.settings.max_head.as_u64() as usize;
+            let exchange = Exchange::new(connection, to_head, max_head);
+            match send(&head, &exchange, upload.take(), tuning.exchange_timeout, deadline).await {
+                Ok((status, headers)) => return self.answered(exchange, status, headers, slot),
+                Err(_) if reused && replayable && !exchange.answered() => {
+                    self.shared.published.counters.origin.retries.increment();
+                    tracing::debug!("a kept origin connection was dead, the request goes out once more");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn connect(&self, tuning: &Tuning, deadline: Instant) -> Result<Connection, FetchError> {
+        let url = &self.shared.settings.url;
+        let counters = &self.shared.published.counters.origin;
+        let target = Target {
+            resolver: &self.resolver,
+            host: url.host(),
+            port: url.port(),
+            tls: self.shared.tls.as_ref(),
+            options: tuning.tcp_options.then_some((&*self.shared.options, tuning.tcp_buffers)),
+            dns_cache: tuning.dns_cache,
+            connect_timeout: tuning.connect_timeout,
+            deadline,
+        };
+        let open = tokio::time::timeout_at(deadline.into(), self.shared.sockets.reserve(tuning.connections))
+            .await
+            .map_err(|_| NoSlot { limit: tuning.connections })?;
+        counters.connects.increment();
+        target.connect(open).await.map_err(|error| {
+            counters.connect_failures.increment();
+            error.into()
+        })
+    }
+
+    fn answered(
+        &self,
+        exchange: Exchange,
+        status: StatusCode,
+        headers: HeaderMap,
+        slot: Slot,
+    ) -> Result<Fetched, FetchError> {
+        let Some(Answered { head, sent, received, connection, .. }) = exchange.into_answered() else {
+            return Err(FetchError::Client("the response head is gone".to_owned()));
+        };
+        let ttfb = received.saturating_duration_since(sent);
+        let source = Source::new(connection, head, slot, Rc::clone(&self.pool));
+        Ok(Fetched { status, headers, source, ttfb })
+    }
+
+    /// The URI for awc. It is always http: TLS is the connection's own matter.
+    fn uri(&self, target: Option<PathAndQuery>) -> Uri {
+        let base = self.shared.settings.url.base();
+        let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let mut parts = Parts::default();
+        parts.scheme = Some(Scheme::HTTP);
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(if base.is_empty() {
+            target
+        } else {
+            // Both halves were valid by themselves.
+            PathAndQuery::try_from(format!("{base}{target}")).unwrap_or(target)
+        });
+        Uri::from_parts(parts).unwrap_or_default()
+    }
+}
+
+/// Methods that may be repeated (RFC 9110 §9.2.2).
+fn is_idempotent(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE)
+}
+
+/// Sends the request and waits for the head, until `deadline`; an upload that moves moves the deadline with it.
+async fn send(
+    head: &awc::FrozenClientRequest,
+    exchange: &Exchange,
+    upload: Option<Upload>,
+    exchange_timeout: Duration,
+    deadline: Instant,
+) -> Result<(StatusCode, HeaderMap), FetchError> {
+    let progress = upload.as_ref().map(Upload::progress);
+    let request = match upload {
+        Some(upload) => head.send_body(upload),
+        None => head.send(),
+    };
+    let early = Cell::new(false);
+    let mut sending = pin!(CURRENT.scope(exchange.clone(), request));
+    let mut timer = pin!(tokio::time::sleep_until(deadline.into()));
+    let sent = poll_fn(|cx| {
+        if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
+            return Poll::Ready(Ok(sent));
+        }
+        // awc does not read while it sends: a refusal that comes before the upload is through is seen here.
+        if progress.as_ref().is_some_and(Progress::under_way)
+            && let Poll::Ready(head) = exchange.poll_head(cx)
+            && head.as_ref().map_or(true, |head| head.status >= 300)
+        {
+            early.set(true);
+            return Poll::Ready(Ok(Err(SendRequestError::Send(io::ErrorKind::BrokenPipe.into()))));
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            let moved = progress.as_ref().map(|p| p.last() + exchange_timeout).filter(|&at| at > Instant::now());
+            match moved {
+                Some(at) => timer.as_mut().reset(at.into()),
+                None => return Poll::Ready(Err(FetchError::Timeout(exchange_timeout))),
+            }
+        }
+        Poll::Pending
+    })
+    .await?;
+    let error = match sent {
+        Ok(mut response) => {
+            let headers = std::mem::replace(response.headers_mut(), HeaderMap::new());
+            return Ok((response.status(), headers));
+        }
+        Err(error) => error,
+    };
+    if let Some(progress) = progress {
+        if progress.failed() {
+            return Err(FetchError::Upload);
+        }
+        // The origin stopped reading: its answer may already be here.
+        let words = poll_fn(|cx| exchange.poll_head(cx));
+        if early.get() || tokio::time::timeout(LAST_WORDS, words).await.is_ok_and(|head| head.is_ok()) {
+            progress.abandon();
+            if let Some(answer) = exchange.parse() {
+                return Ok(answer);
+            }
+        }
+    }
+    Err(match exchange.take_failure() {
+        Some(failure) => failure.into(),
+        None => match error {
+            SendRequestError::Send(error) => HeadError::Broken(error).into(),
+            SendRequestError::Connect(_) => {
+                HeadError::Broken(io::Error::new(io::ErrorKind::UnexpectedEof, "the origin closed it")).into()
+            }
+            error => FetchError::Client(error.to_string()),
+        },
+    })
+}
+
+impl Exchange {
+    /// Status and fields of the head, where awc does not get to read it.
+    fn parse(&self) -> Option<(StatusCode, HeaderMap)> {
+        let bytes = self.head_bytes()?;
+        let mut fields = [httparse::EMPTY_HEADER; 128];
+        let mut response = httparse::Response::new(&mut fields);
+        response.parse(&bytes).ok()?;
+        let mut headers = HeaderMap::new();
+        for field in response.headers.iter() {
+            headers.append(HeaderName::from_bytes(field.name.as_bytes()).ok()?, HeaderValue::from_bytes(field.value).ok()?);
+        }
+        Some((StatusCode::from_u16(response.code?).ok()?, headers))
+    }
+}

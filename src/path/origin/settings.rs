@@ -1,0 +1,199 @@
+//! `[origin]`: where the files are.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use actix_http::Uri;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+/// Where the files are, and how to speak to the server that has them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The origin: scheme, host, port and, if any, a path that is put before every request's.
+    pub url: OriginUrl,
+    /// The Host header sent to it.
+    pub host: HostHeader,
+    /// Longest head of a response.
+    #[serde(with = "crate::units::sized")]
+    pub max_head: bytesize::ByteSize,
+    /// For an https origin.
+    pub tls: TlsSettings,
+}
+
+/// How an https origin is verified.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSettings {
+    /// A file of PEM certificates to trust beside the system's; empty: none.
+    pub ca_file: PathBuf,
+    /// Whether the certificate is verified. Off only for tests and closed networks.
+    pub verify: bool,
+    /// The name expected in the certificate; empty: the URL's host.
+    pub server_name: String,
+}
+
+/// The Host header that the origin sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostHeader {
+    /// The origin URL's own host and port.
+    Origin,
+    /// The one that the client sent.
+    Client,
+    /// This one.
+    Fixed(String),
+}
+
+impl<'de> Deserialize<'de> for HostHeader {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        match word.as_str() {
+            "origin" => Ok(HostHeader::Origin),
+            "client" => Ok(HostHeader::Client),
+            name if name.parse::<actix_http::uri::Authority>().is_ok_and(|a| !a.as_str().contains('@')) => {
+                Ok(HostHeader::Fixed(word))
+            }
+            _ => Err(D::Error::custom(format!("`{word}` is no Host: give origin, client or a host name"))),
+        }
+    }
+}
+
+impl Serialize for HostHeader {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(match self {
+            HostHeader::Origin => "origin",
+            HostHeader::Client => "client",
+            HostHeader::Fixed(name) => name,
+        })
+    }
+}
+
+/// An http or https URL without credentials, query or fragment.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OriginUrl {
+    uri: Uri,
+    /// The path without its last slash: what is put before every request's path.
+    base: String,
+}
+
+/// Why a URL is no origin.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAnOrigin {
+    /// No URL at all.
+    #[error("`{0}` is not a URL: give something like http://files.example:8080")]
+    Url(String),
+    /// Another scheme.
+    #[error("`{0}` is neither http nor https")]
+    Scheme(String),
+    /// A user name or password.
+    #[error("an origin URL carries no user name or password")]
+    Credentials,
+    /// A query or a fragment.
+    #[error("`{0}` has a query or a fragment: an origin URL ends with its path")]
+    Query(String),
+}
+
+impl FromStr for OriginUrl {
+    type Err = NotAnOrigin;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        if word.contains('@') {
+            return Err(NotAnOrigin::Credentials);
+        }
+        if word.contains(['?', '#']) {
+            return Err(NotAnOrigin::Query(word.to_owned()));
+        }
+        let uri: Uri = word.parse().map_err(|_| NotAnOrigin::Url(word.to_owned()))?;
+        match uri.scheme_str() {
+            Some("http" | "https") => {}
+            Some(scheme) => return Err(NotAnOrigin::Scheme(scheme.to_owned())),
+            None => return Err(NotAnOrigin::Url(word.to_owned())),
+        }
+        let port_is_odd = uri.authority().is_some_and(|a| {
+            let after_host = a.as_str().rsplit_once(']').map_or(a.as_str(), |(_, rest)| rest);
+            after_host.contains(':') && a.port_u16().is_none_or(|port| port == 0)
+        });
+        if uri.host().is_none_or(str::is_empty) || port_is_odd {
+            return Err(NotAnOrigin::Url(word.to_owned()));
+        }
+        let base = uri.path().trim_end_matches('/').to_owned();
+        Ok(OriginUrl { uri, base })
+    }
+}
+
+impl OriginUrl {
+    /// Whether TLS is spoken.
+    pub fn is_https(&self) -> bool {
+        self.uri.scheme_str() == Some("https")
+    }
+
+    /// The host: a name or an address, without brackets.
+    pub fn host(&self) -> &str {
+        self.uri.host().unwrap_or_default().trim_matches(['[', ']'])
+    }
+
+    /// The port; the scheme's own where none is given.
+    pub fn port(&self) -> u16 {
+        self.uri.port_u16().unwrap_or(if self.is_https() { 443 } else { 80 })
+    }
+
+    /// Host and port as they stand in the URL: what a Host header says.
+    pub fn authority(&self) -> &str {
+        self.uri.authority().map_or("", |a| a.as_str())
+    }
+
+    /// What is put before every request's path; empty, or it begins with a slash and does not end with one.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+}
+
+impl fmt::Display for OriginUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}{}", self.uri.scheme_str().unwrap_or_default(), self.authority(), self.base)
+    }
+}
+
+impl fmt::Debug for OriginUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for OriginUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for OriginUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_without_port_has_its_schemes_port() {
+        let url: OriginUrl = "https://files.example/base/".parse().unwrap();
+        assert_eq!((url.host(), url.port(), url.base()), ("files.example", 443, "/base"));
+    }
+
+    #[test]
+    fn an_ipv6_origin_loses_its_brackets_only_for_the_socket() {
+        let url: OriginUrl = "http://[::1]:8080".parse().unwrap();
+        assert_eq!((url.host(), url.port(), url.authority()), ("::1", 8080, "[::1]:8080"));
+    }
+
+    #[test]
+    fn what_is_no_origin_is_refused_with_its_reason() {
+        for bad in ["", "files", "/files", "http://", "http://host:0", "http://host:99999", "http://host:x"] {
+            assert!(matches!(bad.parse::<OriginUrl>(), Err(NotAnOrigin::Url(_))), "{bad}");
+        }
+        assert!(matches!("ftp://host".parse::<OriginUrl>(), Err(NotAnOrigin::Scheme(_))));
+        assert_eq!("http://me:secret@host".parse::<OriginUrl>(), Err(NotAnOrigin::Credentials));
+        assert!(matches!("http://host/?a".parse::<OriginUrl>(), Err(NotAnOrigin::Query(_))));
+    }
+}

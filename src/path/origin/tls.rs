@@ -1,0 +1,141 @@
+//! TLS to an https origin.
+
+use std::{fs, io, path::PathBuf, sync::Arc};
+
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, InvalidDnsNameError, ServerName, UnixTime, pem::PemObject as _},
+};
+
+use super::{connection::TlsConfig, settings::TlsSettings};
+
+/// Why TLS cannot be set up. All are found at the start.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The CA file cannot be read.
+    #[error("origin.tls.ca_file {path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The CA file holds no certificate that can be used.
+    #[error("origin.tls.ca_file {path} holds no usable PEM certificate: {detail}")]
+    NoCertificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The name to verify is no name.
+    #[error("`{name}` is no name that a certificate can have: {source}")]
+    Name {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        source: InvalidDnsNameError,
+    },
+    /// The library refused its own defaults.
+    #[error("TLS cannot be set up: {0}")]
+    Library(#[from] rustls::Error),
+}
+
+/// Everything that a handshake needs.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Shared, so that sessions are resumed.
+    pub config: TlsConfig,
+    /// The name that the certificate must have.
+    pub name: ServerName<'static>,
+}
+
+impl Tls {
+    /// Reads the trusted certificates and settles the name.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`], with the file or the name at fault.
+    pub fn new(settings: &TlsSettings, host: &str) -> Result<Self, TlsError> {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+        let mut config = if settings.verify {
+            builder.with_root_certificates(roots(settings)?).with_no_client_auth()
+        } else {
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(Unverified(provider)))
+                .with_no_client_auth()
+        };
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let name = if settings.server_name.is_empty() { host } else { &settings.server_name };
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|source| TlsError::Name { name: name.to_owned(), source })?;
+        Ok(Tls { config: Arc::new(config), name })
+    }
+}
+
+fn roots(settings: &TlsSettings) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let system = rustls_native_certs::load_native_certs();
+    for error in &system.errors {
+        tracing::warn!(%error, "a system certificate cannot be read");
+    }
+    roots.add_parsable_certificates(system.certs);
+    if !settings.ca_file.as_os_str().is_empty() {
+        let path = &settings.ca_file;
+        let pem = fs::read(path).map_err(|source| TlsError::File { path: path.clone(), source })?;
+        let bad = |detail: String| TlsError::NoCertificate { path: path.clone(), detail };
+        let mut any = false;
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
+            let certificate = certificate.map_err(|error| bad(error.to_string()))?;
+            roots.add(certificate).map_err(|error| bad(error.to_string()))?;
+            any = true;
+        }
+        if !any {
+            return Err(bad("no PEM block in it".to_owned()));
+        }
+    }
+    Ok(roots)
+}
+
+/// Takes any certificate, for `origin.tls.verify = false`. Signatures are still checked.
+#[derive(Debug)]
+struct Unverified(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,147 @@
+//! TCP options, the same on both sides of the proxy.
+
+use std::{fmt, io, os::fd::AsFd, str::FromStr, time::Duration};
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use socket2::{SockRef, TcpKeepalive};
+
+/// Which TCP options are set where the level has them on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// TCP_NODELAY: a small last piece does not wait for an acknowledgement.
+    pub nodelay: bool,
+    /// TCP_QUICKACK, set again after reads, for the kernel leaves it by itself.
+    pub quickack: bool,
+    /// SO_KEEPALIVE: a peer that vanished is noticed.
+    pub keepalive: bool,
+    /// Idle time before the first keep-alive probe.
+    #[serde(with = "humantime_serde")]
+    pub keepalive_time: Duration,
+    /// Time between two keep-alive probes.
+    #[serde(with = "humantime_serde")]
+    pub keepalive_interval: Duration,
+    /// SO_SNDBUF at level medium; at high the kernel's own tuning is faster and stays on.
+    pub send_buffer: BufferSize,
+    /// SO_RCVBUF at level medium; at high the kernel's own tuning is faster and stays on.
+    pub receive_buffer: BufferSize,
+}
+
+/// A socket buffer: a size, or `auto` to leave it to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BufferSize {
+    /// The kernel's own tuning.
+    Auto,
+    /// Fixed, in bytes; the kernel doubles it for its own needs.
+    Fixed(ByteSize),
+}
+
+/// A word that is no buffer size.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a buffer size: give auto, or 4KiB to 16MiB with its unit")]
+pub struct NotABufferSize(String);
+
+impl FromStr for BufferSize {
+    type Err = NotABufferSize;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        if word == "auto" {
+            return Ok(BufferSize::Auto);
+        }
+        let size = crate::units::size(word).map_err(|_| NotABufferSize(word.to_owned()))?;
+        if !(4 * 1024..=16 * 1024 * 1024).contains(&size.as_u64()) {
+            return Err(NotABufferSize(word.to_owned()));
+        }
+        Ok(BufferSize::Fixed(size))
+    }
+}
+
+impl fmt::Display for BufferSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BufferSize::Auto => f.write_str("auto"),
+            BufferSize::Fixed(size) => size.fmt(f),
+        }
+    }
+}
+
+impl Serialize for BufferSize {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for BufferSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl Settings {
+    /// Sets the options on a socket; `fixed_buffers` says whether the buffers are set too.
+    ///
+    /// # Errors
+    ///
+    /// The first option that the kernel refused.
+    pub fn apply(&self, socket: &impl AsFd, fixed_buffers: bool) -> io::Result<()> {
+        let socket = SockRef::from(socket);
+        socket.set_tcp_nodelay(self.nodelay)?;
+        if self.quickack {
+            socket.set_tcp_quickack(true)?;
+        }
+        if self.keepalive {
+            socket.set_tcp_keepalive(
+                &TcpKeepalive::new().with_time(self.keepalive_time).with_interval(self.keepalive_interval),
+            )?;
+        }
+        if fixed_buffers {
+            self.apply_buffers(&socket)?;
+        }
+        Ok(())
+    }
+
+    fn apply_buffers(&self, socket: &SockRef<'_>) -> io::Result<()> {
+        if let BufferSize::Fixed(size) = self.send_buffer {
+            socket.set_send_buffer_size(size.as_u64() as usize)?;
+        }
+        if let BufferSize::Fixed(size) = self.receive_buffer {
+            socket.set_recv_buffer_size(size.as_u64() as usize)?;
+        }
+        Ok(())
+    }
+}
+
+/// Sets TCP_QUICKACK once more. A refusal costs only a delayed acknowledgement.
+pub fn rearm_quickack(socket: &impl AsFd) {
+    _ = SockRef::from(socket).set_tcp_quickack(true);
+}
+
+/// Bytes handed to the kernel that the peer has not acknowledged yet (SIOCOUTQ).
+///
+/// # Errors
+///
+/// Whatever the kernel answers for a socket that is gone.
+pub fn unacknowledged(socket: &impl AsFd) -> io::Result<usize> {
+    outq::bytes(socket.as_fd())
+}
+
+/// The one call that no crate at hand wraps.
+mod outq {
+    #![allow(unsafe_code, reason = "SIOCOUTQ writes one int through a valid pointer; the fd is borrowed")]
+
+    use std::{
+        io,
+        os::fd::{AsRawFd, BorrowedFd},
+    };
+
+    pub(super) fn bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: the fd is open while borrowed, and TIOCOUTQ (SIOCOUTQ for sockets) writes one c_int.
+        let answer = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &mut bytes) };
+        if answer < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(usize::try_from(bytes).unwrap_or_default())
+    }
+}
