@@ -1,6 +1,135 @@
-//! Values with units, checked where they are read.
+//! Numbers that carry their meaning.
+
+use std::{fmt, time::Duration};
 
 use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
+
+/// Requests per second, between 0.001 and 1,000,000; a plain number in settings and JSON.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct Rate(f64);
+
+/// A number that is no rate.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[error("{0} is not a rate: give requests per second, 0.001 to 1000000")]
+pub struct NotARate(pub f64);
+
+impl Rate {
+    /// The lowest rate: one request in 1,000 seconds.
+    pub const LOWEST: Rate = Rate(0.001);
+    /// The highest rate: one request in a microsecond.
+    pub const HIGHEST: Rate = Rate(1_000_000.0);
+
+    /// A rate of so many requests per second.
+    ///
+    /// # Errors
+    ///
+    /// [`NotARate`] outside of 0.001 to 1,000,000.
+    pub fn new(per_second: f64) -> Result<Self, NotARate> {
+        if (Self::LOWEST.0..=Self::HIGHEST.0).contains(&per_second) {
+            Ok(Self(per_second))
+        } else {
+            Err(NotARate(per_second))
+        }
+    }
+
+    /// Requests per second.
+    pub fn per_second(self) -> f64 {
+        self.0
+    }
+
+    /// The time from one request to the next, to the nanosecond, rounded up so that the rate is never exceeded.
+    pub fn interval(self) -> Duration {
+        Duration::from_nanos((1e9 / self.0).ceil() as u64)
+    }
+
+    /// This rate times a factor, kept within `min` and `max`.
+    pub fn scaled(self, factor: f64, min: Rate, max: Rate) -> Rate {
+        Rate((self.0 * factor).clamp(min.0, max.0.max(min.0)))
+    }
+}
+
+impl TryFrom<f64> for Rate {
+    type Error = NotARate;
+
+    fn try_from(per_second: f64) -> Result<Self, NotARate> {
+        Self::new(per_second)
+    }
+}
+
+impl From<Rate> for f64 {
+    fn from(rate: Rate) -> f64 {
+        rate.0
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // three decimals are enough for the lowest rate, and 850 stays 850
+        let rounded = (self.0 * 1000.0).round() / 1000.0;
+        write!(f, "{rounded}/s")
+    }
+}
+
+/// A setting that has the right type and a value that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key} must be {must}, but is {is}")]
+pub struct OutOfRange {
+    /// The whole key, as in `rate_limit.min`.
+    pub key: &'static str,
+    /// What is allowed.
+    pub must: String,
+    /// What was given.
+    pub is: String,
+}
+
+impl OutOfRange {
+    /// Passes if `fits`, else says what the key must be and is.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfRange`] if it does not fit.
+    pub fn unless(
+        fits: bool,
+        key: &'static str,
+        must: impl Into<String>,
+        is: impl fmt::Display,
+    ) -> Result<(), Self> {
+        if fits {
+            return Ok(());
+        }
+        Err(Self {
+            key,
+            must: must.into(),
+            is: is.to_string(),
+        })
+    }
+
+    /// Passes if a duration is within both ends, which count as within.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfRange`] if it is not.
+    pub fn unless_between(
+        key: &'static str,
+        from: Duration,
+        is: Duration,
+        to: Duration,
+    ) -> Result<(), Self> {
+        Self::unless(
+            (from..=to).contains(&is),
+            key,
+            format!("{} to {}", readable(from), readable(to)),
+            readable(is),
+        )
+    }
+}
+
+/// A duration as people write it: `15s`, `1m 30s`.
+pub fn readable(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
 
 /// A size without a unit, or no size at all.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,5 +169,41 @@ pub mod sized {
     /// [`super::NotASize`] in the deserializer's words.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
         super::size(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_outside_the_range_is_refused_with_the_range_in_the_message() {
+        for wrong in [0.0, -1.0, 0.0009, 1_000_001.0, f64::NAN, f64::INFINITY] {
+            let error = Rate::new(wrong).expect_err("must be refused").to_string();
+            assert!(error.contains("0.001 to 1000000"), "{error}");
+        }
+        let error = serde_json::from_str::<Rate>("0").expect_err("zero is no rate");
+        assert!(error.to_string().contains("0 is not a rate"), "{error}");
     }
-}
+
+    #[test]
+    fn a_rate_is_a_plain_number_in_json() {
+        let rate: Rate = serde_json::from_str("850").unwrap();
+        assert_eq!(rate.per_second(), 850.0);
+        assert_eq!(serde_json::to_string(&rate).unwrap(), "850.0");
+        assert_eq!(rate.to_string(), "850/s");
+    }
+
+    #[test]
+    fn the_interval_never_exceeds_the_rate() {
+        assert_eq!(Rate(1000.0).interval(), Duration::from_millis(1));
+        assert_eq!(Rate(3.0).interval(), Duration::from_nanos(333_333_334));
+    }
+
+    #[test]
+    fn an_out_of_range_value_names_the_key_what_it_must_be_and_what_it_is() {
+        let second = Duration::from_secs(1);
+        let error = OutOfRange::unless_between("metrics.tick", second, second * 90, second * 60)
+            .expect_err("90 s is too long");
+        assert_eq!(
+            error.to_string(),
+            "metrics.tick must be 1s to 1m, but is 1m 30s"
+        );

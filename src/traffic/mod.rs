@@ -4,7 +4,12 @@
 //! a runtime. The actors own the changing parts; the path reads what they publish.
 
 pub mod counters;
+pub mod gate;
 pub mod level;
+pub mod published;
 pub mod quality;
+pub mod rate;
 pub mod sample;
+pub mod summary;
 pub mod tuning;
+pub mod window;

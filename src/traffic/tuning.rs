@@ -19,13 +19,25 @@ pub struct LevelSettings {
     #[serde(with = "humantime_serde")]
     pub keep_alive: Duration,
     /// Longest connect, TLS included.
-    #[serde(default, with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "humantime_serde",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub connect_timeout: Option<Duration>,
     /// Longest way to the response head: queue, DNS, connect, retries.
-    #[serde(default, with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "humantime_serde",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub exchange_timeout: Option<Duration>,
     /// Longest gap between two reads of a response body.
-    #[serde(default, with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "humantime_serde",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub idle_read: Option<Duration>,
     /// How long an answer of DNS is kept at most.
     #[serde(with = "humantime_serde")]

@@ -1,0 +1,234 @@
+//! What the actors publish, and what the path and the endpoints read: no lock, no mailbox.
+//!
+//! Each part has one writer, named beside it. The path only reads, but for the counters and the gate, which are its
+//! own atomics.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use arc_swap::ArcSwap;
+use serde::Serialize;
+
+use super::{counters::Counters, gate::Gate, summary::Summary, tuning::Tuning};
+
+/// Everything that is shared between workers, actors and endpoints.
+#[derive(Debug)]
+pub struct Published {
+    /// The parameters in force. Written by `Tuner`.
+    pub tuning: ArcSwap<Tuning>,
+    /// Admission to the origin. Its rate is set by `RateLimiter`.
+    pub gate: Gate,
+    /// What the window said at the last tick. Written by `MetricsWindow`.
+    pub summary: ArcSwap<Summary>,
+    /// The last changes. `Tuner` and `RateLimiter` add to it.
+    pub retunes: Retunes,
+    /// How Redis is. Written by `RedisPool`.
+    pub redis: ArcSwap<RedisStatus>,
+    /// How the actors are, by name. Written by the watchdog.
+    pub actors: ArcSwap<BTreeMap<&'static str, ActorStatus>>,
+    /// Whether the origin can be reached. Written by `QualityClassifier`.
+    pub origin_status: ArcSwap<OriginStatus>,
+    /// What the path counts.
+    pub counters: Counters,
+    /// The origin's URL, without user and password.
+    pub origin: String,
+    /// Worker threads.
+    pub workers: usize,
+    /// When the process started, for durations.
+    pub started: Instant,
+    /// When the process started, for people.
+    pub started_at: SystemTime,
+    draining: AtomicBool,
+}
+
+impl Published {
+    /// What is published before the actors run. `origin` may hold user and password: they are taken out.
+    pub fn new(tuning: Tuning, gate: Gate, origin: &str, workers: usize) -> Self {
+        gate.set_on(tuning.rate_limit);
+        let now = Instant::now();
+        Self {
+            tuning: ArcSwap::from_pointee(tuning),
+            gate,
+            summary: ArcSwap::from_pointee(Summary::empty(now)),
+            retunes: Retunes::default(),
+            redis: ArcSwap::from_pointee(RedisStatus::default()),
+            actors: ArcSwap::default(),
+            origin_status: ArcSwap::from_pointee(OriginStatus::Unknown),
+            counters: Counters::default(),
+            origin: redacted(origin),
+            workers,
+            started: now,
+            started_at: SystemTime::now(),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on the process takes no new work; /health says so.
+    pub fn drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
+    /// Whether the process takes no new work.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+}
+
+/// The last changes of level, class and rate.
+#[derive(Debug, Default)]
+pub struct Retunes {
+    // a std mutex: locked a few times a minute, never across an await, never by the path
+    last: Mutex<VecDeque<Retune>>,
+}
+
+impl Retunes {
+    /// So many are kept.
+    pub const KEPT: usize = 100;
+
+    /// Adds a change; the oldest goes if there are too many.
+    pub fn push(&self, retune: Retune) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.len() == Self::KEPT {
+            last.pop_front();
+        }
+        last.push_back(retune);
+    }
+
+    /// The last changes, oldest first.
+    pub fn last(&self) -> Vec<Retune> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.iter().cloned().collect()
+    }
+}
+
+/// One change: what, from, to and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retune {
+    /// When.
+    pub at: SystemTime,
+    /// What changed.
+    pub what: Retuned,
+    /// The value before.
+    pub from: String,
+    /// The value from then on.
+    pub to: String,
+    /// What it follows from.
+    pub why: String,
+}
+
+/// What a retune changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Retuned {
+    /// How much optimization is on.
+    Level,
+    /// The quality of the network.
+    Class,
+    /// Requests per second to the origin.
+    Rate,
+}
+
+/// How Redis is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RedisStatus {
+    /// Whether it answers.
+    pub link: RedisLink,
+    /// How long the last ping took.
+    pub latency: Option<Duration>,
+    /// Most commands under way at once.
+    pub pool_size: usize,
+    /// Commands under way.
+    pub in_use: usize,
+}
+
+/// Whether Redis answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RedisLink {
+    /// No URL is set.
+    #[default]
+    Disabled,
+    /// It does not answer.
+    Disconnected,
+    /// It answers.
+    Connected,
+}
+
+/// How an actor is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ActorStatus {
+    /// Whether it answers.
+    pub running: bool,
+    /// How often it had to be started anew.
+    pub restarts: u64,
+    /// When it was last started anew.
+    pub restarted: Option<Instant>,
+}
+
+/// Whether the origin can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OriginStatus {
+    /// Nothing was sent to it yet.
+    Unknown,
+    /// It answers.
+    Reachable,
+    /// It takes no connection, or does not answer.
+    Unreachable,
+}
+
+/// A URL without user and password, for logs and endpoints.
+pub fn redacted(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redacted_url_has_neither_user_nor_password() {
+        for (url, shown) in [
+            ("http://127.0.0.1:27804", "http://127.0.0.1:27804"),
+            ("redis://:secret@host:6379/2", "redis://host:6379/2"),
+            ("redis+cluster://u:p@ss@a:1,b:2", "redis+cluster://a:1,b:2"),
+            ("http://host/@path?a=b@c", "http://host/@path?a=b@c"),
+            ("", ""),
+        ] {
+            assert_eq!(redacted(url), shown);
+        }
+    }
+
+    #[test]
+    fn the_last_hundred_changes_are_kept() {
+        let retunes = Retunes::default();
+        for i in 0..250 {
+            retunes.push(Retune {
+                at: SystemTime::now(),
+                what: Retuned::Rate,
+                from: i.to_string(),
+                to: (i + 1).to_string(),
+                why: String::new(),
+            });
+        }
+        let last = retunes.last();
+        assert_eq!(last.len(), Retunes::KEPT);
+        assert_eq!(
+            (last[0].from.as_str(), last[99].to.as_str()),
+            ("150", "250")
+        );
+    }
+}

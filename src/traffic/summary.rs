@@ -1,0 +1,116 @@
+//! What the window says once a tick: the figures that /stats shows and that classifier and limiter decide by.
+
+use std::time::{Duration, Instant};
+
+use super::{rate::Judged, sample::Outcome};
+
+/// What the window knew at one instant.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// When it was made.
+    pub at: Instant,
+    /// Everything since the process started.
+    pub total: Figures,
+    /// The sliding window.
+    pub window: Figures,
+    /// How much time `window` covers: the setting, or less just after the start.
+    pub covers: Duration,
+    /// How fast the origin answers just now.
+    pub origin: OriginPace,
+    /// What the rate limit is judged by, since the process started.
+    pub judged: Judged,
+    /// Whether the origin answered of late.
+    pub contact: Contact,
+}
+
+impl Summary {
+    /// The summary before anything happened.
+    pub fn empty(at: Instant) -> Self {
+        Self {
+            at,
+            total: Figures::default(),
+            window: Figures::default(),
+            covers: Duration::ZERO,
+            origin: OriginPace::default(),
+            judged: Judged::default(),
+            contact: Contact::default(),
+        }
+    }
+
+    /// Body bits that went to clients per second in the window, in Mbit/s (10^6).
+    pub fn throughput_mbps(&self) -> f64 {
+        let seconds = self.covers.as_secs_f64();
+        if seconds > 0.0 {
+            self.window.bytes as f64 * 8.0 / 1e6 / seconds
+        } else {
+            0.0
+        }
+    }
+}
+
+/// Requests and what became of them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Figures {
+    /// Requests that ended.
+    pub requests: u64,
+    /// Those that the rate limit counts as the origin's errors.
+    pub errors: u64,
+    /// Response body bytes handed to clients.
+    pub bytes: u64,
+    /// Requests by outcome, in the order of [`Outcome::ALL`].
+    pub outcomes: [u64; Outcome::ALL.len()],
+    /// From a request's head to its end.
+    pub total: Times,
+    /// From a request's head to the first byte for the client.
+    pub ttfb: Times,
+    /// From the request sent to the origin to its response head.
+    pub origin_ttfb: Times,
+}
+
+impl Figures {
+    /// Errors among the requests, 0 to 1.
+    pub fn error_share(&self) -> f64 {
+        if self.requests == 0 {
+            0.0
+        } else {
+            self.errors as f64 / self.requests as f64
+        }
+    }
+}
+
+/// How long something took: exact at the ends and in the middle, percentiles to one in a hundred.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the usual names")]
+pub struct Times {
+    pub count: u64,
+    pub min: Duration,
+    pub avg: Duration,
+    pub max: Duration,
+    pub p50: Duration,
+    pub p95: Duration,
+    pub p99: Duration,
+}
+
+/// How fast the origin answers just now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OriginPace {
+    /// The median time to the origin's first byte; none without a sample.
+    pub median: Option<Duration>,
+    /// The samples it is the median of.
+    pub samples: u64,
+    /// All such samples since the process started: shows whether there are new ones.
+    pub seen: u64,
+}
+
+/// Whether the origin answered of late.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Contact {
+    /// When a request last got a response head from the origin.
+    pub answered: Option<Instant>,
+    /// When a request last failed to get one.
+    pub failed: Option<Instant>,
+    /// Failures in a row since the last answer.
+    pub failures: u64,
+    /// Whether the last failure was a failed connect.
+    pub refused: bool,
+}

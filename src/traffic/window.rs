@@ -1,0 +1,591 @@
+//! Counts samples, since the start and over a sliding window, in constant memory.
+//!
+//! Time is cut into slots of a second or less. Each slot keeps its own histogram, so that leaving the window is a
+//! subtraction, and the whole is never counted anew. Slots without a sample take no memory.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use hdrhistogram::{Counter, Histogram};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    quality,
+    rate::Judged,
+    sample::{Outcome, Sample},
+    summary::{Contact, Figures, OriginPace, Summary, Times},
+};
+use crate::units::OutOfRange;
+
+/// `[metrics]`: how requests are counted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// How often the window is summed up, and classifier, limiter and Redis hear of it.
+    #[serde(with = "humantime_serde")]
+    pub tick: Duration,
+    /// How far back the sliding window of /stats reaches.
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+}
+
+impl Settings {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfRange`] for the first key that makes no sense.
+    pub fn check(&self) -> Result<(), OutOfRange> {
+        OutOfRange::unless_between(
+            "metrics.tick",
+            Duration::from_millis(10),
+            self.tick,
+            Duration::from_secs(60),
+        )?;
+        OutOfRange::unless_between(
+            "metrics.window",
+            Duration::from_secs(1),
+            self.window,
+            Duration::from_secs(3600),
+        )
+    }
+}
+
+/// Counts samples since the start and over a sliding window.
+#[derive(Debug)]
+pub struct Window {
+    start: Instant,
+    slot: Duration,
+    /// Slots in the sliding window.
+    slots: u64,
+    /// Slots that the classifier looks back on.
+    recent: u64,
+    /// Samples that the classifier wants; it looks further back for them if need be.
+    wanted: u64,
+    total: Tally<u64>,
+    sliding: Tally<u32>,
+    /// The window's slots that have samples, oldest first.
+    past: VecDeque<(u64, Tally<u32>)>,
+    judged: Judged,
+    contact: Contact,
+}
+
+impl Window {
+    /// An empty window that starts at `start`.
+    pub fn new(settings: &Settings, quality: &quality::Settings, start: Instant) -> Self {
+        // a fifth of the classifier's window, so that it slides rather than jumps
+        let slot = (quality.window / 5)
+            .max(settings.window / 600)
+            .clamp(Duration::from_millis(1), Duration::from_secs(1));
+        let slots_in = |span: Duration| (span.as_nanos().div_ceil(slot.as_nanos()) as u64).max(1);
+        let slots = slots_in(settings.window);
+        Self {
+            start,
+            slot,
+            slots,
+            recent: slots_in(quality.window).min(slots),
+            wanted: quality.min_samples,
+            total: Tally::new(3),
+            sliding: Tally::new(2),
+            past: VecDeque::new(),
+            judged: Judged::default(),
+            contact: Contact::default(),
+        }
+    }
+
+    /// Counts one sample.
+    pub fn record(&mut self, sample: &Sample) {
+        self.total.record(sample);
+        if sample.outcome.reached_origin() {
+            self.judged.requests += 1;
+            self.judged.errors += u64::from(sample.outcome.is_origin_error());
+            self.note_contact(sample);
+        }
+
+        let slot = self.slot_of(sample.ended);
+        let newest = self
+            .past
+            .back()
+            .map_or(slot, |(newest, _)| slot.max(*newest));
+        if newest - slot >= self.slots {
+            return; // too old for the window
+        }
+        let at = self.past.partition_point(|(past, _)| *past < slot);
+        if self.past.get(at).is_none_or(|(past, _)| *past != slot) {
+            self.past.insert(at, (slot, Tally::new(2)));
+        }
+        self.past[at].1.record(sample);
+        self.sliding.record(sample);
+        self.forget_before(newest);
+    }
+
+    /// What is known at `now`.
+    pub fn summary(&mut self, now: Instant) -> Summary {
+        let slot = self.slot_of(now);
+        self.forget_before(slot);
+        let reach = self.slot * u32::try_from(self.slots - 1).unwrap_or(u32::MAX);
+        let age = now.saturating_duration_since(self.start);
+        let into_slot = age.saturating_sub(self.slot * u32::try_from(slot).unwrap_or(u32::MAX));
+        let mut window = self.sliding.figures();
+        self.bound_by_slots(&mut window);
+        Summary {
+            at: now,
+            total: self.total.figures(),
+            window,
+            covers: age.min(reach + into_slot),
+            origin: self.origin_pace(slot),
+            judged: self.judged,
+            contact: self.contact,
+        }
+    }
+
+    fn slot_of(&self, at: Instant) -> u64 {
+        (at.saturating_duration_since(self.start).as_nanos() / self.slot.as_nanos()) as u64
+    }
+
+    /// Drops the slots that are out of the window when `newest` is its last.
+    fn forget_before(&mut self, newest: u64) {
+        while let Some((slot, _)) = self.past.front()
+            && newest.saturating_sub(*slot) >= self.slots
+        {
+            if let Some((_, tally)) = self.past.pop_front() {
+                self.sliding.subtract(&tally);
+            }
+        }
+    }
+
+    /// The shortest and the longest cannot be subtracted: they are found among the slots.
+    fn bound_by_slots(&self, window: &mut Figures) {
+        let bound = |times: &mut Times, of: fn(&Tally<u32>) -> &Timing<u32>| {
+            let used = || {
+                self.past
+                    .iter()
+                    .map(|(_, tally)| of(tally))
+                    .filter(|t| t.count > 0)
+            };
+            times.min = used().map(|t| t.min).min().unwrap_or_default();
+            times.max = used().map(|t| t.max).max().unwrap_or_default();
+            times.settle();
+        };
+        bound(&mut window.total, |tally| &tally.time);
+        bound(&mut window.ttfb, |tally| &tally.ttfb);
+        bound(&mut window.origin_ttfb, |tally| &tally.origin_ttfb);
+    }
+
+    /// The median over the classifier's window; with few requests, over as much of the sliding window as it takes to
+    /// have enough samples.
+    fn origin_pace(&self, newest: u64) -> OriginPace {
+        let mut merged = Timing::<u32>::new(2);
+        for (slot, tally) in self.past.iter().rev() {
+            if newest.saturating_sub(*slot) >= self.recent && merged.count >= self.wanted {
+                break;
+            }
+            merged.add(&tally.origin_ttfb);
+        }
+        OriginPace {
+            median: (merged.count > 0).then(|| merged.quantile(0.5)),
+            samples: merged.count,
+            seen: self.total.origin_ttfb.count,
+        }
+    }
+
+    fn note_contact(&mut self, sample: &Sample) {
+        let contact = &mut self.contact;
+        if sample.origin_ttfb.is_some() {
+            contact.answered = contact.answered.max(Some(sample.ended));
+            contact.failures = 0;
+        } else if sample.outcome.is_origin_error() {
+            contact.failed = contact.failed.max(Some(sample.ended));
+            contact.failures += 1;
+            contact.refused = sample.outcome == Outcome::ConnectFailed;
+        }
+    }
+}
+
+/// Sums over some stretch of time.
+#[derive(Debug)]
+struct Tally<C: Counter> {
+    requests: u64,
+    errors: u64,
+    bytes: u64,
+    outcomes: [u64; Outcome::ALL.len()],
+    time: Timing<C>,
+    ttfb: Timing<C>,
+    origin_ttfb: Timing<C>,
+}
+
+impl<C: Counter> Tally<C> {
+    fn new(digits: u8) -> Self {
+        Self {
+            requests: 0,
+            errors: 0,
+            bytes: 0,
+            outcomes: [0; Outcome::ALL.len()],
+            time: Timing::new(digits),
+            ttfb: Timing::new(digits),
+            origin_ttfb: Timing::new(digits),
+        }
+    }
+
+    fn record(&mut self, sample: &Sample) {
+        self.requests += 1;
+        self.errors += u64::from(sample.outcome.is_origin_error());
+        self.bytes = self.bytes.saturating_add(sample.bytes);
+        self.outcomes[sample.outcome as usize] += 1;
+        self.time.record(Some(sample.total));
+        self.ttfb.record(sample.ttfb);
+        self.origin_ttfb.record(sample.origin_ttfb);
+    }
+
+    fn subtract(&mut self, gone: &Self) {
+        self.requests -= gone.requests;
+        self.errors -= gone.errors;
+        self.bytes = self.bytes.saturating_sub(gone.bytes);
+        for (count, gone) in self.outcomes.iter_mut().zip(gone.outcomes) {
+            *count -= gone;
+        }
+        self.time.subtract(&gone.time);
+        self.ttfb.subtract(&gone.ttfb);
+        self.origin_ttfb.subtract(&gone.origin_ttfb);
+    }
+
+    fn figures(&self) -> Figures {
+        Figures {
+            requests: self.requests,
+            errors: self.errors,
+            bytes: self.bytes,
+            outcomes: self.outcomes,
+            total: self.time.times(),
+            ttfb: self.ttfb.times(),
+            origin_ttfb: self.origin_ttfb.times(),
+        }
+    }
+}
+
+/// Durations, in microseconds.
+#[derive(Debug)]
+struct Timing<C: Counter> {
+    count: u64,
+    sum: Duration,
+    min: Duration,
+    max: Duration,
+    /// None only if the library refused the precision, which it does not for 2 and 3 digits.
+    histogram: Option<Histogram<C>>,
+}
+
+impl<C: Counter> Timing<C> {
+    fn new(digits: u8) -> Self {
+        Self {
+            count: 0,
+            sum: Duration::ZERO,
+            min: Duration::MAX,
+            max: Duration::ZERO,
+            histogram: Histogram::new(digits).ok(),
+        }
+    }
+
+    fn record(&mut self, duration: Option<Duration>) {
+        // a day is long enough: a histogram grows with what it has to hold
+        const LONGEST: Duration = Duration::from_secs(86_400);
+        let Some(duration) = duration.map(|duration| duration.min(LONGEST)) else {
+            return;
+        };
+        self.count += 1;
+        self.sum += duration;
+        self.min = self.min.min(duration);
+        self.max = self.max.max(duration);
+        if let Some(histogram) = &mut self.histogram {
+            _ = histogram.record(duration.as_micros() as u64);
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.sum += other.sum;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        if let (Some(histogram), Some(other)) = (&mut self.histogram, &other.histogram) {
+            _ = histogram.add(other);
+        }
+    }
+
+    fn subtract(&mut self, gone: &Self) {
+        self.count -= gone.count;
+        self.sum = self.sum.saturating_sub(gone.sum);
+        if let (Some(histogram), Some(gone)) = (&mut self.histogram, &gone.histogram) {
+            _ = histogram.subtract(gone);
+        }
+    }
+
+    fn quantile(&self, quantile: f64) -> Duration {
+        let micros = self
+            .histogram
+            .as_ref()
+            .map_or(0, |h| h.value_at_quantile(quantile));
+        Duration::from_micros(micros).clamp(self.min.min(self.max), self.max)
+    }
+
+    fn times(&self) -> Times {
+        if self.count == 0 {
+            return Times::default();
+        }
+        let quantile = |quantile| {
+            let micros = self
+                .histogram
+                .as_ref()
+                .map_or(0, |h| h.value_at_quantile(quantile));
+            Duration::from_micros(micros)
+        };
+        let mut times = Times {
+            count: self.count,
+            min: self.min,
+            avg: self.sum.div_f64(self.count as f64),
+            max: self.max,
+            p50: quantile(0.50),
+            p95: quantile(0.95),
+            p99: quantile(0.99),
+        };
+        times.settle();
+        times
+    }
+}
+
+impl Times {
+    /// A percentile is the upper end of its bucket, which can lie beyond the longest by a hundredth.
+    fn settle(&mut self) {
+        for percentile in [&mut self.p50, &mut self.p95, &mut self.p99] {
+            *percentile = (*percentile).max(self.min).min(self.max);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn window(start: Instant) -> Window {
+        Window::new(
+            &Settings {
+                tick: SECOND,
+                window: SECOND * 60,
+            },
+            &quality::Settings {
+                window: SECOND * 5,
+                hold: 3,
+                min_samples: 5,
+                margin: 0.1,
+                probe: SECOND * 5,
+            },
+            start,
+        )
+    }
+
+    fn sample(ended: Instant, outcome: Outcome, millis: u64) -> Sample {
+        Sample {
+            ended,
+            outcome,
+            origin_ttfb: Some(Duration::from_millis(millis)),
+            ttfb: Some(Duration::from_millis(millis + 1)),
+            total: Duration::from_millis(millis * 2),
+            bytes: 1_000_000,
+        }
+    }
+
+    #[test]
+    fn before_the_first_sample_everything_is_zero() {
+        let start = Instant::now();
+        let summary = window(start).summary(start + SECOND);
+        assert_eq!(summary.total, Figures::default());
+        assert_eq!(summary.window, Figures::default());
+        assert_eq!(summary.origin.median, None);
+        assert_eq!(summary.throughput_mbps(), 0.0);
+    }
+
+    #[test]
+    fn totals_stay_when_the_window_has_passed() {
+        let start = Instant::now();
+        let mut window = window(start);
+        window.record(&sample(start + SECOND, Outcome::Completed, 10));
+        window.record(&sample(start + SECOND * 2, Outcome::OriginTimeout, 30));
+
+        let summary = window.summary(start + SECOND * 3);
+        assert_eq!(summary.window.requests, 2);
+        assert_eq!(summary.window.errors, 1);
+        assert_eq!(summary.window.total.max, Duration::from_millis(60));
+
+        let summary = window.summary(start + SECOND * 61);
+        assert_eq!(summary.window.requests, 1, "the first has left");
+        assert_eq!(summary.window.total.min, Duration::from_millis(60));
+
+        let summary = window.summary(start + SECOND * 500);
+        assert_eq!(summary.window, Figures::default());
+        assert_eq!(summary.total.requests, 2);
+        assert_eq!(summary.total.bytes, 2_000_000);
+        assert_eq!(summary.total.total.min, Duration::from_millis(20));
+        assert_eq!(summary.total.total.avg, Duration::from_millis(40));
+    }
+
+    #[test]
+    fn throughput_is_per_second_of_the_time_that_the_window_covers() {
+        let start = Instant::now();
+        let mut window = window(start);
+        for _ in 0..10 {
+            window.record(&sample(start + SECOND, Outcome::Completed, 10));
+        }
+        // 10 MB in the first 4 seconds
+        let summary = window.summary(start + SECOND * 4);
+        assert_eq!(summary.covers, SECOND * 4);
+        assert!((summary.throughput_mbps() - 20.0).abs() < 1e-9);
+        let late = window.summary(start + SECOND * 1000);
+        assert!(late.covers <= SECOND * 60 && late.covers >= SECOND * 59);
+    }
+
+    #[test]
+    fn the_median_is_taken_over_the_classifiers_window() {
+        let start = Instant::now();
+        let mut window = window(start);
+        for _ in 0..100 {
+            window.record(&sample(start, Outcome::Completed, 400));
+        }
+        for _ in 0..9 {
+            window.record(&sample(start + SECOND * 8, Outcome::Completed, 20));
+        }
+        let origin = window.summary(start + SECOND * 9).origin;
+        assert_eq!((origin.samples, origin.seen), (9, 109));
+        let median = origin.median.unwrap().as_secs_f64();
+        assert!((0.0198..=0.0202).contains(&median), "{median}");
+    }
+
+    #[test]
+    fn with_few_requests_the_median_looks_further_back() {
+        let start = Instant::now();
+        let mut window = window(start);
+        for i in 0..10 {
+            window.record(&sample(start + SECOND * 4 * i, Outcome::Completed, 200));
+        }
+        let origin = window.summary(start + SECOND * 37).origin;
+        assert_eq!(origin.samples, 5, "enough, and no more than it takes");
+    }
+
+    #[test]
+    fn failures_in_a_row_count_until_the_origin_answers() {
+        let start = Instant::now();
+        let mut window = window(start);
+        let failed = Sample {
+            origin_ttfb: None,
+            ..sample(start, Outcome::ConnectFailed, 1)
+        };
+        window.record(&failed);
+        window.record(&failed);
+        let contact = window.summary(start).contact;
+        assert_eq!((contact.failures, contact.refused), (2, true));
+        window.record(&sample(start + SECOND, Outcome::OriginFailed, 1));
+        let contact = window.summary(start + SECOND).contact;
+        assert_eq!(contact.failures, 0);
+        assert_eq!(contact.answered, Some(start + SECOND));
+    }
+
+    #[test]
+    fn requests_that_were_turned_away_are_not_held_against_the_origin() {
+        let start = Instant::now();
+        let mut window = window(start);
+        window.record(&sample(start, Outcome::Completed, 1));
+        window.record(&sample(start, Outcome::RateLimited, 1));
+        window.record(&sample(start, Outcome::Overloaded, 1));
+        window.record(&sample(start, Outcome::OriginBroken, 1));
+        let summary = window.summary(start);
+        assert_eq!(summary.total.requests, 4);
+        assert_eq!(
+            summary.judged,
+            Judged {
+                requests: 2,
+                errors: 1
+            }
+        );
+    }
+
+    #[test]
+    fn an_absurd_duration_does_no_harm() {
+        let start = Instant::now();
+        let mut window = window(start);
+        window.record(&Sample {
+            total: Duration::MAX,
+            ..sample(start, Outcome::Completed, 1)
+        });
+        assert_eq!(window.summary(start).total.total.max, SECOND * 86_400);
+    }
+
+    /// The plain way: keep every sample, and sort.
+    fn naive(samples: &[Sample], keep: impl Fn(&Sample) -> bool) -> (u64, u64, u64, Vec<Duration>) {
+        let kept: Vec<_> = samples.iter().filter(|s| keep(s)).collect();
+        let mut times: Vec<_> = kept.iter().map(|s| s.total).collect();
+        times.sort_unstable();
+        (
+            kept.len() as u64,
+            kept.iter().filter(|s| s.outcome.is_origin_error()).count() as u64,
+            kept.iter().map(|s| s.bytes).sum(),
+            times,
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn it_agrees_with_keeping_every_sample(
+            steps in proptest::collection::vec(
+                (0u64..4_000, 0usize..10, 0u64..100_000_000, 0u64..10_000_000, 0u64..3_000, any::<bool>()),
+                1..300,
+            ),
+        ) {
+            let start = Instant::now();
+            let mut window = window(start);
+            let mut now = start;
+            let mut samples = Vec::new();
+            for (gap, outcome, micros, bytes, late, look) in steps {
+                now += Duration::from_millis(gap);
+                // workers hand over in batches: a sample may be older than the newest
+                let ended = (now - Duration::from_millis(late)).max(start);
+                let sample = Sample {
+                    ended,
+                    outcome: Outcome::ALL[outcome],
+                    origin_ttfb: None,
+                    ttfb: None,
+                    total: Duration::from_micros(micros),
+                    bytes,
+                };
+                window.record(&sample);
+                samples.push(sample);
+                if !look {
+                    continue;
+                }
+                let summary = window.summary(now);
+                let slot = |at: Instant| (at - start).as_secs();
+                for (figures, (requests, errors, bytes, times)) in [
+                    (&summary.total, naive(&samples, |_| true)),
+                    (&summary.window, naive(&samples, |s| slot(now) - slot(s.ended) < 60)),
+                ] {
+                    prop_assert_eq!(figures.requests, requests);
+                    prop_assert_eq!(figures.errors, errors);
+                    prop_assert_eq!(figures.bytes, bytes);
+                    prop_assert_eq!(figures.outcomes.iter().sum::<u64>(), requests);
+                    prop_assert_eq!(figures.total.min, times.first().copied().unwrap_or_default());
+                    prop_assert_eq!(figures.total.max, times.last().copied().unwrap_or_default());
+                    for (share, told) in
+                        [(0.5, figures.total.p50), (0.95, figures.total.p95), (0.99, figures.total.p99)]
+                    {
+                        let Some(rank) = ((times.len() as f64 * share).ceil() as usize).checked_sub(1) else {
+                            continue;
+                        };
+                        let exact = times[rank].as_secs_f64();
+                        prop_assert!((told.as_secs_f64() - exact).abs() <= exact * 0.01 + 1e-6, "{told:?} {exact}");
+                    }
+                }
+            }
+        }
+    }
+}
