@@ -1,3 +1,4 @@
 //! fileproxy: a reverse proxy for files that keeps delivering when the network is bad.
 
+pub mod demo;
 pub mod traffic;
