@@ -1,0 +1,33 @@
+//! The first minute: an origin to try the proxy with, a network to put before it, and viewers to watch through it.
+//!
+//! ```text
+//! Viewers ──> (the proxy) ──> line ──> Origin
+//! playback                   network    catalogue ── content, hls ── mpegts ── picture
+//!                                       answer
+//! ```
+//!
+//! - [`origin`] serves what [`catalogue`] names, in the way [`answer`] says;
+//! - [`line`] carries each answer as the [`network`] allows: late, slowly, and now and then broken;
+//! - [`content`] and [`hls`] make every byte from its path and offset, so nothing is stored and all can be checked;
+//! - [`viewers`] watch the stream through the proxy and check every byte;
+//! - [`show`] brings them together for the command line, with the [`tour`] and the [`live`] line.
+
+pub mod answer;
+pub mod catalogue;
+pub mod content;
+pub mod hls;
+pub mod line;
+pub mod live;
+pub mod mpegts;
+pub mod network;
+pub mod origin;
+pub mod picture;
+pub mod playback;
+pub mod show;
+pub mod tour;
+pub mod viewers;
+
+pub use network::Network;
+pub use origin::Origin;
+pub use show::{Demo, Options};
+pub use viewers::Viewers;

@@ -1,0 +1,194 @@
+//! What lies between a far origin and the proxy: delay, bandwidth, and answers that go wrong.
+//!
+//! Pure: what happens to a request follows from the network, a seed and the request's number.
+
+use std::{ops::Range, time::Duration};
+
+/// The network before the built-in origin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum)]
+pub enum Network {
+    /// The same building: about 5 ms, no limit, nothing goes wrong.
+    #[default]
+    Good,
+    /// Another continent: 150 to 220 ms, 10 Mbit/s a connection, 1.5 % of the answers go wrong.
+    Poor,
+    /// A crowded mobile network: 400 to 700 ms, 1 Mbit/s a connection, 5 % of the answers go wrong.
+    VeryPoor,
+    /// Good, poor and very poor in turn, a minute each.
+    Changing,
+}
+
+/// How long [`Network::Changing`] stays as it is.
+const TURN: Duration = Duration::from_secs(60);
+
+/// What a network is like at a moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conditions {
+    /// From the request to the response's head.
+    pub delay: Range<Duration>,
+    /// What one connection carries; none: as much as it can.
+    pub connection_rate: Option<BitRate>,
+    /// What all connections carry together.
+    pub total_rate: Option<BitRate>,
+    /// The share of requests that go wrong, 0 to 1.
+    pub faults: f64,
+}
+
+/// Bits per second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BitRate(u64);
+
+impl BitRate {
+    /// `n` times 1,000,000 bits per second.
+    pub const fn mbit(n: u64) -> Self {
+        BitRate(n * 1_000_000)
+    }
+
+    /// How long `bytes` take.
+    pub fn time(self, bytes: u64) -> Duration {
+        Duration::from_nanos(bytes.saturating_mul(8_000_000_000) / self.0.max(1))
+    }
+
+    /// How many bytes pass in `time`.
+    pub fn bytes_in(self, time: Duration) -> u64 {
+        (self.0 as f64 / 8.0 * time.as_secs_f64()) as u64
+    }
+}
+
+/// What goes wrong with one answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    /// 503 instead of the answer.
+    Unavailable,
+    /// The connection closes after this share of the body, 0 to 1.
+    Cut(f64),
+    /// The connection is reset (RST) after this share of the body, 0 to 1.
+    Reset(f64),
+}
+
+/// What happens to one request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fate {
+    /// How long its head takes.
+    pub delay: Duration,
+    /// What goes wrong, if anything.
+    pub fault: Option<Fault>,
+}
+
+impl Network {
+    /// What the network is like `age` after its start.
+    pub fn conditions(self, age: Duration) -> Conditions {
+        let ms = Duration::from_millis;
+        match self {
+            Network::Good => Conditions {
+                delay: ms(4)..ms(7),
+                connection_rate: None,
+                total_rate: None,
+                faults: 0.0,
+            },
+            Network::Poor => Conditions {
+                delay: ms(150)..ms(220),
+                connection_rate: Some(BitRate::mbit(10)),
+                total_rate: Some(BitRate::mbit(40)),
+                faults: 0.015,
+            },
+            Network::VeryPoor => Conditions {
+                delay: ms(400)..ms(700),
+                connection_rate: Some(BitRate::mbit(1)),
+                total_rate: Some(BitRate::mbit(4)),
+                faults: 0.05,
+            },
+            Network::Changing => {
+                let turns = [Network::Good, Network::Poor, Network::VeryPoor];
+                let turn = age.as_secs() / TURN.as_secs() % turns.len() as u64;
+                turns[turn as usize].conditions(age)
+            }
+        }
+    }
+
+    /// The network's name, as on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Network::Good => "good",
+            Network::Poor => "poor",
+            Network::VeryPoor => "very-poor",
+            Network::Changing => "changing",
+        }
+    }
+}
+
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Conditions {
+    /// What happens to request number `number` under `seed`: the same for the same numbers.
+    pub fn fate(&self, seed: u64, number: u64) -> Fate {
+        let mut random = fastrand::Rng::with_seed(super::content::splitmix64(seed, number));
+        let spread = self.delay.end.saturating_sub(self.delay.start);
+        let delay = self.delay.start + spread.mul_f64(random.f64());
+        let fault = (random.f64() < self.faults).then(|| {
+            let share = random.f64();
+            match random.u8(0..3) {
+                0 => Fault::Unavailable,
+                1 => Fault::Cut(share),
+                _ => Fault::Reset(share),
+            }
+        });
+        Fate { delay, fault }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fate_is_the_same_for_the_same_seed_and_number() {
+        let conditions = Network::VeryPoor.conditions(Duration::ZERO);
+        assert_eq!(conditions.fate(7, 3), conditions.fate(7, 3));
+        assert_ne!(conditions.fate(7, 3), conditions.fate(8, 3));
+    }
+
+    #[test]
+    fn faults_come_as_often_as_the_network_says() {
+        for (network, share) in [
+            (Network::Good, 0.0),
+            (Network::Poor, 0.015),
+            (Network::VeryPoor, 0.05),
+        ] {
+            let conditions = network.conditions(Duration::ZERO);
+            let faults = (0..20_000)
+                .filter(|n| conditions.fate(1, *n).fault.is_some())
+                .count();
+            let seen = faults as f64 / 20_000.0;
+            assert!((seen - share).abs() < 0.005, "{network}: {seen}");
+        }
+    }
+
+    #[test]
+    fn delays_stay_within_the_range_and_vary() {
+        let conditions = Network::Poor.conditions(Duration::ZERO);
+        let delays: Vec<_> = (0..1000).map(|n| conditions.fate(1, n).delay).collect();
+        assert!(delays.iter().all(|d| conditions.delay.contains(d)));
+        assert!(delays.iter().any(|d| d.as_millis() < 160));
+        assert!(delays.iter().any(|d| d.as_millis() > 210));
+    }
+
+    #[test]
+    fn a_changing_network_takes_turns() {
+        let at = |s| Network::Changing.conditions(Duration::from_secs(s));
+        assert_eq!(at(59), Network::Good.conditions(Duration::ZERO));
+        assert_eq!(at(61), Network::Poor.conditions(Duration::ZERO));
+        assert_eq!(at(121), Network::VeryPoor.conditions(Duration::ZERO));
+        assert_eq!(at(181), Network::Good.conditions(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_megabit_takes_a_second_at_one_megabit_per_second() {
+        assert_eq!(BitRate::mbit(1).time(125_000), Duration::from_secs(1));
+        assert_eq!(BitRate::mbit(8).bytes_in(Duration::from_secs(1)), 1_000_000);
+    }
+}

@@ -1,0 +1,126 @@
+//! A player's buffer: what is loaded, what has played, and when the picture stood still.
+//!
+//! Pure: time is an argument.
+
+use std::time::{Duration, Instant};
+
+/// Segments to load before the picture starts.
+const SEGMENTS_TO_START: u32 = 2;
+
+/// Segments to hold at most, the one that plays included.
+const SEGMENTS_TO_HOLD: u32 = 3;
+
+/// The buffer of one player.
+#[derive(Clone, Debug, Default)]
+pub struct Playback {
+    segments: u32,
+    loaded: Duration,
+    /// When what is loaded ends; none before the start.
+    lasts_until: Option<Instant>,
+    stalls: u64,
+    stalled: Duration,
+}
+
+/// How it went so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// What was shown.
+    pub played: Duration,
+    /// How often the picture stood still.
+    pub stalls: u64,
+    /// For how long in all; the wait before the start is none of it.
+    pub stalled: Duration,
+}
+
+impl Playback {
+    /// Takes in a segment of `length` that came at `now`.
+    pub fn load(&mut self, length: Duration, now: Instant) {
+        self.segments += 1;
+        self.loaded += length;
+        match self.lasts_until {
+            None if self.segments >= SEGMENTS_TO_START => {
+                self.lasts_until = Some(now + self.loaded);
+            }
+            None => {}
+            Some(end) if end < now => {
+                self.stalls += 1;
+                self.stalled += now - end;
+                self.lasts_until = Some(now + length);
+            }
+            Some(end) => self.lasts_until = Some(end + length),
+        }
+    }
+
+    /// How long to wait at `now` before loading a segment of `length`, so that no more is held than a player holds.
+    pub fn pause(&self, length: Duration, now: Instant) -> Duration {
+        let held = self
+            .lasts_until
+            .map_or(Duration::ZERO, |end| end.saturating_duration_since(now));
+        (held + length).saturating_sub(length * SEGMENTS_TO_HOLD)
+    }
+
+    /// How it went until `now`, a stall that still lasts included.
+    pub fn progress(&self, now: Instant) -> Progress {
+        let Some(end) = self.lasts_until else {
+            return Progress::default();
+        };
+        let standing = now.saturating_duration_since(end);
+        Progress {
+            played: self.loaded - end.saturating_duration_since(now).min(self.loaded),
+            stalls: self.stalls + u64::from(!standing.is_zero()),
+            stalled: self.stalled + standing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LENGTH: Duration = Duration::from_secs(4);
+
+    fn after(segments: u32, at: Instant) -> Playback {
+        let mut playback = Playback::default();
+        for _ in 0..segments {
+            playback.load(LENGTH, at);
+        }
+        playback
+    }
+
+    #[test]
+    fn the_picture_starts_with_the_second_segment() {
+        let start = Instant::now();
+        let later = start + Duration::from_secs(3);
+        assert_eq!(after(1, start).progress(later), Progress::default());
+        assert_eq!(after(2, start).progress(later).played.as_secs(), 3);
+    }
+
+    #[test]
+    fn loading_pauses_while_three_segments_are_held() {
+        let start = Instant::now();
+        assert_eq!(after(2, start).pause(LENGTH, start), Duration::ZERO);
+        let full = after(3, start);
+        assert_eq!(full.pause(LENGTH, start), LENGTH);
+        let later = start + Duration::from_secs(3);
+        assert_eq!(full.pause(LENGTH, later), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_segment_that_comes_too_late_is_a_stall_of_that_length() {
+        let start = Instant::now();
+        let mut playback = after(2, start);
+        let late = start + Duration::from_secs(10);
+
+        let standing = playback.progress(late);
+        playback.load(LENGTH, late);
+
+        let expected = Progress {
+            played: Duration::from_secs(8),
+            stalls: 1,
+            stalled: Duration::from_secs(2),
+        };
+        assert_eq!(standing, expected);
+        assert_eq!(playback.progress(late), expected);
+        assert_eq!(playback.progress(late + LENGTH).played.as_secs(), 12);
+    }
+}

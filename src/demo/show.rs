@@ -1,0 +1,139 @@
+//! `fileproxy demo`: the origin, the tour, the viewers and the live line, round a proxy that the caller starts.
+
+use std::{
+    future::Future,
+    io::{self, Write},
+    net::SocketAddr,
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+use awc::Client;
+use futures_util::future::{Either, select};
+use serde_json::Value;
+use tokio::time::sleep;
+
+use super::{
+    live::Live,
+    network::Network,
+    origin::Origin,
+    tour::{Tour, base_url},
+    viewers::Viewers,
+};
+
+/// From one live line to the next.
+const EVERY: Duration = Duration::from_secs(3);
+
+/// Longest wait for /stats.
+const STATS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What `fileproxy demo` takes on its command line.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// The network before the built-in origin
+    #[arg(long, value_enum, default_value_t)]
+    pub network: Network,
+
+    /// Players that watch the stream through the proxy
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub viewers: usize,
+
+    /// Where the proxy listens
+    #[arg(long, default_value = "127.0.0.1:10080", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+
+    /// Where the built-in origin listens
+    #[arg(long, default_value = "127.0.0.1:27804", value_name = "ADDRESS")]
+    pub origin: SocketAddr,
+
+    /// The network's dice: the same number, the same faults
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    pub seed: u64,
+}
+
+/// A running demo: the origin, until the caller has a proxy before it.
+#[derive(Debug)]
+pub struct Demo {
+    options: Options,
+    origin: Origin,
+}
+
+impl Demo {
+    /// Starts the origin.
+    ///
+    /// # Errors
+    ///
+    /// As [`Origin::start`].
+    pub fn start(options: Options) -> io::Result<Demo> {
+        let origin = Origin::start(options.origin, options.network, options.seed)?;
+        Ok(Demo { options, origin })
+    }
+
+    /// The origin's URL, for the proxy's settings.
+    pub fn origin_url(&self) -> String {
+        base_url(self.origin.addr())
+    }
+
+    /// Writes the tour to `out`, then a live line every few seconds, while the viewers watch, until `stop`; then how
+    /// the viewers fared. Needs an actix runtime round it.
+    ///
+    /// # Errors
+    ///
+    /// `out` is closed, or the system gives no thread for the viewers.
+    pub async fn show(
+        &self,
+        proxy: SocketAddr,
+        token: &str,
+        out: &mut impl Write,
+        stop: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        let tour = Tour {
+            proxy,
+            origin: self.origin.addr(),
+            network: self.options.network,
+            token: token.into(),
+            viewers: self.options.viewers,
+        };
+        writeln!(out, "{tour}")?;
+        let viewers = match self.options.viewers {
+            0 => None,
+            count => Some(Viewers::start(base_url(proxy), count)?),
+        };
+        let lines = lines(base_url(proxy), viewers.as_ref(), out);
+        match select(pin!(lines), pin!(stop)).await {
+            Either::Left((error, _)) => return error,
+            Either::Right(((), _)) => {}
+        }
+        if let Some(viewers) = viewers {
+            writeln!(out, "{}", viewers.stop())?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes live lines until that fails.
+async fn lines(base: String, viewers: Option<&Viewers>, out: &mut impl Write) -> io::Result<()> {
+    let client = Client::builder().timeout(STATS_TIMEOUT).finish();
+    let start = Instant::now();
+    let mut live = Live::default();
+    loop {
+        sleep(EVERY).await;
+        let summary = viewers.map(Viewers::summary);
+        match stats(&client, &base).await {
+            Ok(stats) => {
+                let line = live.line(&stats, start.elapsed(), summary.as_ref());
+                writeln!(out, "{line}")?;
+            }
+            Err(error) => writeln!(out, "{base}/stats: {error}")?,
+        }
+        out.flush()?;
+    }
+}
+
+async fn stats(client: &Client, base: &str) -> Result<Value, Box<dyn std::error::Error>> {
+    let mut response = client.get(format!("{base}/stats")).send().await?;
+    if !response.status().is_success() {
+        return Err(format!("status {}", response.status()).into());
+    }
+    Ok(serde_json::from_slice(&response.body().await?)?)
+}

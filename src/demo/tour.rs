@@ -1,0 +1,116 @@
+//! What `fileproxy demo` prints at its start: what runs where, and what to try.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use super::{hls::MASTER, network::Network};
+
+/// What to try, as text.
+#[derive(Clone, Debug)]
+pub struct Tour {
+    /// Where the proxy listens.
+    pub proxy: SocketAddr,
+    /// Where the built-in origin listens.
+    pub origin: SocketAddr,
+    /// The network before that.
+    pub network: Network,
+    /// The token of the admin endpoint.
+    pub token: String,
+    /// Players that watch.
+    pub viewers: usize,
+}
+
+/// The URL by which this machine reaches `addr`, without a slash at the end: for 0.0.0.0 that is 127.0.0.1.
+pub fn base_url(addr: SocketAddr) -> String {
+    let ip = match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, addr.port()))
+}
+
+impl fmt::Display for Tour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let proxy = base_url(self.proxy);
+        let origin = base_url(self.origin);
+        let Tour {
+            network,
+            token,
+            viewers,
+            ..
+        } = self;
+        write!(
+            f,
+            "\
+fileproxy demo
+
+  proxy    {proxy}
+  origin   {origin}  (built in, network: {network})
+  viewers  {viewers}
+
+Try, in another terminal:
+
+  what there is
+    curl {proxy}/
+  how the proxy is, and what it has measured
+    curl -s {proxy}/health
+    curl -s {proxy}/stats
+  a download, and whether it came whole
+    curl -s {proxy}/files/10MB.bin | sha256sum
+    curl -s {proxy}/files/SHA256SUMS
+  a part of a file
+    curl -s -r 1000-1015 {proxy}/files/100MB.bin | od -A d -t x1
+  a stream, in a player
+    ffplay {proxy}{MASTER}
+    vlc {proxy}{MASTER}
+  the control group: no optimization (high puts it back)
+    curl -s -X POST {proxy}/admin/optimization \\
+      -H 'Authorization: Bearer {token}' \\
+      -H 'Content-Type: application/json' -d '{{\"level\": \"low\"}}'
+
+"
+        )?;
+        if *network == Network::Good && *viewers == 0 {
+            f.write_str("To see it adapt: fileproxy demo --network changing --viewers 5\n")?;
+        }
+        f.write_str("Ctrl-C ends the demo.\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_for_everyone_is_reached_by_the_own_one() {
+        let url = |text: &str| base_url(text.parse().unwrap());
+        assert_eq!(url("0.0.0.0:1"), "http://127.0.0.1:1");
+        assert_eq!(url("[::]:1"), "http://[::1]:1");
+        assert_eq!(url("192.0.2.1:1"), "http://192.0.2.1:1");
+    }
+
+    #[test]
+    fn the_tour_names_both_addresses_and_the_token() {
+        let tour = Tour {
+            proxy: "0.0.0.0:10080".parse().unwrap(),
+            origin: "127.0.0.1:27804".parse().unwrap(),
+            network: Network::Poor,
+            token: "t0ken".into(),
+            viewers: 3,
+        };
+        let text = tour.to_string();
+        for part in [
+            "http://127.0.0.1:10080/health",
+            "http://127.0.0.1:27804",
+            "network: poor",
+            "'Authorization: Bearer t0ken'",
+            "-d '{\"level\": \"low\"}'",
+        ] {
+            assert!(text.contains(part), "{part} is missing in:\n{text}");
+        }
+        assert!(text.is_ascii());
+    }
+}

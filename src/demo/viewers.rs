@@ -1,0 +1,358 @@
+//! People who watch the stream: each loads segment after segment in real time and compares every byte with what it
+//! must be, so that a broken segment taken for a whole one shows.
+
+use std::{
+    fmt, io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use awc::{
+    Client, Connector,
+    error::{PayloadError, SendRequestError},
+    http::{StatusCode, header::CONTENT_LENGTH},
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, future::join_all};
+use tokio::{
+    sync::oneshot,
+    time::{sleep, timeout},
+};
+
+use super::{
+    hls::{self, STREAM},
+    playback::Playback,
+};
+
+/// Longest wait for a response's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest gap in a response's body.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// From a failure to the next attempt.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// A segment that failed this often is skipped.
+const ATTEMPTS: u32 = 5;
+/// Longer playlists are not read.
+const PLAYLIST_LIMIT: usize = 1024 * 1024;
+
+/// Players at work, on a thread of their own. They stop when dropped.
+#[derive(Debug)]
+pub struct Viewers {
+    seats: Arc<Seats>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What each viewer has seen. The lock is held for a few instructions, never over a wait.
+#[derive(Debug)]
+struct Seats(Mutex<Vec<Seat>>);
+
+impl Seats {
+    fn lock(&self) -> MutexGuard<'_, Vec<Seat>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Seat {
+    playback: Playback,
+    segments: u64,
+    bytes: u64,
+    failed: u64,
+    wrong: u64,
+}
+
+impl Viewers {
+    /// Lets `count` players watch the stream at `base`, a URL without a slash at the end.
+    ///
+    /// # Errors
+    ///
+    /// The system gives no thread.
+    pub fn start(base: String, count: usize) -> io::Result<Viewers> {
+        let seats = Arc::new(Seats(Mutex::new(vec![Seat::default(); count])));
+        let (stop, stopped) = oneshot::channel();
+        let shared = seats.clone();
+        let thread = thread::Builder::new()
+            .name("demo-viewers".into())
+            .spawn(move || {
+                actix_rt::System::new().block_on(async {
+                    tokio::select! {
+                        () = watch_all(base, count, &shared) => {}
+                        _ = stopped => {}
+                    }
+                });
+            })?;
+        Ok(Viewers {
+            seats,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// How it goes.
+    pub fn summary(&self) -> Summary {
+        let now = Instant::now();
+        let seats = self.seats.lock();
+        let mut summary = Summary {
+            viewers: seats.len(),
+            ..Summary::default()
+        };
+        for seat in seats.iter() {
+            let progress = seat.playback.progress(now);
+            summary.segments += seat.segments;
+            summary.bytes += seat.bytes;
+            summary.failed += seat.failed;
+            summary.wrong += seat.wrong;
+            summary.played += progress.played;
+            summary.stalls += progress.stalls;
+            summary.stalled += progress.stalled;
+        }
+        summary
+    }
+
+    /// Sends the viewers home; how it went.
+    pub fn stop(mut self) -> Summary {
+        self.end();
+        self.summary()
+    }
+
+    fn end(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            _ = stop.send(()); // they have left already
+        }
+        if let Some(thread) = self.thread.take() {
+            _ = thread.join(); // a panic there was printed there
+        }
+    }
+}
+
+impl Drop for Viewers {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// How it went for all viewers together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Players.
+    pub viewers: usize,
+    /// Segments that came whole.
+    pub segments: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// Attempts that failed visibly: no connection, no 200, a body that broke off or stood still.
+    pub failed: u64,
+    /// Segments that seemed whole and were not what the origin has. Anything but 0 is a fault of the proxy.
+    pub wrong: u64,
+    /// What was shown, all viewers together.
+    pub played: Duration,
+    /// How often a picture stood still.
+    pub stalls: u64,
+    /// For how long, all viewers together.
+    pub stalled: Duration,
+}
+
+impl Summary {
+    /// The part of the watching time in which the picture stood still, 0 to 1.
+    pub fn stalled_share(&self) -> f64 {
+        let total = (self.played + self.stalled).as_secs_f64();
+        if total > 0.0 {
+            self.stalled.as_secs_f64() / total
+        } else {
+            0.0
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "viewers {}: segments {}, failed {}, wrong {}, stalls {} ({:.1}% of the time)",
+            self.viewers,
+            self.segments,
+            self.failed,
+            self.wrong,
+            self.stalls,
+            self.stalled_share() * 100.0
+        )
+    }
+}
+
+/// Why a segment or playlist did not come.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("no answer: {0}")]
+    Send(#[from] SendRequestError),
+    #[error("status {0}")]
+    Status(StatusCode),
+    #[error("body: {0}")]
+    Body(#[from] PayloadError),
+    #[error("{got} of {announced} bytes came")]
+    Cut { got: u64, announced: u64 },
+    #[error("no byte for {} s", IDLE_TIMEOUT.as_secs())]
+    Stopped,
+    #[error("the bytes are not the segment's")]
+    Wrong,
+}
+
+async fn watch_all(base: String, count: usize, seats: &Seats) {
+    let client = Client::builder()
+        .connector(Connector::new().limit(0)) // a viewer waits for no other
+        .timeout(HEAD_TIMEOUT)
+        .disable_redirects()
+        .finish();
+    join_all((0..count).map(|index| watch(&client, &base, index, count, seats))).await;
+}
+
+/// One viewer, over and over.
+async fn watch(client: &Client, base: &str, index: usize, count: usize, seats: &Seats) {
+    // they do not come at one moment, nor for one scene
+    sleep(super::mpegts::SEGMENT.mul_f64(index as f64 / count as f64)).await;
+    let playlist = loop {
+        match playlist(client, base).await {
+            Ok(playlist) if !playlist.is_empty() => break playlist,
+            Ok(_) => tracing::debug!("the playlist is empty"),
+            Err(failure) => tracing::debug!(%failure, "no playlist"),
+        }
+        if let Some(seat) = seats.lock().get_mut(index) {
+            seat.failed += 1;
+        }
+        sleep(RETRY_PAUSE).await;
+    };
+    let first = index * playlist.len() / count;
+    for (path, length) in playlist.iter().cycle().skip(first) {
+        let pause = seats.lock().get(index).map_or(Duration::ZERO, |seat| {
+            seat.playback.pause(*length, Instant::now())
+        });
+        sleep(pause).await;
+        for _ in 0..ATTEMPTS {
+            let result = segment(client, base, path).await;
+            let now = Instant::now();
+            if let Some(seat) = seats.lock().get_mut(index) {
+                match &result {
+                    Ok(bytes) => {
+                        seat.segments += 1;
+                        seat.bytes += bytes;
+                        seat.playback.load(*length, now);
+                    }
+                    Err(Failure::Wrong) => seat.wrong += 1,
+                    Err(_) => seat.failed += 1,
+                }
+            }
+            match result {
+                Ok(_) => break,
+                Err(failure) => tracing::debug!(path, %failure, "a segment did not come"),
+            }
+            sleep(RETRY_PAUSE).await;
+        }
+    }
+}
+
+/// The paths of the segments and how long each plays.
+async fn playlist(client: &Client, base: &str) -> Result<Vec<(String, Duration)>, Failure> {
+    let mut text = Vec::new();
+    load(client, base, STREAM, |bytes| {
+        text.extend_from_slice(bytes);
+        text.len() <= PLAYLIST_LIMIT
+    })
+    .await?;
+    Ok(segments(&String::from_utf8_lossy(&text)))
+}
+
+fn segments(playlist: &str) -> Vec<(String, Duration)> {
+    let folder = STREAM.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let mut length = None;
+    let mut segments = Vec::new();
+    for line in playlist.lines() {
+        if let Some(info) = line.strip_prefix("#EXTINF:") {
+            let seconds = info.split(',').next().and_then(|text| text.parse().ok());
+            length = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        } else if !line.starts_with('#')
+            && let Some(length) = length.take()
+        {
+            segments.push((format!("{folder}/{line}"), length));
+        }
+    }
+    segments
+}
+
+/// Loads a segment and compares it; its length.
+async fn segment(client: &Client, base: &str, path: &str) -> Result<u64, Failure> {
+    let mut expected = hls::segment(path).unwrap_or_default();
+    let mut same = true;
+    let len = load(client, base, path, |bytes| {
+        same = bytes.len() <= expected.len() && expected.split_to(bytes.len()) == *bytes;
+        same
+    })
+    .await?;
+    if same && expected.is_empty() {
+        Ok(len)
+    } else {
+        Err(Failure::Wrong)
+    }
+}
+
+/// Hands the body at `path` to `take`, piece by piece, until that says no; the bytes that came.
+async fn load(
+    client: &Client,
+    base: &str,
+    path: &str,
+    mut take: impl FnMut(&Bytes) -> bool,
+) -> Result<u64, Failure> {
+    let request = client.get(format!("{base}{path}")).no_decompress();
+    let mut response = request.send().await?;
+    if response.status() != StatusCode::OK {
+        return Err(Failure::Status(response.status()));
+    }
+    let announced = response
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let mut got = 0;
+    // read to its end, so that the connection can be used again
+    while let Some(bytes) = timeout(IDLE_TIMEOUT, response.next())
+        .await
+        .map_err(|_| Failure::Stopped)?
+    {
+        let bytes = bytes?;
+        got += bytes.len() as u64;
+        if !take(&bytes) {
+            return Ok(got);
+        }
+    }
+    match announced {
+        // awc takes a body that broke off for a whole one
+        Some(announced) if got != announced => Err(Failure::Cut { got, announced }),
+        _ => Ok(got),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_playlist_gives_paths_and_lengths() {
+        let text =
+            "#EXTM3U\n#EXTINF:4.000,\na.ts\n#EXT-X-X\n#EXTINF:2.5,title\nb.ts\nno-length.ts\n";
+        let expected = [
+            ("/hls/a.ts".to_owned(), Duration::from_secs(4)),
+            ("/hls/b.ts".to_owned(), Duration::from_millis(2500)),
+        ];
+        assert_eq!(segments(text), expected);
+    }
+
+    #[test]
+    fn the_stalled_share_is_of_the_watching_time() {
+        let summary = Summary {
+            played: Duration::from_secs(30),
+            stalled: Duration::from_secs(10),
+            ..Summary::default()
+        };
+        assert_eq!(summary.stalled_share(), 0.25);
+        assert_eq!(Summary::default().stalled_share(), 0.0);
+    }
+}

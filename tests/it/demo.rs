@@ -1,0 +1,352 @@
+//! The built-in origin and its viewers, over real sockets.
+
+#![allow(clippy::unwrap_used)] // a helper that fails has failed the test
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
+use awc::{
+    Client, ClientResponse,
+    http::{
+        StatusCode,
+        header::{
+            ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap,
+            HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE,
+        },
+    },
+};
+use bytes::Bytes;
+use fileproxy::demo::{Network, Origin};
+use proptest::prelude::*;
+use ring::digest::{SHA256, digest};
+
+fn origin(network: Network) -> Origin {
+    Origin::start(SocketAddr::from(([127, 0, 0, 1], 0)), network, 1).unwrap()
+}
+
+/// One good origin for all tests that only read from it.
+static GOOD: LazyLock<Origin> = LazyLock::new(|| origin(Network::Good));
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Answer {
+    fn header(&self, name: HeaderName) -> &str {
+        self.headers.get(name).map_or("", |v| v.to_str().unwrap())
+    }
+}
+
+async fn get(path: &str, headers: &[(HeaderName, &str)]) -> Answer {
+    let mut request = Client::new().get(format!("{}{path}", GOOD.url()));
+    for (name, value) in headers {
+        request = request.insert_header((name.clone(), *value));
+    }
+    whole(request.send().await.unwrap()).await
+}
+
+async fn whole<S>(mut response: ClientResponse<S>) -> Answer
+where
+    S: futures_util::Stream<Item = Result<Bytes, awc::error::PayloadError>> + Unpin,
+{
+    let body = if response.status() == StatusCode::NOT_MODIFIED {
+        Bytes::new()
+    } else {
+        response.body().limit(256 << 20).await.unwrap()
+    };
+    Answer {
+        status: response.status(),
+        headers: response.headers().clone(),
+        body,
+    }
+}
+
+/// Sends `head` over a connection of its own and reads to the end, however it comes.
+fn raw(addr: SocketAddr, head: &str) -> (Vec<u8>, std::io::Result<()>) {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    let end = stream.read_to_end(&mut answer).map(|_| ());
+    (answer, end)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[actix_rt::test]
+async fn a_file_has_its_length_and_the_same_bytes_each_time() {
+    let first = get("/files/1MB.bin", &[]).await;
+    let again = get("/files/1MB.bin", &[]).await;
+
+    assert_eq!(first.status, 200);
+    assert_eq!(first.header(CONTENT_LENGTH), "1048576");
+    assert_eq!(first.header(ACCEPT_RANGES), "bytes");
+    assert_eq!(first.body.len(), 1 << 20);
+    assert!(first.body == again.body);
+}
+
+#[actix_rt::test]
+async fn files_of_one_length_at_two_paths_differ() {
+    let kilobyte = get("/files/1KB.bin", &[]).await;
+    let same = get("/files/1024.bin", &[]).await;
+
+    assert_eq!(kilobyte.body.len(), same.body.len());
+    assert_ne!(kilobyte.body, same.body);
+    assert_ne!(kilobyte.header(ETAG), same.header(ETAG));
+}
+
+#[actix_rt::test]
+async fn the_checksums_are_those_of_the_files() {
+    let sums = get("/files/SHA256SUMS", &[]).await;
+    let sums = std::str::from_utf8(&sums.body).unwrap();
+
+    assert_eq!(sums.lines().count(), 5);
+    for line in sums.lines().take(4) {
+        let (sum, name) = line.split_once("  ").unwrap();
+        let file = get(&format!("/files/{name}"), &[]).await;
+        assert_eq!(hex(digest(&SHA256, &file.body).as_ref()), sum, "{name}");
+    }
+}
+
+#[actix_rt::test]
+async fn a_range_deep_in_a_huge_file_comes_at_once() {
+    let answer = get("/files/10GB.bin", &[(RANGE, "bytes=10737418000-")]).await;
+
+    assert_eq!(answer.status, 206);
+    assert_eq!(
+        answer.header(CONTENT_RANGE),
+        "bytes 10737418000-10737418239/10737418240"
+    );
+    assert_eq!(answer.body.len(), 240);
+}
+
+#[test]
+fn any_single_range_is_that_part_of_the_whole() {
+    let runtime = actix_rt::System::new();
+    let file = runtime.block_on(get("/files/64KB.bin", &[])).body;
+    let len = file.len();
+    let specs = prop_oneof![
+        (0..len, 0..2 * len).prop_map(|(a, n)| (format!("{a}-{}", a + n), a..(a + n + 1).min(len))),
+        (0..len).prop_map(|a| (format!("{a}-"), a..len)),
+        (1..2 * len).prop_map(|n| (format!("-{n}"), len.saturating_sub(n)..len)),
+    ];
+
+    proptest!(ProptestConfig::with_cases(64), |((spec, part) in specs)| {
+        let range = format!("bytes={spec}");
+        let answer = runtime.block_on(get("/files/64KB.bin", &[(RANGE, &range)]));
+        prop_assert_eq!(answer.status, 206);
+        prop_assert_eq!(
+            answer.header(CONTENT_RANGE),
+            format!("bytes {}-{}/{len}", part.start, part.end - 1)
+        );
+        prop_assert_eq!(answer.header(CONTENT_LENGTH), part.len().to_string());
+        prop_assert!(answer.body == file[part]);
+    });
+}
+
+#[actix_rt::test]
+async fn several_ranges_come_as_parts_with_an_exact_length() {
+    let file = get("/files/64KB.bin", &[]).await.body;
+    let answer = get("/files/64KB.bin", &[(RANGE, "bytes=0-9, 100-149,-5")]).await;
+
+    assert_eq!(answer.status, 206);
+    assert_eq!(answer.header(CONTENT_LENGTH), answer.body.len().to_string());
+    let kind = answer.header(CONTENT_TYPE);
+    let boundary = kind
+        .strip_prefix("multipart/byteranges; boundary=")
+        .unwrap();
+    let mut expected = Vec::new();
+    for part in [0..10, 100..150, 65531..65536] {
+        write!(
+            expected,
+            "\r\n--{boundary}\r\nContent-Type: application/octet-stream\r\n\
+             Content-Range: bytes {}-{}/65536\r\n\r\n",
+            part.start,
+            part.end - 1
+        )
+        .unwrap();
+        expected.extend(&file[part]);
+    }
+    write!(expected, "\r\n--{boundary}--\r\n").unwrap();
+    assert!(answer.body == expected);
+}
+
+#[actix_rt::test]
+async fn a_range_beyond_the_end_gives_416_and_the_length() {
+    for range in ["bytes=1024-", "bytes=5000-6000", "bytes=-0"] {
+        let answer = get("/files/1KB.bin", &[(RANGE, range)]).await;
+        assert_eq!(answer.status, 416, "{range}");
+        assert_eq!(answer.header(CONTENT_RANGE), "bytes */1024", "{range}");
+    }
+}
+
+#[actix_rt::test]
+async fn a_range_header_that_is_no_range_is_ignored() {
+    for range in ["lines=1-2", "bytes=9-2", "bytes", "bytes=x-y"] {
+        let answer = get("/files/1KB.bin", &[(RANGE, range)]).await;
+        assert_eq!(answer.status, 200, "{range}");
+        assert_eq!(answer.body.len(), 1024, "{range}");
+    }
+}
+
+#[actix_rt::test]
+async fn a_range_is_given_only_for_the_same_file() {
+    let file = get("/files/1KB.bin", &[]).await;
+    let cases = [
+        (file.header(ETAG), 206),
+        (file.header(LAST_MODIFIED), 206),
+        ("\"another\"", 200),
+        ("Mon, 01 Jan 2001 00:00:00 GMT", 200),
+    ];
+    for (validator, status) in cases {
+        let headers = [(RANGE, "bytes=0-9"), (IF_RANGE, validator)];
+        assert_eq!(
+            get("/files/1KB.bin", &headers).await.status,
+            status,
+            "{validator}"
+        );
+    }
+}
+
+#[actix_rt::test]
+async fn a_client_that_has_the_file_gets_304() {
+    let file = get("/files/1KB.bin", &[]).await;
+    let (etag, date) = (file.header(ETAG), file.header(LAST_MODIFIED));
+    assert!(etag.starts_with('"'), "{etag} is weak");
+    let several = format!("\"x\", W/{etag}");
+    let known = [
+        vec![(IF_NONE_MATCH, etag)],
+        vec![(IF_NONE_MATCH, "*")],
+        vec![(IF_NONE_MATCH, &several)],
+        vec![(IF_MODIFIED_SINCE, date)],
+    ];
+    for headers in known {
+        let answer = get("/files/1KB.bin", &headers).await;
+        assert_eq!(answer.status, 304, "{headers:?}");
+        assert_eq!(answer.header(ETAG), etag);
+    }
+    let unknown = [
+        vec![(IF_NONE_MATCH, "\"x\""), (IF_MODIFIED_SINCE, date)],
+        vec![(IF_MODIFIED_SINCE, "Mon, 01 Jan 2001 00:00:00 GMT")],
+    ];
+    for headers in unknown {
+        assert_eq!(
+            get("/files/1KB.bin", &headers).await.status,
+            200,
+            "{headers:?}"
+        );
+    }
+}
+
+#[actix_rt::test]
+async fn a_client_that_wants_another_file_gets_412() {
+    let answer = get("/files/1KB.bin", &[(IF_MATCH, "\"x\"")]).await;
+    assert_eq!(answer.status, 412);
+}
+
+#[test]
+fn head_has_the_headers_of_get_and_no_body() {
+    for path in [
+        "/files/1MB.bin",
+        "/",
+        "/hls/stream.m3u8",
+        "/hls/seg-00001.ts",
+    ] {
+        let ask = |method| {
+            raw(
+                GOOD.addr(),
+                &format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+            )
+        };
+        let (head, end) = ask("HEAD");
+        let (whole, _) = ask("GET");
+        end.unwrap();
+        let length = |answer: &[u8]| {
+            let text = String::from_utf8_lossy(answer).to_lowercase();
+            let line = text.lines().find(|line| line.starts_with("content-length"));
+            line.unwrap().to_owned()
+        };
+        assert!(head.starts_with(b"HTTP/1.1 200"), "{path}");
+        assert!(head.ends_with(b"\r\n\r\n"), "{path}");
+        assert_eq!(length(&head), length(&whole), "{path}");
+    }
+}
+
+#[actix_rt::test]
+async fn what_is_not_there_gives_404_and_what_cannot_be_done_405() {
+    for path in [
+        "/x",
+        "/files/",
+        "/files/11GB.bin",
+        "/files/1XB.bin",
+        "/hls/seg-00000.ts",
+    ] {
+        assert_eq!(get(path, &[]).await.status, 404, "{path}");
+    }
+    let url = format!("{}/files/1KB.bin", GOOD.url());
+    let answer = whole(Client::new().delete(url).send().await.unwrap()).await;
+    assert_eq!(answer.status, 405);
+    assert_eq!(answer.header(ALLOW), "GET, HEAD");
+}
+
+#[actix_rt::test]
+async fn a_status_comes_as_asked_for() {
+    for status in [200, 204, 404, 418, 503] {
+        assert_eq!(get(&format!("/status/{status}"), &[]).await.status, status);
+    }
+    for wrong in ["100", "600", "70000", "x"] {
+        let status = get(&format!("/status/{wrong}"), &[]).await.status;
+        assert!(status.is_client_error(), "{wrong}: {status}");
+    }
+}
+
+#[actix_rt::test]
+async fn a_slow_answer_takes_its_time() {
+    let start = Instant::now();
+    let answer = get("/slow?ms=200", &[]).await;
+    assert_eq!(answer.status, 200);
+    assert!(start.elapsed() >= Duration::from_millis(200));
+}
+
+#[actix_rt::test]
+async fn a_chunked_body_has_no_length_and_all_bytes() {
+    let answer = get("/chunked/300KB", &[]).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header(CONTENT_LENGTH), "");
+    assert_eq!(answer.body.len(), 300 * 1024);
+}
+
+#[actix_rt::test]
+async fn an_upload_is_answered_with_its_length_and_hash() {
+    let body = vec![7; 3_000_000];
+    for request in [
+        Client::new().post(format!("{}/upload", GOOD.url())),
+        Client::new().put(format!("{}/upload", GOOD.url())),
+    ] {
+        let answer = whole(request.send_body(body.clone()).await.unwrap()).await;
+        let json: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(json["bytes"], 3_000_000);
+        assert_eq!(json["sha256"], hex(digest(&SHA256, &body).as_ref()));
+    }
+}
+
+#[test]
+fn a_taken_port_is_an_error_that_says_so() {
+    let error = Origin::start(GOOD.addr(), Network::Good, 1).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+}
+
+#[test]
+fn a_stopped_origin_frees_its_port() {
+    let first = origin(Network::Good);
+    let addr = first.addr();
+    first.stop();
+    Origin::start(addr, Network::Good, 1).unwrap().stop();
+}

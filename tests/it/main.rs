@@ -1,0 +1,3 @@
+//! Tests over real sockets.
+
+mod demo;
