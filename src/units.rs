@@ -169,6 +169,8 @@ pub mod sized {
     /// [`super::NotASize`] in the deserializer's words.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
         super::size(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -207,3 +209,5 @@ mod tests {
             error.to_string(),
             "metrics.tick must be 1s to 1m, but is 1m 30s"
         );
+    }
+}
