@@ -1,5 +1,8 @@
 //! fileproxy: a reverse proxy for files that keeps delivering when the network is bad.
 
+pub mod actors;
+pub mod api;
 pub mod demo;
+pub mod path;
 pub mod traffic;
 pub mod units;

@@ -4,6 +4,7 @@
 
 pub mod admission;
 pub mod body;
+pub mod cors;
 pub mod client_stream;
 pub mod error;
 pub mod framing;
@@ -12,5 +13,6 @@ pub mod headers;
 pub mod listener;
 pub mod meter;
 pub mod origin;
+pub mod server;
 pub mod tcp;
 pub mod upload;

@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
+        Arc,
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
@@ -35,7 +36,7 @@ pub struct Published {
     /// Whether the origin can be reached. Written by `QualityClassifier`.
     pub origin_status: ArcSwap<OriginStatus>,
     /// What the path counts.
-    pub counters: Counters,
+    pub counters: Arc<Counters>,
     /// The origin's URL, without user and password.
     pub origin: String,
     /// Worker threads.
@@ -60,7 +61,7 @@ impl Published {
             redis: ArcSwap::from_pointee(RedisStatus::default()),
             actors: ArcSwap::default(),
             origin_status: ArcSwap::from_pointee(OriginStatus::Unknown),
-            counters: Counters::default(),
+            counters: Arc::default(),
             origin: redacted(origin),
             workers,
             started: now,

@@ -75,11 +75,6 @@ impl Shared {
             published: Arc::clone(&published),
         })
     }
-
-    /// Takes over what a retune changed. Called at each tick; cheap where nothing changed.
-    pub fn retune(&self, tuning: &Tuning) {
-        self.slots.set(tuning.connections, tuning.connections_per_host);
-    }
 }
 
 /// The origin, as one worker sees it.
@@ -179,6 +174,8 @@ impl Origin {
         let head = head.freeze().map_err(|error| FetchError::Client(error.to_string()))?;
         let mut upload = request.upload;
 
+        // A retune is in force from the next request on.
+        self.shared.slots.set(tuning.connections, tuning.connections_per_host);
         let slot = self.shared.slots.take(deadline).await?;
         let mut kept = self.pool.take();
         loop {
@@ -299,9 +296,15 @@ async fn send(
     })
     .await?;
     let error = match sent {
-        Ok(mut response) => {
-            let headers = std::mem::replace(response.headers_mut(), HeaderMap::new());
-            return Ok((response.status(), headers));
+        Ok(response) => {
+            let status = response.status();
+            let mut headers = HeaderMap::new();
+            // The only way to the fields that does not copy them.
+            response.map_body(|head, payload| {
+                std::mem::swap(&mut headers, head.headers_mut());
+                payload
+            });
+            return Ok((status, headers));
         }
         Err(error) => error,
     };

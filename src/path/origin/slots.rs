@@ -4,7 +4,10 @@
 //! under way is never cut. Waiters go first in, first out.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::Instant,
 };
 
@@ -16,50 +19,47 @@ use crate::traffic::counters::Counters;
 #[derive(Debug)]
 struct Limit {
     semaphore: Arc<Semaphore>,
-    /// The limit in force, and permits that must not come back; a std Mutex, for it is held for a few instructions
-    /// and only when the limit changes or a permit comes back while there is debt.
-    state: Mutex<State>,
-    debt: std::sync::atomic::AtomicUsize,
-}
-
-#[derive(Debug)]
-struct State {
-    limit: usize,
+    /// The limit in force. Written under `change`.
+    limit: AtomicUsize,
+    /// Permits that must not come back. Written under `change`.
+    debt: AtomicUsize,
+    /// A std Mutex: held for a few instructions, and only when the limit changes or a permit comes back into debt.
+    change: Mutex<()>,
 }
 
 impl Limit {
     fn new(limit: usize) -> Self {
         Limit {
             semaphore: Arc::new(Semaphore::new(limit)),
-            state: Mutex::new(State { limit }),
+            limit: limit.into(),
             debt: 0.into(),
+            change: Mutex::new(()),
         }
     }
 
     fn set(&self, limit: usize) {
-        use std::sync::atomic::Ordering::SeqCst;
-        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if limit > state.limit {
-            let mut more = limit - state.limit;
-            let debt = self.debt.load(SeqCst);
-            let forgiven = debt.min(more);
-            self.debt.fetch_sub(forgiven, SeqCst);
-            more -= forgiven;
-            self.semaphore.add_permits(more);
-        } else {
-            let fewer = state.limit - limit;
-            let taken = self.semaphore.forget_permits(fewer);
-            self.debt.fetch_add(fewer - taken, SeqCst);
+        if self.limit.load(SeqCst) == limit {
+            return;
         }
-        state.limit = limit;
+        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.limit.swap(limit, SeqCst);
+        let debt = self.debt.load(SeqCst);
+        if limit > before {
+            let forgiven = debt.min(limit - before);
+            self.debt.store(debt - forgiven, SeqCst);
+            self.semaphore.add_permits(limit - before - forgiven);
+        } else {
+            let taken = self.semaphore.forget_permits(before - limit);
+            self.debt.store(debt + before - limit - taken, SeqCst);
+        }
     }
 
     fn give_back(&self, permit: OwnedSemaphorePermit) {
-        use std::sync::atomic::Ordering::SeqCst;
         if self.debt.load(SeqCst) > 0 {
-            let _state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            if self.debt.load(SeqCst) > 0 {
-                self.debt.fetch_sub(1, SeqCst);
+            let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+            let debt = self.debt.load(SeqCst);
+            if debt > 0 {
+                self.debt.store(debt - 1, SeqCst);
                 permit.forget();
             }
         }
@@ -95,7 +95,7 @@ impl Slots {
         Slots { all: Limit::new(all), host: Limit::new(host), counters }
     }
 
-    /// Changes the limits. What is under way goes on.
+    /// Changes the limits. What is under way goes on. Cheap where they are what they were.
     pub fn set(&self, all: usize, host: usize) {
         self.all.set(all);
         self.host.set(host);
@@ -130,8 +130,7 @@ impl Slots {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => {
                 self.counters.origin.slot_timeouts.increment();
-                let limit = limit.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).limit;
-                Err(NoSlot { limit })
+                Err(NoSlot { limit: limit.limit.load(SeqCst) })
             }
         }
     }

@@ -1,0 +1,86 @@
+//! Logs: one line an event, as text for people or as JSON for machines.
+
+use std::io;
+
+use actix_web::{
+    HttpMessage as _,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+};
+use serde::{Deserialize, Serialize};
+use tracing::Span;
+use tracing_actix_web::{RequestId, RootSpanBuilder};
+use tracing_subscriber::{EnvFilter, filter::ParseError};
+
+use crate::path::{client_stream::Client, headers};
+
+/// `[log]`: what is written, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// `pretty` or `json`.
+    pub format: Format,
+    /// Which events: a level, or directives like `info,fileproxy=debug`.
+    pub filter: String,
+    /// Whether each request writes a line.
+    pub access: bool,
+}
+
+/// How an event is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// Text for people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Settings {
+    /// The filter, with the libraries' own chatter out: what they say of a client that left is no error here.
+    ///
+    /// # Errors
+    ///
+    /// A directive that makes no sense.
+    pub fn filter(&self) -> Result<EnvFilter, ParseError> {
+        let quiet = "actix_http=off,actix_server=warn,hickory_net=error,hickory_resolver=error";
+        EnvFilter::builder().parse(format!("{quiet},{}", self.filter))
+    }
+}
+
+/// Writes events to standard error from now on. A second call changes nothing.
+///
+/// # Errors
+///
+/// A filter that makes no sense.
+pub fn start(settings: &Settings) -> Result<(), ParseError> {
+    let events = tracing_subscriber::fmt().with_env_filter(settings.filter()?).with_writer(io::stderr);
+    // An earlier subscriber stays: tests start many proxies in one process.
+    _ = match settings.format {
+        Format::Pretty => events.with_target(false).try_init(),
+        Format::Json => events.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
+    };
+    Ok(())
+}
+
+/// The span of a request, with its id: the client's own, or the one made here.
+pub struct RequestSpan;
+
+impl RootSpanBuilder for RequestSpan {
+    fn on_request_start(request: &ServiceRequest) -> Span {
+        if let Some(client) = request.conn_data::<std::rc::Rc<Client>>() {
+            client.begin();
+        }
+        match headers::request_id(request.headers()) {
+            Some(id) => tracing::debug_span!("request", request_id = id),
+            None => {
+                let id = request.extensions().get::<RequestId>().copied();
+                tracing::debug_span!("request", request_id = id.map(tracing::field::display))
+            }
+        }
+    }
+
+    fn on_request_end<B: MessageBody>(_: Span, _: &Result<ServiceResponse<B>, actix_web::Error>) {
+        // The access line says it, once the body is out too.
+    }
+}
