@@ -7,7 +7,7 @@
 //! ```
 //!
 //! - [`origin`] serves what [`catalogue`] names, in the way [`answer`] says;
-//! - [`line`] carries each answer as the [`network`] allows: late, slowly, and now and then broken;
+//! - [`mod@line`] carries each answer as the [`network`] allows: late, slowly, and now and then broken;
 //! - [`content`] and [`hls`] make every byte from its path and offset, so nothing is stored and all can be checked;
 //! - [`viewers`] watch the stream through the proxy and check every byte;
 //! - [`show`] brings them together for the command line, with the [`tour`] and the [`live`] line.

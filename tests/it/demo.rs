@@ -4,7 +4,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     sync::LazyLock,
     time::{Duration, Instant},
 };
@@ -20,7 +20,7 @@ use awc::{
     },
 };
 use bytes::Bytes;
-use fileproxy::demo::{Network, Origin};
+use fileproxy::demo::{Demo, Network, Options, Origin, Viewers, network::Fault};
 use proptest::prelude::*;
 use ring::digest::{SHA256, digest};
 
@@ -349,4 +349,200 @@ fn a_stopped_origin_frees_its_port() {
     let addr = first.addr();
     first.stop();
     Origin::start(addr, Network::Good, 1).unwrap().stop();
+}
+
+#[actix_rt::test]
+async fn the_playlists_lead_to_segments_of_the_announced_rate() {
+    let master = get("/hls/master.m3u8", &[]).await;
+    assert_eq!(master.header(CONTENT_TYPE), "application/vnd.apple.mpegurl");
+    let master = std::str::from_utf8(&master.body).unwrap();
+    assert!(master.lines().any(|line| line == "stream.m3u8"));
+
+    let playlist = get("/hls/stream.m3u8", &[]).await.body;
+    let playlist = std::str::from_utf8(&playlist).unwrap();
+    assert!(playlist.starts_with("#EXTM3U\n") && playlist.ends_with("#EXT-X-ENDLIST\n"));
+    let names: Vec<_> = playlist
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .collect();
+    assert_eq!(names.len(), 150);
+    assert_eq!(playlist.matches("#EXTINF:4.000,\n").count(), 150);
+    for name in [names[0], names[149]] {
+        let segment = get(&format!("/hls/{name}"), &[]).await;
+        assert_eq!(segment.header(CONTENT_TYPE), "video/mp2t");
+        assert!(segment.body.chunks(188).all(|packet| packet[0] == 0x47));
+        let rate = segment.body.len() * 8 / 4;
+        assert!((1_490_000..1_500_000).contains(&rate), "{rate}");
+    }
+}
+
+/// How a request over a bad network ended.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum End {
+    Whole,
+    Unavailable,
+    Cut,
+    Reset,
+}
+
+#[test]
+fn a_very_poor_network_breaks_the_answers_that_its_seed_says() {
+    const REQUESTS: u64 = 120;
+    const LEN: usize = 8 * 1024;
+    let conditions = Network::VeryPoor.conditions(Duration::ZERO);
+    let ends = |seed| -> Vec<_> {
+        let end = |number| match conditions.fate(seed, number).fault {
+            None => End::Whole,
+            Some(Fault::Unavailable) => End::Unavailable,
+            Some(Fault::Cut(_)) => End::Cut,
+            Some(Fault::Reset(_)) => End::Reset,
+        };
+        (0..REQUESTS).map(end).collect()
+    };
+    let all = [End::Unavailable, End::Cut, End::Reset];
+    let seed = (0..)
+        .find(|seed| all.iter().all(|fault| ends(*seed).contains(fault)))
+        .unwrap();
+    let mut expected = ends(seed);
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let origin = Origin::start(listen, Network::VeryPoor, seed).unwrap();
+    let addr = origin.addr();
+
+    let requests: Vec<_> = (0..REQUESTS)
+        .map(|_| {
+            std::thread::spawn(move || {
+                let head = "GET /files/8KB.bin HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+                let (answer, end) = raw(addr, head);
+                if answer.starts_with(b"HTTP/1.1 503") {
+                    return End::Unavailable;
+                }
+                let text = String::from_utf8_lossy(&answer);
+                assert!(text.contains("content-length: 8192"), "{text}");
+                let body = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
+                match end {
+                    Err(_) => End::Reset,
+                    Ok(()) if answer.len() - body < LEN => End::Cut,
+                    Ok(()) => End::Whole,
+                }
+            })
+        })
+        .collect();
+    let mut ends: Vec<_> = requests.into_iter().map(|r| r.join().unwrap()).collect();
+
+    ends.sort();
+    expected.sort();
+    assert_eq!(ends, expected);
+}
+
+#[actix_rt::test]
+async fn a_poor_network_takes_the_time_that_its_delay_and_rate_say() {
+    let origin = origin(Network::Poor);
+    let start = Instant::now();
+    let url = format!("{}/files/1MB.bin", origin.url());
+    let response = Client::new().get(url).send().await.unwrap();
+    let head = start.elapsed();
+    let answer = whole(response).await;
+    let body = start.elapsed() - head;
+
+    assert_eq!(answer.body.len(), 1 << 20);
+    assert!(head >= Duration::from_millis(150), "{head:?}");
+    // 1 MiB at 10 Mbit/s are 839 ms, of which some may be on the way when the head comes
+    assert!(body >= Duration::from_millis(750), "{body:?}");
+}
+
+/// Waits until `done` or, at most, for 20 seconds.
+async fn until(mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(Instant::now() < deadline, "it did not come to that");
+        actix_rt::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[actix_rt::test]
+async fn viewers_hold_three_segments_each_and_check_them() {
+    let viewers = Viewers::start(GOOD.url(), 2).unwrap();
+    until(|| viewers.summary().segments >= 6).await;
+    actix_rt::time::sleep(Duration::from_millis(200)).await;
+
+    let summary = viewers.stop();
+
+    assert_eq!(summary.viewers, 2);
+    let held = summary.segments as f64 * 4.0 - summary.played.as_secs_f64();
+    assert!(held <= 2.0 * 12.0, "{summary}");
+    assert_eq!(summary.bytes, summary.segments * 748_240);
+    assert_eq!((summary.failed, summary.wrong, summary.stalls), (0, 0, 0));
+    assert!(summary.played > Duration::ZERO);
+}
+
+/// Serves the good origin's stream, its segments changed by `spoil` after their length was said.
+fn spoiler(spoil: fn(&mut Vec<u8>)) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = [0; 4096];
+            let len = stream.read(&mut head).unwrap();
+            let head = String::from_utf8_lossy(&head[..len]);
+            let path = head.split(' ').nth(1).unwrap();
+            let ask = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+            let (mut answer, _) = raw(GOOD.addr(), &ask);
+            if path.ends_with(".ts") {
+                spoil(&mut answer);
+            }
+            _ = stream.write_all(&answer); // a viewer that saw enough has left
+        }
+    });
+    addr
+}
+
+#[actix_rt::test]
+async fn a_segment_that_breaks_off_has_failed() {
+    let addr = spoiler(|answer| answer.truncate(300_000));
+    let viewers = Viewers::start(format!("http://{addr}"), 1).unwrap();
+    until(|| viewers.summary().failed >= 2).await;
+    let summary = viewers.stop();
+    assert_eq!((summary.segments, summary.wrong), (0, 0));
+}
+
+#[actix_rt::test]
+async fn a_segment_with_one_wrong_byte_is_wrong() {
+    let addr = spoiler(|answer| answer[300_000] ^= 1);
+    let viewers = Viewers::start(format!("http://{addr}"), 1).unwrap();
+    until(|| viewers.summary().wrong >= 2).await;
+    let summary = viewers.stop();
+    assert_eq!((summary.segments, summary.failed), (0, 0));
+}
+
+#[actix_rt::test]
+async fn the_demo_shows_the_tour_and_how_the_viewers_fared() {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let demo = Demo::start(Options {
+        network: Network::Good,
+        viewers: 1,
+        listen: any,
+        origin: any,
+        seed: 1,
+    })
+    .unwrap();
+    let mut out = Vec::new();
+    let stop = actix_rt::time::sleep(Duration::from_millis(3500));
+
+    // no proxy: the origin itself, which has no /stats
+    demo.show(GOOD.addr(), "t0ken", &mut out, stop)
+        .await
+        .unwrap();
+
+    let text = String::from_utf8(out).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    assert!(text.contains(&demo.origin_url()), "{text}");
+    assert!(text.contains("Bearer t0ken"), "{text}");
+    assert!(
+        lines[lines.len() - 2].ends_with("/stats: status 404 Not Found"),
+        "{text}"
+    );
+    let last = lines[lines.len() - 1];
+    assert!(last.starts_with("viewers 1: segments "), "{text}");
+    assert!(last.contains("failed 0, wrong 0, stalls 0"), "{text}");
 }
