@@ -2,7 +2,10 @@
 
 pub mod actors;
 pub mod api;
+pub mod app;
 pub mod demo;
 pub mod path;
+pub mod settings;
+pub mod telemetry;
 pub mod traffic;
 pub mod units;

@@ -1,3 +1,197 @@
 //! The command line.
 
-fn main() {}
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use fileproxy::{
+    app::Application,
+    demo::{self, Demo, network::Network, origin::Origin},
+    settings::{Place, Settings},
+    telemetry,
+};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A reverse proxy for files that keeps delivering when the network is bad.
+///
+/// Settings come from settings/base.toml, settings/<name>.toml and the environment (FILEPROXY__ORIGIN__URL and so
+/// on, two underscores between the parts), each laid over the one before.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    /// The folder with the settings files.
+    #[arg(long, global = true, env = "FILEPROXY_SETTINGS", default_value = "settings", value_name = "FOLDER")]
+    settings: PathBuf,
+
+    /// Which settings file is laid over base.toml.
+    #[arg(long, global = true, env = "FILEPROXY_ENV", default_value = "local", value_name = "NAME")]
+    env: String,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve (what happens without a command, too).
+    Serve,
+    /// Check the settings and say what is in force.
+    Check,
+    /// Try it: a built-in origin, the proxy before it, and what to do with them.
+    Demo(demo::Options),
+    /// Serve the demo's files only, as an origin for proxies elsewhere.
+    Origin {
+        /// Address and port.
+        #[arg(long, default_value = "127.0.0.1:27804", value_name = "ADDRESS")]
+        listen: SocketAddr,
+        /// Like a server over which network to answer.
+        #[arg(long, value_enum, default_value_t = Network::Good)]
+        network: Network,
+    },
+    /// Ask a running proxy (or any URL) for its health: exit code 0 if it answers 200.
+    Probe {
+        /// What to ask.
+        #[arg(default_value = "http://127.0.0.1:10080/health/ready")]
+        url: String,
+    },
+}
+
+/// Why the program ends.
+enum Failure {
+    /// The settings: exit code 2, like a wrong option.
+    Settings(String),
+    /// Anything else: exit code 1.
+    Run(String),
+}
+
+impl Failure {
+    fn run(error: impl std::fmt::Display) -> Self {
+        Failure::Run(error.to_string())
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let place = Place { folder: cli.settings, name: cli.env };
+    let done = match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve(&place),
+        Command::Check => check(&place),
+        Command::Demo(options) => show(&place, options),
+        Command::Origin { listen, network } => origin(listen, network),
+        Command::Probe { url } => probe(&url),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Settings(why)) => {
+            eprintln!("fileproxy: settings: {why}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Run(why)) => {
+            eprintln!("fileproxy: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn read(place: &Place) -> Result<Settings, Failure> {
+    Settings::read(place).map_err(|error| Failure::Settings(error.to_string()))
+}
+
+fn serve(place: &Place) -> Result<(), Failure> {
+    let settings = read(place)?;
+    telemetry::start(&settings.log).map_err(Failure::run)?;
+    open_files(&settings);
+    actix_rt::System::new().block_on(async {
+        let origin = settings.origin.url.to_string();
+        let level = settings.optimization.level;
+        let app = Application::start(settings).map_err(Failure::run)?;
+        tracing::info!(listen = %app.address(), origin, %level, version = env!("CARGO_PKG_VERSION"), "serving");
+        let why = ending().await;
+        tracing::info!(signal = why, "asked to end");
+        tokio::select! {
+            () = app.drain() => {}
+            why = ending() => tracing::warn!(signal = why, "asked to end again: at once"),
+        }
+        Ok(())
+    })
+}
+
+/// Raises the limit on open files to what the system allows, and says so if that is too little.
+fn open_files(settings: &Settings) {
+    // Two sockets for each client, and some for the rest.
+    let wanted = settings.server.max_connections.saturating_mul(2).saturating_add(256);
+    match rlimit::increase_nofile_limit(wanted) {
+        Ok(allowed) if allowed < wanted => tracing::warn!(
+            allowed,
+            wanted,
+            "few open files are allowed: raise `ulimit -n`, or lower server.max_connections"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit on open files cannot be raised"),
+    }
+}
+
+/// Waits for SIGTERM or SIGINT.
+async fn ending() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => "SIGTERM",
+        _ = int.recv() => "SIGINT",
+    }
+}
+
+fn check(place: &Place) -> Result<(), Failure> {
+    let settings = read(place)?;
+    let shown = toml::to_string_pretty(&settings).map_err(Failure::run)?;
+    println!("# the settings are valid; these are in force");
+    print!("{shown}");
+    Ok(())
+}
+
+fn show(place: &Place, options: demo::Options) -> Result<(), Failure> {
+    let mut settings = read(place)?;
+    settings.server.listen = options.listen;
+    settings.redis.url = Default::default();
+    settings.log.access = false;
+    telemetry::start(&settings.log).map_err(Failure::run)?;
+    actix_rt::System::new().block_on(async {
+        let demo = Demo::start(options).map_err(|error| Failure::Run(format!("the demo's origin: {error}")))?;
+        settings.origin.url = demo.origin_url().parse().map_err(Failure::run)?;
+        let app = Application::start(settings).map_err(Failure::run)?;
+        let stop = async {
+            ending().await;
+        };
+        demo.show(app.address(), app.token(), &mut std::io::stdout(), stop).await.map_err(Failure::run)?;
+        app.stop().await;
+        Ok(())
+    })
+}
+
+fn origin(listen: SocketAddr, network: Network) -> Result<(), Failure> {
+    actix_rt::System::new().block_on(async {
+        let origin = Origin::start(listen, network, 1)
+            .map_err(|error| Failure::Run(format!("cannot listen on {listen}: {error}")))?;
+        println!("serving the demo's files on {}", origin.url());
+        ending().await;
+        origin.stop();
+        Ok(())
+    })
+}
+
+fn probe(url: &str) -> Result<(), Failure> {
+    actix_rt::System::new().block_on(async {
+        let response = awc::Client::default().get(url).send().await.map_err(|error| Failure::Run(error.to_string()))?;
+        match response.status() {
+            status if status.is_success() => Ok(()),
+            status => Err(Failure::Run(format!("{url} answered {status}"))),
+        }
+    })
+}

@@ -1,0 +1,188 @@
+//! All settings: the sum of each module's own, from three layers that lie over each other.
+//!
+//! 1. `settings/base.toml`, which is also inside the binary: every key with its default.
+//! 2. `settings/<name>.toml`, the name from `FILEPROXY_ENV` (default `local`).
+//! 3. The environment: `FILEPROXY__ORIGIN__URL`, two underscores between the parts.
+
+use std::path::{Path, PathBuf};
+
+use config::{Config, Environment, File, FileFormat};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    actors::{Supervision, redis_pool},
+    path::{cors, origin, server, tcp},
+    telemetry,
+    traffic::{
+        level::Level,
+        quality, rate,
+        tuning::{ClassTable, LevelTable, Tables},
+        window,
+    },
+    units::OutOfRange,
+};
+
+/// Every key with its default, its unit and why.
+pub const BASE: &str = include_str!("../settings/base.toml");
+
+/// All settings, checked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// What clients meet.
+    pub server: server::Settings,
+    /// Where the files are.
+    pub origin: origin::Settings,
+    /// Which TCP options are set.
+    pub tcp: tcp::Settings,
+    /// The level at the start.
+    pub optimization: Optimization,
+    /// What each level sets.
+    pub levels: LevelTable,
+    /// What each class sets.
+    pub classes: ClassTable,
+    /// Over how long it is measured.
+    pub metrics: window::Settings,
+    /// How the network is classified.
+    pub quality: quality::Settings,
+    /// How the rate follows the origin's errors.
+    pub rate_limit: rate::Settings,
+    /// When an actor counts as stuck.
+    pub supervision: Supervision,
+    /// Where the level is kept for all instances.
+    pub redis: redis_pool::Settings,
+    /// Who may change the level.
+    pub admin: Admin,
+    /// Which web pages may read.
+    pub cors: cors::Settings,
+    /// What is logged.
+    pub log: telemetry::Settings,
+}
+
+/// `[optimization]`: how much is on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Optimization {
+    /// The level at the start; one that Redis keeps wins.
+    pub level: Level,
+}
+
+/// `[admin]`: who may change the level.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// What `Authorization: Bearer` must carry; empty: one is made at the start and logged once.
+    #[serde(serialize_with = "hidden")]
+    pub token: String,
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Admin { token: *** }")
+    }
+}
+
+fn hidden<S: serde::Serializer>(secret: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(if secret.is_empty() { "" } else { "***" })
+}
+
+/// Where settings are looked for.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The folder of the files.
+    pub folder: PathBuf,
+    /// The name of the file that is laid over the base.
+    pub name: String,
+}
+
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A file cannot be read, or is no TOML.
+    #[error("{0}")]
+    Source(#[from] config::ConfigError),
+    /// A key is unknown, missing or holds what it cannot hold.
+    #[error("{key}: {reason}")]
+    Key {
+        /// The whole key.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A value out of range.
+    #[error(transparent)]
+    Range(#[from] OutOfRange),
+    /// The named file is not there.
+    #[error("there is no {0}: FILEPROXY_ENV or --env names it")]
+    NoFile(PathBuf),
+}
+
+impl Settings {
+    /// Reads all layers and checks the outcome.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError`], with the key, what it must be and what it is.
+    pub fn read(place: &Place) -> Result<Self, SettingsError> {
+        let file = place.folder.join(format!("{}.toml", place.name));
+        // Only a name that somebody gave must be there.
+        if place.name != "local" && !file.is_file() {
+            return Err(SettingsError::NoFile(file));
+        }
+        let layers = Config::builder()
+            .add_source(File::from_str(BASE, FileFormat::Toml))
+            .add_source(optional(&place.folder.join("base.toml")))
+            .add_source(optional(&file))
+            .add_source(Environment::with_prefix("FILEPROXY").prefix_separator("__").separator("__"))
+            .build()?;
+        Self::checked(layers)
+    }
+
+    /// The defaults alone.
+    ///
+    /// # Errors
+    ///
+    /// None, unless `settings/base.toml` was broken when this was compiled.
+    pub fn base() -> Result<Self, SettingsError> {
+        Self::checked(Config::builder().add_source(File::from_str(BASE, FileFormat::Toml)).build()?)
+    }
+
+    fn checked(layers: Config) -> Result<Self, SettingsError> {
+        let settings: Self = serde_path_to_error::deserialize(layers).map_err(|error| {
+            let key = error.path().to_string();
+            SettingsError::Key { key, reason: error.into_inner().to_string() }
+        })?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Checks what no single value shows.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfRange`] for the first key that makes no sense.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        self.server.check()?;
+        self.origin.check()?;
+        self.tables().check()?;
+        self.metrics.check()?;
+        self.quality.check()?;
+        self.rate_limit.check()?;
+        self.supervision.check()?;
+        self.redis.check()?;
+        self.log.filter().map_err(|error| SettingsError::Key {
+            key: "log.filter".to_owned(),
+            reason: format!("`{}` is no filter: {error}", self.log.filter),
+        })?;
+        Ok(())
+    }
+
+    /// The tables that tunings are derived from.
+    pub fn tables(&self) -> Tables {
+        Tables { levels: self.levels.clone(), classes: self.classes.clone() }
+    }
+}
+
+fn optional(path: &Path) -> File<config::FileSourceFile, FileFormat> {
+    File::new(&path.to_string_lossy(), FileFormat::Toml).required(false)
+}
