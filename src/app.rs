@@ -1,7 +1,6 @@
 //! The one place that wires everything: bind, start the actors, serve, drain.
 
 use std::{
-    convert::Infallible,
     io,
     net::{SocketAddr, TcpListener},
     rc::Rc,

@@ -159,7 +159,7 @@ fn check(place: &Place) -> Result<(), Failure> {
 fn show(place: &Place, options: demo::Options) -> Result<(), Failure> {
     let mut settings = read(place)?;
     settings.server.listen = options.listen;
-    settings.redis.url = Default::default();
+    settings.redis.url = String::new().try_into().map_err(Failure::run)?;
     settings.log.access = false;
     telemetry::start(&settings.log).map_err(Failure::run)?;
     actix_rt::System::new().block_on(async {

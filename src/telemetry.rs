@@ -54,7 +54,8 @@ impl Settings {
 ///
 /// A filter that makes no sense.
 pub fn start(settings: &Settings) -> Result<(), ParseError> {
-    let events = tracing_subscriber::fmt().with_env_filter(settings.filter()?).with_writer(io::stderr);
+    let colours = io::IsTerminal::is_terminal(&io::stderr());
+    let events = tracing_subscriber::fmt().with_env_filter(settings.filter()?).with_writer(io::stderr).with_ansi(colours);
     // An earlier subscriber stays: tests start many proxies in one process.
     _ = match settings.format {
         Format::Pretty => events.with_target(false).try_init(),

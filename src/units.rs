@@ -77,7 +77,7 @@ impl fmt::Display for Rate {
 #[error("{key} must be {must}, but is {is}")]
 pub struct OutOfRange {
     /// The whole key, as in `rate_limit.min`.
-    pub key: &'static str,
+    pub key: String,
     /// What is allowed.
     pub must: String,
     /// What was given.
@@ -92,7 +92,7 @@ impl OutOfRange {
     /// [`OutOfRange`] if it does not fit.
     pub fn unless(
         fits: bool,
-        key: &'static str,
+        key: impl Into<String>,
         must: impl Into<String>,
         is: impl fmt::Display,
     ) -> Result<(), Self> {
@@ -100,7 +100,7 @@ impl OutOfRange {
             return Ok(());
         }
         Err(Self {
-            key,
+            key: key.into(),
             must: must.into(),
             is: is.to_string(),
         })
@@ -112,7 +112,7 @@ impl OutOfRange {
     ///
     /// [`OutOfRange`] if it is not.
     pub fn unless_between(
-        key: &'static str,
+        key: impl Into<String>,
         from: Duration,
         is: Duration,
         to: Duration,
@@ -169,6 +169,33 @@ pub mod sized {
     /// [`super::NotASize`] in the deserializer's words.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
         super::size(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// For serde: a size that carries its unit, as text, or nothing.
+pub mod sized_if_any {
+    use bytesize::ByteSize;
+    use serde::{Deserializer, Serializer};
+
+    /// Writes the size with its unit.
+    ///
+    /// # Errors
+    ///
+    /// The serializer's own.
+    pub fn serialize<S: Serializer>(size: &Option<ByteSize>, serializer: S) -> Result<S::Ok, S::Error> {
+        match size {
+            Some(size) => super::sized::serialize(size, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    /// Reads a size with its unit.
+    ///
+    /// # Errors
+    ///
+    /// [`super::NotASize`] in the deserializer's words.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ByteSize>, D::Error> {
+        super::sized::deserialize(deserializer).map(Some)
     }
 }
 

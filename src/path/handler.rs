@@ -35,7 +35,7 @@ pub struct Worker {
     /// The origin, with this worker's connections to it.
     pub origin: Origin,
     /// Takes the samples.
-    pub reporter: Rc<Reporter>,
+    pub reporter: Reporter,
     /// What the actors say.
     pub published: Arc<Published>,
     /// What an upload must keep to.
@@ -66,7 +66,7 @@ pub async fn forward(request: HttpRequest, payload: web::Payload, worker: web::D
         return HttpResponse::InternalServerError().finish();
     };
     let id = request_id(&request);
-    let mut meter = Meter::start(Rc::clone(&worker.reporter), client.engage()); // reports on every way out
+    let mut meter = Meter::start(worker.reporter.clone(), client.engage()); // reports on every way out
     if worker.access_log {
         meter.log(&id, request.method(), request.uri(), client_address(&request, &client, &worker));
     }

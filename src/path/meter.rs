@@ -1,9 +1,6 @@
 //! The account of one request: begun when its head is here, told on every way out.
 
-use std::{
-    rc::Rc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use actix_http::{Method, StatusCode, Uri};
 
@@ -15,9 +12,8 @@ use crate::{
 
 /// The account of one request. Dropped, it reports a sample and writes the access line; a request that nobody ended
 /// otherwise is one whose client left.
-#[derive(Debug)]
 pub struct Meter {
-    reporter: Rc<Reporter>,
+    reporter: Reporter,
     line: Option<Line>,
     started: Instant,
     outcome: Option<Outcome>,
@@ -40,7 +36,7 @@ struct Line {
 
 impl Meter {
     /// Begins the account.
-    pub fn start(reporter: Rc<Reporter>, engaged: Engaged) -> Self {
+    pub fn start(reporter: Reporter, engaged: Engaged) -> Self {
         Meter {
             reporter,
             line: None,

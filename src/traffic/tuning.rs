@@ -6,6 +6,7 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 use super::{level::Level, quality::Class};
+use crate::units::OutOfRange;
 
 /// What one level sets. A value that is not there follows the class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,9 +44,10 @@ pub struct LevelSettings {
     #[serde(with = "humantime_serde")]
     pub dns_cache: Duration,
     /// How far small pieces that have arrived are gathered into one write.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "crate::units::sized_if_any", skip_serializing_if = "Option::is_none")]
     pub chunk: Option<ByteSize>,
     /// Read-ahead for one transfer.
+    #[serde(with = "crate::units::sized")]
     pub buffer: ByteSize,
     /// Most Redis commands under way at once.
     pub redis_pool: usize,
@@ -62,6 +64,7 @@ pub struct LevelSettings {
 #[serde(deny_unknown_fields)]
 pub struct ClassSettings {
     /// How far small pieces that have arrived are gathered into one write.
+    #[serde(with = "crate::units::sized")]
     pub chunk: ByteSize,
     /// Longest connect, TLS included.
     #[serde(with = "humantime_serde")]
@@ -132,8 +135,10 @@ pub struct Tuning {
     #[serde(with = "humantime_serde")]
     pub dns_cache: Duration,
     /// How far small pieces that have arrived are gathered into one write.
+    #[serde(with = "crate::units::sized")]
     pub chunk: ByteSize,
     /// Read-ahead for one transfer.
+    #[serde(with = "crate::units::sized")]
     pub buffer: ByteSize,
     /// Most Redis commands under way at once.
     pub redis_pool: usize,
@@ -146,6 +151,46 @@ pub struct Tuning {
 }
 
 impl Tables {
+    /// Checks what no single value shows.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfRange`] for the first key that makes no sense.
+    pub fn check(&self) -> Result<(), OutOfRange> {
+        for (level, l) in [("low", &self.levels.low), ("medium", &self.levels.medium), ("high", &self.levels.high)] {
+            let key = |name: &str| format!("levels.{level}.{name}");
+            for (name, is) in [
+                ("connections", l.connections),
+                ("connections_per_host", l.connections_per_host),
+                ("redis_pool", l.redis_pool),
+            ] {
+                OutOfRange::unless((1..=100_000).contains(&is), key(name), "1 to 100000", is)?;
+            }
+            sizes(&key("buffer"), l.buffer)?;
+            l.chunk.map_or(Ok(()), |chunk| sizes(&key("chunk"), chunk))?;
+            for (name, is) in [
+                ("keep_alive", Some(l.keep_alive)),
+                ("dns_cache", Some(l.dns_cache)),
+                ("connect_timeout", l.connect_timeout),
+                ("exchange_timeout", l.exchange_timeout),
+                ("idle_read", l.idle_read),
+            ] {
+                is.map_or(Ok(()), |is| times(&key(name), is))?;
+            }
+        }
+        let c = &self.classes;
+        for (class, c) in
+            [("good", &c.good), ("medium", &c.medium), ("poor", &c.poor), ("very_poor", &c.very_poor)]
+        {
+            let key = |name: &str| format!("classes.{class}.{name}");
+            sizes(&key("chunk"), c.chunk)?;
+            times(&key("connect_timeout"), c.connect_timeout)?;
+            times(&key("idle_read"), c.idle_read)?;
+            times(&key("exchange_timeout"), c.exchange_timeout)?;
+        }
+        Ok(())
+    }
+
     /// The tuning for a level on a network of this class.
     pub fn tuning(&self, level: Level, class: Class) -> Tuning {
         let l = match level {
@@ -177,4 +222,13 @@ impl Tables {
             rate_limit: l.rate_limit,
         }
     }
+}
+
+fn sizes(key: &str, is: ByteSize) -> Result<(), OutOfRange> {
+    let must = "1KiB to 16MiB";
+    OutOfRange::unless((1024..=16 * 1024 * 1024).contains(&is.as_u64()), key, must, is)
+}
+
+fn times(key: &str, is: Duration) -> Result<(), OutOfRange> {
+    OutOfRange::unless_between(key, Duration::from_millis(1), is, Duration::from_secs(24 * 3600))
 }

@@ -5,6 +5,8 @@ use std::{fmt, path::PathBuf, str::FromStr};
 use actix_http::Uri;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use crate::units::OutOfRange;
+
 /// Where the files are, and how to speak to the server that has them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,6 +20,19 @@ pub struct Settings {
     pub max_head: bytesize::ByteSize,
     /// For an https origin.
     pub tls: TlsSettings,
+}
+
+impl Settings {
+    /// Checks what no single value shows.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfRange`] for the first key that makes no sense.
+    pub fn check(&self) -> Result<(), OutOfRange> {
+        let sizes = 1024..=128 * 1024;
+        let is = self.max_head;
+        OutOfRange::unless(sizes.contains(&is.as_u64()), "origin.max_head", "1KiB to 128KiB", is)
+    }
 }
 
 /// How an https origin is verified.
