@@ -1,4 +1,5 @@
 //! fileproxy: a reverse proxy for files that keeps delivering when the network is bad.
 
+pub mod actors;
 pub mod traffic;
 pub mod units;

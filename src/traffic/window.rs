@@ -535,6 +535,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn it_agrees_with_keeping_every_sample(
             steps in proptest::collection::vec(
