@@ -22,7 +22,7 @@ use tracing_actix_web::TracingLogger;
 
 use crate::{
     actors::{self, Actors, NotStarted},
-    api,
+    api::{self, AdminToken},
     path::{
         client_stream::{self, ClientStream},
         handler::{self, Worker},
@@ -90,7 +90,11 @@ impl Application {
             origin: settings.origin.url.to_string(),
         };
         let published = Arc::new(actor_settings.published(settings.optimization.level, workers));
-        let origin = Shared::new(settings.origin.clone(), settings.tcp.clone(), Arc::clone(&published))?;
+        let origin = Shared::new(
+            settings.origin.clone(),
+            settings.tcp.clone(),
+            Arc::clone(&published),
+        )?;
         let actors = actors::start(&actor_settings, Arc::clone(&published))?;
         let token = match settings.admin.token.as_str() {
             "" => {
@@ -101,15 +105,27 @@ impl Application {
             given => given.to_owned(),
         };
         let notice = settings.server.drain_notice;
-        let server = serve(listener, workers, Site {
-            settings: Arc::new(settings),
-            published: Arc::clone(&published),
-            actors: actors.clone(),
-            origin,
-            token: token.clone(),
-        })?;
+        let server = serve(
+            listener,
+            workers,
+            Site {
+                settings: Arc::new(settings),
+                published: Arc::clone(&published),
+                actors: actors.clone(),
+                origin,
+                token: token.clone(),
+            },
+        )?;
         let handle = server.handle();
-        Ok(Application { address, published, actors, token, notice, handle, served: actix_rt::spawn(server) })
+        Ok(Application {
+            address,
+            published,
+            actors,
+            token,
+            notice,
+            handle,
+            served: actix_rt::spawn(server),
+        })
     }
 
     /// Where it listens.
@@ -171,7 +187,11 @@ fn serve(listener: TcpListener, workers: usize, site: Site) -> io::Result<Server
         .shutdown_timeout(settings.server.drain_timeout.as_secs())
         .disable_signals();
     let draining = builder.graceful_shutdown_signal();
-    Ok(builder.listen("fileproxy", listener, move || connection(site.clone(), draining.clone()))?.run())
+    Ok(builder
+        .listen("fileproxy", listener, move || {
+            connection(site.clone(), draining.clone())
+        })?
+        .run())
 }
 
 /// What happens to an accepted socket: options, limits, HTTP.
@@ -222,7 +242,9 @@ fn connection(
             Ok::<_, ()>((stream, actix_http::Protocol::Http1, Some(peer)))
         }
     })
-    .and_then(http.map_err(|error| tracing::debug!(%error, "a client's connection ended with an error")))
+    .and_then(
+        http.map_err(|error| tracing::debug!(%error, "a client's connection ended with an error")),
+    )
 }
 
 /// The operators' endpoints, and the origin behind every other path.
@@ -251,11 +273,18 @@ fn app(
         host: Worker::host_of(&settings.origin),
         access_log: settings.log.access,
     };
-    let operators = api::State::new(site.published, site.actors, site.token);
+    let operators = api::State {
+        published: site.published,
+        actors: site.actors,
+        token: AdminToken::new(&site.token),
+    };
     App::new()
         .app_data(Data::new(worker))
         .configure(move |endpoints| api::configure(endpoints, operators))
         .default_service(web::to(handler::forward))
-        .wrap(Condition::new(settings.cors.enabled, settings.cors.middleware()))
+        .wrap(Condition::new(
+            settings.cors.enabled,
+            settings.cors.middleware(),
+        ))
         .wrap(TracingLogger::<RequestSpan>::new())
 }

@@ -5,6 +5,7 @@ pub mod api;
 pub mod app;
 pub mod demo;
 pub mod path;
+pub mod problem;
 pub mod settings;
 pub mod telemetry;
 pub mod traffic;

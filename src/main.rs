@@ -1,10 +1,6 @@
 //! The command line.
 
-use std::{
-    net::SocketAddr,
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use fileproxy::{
@@ -25,11 +21,23 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(version, about)]
 struct Cli {
     /// The folder with the settings files.
-    #[arg(long, global = true, env = "FILEPROXY_SETTINGS", default_value = "settings", value_name = "FOLDER")]
+    #[arg(
+        long,
+        global = true,
+        env = "FILEPROXY_SETTINGS",
+        default_value = "settings",
+        value_name = "FOLDER"
+    )]
     settings: PathBuf,
 
     /// Which settings file is laid over base.toml.
-    #[arg(long, global = true, env = "FILEPROXY_ENV", default_value = "local", value_name = "NAME")]
+    #[arg(
+        long,
+        global = true,
+        env = "FILEPROXY_ENV",
+        default_value = "local",
+        value_name = "NAME"
+    )]
     env: String,
 
     #[command(subcommand)]
@@ -77,7 +85,10 @@ impl Failure {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let place = Place { folder: cli.settings, name: cli.env };
+    let place = Place {
+        folder: cli.settings,
+        name: cli.env,
+    };
     let done = match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve(&place),
         Command::Check => check(&place),
@@ -124,7 +135,11 @@ fn serve(place: &Place) -> Result<(), Failure> {
 /// Raises the limit on open files to what the system allows, and says so if that is too little.
 fn open_files(settings: &Settings) {
     // Two sockets for each client, and some for the rest.
-    let wanted = settings.server.max_connections.saturating_mul(2).saturating_add(256);
+    let wanted = settings
+        .server
+        .max_connections
+        .saturating_mul(2)
+        .saturating_add(256);
     match rlimit::increase_nofile_limit(wanted) {
         Ok(allowed) if allowed < wanted => tracing::warn!(
             allowed,
@@ -139,7 +154,10 @@ fn open_files(settings: &Settings) {
 /// Waits for SIGTERM or SIGINT.
 async fn ending() -> &'static str {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut int)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
         return std::future::pending().await;
     };
     tokio::select! {
@@ -163,13 +181,16 @@ fn show(place: &Place, options: demo::Options) -> Result<(), Failure> {
     settings.log.access = false;
     telemetry::start(&settings.log).map_err(Failure::run)?;
     actix_rt::System::new().block_on(async {
-        let demo = Demo::start(options).map_err(|error| Failure::Run(format!("the demo's origin: {error}")))?;
+        let demo = Demo::start(options)
+            .map_err(|error| Failure::Run(format!("the demo's origin: {error}")))?;
         settings.origin.url = demo.origin_url().parse().map_err(Failure::run)?;
         let app = Application::start(settings).map_err(Failure::run)?;
         let stop = async {
             ending().await;
         };
-        demo.show(app.address(), app.token(), &mut std::io::stdout(), stop).await.map_err(Failure::run)?;
+        demo.show(app.address(), app.token(), &mut std::io::stdout(), stop)
+            .await
+            .map_err(Failure::run)?;
         app.stop().await;
         Ok(())
     })
@@ -188,7 +209,11 @@ fn origin(listen: SocketAddr, network: Network) -> Result<(), Failure> {
 
 fn probe(url: &str) -> Result<(), Failure> {
     actix_rt::System::new().block_on(async {
-        let response = awc::Client::default().get(url).send().await.map_err(|error| Failure::Run(error.to_string()))?;
+        let response = awc::Client::default()
+            .get(url)
+            .send()
+            .await
+            .map_err(|error| Failure::Run(error.to_string()))?;
         match response.status() {
             status if status.is_success() => Ok(()),
             status => Err(Failure::Run(format!("{url} answered {status}"))),

@@ -133,7 +133,11 @@ impl Settings {
             .add_source(File::from_str(BASE, FileFormat::Toml))
             .add_source(optional(&place.folder.join("base.toml")))
             .add_source(optional(&file))
-            .add_source(Environment::with_prefix("FILEPROXY").prefix_separator("__").separator("__"))
+            .add_source(
+                Environment::with_prefix("FILEPROXY")
+                    .prefix_separator("__")
+                    .separator("__"),
+            )
             .build()?;
         Self::checked(layers)
     }
@@ -144,13 +148,20 @@ impl Settings {
     ///
     /// None, unless `settings/base.toml` was broken when this was compiled.
     pub fn base() -> Result<Self, SettingsError> {
-        Self::checked(Config::builder().add_source(File::from_str(BASE, FileFormat::Toml)).build()?)
+        Self::checked(
+            Config::builder()
+                .add_source(File::from_str(BASE, FileFormat::Toml))
+                .build()?,
+        )
     }
 
     fn checked(layers: Config) -> Result<Self, SettingsError> {
         let settings: Self = serde_path_to_error::deserialize(layers).map_err(|error| {
             let key = error.path().to_string();
-            SettingsError::Key { key, reason: error.into_inner().to_string() }
+            SettingsError::Key {
+                key,
+                reason: error.into_inner().to_string(),
+            }
         })?;
         settings.check()?;
         Ok(settings)
@@ -179,7 +190,10 @@ impl Settings {
 
     /// The tables that tunings are derived from.
     pub fn tables(&self) -> Tables {
-        Tables { levels: self.levels.clone(), classes: self.classes.clone() }
+        Tables {
+            levels: self.levels.clone(),
+            classes: self.classes.clone(),
+        }
     }
 }
 

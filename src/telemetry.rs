@@ -55,11 +55,19 @@ impl Settings {
 /// A filter that makes no sense.
 pub fn start(settings: &Settings) -> Result<(), ParseError> {
     let colours = io::IsTerminal::is_terminal(&io::stderr());
-    let events = tracing_subscriber::fmt().with_env_filter(settings.filter()?).with_writer(io::stderr).with_ansi(colours);
+    let events = tracing_subscriber::fmt()
+        .with_env_filter(settings.filter()?)
+        .with_writer(io::stderr)
+        .with_ansi(colours);
     // An earlier subscriber stays: tests start many proxies in one process.
     _ = match settings.format {
         Format::Pretty => events.with_target(false).try_init(),
-        Format::Json => events.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
+        Format::Json => events
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .try_init(),
     };
     Ok(())
 }

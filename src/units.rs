@@ -44,9 +44,10 @@ impl Rate {
         Duration::from_nanos((1e9 / self.0).ceil() as u64)
     }
 
-    /// This rate times a factor, kept within `min` and `max`.
+    /// This rate times a factor, to a thousandth, kept within `min` and `max`.
     pub fn scaled(self, factor: f64, min: Rate, max: Rate) -> Rate {
-        Rate((self.0 * factor).clamp(min.0, max.0.max(min.0)))
+        let scaled = (self.0 * factor * 1000.0).round() / 1000.0;
+        Rate(scaled.clamp(min.0, max.0.max(min.0)))
     }
 }
 
@@ -66,9 +67,7 @@ impl From<Rate> for f64 {
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // three decimals are enough for the lowest rate, and 850 stays 850
-        let rounded = (self.0 * 1000.0).round() / 1000.0;
-        write!(f, "{rounded}/s")
+        write!(f, "{}/s", self.0)
     }
 }
 
@@ -182,7 +181,10 @@ pub mod sized_if_any {
     /// # Errors
     ///
     /// The serializer's own.
-    pub fn serialize<S: Serializer>(size: &Option<ByteSize>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(
+        size: &Option<ByteSize>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         match size {
             Some(size) => super::sized::serialize(size, serializer),
             None => serializer.serialize_none(),
@@ -194,7 +196,9 @@ pub mod sized_if_any {
     /// # Errors
     ///
     /// [`super::NotASize`] in the deserializer's words.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ByteSize>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<ByteSize>, D::Error> {
         super::sized::deserialize(deserializer).map(Some)
     }
 }

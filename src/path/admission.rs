@@ -12,7 +12,10 @@ use crate::traffic::published::Published;
 /// [`ProxyError::Limited`] where the wait would be longer, or too many wait already.
 pub async fn admit(published: &Published) -> Result<(), ProxyError> {
     let max_wait = published.tuning.load().connect_timeout;
-    let wait = published.gate.admit(Instant::now(), max_wait).map_err(ProxyError::Limited)?;
+    let wait = published
+        .gate
+        .admit(Instant::now(), max_wait)
+        .map_err(ProxyError::Limited)?;
     if !wait.is_zero() {
         tokio::time::sleep(wait).await;
     }

@@ -50,7 +50,9 @@ impl BodyError {
     pub fn outcome(&self) -> Outcome {
         match self {
             BodyError::Idle(_) => Outcome::OriginTimeout,
-            BodyError::Cut | BodyError::Broken(_) | BodyError::Malformed(_) => Outcome::OriginBroken,
+            BodyError::Cut | BodyError::Broken(_) | BodyError::Malformed(_) => {
+                Outcome::OriginBroken
+            }
         }
     }
 }
@@ -75,7 +77,10 @@ impl Source {
     /// The body behind `head`. One that is empty gives its connection back at once.
     pub fn new(connection: Connection, head: Head, slot: Slot, pool: Rc<Pool>) -> Self {
         let mut source = Source {
-            lease: Some(Lease { connection, _slot: slot }),
+            lease: Some(Lease {
+                connection,
+                _slot: slot,
+            }),
             decoder: Decoder::new(head.framing),
             keep_alive: head.keep_alive,
             pool,
@@ -90,7 +95,9 @@ impl Source {
 
     /// The whole body, if it is already here.
     pub fn take_whole(&mut self) -> Option<Bytes> {
-        let Some(lease) = &mut self.lease else { return Some(Bytes::new()) };
+        let Some(lease) = &mut self.lease else {
+            return Some(Bytes::new());
+        };
         if self.decoder.expected()? > lease.connection.buf.len() as u64 {
             return None;
         }
@@ -114,7 +121,11 @@ impl Source {
     }
 
     /// The next piece; `None` at the end. Nothing for longer than `idle` is an error.
-    pub fn poll_piece(&mut self, cx: &mut Context<'_>, idle: Duration) -> Poll<Option<Result<Bytes, BodyError>>> {
+    pub fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        idle: Duration,
+    ) -> Poll<Option<Result<Bytes, BodyError>>> {
         let piece = self.poll_read(cx, idle);
         if let Poll::Ready(Some(Err(_))) = piece {
             self.lease = None;
@@ -122,9 +133,15 @@ impl Source {
         piece
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, idle: Duration) -> Poll<Option<Result<Bytes, BodyError>>> {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        idle: Duration,
+    ) -> Poll<Option<Result<Bytes, BodyError>>> {
         loop {
-            let Some(lease) = &mut self.lease else { return Poll::Ready(None) };
+            let Some(lease) = &mut self.lease else {
+                return Poll::Ready(None);
+            };
             let connection = &mut lease.connection;
             match self.decoder.step(&mut connection.buf) {
                 Ok(Step::Data(bytes)) => {
@@ -141,7 +158,10 @@ impl Source {
                 Ok(Step::NeedMore) => {}
                 Err(error) => return Poll::Ready(Some(Err(error.into()))),
             }
-            let most = self.decoder.expected().map_or(READ, |n| usize::try_from(n).unwrap_or(READ).clamp(1, READ));
+            let most = self
+                .decoder
+                .expected()
+                .map_or(READ, |n| usize::try_from(n).unwrap_or(READ).clamp(1, READ));
             match connection.poll_fill(cx, most) {
                 Poll::Ready(Ok(0)) => {
                     if !self.decoder.ends_at_close() {
@@ -152,12 +172,20 @@ impl Source {
                     return Poll::Ready(None);
                 }
                 Poll::Ready(Ok(n)) => {
-                    if self.decoder.expected().is_none_or(|expected| expected > n as u64) {
+                    if self
+                        .decoder
+                        .expected()
+                        .is_none_or(|expected| expected > n as u64)
+                    {
                         connection.rearm_quickack();
                     }
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(BodyError::Broken(error)))),
-                Poll::Pending => return self.poll_idle(cx, idle).map(|()| Some(Err(BodyError::Idle(idle)))),
+                Poll::Pending => {
+                    return self
+                        .poll_idle(cx, idle)
+                        .map(|()| Some(Err(BodyError::Idle(idle))));
+                }
             }
         }
     }
@@ -165,7 +193,9 @@ impl Source {
     /// Ready when the origin has been waited for too long.
     fn poll_idle(&mut self, cx: &mut Context<'_>, idle: Duration) -> Poll<()> {
         let at = *self.waiting.get_or_insert_with(Instant::now) + idle;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at.into())));
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at.into())));
         // The timer is seldom moved: it fires for a gap that has ended, and is then set for the one that has not.
         while timer.as_mut().poll(cx).is_ready() {
             if at <= Instant::now() {
@@ -258,9 +288,14 @@ impl Transfer {
 
     /// The next piece for the client, small ones that are already here gathered up to the chunk.
     fn poll_gathered(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let Some(first) = std::task::ready!(self.poll_piece(cx)) else { return Poll::Ready(None) };
+        let Some(first) = std::task::ready!(self.poll_piece(cx)) else {
+            return Poll::Ready(None);
+        };
         let chunk = self.published.tuning.load().chunk.as_u64() as usize;
-        if first.len() >= chunk || self.ended || self.source.lease.is_none() && self.ahead.is_empty() {
+        if first.len() >= chunk
+            || self.ended
+            || self.source.lease.is_none() && self.ahead.is_empty()
+        {
             return Poll::Ready(Some(first));
         }
         let mut gathered: Option<BytesMut> = None;
@@ -269,7 +304,9 @@ impl Transfer {
             && let Poll::Ready(Some(next)) = self.poll_piece(cx)
         {
             len += next.len();
-            gathered.get_or_insert_with(|| BytesMut::from(&*first)).extend_from_slice(&next);
+            gathered
+                .get_or_insert_with(|| BytesMut::from(&*first))
+                .extend_from_slice(&next);
         }
         Poll::Ready(Some(gathered.map_or(first, BytesMut::freeze)))
     }
@@ -285,14 +322,22 @@ pub struct Body {
 impl Body {
     /// The body of `transfer`, `size` as the client is told.
     pub fn new(transfer: Rc<RefCell<Transfer>>, size: BodySize) -> Self {
-        Body { transfer, size, to_the_close: None }
+        Body {
+            transfer,
+            size,
+            to_the_close: None,
+        }
     }
 
     /// A body whose end is the connection's: unless it is whole, `client`'s connection ends with a reset, for
     /// nothing else tells a cut one from a whole one.
     pub fn to_the_close(transfer: Rc<RefCell<Transfer>>, client: Rc<Client>) -> Self {
         client.end_with_reset(true);
-        Body { transfer, size: BodySize::Stream, to_the_close: Some(client) }
+        Body {
+            transfer,
+            size: BodySize::Stream,
+            to_the_close: Some(client),
+        }
     }
 }
 
@@ -303,7 +348,10 @@ impl MessageBody for Body {
         self.size
     }
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+    fn poll_next(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, BodyError>>> {
         let transfer = &mut *self.transfer.borrow_mut();
         match std::task::ready!(transfer.poll_gathered(cx)) {
             Some(piece) => {

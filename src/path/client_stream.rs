@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use super::{body::Transfer, tcp};
-use crate::{api::problem::Problem, traffic::published::Published};
+use crate::{problem::Problem, traffic::published::Published};
 
 /// How long a refused client may go on sending, so that the answer is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(2);
@@ -117,13 +117,24 @@ pub struct ClientStream {
 enum Phase {
     Open,
     /// An answer of the stream's own goes out; what the client still sends is thrown away until the deadline.
-    Refusing { answer: Vec<u8>, sent: usize, shut: bool, until: Pin<Box<Sleep>> },
+    Refusing {
+        answer: Vec<u8>,
+        sent: usize,
+        shut: bool,
+        until: Pin<Box<Sleep>>,
+    },
     Ended,
 }
 
 impl ClientStream {
     /// A connection just accepted. One too many is refused.
-    pub fn new(io: TcpStream, peer: SocketAddr, limits: Limits, quickack: bool, published: Arc<Published>) -> Self {
+    pub fn new(
+        io: TcpStream,
+        peer: SocketAddr,
+        limits: Limits,
+        quickack: bool,
+        published: Arc<Published>,
+    ) -> Self {
         let counters = &published.counters.clients;
         counters.accepted.increment();
         let too_many = counters.open.up() > limits.connections;
@@ -149,8 +160,17 @@ impl ClientStream {
             send_timer: None,
         };
         if too_many {
-            stream.client.published.counters.clients.over_limit.increment();
-            stream.refuse(StatusCode::SERVICE_UNAVAILABLE, "too many connections: try again in a moment");
+            stream
+                .client
+                .published
+                .counters
+                .clients
+                .over_limit
+                .increment();
+            stream.refuse(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many connections: try again in a moment",
+            );
         }
         stream
     }
@@ -173,7 +193,15 @@ impl ClientStream {
     /// Sends the answer, then waits until the client has read it: a socket closed over unread bytes is reset, and a
     /// reset can overtake the answer.
     fn poll_refusing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Phase::Refusing { answer, sent, shut, until } = &mut self.phase else { return Poll::Ready(()) };
+        let Phase::Refusing {
+            answer,
+            sent,
+            shut,
+            until,
+        } = &mut self.phase
+        else {
+            return Poll::Ready(());
+        };
         let mut over = until.as_mut().poll(cx).is_ready();
         while *sent < answer.len() && !over {
             match Pin::new(&mut self.io).poll_write(cx, &answer[*sent..]) {
@@ -200,7 +228,9 @@ impl ClientStream {
 
     /// Watches over the request head: how long it takes, and how long it is.
     fn poll_head(&mut self, cx: &mut Context<'_>, read: usize) {
-        if self.client.engaged.get() > 0 || (self.head > 0 && self.client.begun.get() != self.head_after) {
+        if self.client.engaged.get() > 0
+            || (self.head > 0 && self.client.begun.get() != self.head_after)
+        {
             // The head became a request.
             self.head = 0;
             self.head_due = None;
@@ -211,17 +241,23 @@ impl ClientStream {
         if read > 0 {
             if self.head == 0 {
                 self.head_after = self.client.begun.get();
-                self.head_due.get_or_insert_with(|| Instant::now() + self.limits.head);
+                self.head_due
+                    .get_or_insert_with(|| Instant::now() + self.limits.head);
             }
             self.head += read;
             if self.head > self.limits.max_head {
                 self.client.published.counters.clients.bad_heads.increment();
-                let detail = format!("the request head is longer than {} bytes", self.limits.max_head);
+                let detail = format!(
+                    "the request head is longer than {} bytes",
+                    self.limits.max_head
+                );
                 return self.refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &detail);
             }
         }
         let Some(due) = self.head_due else { return };
-        let timer = self.head_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
+        let timer = self
+            .head_timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
         while timer.as_mut().poll(cx).is_ready() {
             if due > Instant::now() {
                 timer.as_mut().reset(due.into());
@@ -232,8 +268,16 @@ impl ClientStream {
                 // Nothing was asked: nothing is answered.
                 self.phase = Phase::Ended;
             } else {
-                self.client.published.counters.clients.head_timeouts.increment();
-                self.refuse(StatusCode::REQUEST_TIMEOUT, "the request head took too long");
+                self.client
+                    .published
+                    .counters
+                    .clients
+                    .head_timeouts
+                    .increment();
+                self.refuse(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "the request head took too long",
+                );
             }
             return;
         }
@@ -247,17 +291,28 @@ impl ClientStream {
         }
         let limit = self.limits.send;
         let io = &self.io;
-        let (mut since, mut held) =
-            *self.blocked.get_or_insert_with(|| (Instant::now(), tcp::unacknowledged(io).unwrap_or_default()));
-        let timer = self.send_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until((since + limit).into())));
+        let (mut since, mut held) = *self
+            .blocked
+            .get_or_insert_with(|| (Instant::now(), tcp::unacknowledged(io).unwrap_or_default()));
+        let timer = self
+            .send_timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until((since + limit).into())));
         while timer.as_mut().poll(cx).is_ready() {
             if since + limit <= Instant::now() {
                 // The socket takes more only when a good part of it is free; a slow reader may be reading all along.
                 let now_held = tcp::unacknowledged(&self.io).unwrap_or_default();
                 if now_held >= held {
-                    self.client.published.counters.clients.send_timeouts.increment();
+                    self.client
+                        .published
+                        .counters
+                        .clients
+                        .send_timeouts
+                        .increment();
                     self.client.end_with_reset(true);
-                    return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the client stopped reading"));
+                    return Poll::Ready(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        "the client stopped reading",
+                    ));
                 }
                 (since, held) = (Instant::now(), now_held);
                 self.blocked = Some((since, held));
@@ -269,7 +324,11 @@ impl ClientStream {
 }
 
 impl AsyncRead for ClientStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if matches!(this.phase, Phase::Open) {
             let before = buf.filled().len();
@@ -292,7 +351,11 @@ impl AsyncRead for ClientStream {
 }
 
 impl AsyncWrite for ClientStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         match this.phase {
             Phase::Open => {}
@@ -300,11 +363,20 @@ impl AsyncWrite for ClientStream {
             Phase::Refusing { .. } => return Poll::Ready(Ok(bytes.len())),
             Phase::Ended => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
-        if this.head > 0 && this.client.engaged.get() == 0 && this.client.begun.get() == this.head_after {
+        if this.head > 0
+            && this.client.engaged.get() == 0
+            && this.client.begun.get() == this.head_after
+        {
             let status = if bytes.starts_with(BAD_HEAD) {
-                Some((StatusCode::BAD_REQUEST, "the request head is not valid HTTP/1.1"))
+                Some((
+                    StatusCode::BAD_REQUEST,
+                    "the request head is not valid HTTP/1.1",
+                ))
             } else if bytes.starts_with(LARGE_HEAD) {
-                Some((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request head is too large"))
+                Some((
+                    StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                    "the request head is too large",
+                ))
             } else {
                 None
             };
@@ -345,6 +417,8 @@ impl Drop for ClientStream {
 
 impl std::fmt::Debug for ClientStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ClientStream").field("peer", &self.client.peer).finish_non_exhaustive()
+        f.debug_struct("ClientStream")
+            .field("peer", &self.client.peer)
+            .finish_non_exhaustive()
     }
 }

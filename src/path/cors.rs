@@ -26,7 +26,12 @@ impl Settings {
         let mut cors = Cors::default()
             .allowed_methods(["GET", "HEAD", "OPTIONS"])
             .allow_any_header()
-            .expose_headers([header::CONTENT_LENGTH, header::CONTENT_RANGE, header::ACCEPT_RANGES, header::ETAG])
+            .expose_headers([
+                header::CONTENT_LENGTH,
+                header::CONTENT_RANGE,
+                header::ACCEPT_RANGES,
+                header::ETAG,
+            ])
             .max_age(seconds);
         if self.origins.iter().any(|origin| origin == "*") {
             cors = cors.allow_any_origin().send_wildcard();

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use actix_http::StatusCode;
-use actix_web::{HttpResponse, http::header};
+use actix_web::{HttpRequest, HttpResponse, http::header};
 
 use super::{
     origin::{connect::ConnectError, fetch::FetchError},
     upload::Fault,
 };
 use crate::{
-    api::problem::Problem,
+    problem::Problem,
     traffic::{gate::Turned, sample::Outcome},
 };
 
@@ -50,7 +50,9 @@ impl ProxyError {
     /// The status that the client gets.
     pub fn status(&self) -> StatusCode {
         match self {
-            ProxyError::Limited(_) | ProxyError::Fetch(FetchError::NoSlot(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            ProxyError::Limited(_) | ProxyError::Fetch(FetchError::NoSlot(_)) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             ProxyError::Fetch(
                 FetchError::Timeout(_) | FetchError::Connect(ConnectError::Timeout(_)),
             ) => StatusCode::GATEWAY_TIMEOUT,
@@ -72,14 +74,15 @@ impl ProxyError {
         match self {
             ProxyError::Limited(_) => Outcome::RateLimited,
             ProxyError::Fetch(FetchError::NoSlot(_)) => Outcome::Overloaded,
-            ProxyError::Fetch(FetchError::Connect(ConnectError::Timeout(_)) | FetchError::Timeout(_)) => {
-                Outcome::OriginTimeout
-            }
+            ProxyError::Fetch(
+                FetchError::Connect(ConnectError::Timeout(_)) | FetchError::Timeout(_),
+            ) => Outcome::OriginTimeout,
             ProxyError::Fetch(FetchError::Connect(_)) => Outcome::ConnectFailed,
             ProxyError::Fetch(_) => Outcome::OriginBroken,
-            ProxyError::SlowUpload | ProxyError::BrokenUpload | ProxyError::Method(_) | ProxyError::Loop => {
-                Outcome::ClientFault
-            }
+            ProxyError::SlowUpload
+            | ProxyError::BrokenUpload
+            | ProxyError::Method(_)
+            | ProxyError::Loop => Outcome::ClientFault,
         }
     }
 
@@ -92,25 +95,40 @@ impl ProxyError {
     }
 
     /// The answer. Addresses and the system's words stay in the log: a stranger learns what failed, not where.
-    pub fn response(&self, id: &str) -> HttpResponse {
+    pub fn response(&self, request: &HttpRequest, id: &str) -> HttpResponse {
         let detail = match self {
-            ProxyError::Fetch(FetchError::Connect(_)) => "no connection to the origin could be made".to_owned(),
+            ProxyError::Fetch(FetchError::Connect(_)) => {
+                "no connection to the origin could be made".to_owned()
+            }
             ProxyError::Fetch(FetchError::Client(_) | FetchError::Head(_)) => {
                 "the origin's response could not be read".to_owned()
             }
             other => other.to_string(),
         };
-        let mut response = Problem::new(self.status(), detail).instance(id).response();
+        let mut response = Problem::new(self.status(), detail)
+            .at(request)
+            .into_response();
+        if let Ok(id) = header::HeaderValue::from_str(id) {
+            response
+                .headers_mut()
+                .insert(super::headers::REQUEST_ID.clone(), id);
+        }
         if let Some(after) = self.retry_after() {
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from(seconds.max(1)));
+            response.headers_mut().insert(
+                header::RETRY_AFTER,
+                header::HeaderValue::from(seconds.max(1)),
+            );
         }
         if matches!(self, ProxyError::Method(_)) {
-            let allow = header::HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+            let allow =
+                header::HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
             response.headers_mut().insert(header::ALLOW, allow);
         }
         if matches!(self, ProxyError::SlowUpload | ProxyError::BrokenUpload) {
-            response.head_mut().set_connection_type(actix_http::ConnectionType::Close);
+            response
+                .head_mut()
+                .set_connection_type(actix_http::ConnectionType::Close);
         }
         response
     }

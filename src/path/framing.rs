@@ -91,7 +91,9 @@ impl Head {
                 for option in field.value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
                     if option.eq_ignore_ascii_case(b"close") {
                         keep_alive = false;
-                    } else if option.eq_ignore_ascii_case(b"keep-alive") && response.version == Some(0) {
+                    } else if option.eq_ignore_ascii_case(b"keep-alive")
+                        && response.version == Some(0)
+                    {
                         keep_alive = true;
                     }
                 }
@@ -110,7 +112,12 @@ impl Head {
             }
         };
         keep_alive &= framing != Framing::UntilClose;
-        Ok(Some(Head { len, status, framing, keep_alive }))
+        Ok(Some(Head {
+            len,
+            status,
+            framing,
+            keep_alive,
+        }))
     }
 }
 
@@ -204,7 +211,11 @@ impl Decoder {
                 }
                 State::ChunkEnd => {
                     if buf.len() < 2 {
-                        return if buf[0] == b'\r' { Ok(Step::NeedMore) } else { Err(Malformed::Chunk) };
+                        return if buf[0] == b'\r' {
+                            Ok(Step::NeedMore)
+                        } else {
+                            Err(Malformed::Chunk)
+                        };
                     }
                     if &buf[..2] != b"\r\n" {
                         return Err(Malformed::Chunk);
@@ -215,14 +226,24 @@ impl Decoder {
                 State::ChunkSize => match httparse::parse_chunk_size(buf) {
                     Ok(httparse::Status::Complete((len, size))) => {
                         buf.advance(len);
-                        self.0 = if size == 0 { State::Trailers(0) } else { State::ChunkData(size) };
+                        self.0 = if size == 0 {
+                            State::Trailers(0)
+                        } else {
+                            State::ChunkData(size)
+                        };
                     }
-                    Ok(httparse::Status::Partial) if buf.len() <= MAX_CHUNK_LINE => return Ok(Step::NeedMore),
+                    Ok(httparse::Status::Partial) if buf.len() <= MAX_CHUNK_LINE => {
+                        return Ok(Step::NeedMore);
+                    }
                     _ => return Err(Malformed::Chunk),
                 },
                 State::Trailers(seen) => {
                     let Some(line) = buf.iter().position(|&b| b == b'\n') else {
-                        return if *seen + buf.len() > MAX_TRAILERS { Err(Malformed::Trailers) } else { Ok(Step::NeedMore) };
+                        return if *seen + buf.len() > MAX_TRAILERS {
+                            Err(Malformed::Trailers)
+                        } else {
+                            Ok(Step::NeedMore)
+                        };
                     };
                     let empty = line == 0 || (line == 1 && buf[0] == b'\r');
                     *seen += line + 1;

@@ -18,11 +18,7 @@ use super::{
     error::ProxyError,
     headers,
     meter::Meter,
-    origin::{
-        Fetched, Origin,
-        fetch::Request,
-        settings::HostHeader,
-    },
+    origin::{Fetched, Origin, fetch::Request, settings::HostHeader},
     upload::{self, Upload},
 };
 use crate::{actors::Reporter, traffic::published::Published};
@@ -61,20 +57,38 @@ impl Worker {
 }
 
 /// Forwards one request to the origin and its response to the client.
-pub async fn forward(request: HttpRequest, payload: web::Payload, worker: web::Data<Worker>) -> HttpResponse {
+pub async fn forward(
+    request: HttpRequest,
+    payload: web::Payload,
+    worker: web::Data<Worker>,
+) -> HttpResponse {
     let Some(client) = request.conn_data::<Rc<Client>>().cloned() else {
         return HttpResponse::InternalServerError().finish();
     };
     let id = request_id(&request);
     let mut meter = Meter::start(worker.reporter.clone(), client.engage()); // reports on every way out
     if worker.access_log {
-        meter.log(&id, request.method(), request.uri(), client_address(&request, &client, &worker));
+        meter.log(
+            &id,
+            request.method(),
+            request.uri(),
+            client_address(&request, &client, &worker),
+        );
     }
-    match exchange(&request, payload.into_inner(), &worker, &client, &id, &mut meter).await {
+    match exchange(
+        &request,
+        payload.into_inner(),
+        &worker,
+        &client,
+        &id,
+        &mut meter,
+    )
+    .await
+    {
         Ok(fetched) => relay(&request, fetched, &worker, &client, &id, meter),
         Err(error) => {
             meter.failed(&error);
-            error.response(&id)
+            error.response(&request, &id)
         }
     }
 }
@@ -124,16 +138,25 @@ fn relay(
     id: &str,
     mut meter: Meter,
 ) -> HttpResponse {
-    let Fetched { status, headers, mut source, .. } = fetched;
+    let Fetched {
+        status,
+        headers,
+        mut source,
+        ..
+    } = fetched;
     let length = content_length(&headers);
     let mut response = HttpResponse::new(status);
     headers::to_client(headers, response.headers_mut(), status, id);
 
-    if request.method() == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+    if request.method() == Method::HEAD
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+    {
         meter.completed();
         // The length of what a GET would send, without sending it.
         return match length {
-            Some(length) if request.method() == Method::HEAD => response.set_body(BoxBody::new(Nothing(length))),
+            Some(length) if request.method() == Method::HEAD => {
+                response.set_body(BoxBody::new(Nothing(length)))
+            }
             _ => response.set_body(BoxBody::new(actix_http::body::None::new())),
         };
     }
@@ -149,7 +172,9 @@ fn relay(
         None if request.version() < Version::HTTP_11 => {
             // No chunks for HTTP/1.0: the body runs to the close.
             response.head_mut().no_chunking(true);
-            response.head_mut().set_connection_type(actix_http::ConnectionType::Close);
+            response
+                .head_mut()
+                .set_connection_type(actix_http::ConnectionType::Close);
             Body::to_the_close(transfer, Rc::clone(client))
         }
         None => Body::new(transfer, BodySize::Stream),
@@ -179,19 +204,34 @@ fn upload(request: &HttpRequest, payload: Payload, limits: upload::Limits) -> Op
     }
     let length = content_length(request.headers())?;
     // A length of zero is worth telling where the method means a body (RFC 9110 §8.6).
-    let means_a_body = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
+    let means_a_body = matches!(
+        *request.method(),
+        Method::POST | Method::PUT | Method::PATCH
+    );
     (length > 0 || means_a_body).then(|| Upload::new(payload, Some(length), limits))
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.split(',').next()?.trim().parse().ok()
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .split(',')
+        .next()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// The client's own id, or the one made for this request.
 fn request_id(request: &HttpRequest) -> String {
     match headers::request_id(request.headers()) {
         Some(id) => id.to_owned(),
-        None => request.extensions().get::<RequestId>().map(ToString::to_string).unwrap_or_default(),
+        None => request
+            .extensions()
+            .get::<RequestId>()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
     }
 }
 
@@ -199,11 +239,20 @@ fn request_id(request: &HttpRequest) -> String {
 fn client_address(request: &HttpRequest, client: &Client, worker: &Worker) -> String {
     let peer = client.peer.ip().to_canonical();
     if headers::is_trusted(peer, &worker.trusted_proxies) {
-        let said = request.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
-        let hops = said.flat_map(|value| value.split(',')).filter_map(|hop| hop.trim().parse::<IpAddr>().ok());
+        let said = request
+            .headers()
+            .get_all("x-forwarded-for")
+            .filter_map(|value| value.to_str().ok());
+        let hops = said
+            .flat_map(|value| value.split(','))
+            .filter_map(|hop| hop.trim().parse::<IpAddr>().ok());
         // From the right, the first that is no proxy of ours.
         let hops: Vec<_> = hops.collect();
-        if let Some(hop) = hops.iter().rev().find(|hop| !headers::is_trusted(**hop, &worker.trusted_proxies)) {
+        if let Some(hop) = hops
+            .iter()
+            .rev()
+            .find(|hop| !headers::is_trusted(**hop, &worker.trusted_proxies))
+        {
             return hop.to_string();
         }
     }

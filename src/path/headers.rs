@@ -104,7 +104,10 @@ fn forwarded(from: &HeaderMap, client: Client<'_>, to: &mut HeaderMap) {
     to.insert(FORWARDED_FOR.clone(), joined(said, &FORWARDED_FOR, &text));
 
     let proto = said.get(&FORWARDED_PROTO).cloned();
-    to.insert(FORWARDED_PROTO.clone(), proto.unwrap_or(HeaderValue::from_static(client.scheme)));
+    to.insert(
+        FORWARDED_PROTO.clone(),
+        proto.unwrap_or(HeaderValue::from_static(client.scheme)),
+    );
     if let Some(host) = said.get(&FORWARDED_HOST).or(client.host) {
         to.insert(FORWARDED_HOST.clone(), host.clone());
     }
@@ -160,13 +163,18 @@ pub fn to_client(from: HeaderMap, to: &mut HeaderMap, status: StatusCode, id: &s
 /// The id that a client gave its request, if it is one that can be written to a log.
 pub fn request_id(headers: &HeaderMap) -> Option<&str> {
     let id = headers.get(&REQUEST_ID)?.to_str().ok()?;
-    let fits = !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.bytes().all(|b| b.is_ascii_graphic());
+    let fits =
+        !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.bytes().all(|b| b.is_ascii_graphic());
     fits.then_some(id)
 }
 
 /// How often this proxy is in a Via already: a request that went round has it.
 pub fn passes_so_far(headers: &HeaderMap) -> usize {
-    headers.get_all(header::VIA).filter_map(|value| value.to_str().ok()).map(|value| value.matches(VIA).count()).sum()
+    headers
+        .get_all(header::VIA)
+        .filter_map(|value| value.to_str().ok())
+        .map(|value| value.matches(VIA).count())
+        .sum()
 }
 
 #[cfg(test)]
@@ -182,23 +190,49 @@ mod tests {
     }
 
     fn client(trusted: bool) -> Client<'static> {
-        Client { address: "192.0.2.7".parse().unwrap(), trusted, scheme: "http", host: None }
+        Client {
+            address: "192.0.2.7".parse().unwrap(),
+            trusted,
+            scheme: "http",
+            host: None,
+        }
     }
 
     fn sent(fields: &[(&str, &str)], trusted: bool) -> HeaderMap {
-        to_origin(&map(fields), client(trusted), &HeaderValue::from_static("origin"), "id-1")
+        to_origin(
+            &map(fields),
+            client(trusted),
+            &HeaderValue::from_static("origin"),
+            "id-1",
+        )
     }
 
     #[test]
     fn what_connection_names_ends_here() {
-        let to = sent(&[("connection", "X-Secret, close"), ("x-secret", "1"), ("x-kept", "2"), ("te", "gzip")], false);
-        assert!(!to.contains_key("x-secret") && !to.contains_key("te") && !to.contains_key("connection"));
+        let to = sent(
+            &[
+                ("connection", "X-Secret, close"),
+                ("x-secret", "1"),
+                ("x-kept", "2"),
+                ("te", "gzip"),
+            ],
+            false,
+        );
+        assert!(
+            !to.contains_key("x-secret")
+                && !to.contains_key("te")
+                && !to.contains_key("connection")
+        );
         assert_eq!(to.get("x-kept").unwrap(), "2");
     }
 
     #[test]
     fn a_stranger_is_not_believed_who_it_forwards_for() {
-        let lies = [("x-forwarded-for", "10.0.0.1"), ("x-forwarded-proto", "https"), ("forwarded", "for=10.0.0.1")];
+        let lies = [
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("forwarded", "for=10.0.0.1"),
+        ];
         let to = sent(&lies, false);
         assert_eq!(to.get("x-forwarded-for").unwrap(), "192.0.2.7");
         assert_eq!(to.get("x-forwarded-proto").unwrap(), "http");
@@ -207,25 +241,43 @@ mod tests {
 
     #[test]
     fn a_trusted_proxy_is_believed_and_added() {
-        let said = [("x-forwarded-for", "10.0.0.1"), ("x-forwarded-proto", "https"), ("forwarded", "for=10.0.0.1")];
+        let said = [
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("forwarded", "for=10.0.0.1"),
+        ];
         let to = sent(&said, true);
         assert_eq!(to.get("x-forwarded-for").unwrap(), "10.0.0.1, 192.0.2.7");
         assert_eq!(to.get("x-forwarded-proto").unwrap(), "https");
-        assert_eq!(to.get("forwarded").unwrap(), "for=10.0.0.1, for=192.0.2.7;proto=http");
+        assert_eq!(
+            to.get("forwarded").unwrap(),
+            "for=10.0.0.1, for=192.0.2.7;proto=http"
+        );
     }
 
     #[test]
     fn repeated_fields_stay_repeated_and_in_order() {
         let mut to = HeaderMap::new();
-        to_client(map(&[("set-cookie", "a=1"), ("set-cookie", "b=2")]), &mut to, StatusCode::OK, "id");
+        to_client(
+            map(&[("set-cookie", "a=1"), ("set-cookie", "b=2")]),
+            &mut to,
+            StatusCode::OK,
+            "id",
+        );
         let cookies: Vec<_> = to.get_all("set-cookie").collect();
         assert_eq!(cookies, ["a=1", "b=2"]);
     }
 
     #[test]
     fn an_id_that_would_break_a_log_is_not_taken() {
-        assert_eq!(request_id(&map(&[("x-request-id", "abc-1")])), Some("abc-1"));
+        assert_eq!(
+            request_id(&map(&[("x-request-id", "abc-1")])),
+            Some("abc-1")
+        );
         assert_eq!(request_id(&map(&[("x-request-id", "a b")])), None);
-        assert_eq!(request_id(&map(&[("x-request-id", &"x".repeat(129))])), None);
+        assert_eq!(
+            request_id(&map(&[("x-request-id", &"x".repeat(129))])),
+            None
+        );
     }
 }

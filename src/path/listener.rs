@@ -14,7 +14,9 @@ pub enum ListenError {
     #[error("{0} is taken: another process listens there (see `ss -ltnp`), or set server.listen")]
     Taken(SocketAddr),
     /// The port is for root.
-    #[error("{0} needs more rights: ports under 1024 are for root, or for a process with CAP_NET_BIND_SERVICE")]
+    #[error(
+        "{0} needs more rights: ports under 1024 are for root, or for a process with CAP_NET_BIND_SERVICE"
+    )]
     Forbidden(SocketAddr),
     /// The address is not this machine's.
     #[error("{0} is not an address of this machine: set server.listen")]
@@ -44,7 +46,11 @@ pub fn listen(address: SocketAddr, backlog: u32) -> Result<TcpListener, ListenEr
 }
 
 fn try_listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() && address.ip().is_unspecified() {
         socket.set_only_v6(false)?;

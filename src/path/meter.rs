@@ -53,7 +53,12 @@ impl Meter {
 
     /// Makes the end of the request write an access line.
     pub fn log(&mut self, id: &str, method: &Method, uri: &Uri, client: String) {
-        self.line = Some(Line { id: id.to_owned(), method: method.clone(), uri: uri.clone(), client });
+        self.line = Some(Line {
+            id: id.to_owned(),
+            method: method.clone(),
+            uri: uri.clone(),
+            client,
+        });
     }
 
     /// The origin's response head is here.

@@ -4,8 +4,8 @@
 
 pub mod admission;
 pub mod body;
-pub mod cors;
 pub mod client_stream;
+pub mod cors;
 pub mod error;
 pub mod framing;
 pub mod handler;

@@ -1,6 +1,10 @@
 //! `[server]`: what clients meet.
 
-use std::{net::{IpAddr, SocketAddr}, str::FromStr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+    time::Duration,
+};
 
 use bytesize::ByteSize;
 use ipnet::IpNet;
@@ -65,7 +69,12 @@ impl Settings {
             let must = format!("{} to {}", ByteSize(from), ByteSize(to));
             OutOfRange::unless((from..=to).contains(&is.as_u64()), key, must, is)
         };
-        OutOfRange::unless(self.workers <= 512, "server.workers", "0 to 512", self.workers)?;
+        OutOfRange::unless(
+            self.workers <= 512,
+            "server.workers",
+            "0 to 512",
+            self.workers,
+        )?;
         OutOfRange::unless(
             (1..=65_535).contains(&self.backlog),
             "server.backlog",
@@ -85,7 +94,12 @@ impl Settings {
         OutOfRange::unless_between("server.send_timeout", blink, self.send_timeout, day)?;
         OutOfRange::unless_between("server.body_timeout", blink, self.body_timeout, day)?;
         OutOfRange::unless_between("server.body_grace", Duration::ZERO, self.body_grace, day)?;
-        OutOfRange::unless_between("server.drain_notice", Duration::ZERO, self.drain_notice, hour)?;
+        OutOfRange::unless_between(
+            "server.drain_notice",
+            Duration::ZERO,
+            self.drain_notice,
+            hour,
+        )?;
         OutOfRange::unless_between("server.drain_timeout", second, self.drain_timeout, day)
     }
 
@@ -115,9 +129,13 @@ fn nets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Err
         .map(|word| word.trim())
         .filter(|word| !word.is_empty())
         .map(|word| {
-            IpNet::from_str(word).or_else(|_| word.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
-                D::Error::custom(format!("`{word}` is neither an address nor a network like 10.0.0.0/8"))
-            })
+            IpNet::from_str(word)
+                .or_else(|_| word.parse::<IpAddr>().map(IpNet::from))
+                .map_err(|_| {
+                    D::Error::custom(format!(
+                        "`{word}` is neither an address nor a network like 10.0.0.0/8"
+                    ))
+                })
         })
         .collect()
 }

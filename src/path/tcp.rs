@@ -74,7 +74,9 @@ impl Serialize for BufferSize {
 
 impl<'de> Deserialize<'de> for BufferSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
     }
 }
 
@@ -92,7 +94,9 @@ impl Settings {
         }
         if self.keepalive {
             socket.set_tcp_keepalive(
-                &TcpKeepalive::new().with_time(self.keepalive_time).with_interval(self.keepalive_interval),
+                &TcpKeepalive::new()
+                    .with_time(self.keepalive_time)
+                    .with_interval(self.keepalive_interval),
             )?;
         }
         if fixed_buffers {
@@ -128,7 +132,10 @@ pub fn unacknowledged(socket: &impl AsFd) -> io::Result<usize> {
 
 /// The one call that no crate at hand wraps.
 mod outq {
-    #![allow(unsafe_code, reason = "SIOCOUTQ writes one int through a valid pointer; the fd is borrowed")]
+    #![allow(
+        unsafe_code,
+        reason = "SIOCOUTQ writes one int through a valid pointer; the fd is borrowed"
+    )]
 
     use std::{
         io,

@@ -100,7 +100,11 @@ pub enum UploadError {
 impl Upload {
     /// A body of `length` bytes, or chunked.
     pub fn new(payload: Payload, length: Option<u64>, limits: Limits) -> Self {
-        let state = State { last: Cell::new(Instant::now()), ended: Cell::new(false), fault: Cell::new(None) };
+        let state = State {
+            last: Cell::new(Instant::now()),
+            ended: Cell::new(false),
+            fault: Cell::new(None),
+        };
         Upload {
             payload,
             length,
@@ -125,7 +129,8 @@ impl Upload {
 
     /// Whether the client sends less than it must.
     fn trickles(&self, waited: Duration) -> bool {
-        waited > self.limits.grace && (self.bytes as f64) < waited.as_secs_f64() * self.limits.rate as f64
+        waited > self.limits.grace
+            && (self.bytes as f64) < waited.as_secs_f64() * self.limits.rate as f64
     }
 }
 
@@ -136,7 +141,10 @@ impl MessageBody for Upload {
         self.length.map_or(BodySize::Stream, BodySize::Sized)
     }
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UploadError>>> {
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, UploadError>>> {
         let this = &mut *self;
         match Pin::new(&mut this.payload).poll_next(cx) {
             Poll::Ready(Some(Ok(bytes))) => {
@@ -164,7 +172,9 @@ impl MessageBody for Upload {
             Poll::Pending => {
                 let idle = this.limits.idle;
                 let since = *this.waiting.get_or_insert_with(Instant::now);
-                let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until((since + idle).into())));
+                let timer = this.timer.get_or_insert_with(|| {
+                    Box::pin(tokio::time::sleep_until((since + idle).into()))
+                });
                 while timer.as_mut().poll(cx).is_ready() {
                     let at = since + idle;
                     if at <= Instant::now() {

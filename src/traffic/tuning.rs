@@ -44,7 +44,11 @@ pub struct LevelSettings {
     #[serde(with = "humantime_serde")]
     pub dns_cache: Duration,
     /// How far small pieces that have arrived are gathered into one write.
-    #[serde(default, with = "crate::units::sized_if_any", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "crate::units::sized_if_any",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub chunk: Option<ByteSize>,
     /// Read-ahead for one transfer.
     #[serde(with = "crate::units::sized")]
@@ -157,7 +161,11 @@ impl Tables {
     ///
     /// [`OutOfRange`] for the first key that makes no sense.
     pub fn check(&self) -> Result<(), OutOfRange> {
-        for (level, l) in [("low", &self.levels.low), ("medium", &self.levels.medium), ("high", &self.levels.high)] {
+        for (level, l) in [
+            ("low", &self.levels.low),
+            ("medium", &self.levels.medium),
+            ("high", &self.levels.high),
+        ] {
             let key = |name: &str| format!("levels.{level}.{name}");
             for (name, is) in [
                 ("connections", l.connections),
@@ -167,7 +175,8 @@ impl Tables {
                 OutOfRange::unless((1..=100_000).contains(&is), key(name), "1 to 100000", is)?;
             }
             sizes(&key("buffer"), l.buffer)?;
-            l.chunk.map_or(Ok(()), |chunk| sizes(&key("chunk"), chunk))?;
+            l.chunk
+                .map_or(Ok(()), |chunk| sizes(&key("chunk"), chunk))?;
             for (name, is) in [
                 ("keep_alive", Some(l.keep_alive)),
                 ("dns_cache", Some(l.dns_cache)),
@@ -179,9 +188,12 @@ impl Tables {
             }
         }
         let c = &self.classes;
-        for (class, c) in
-            [("good", &c.good), ("medium", &c.medium), ("poor", &c.poor), ("very_poor", &c.very_poor)]
-        {
+        for (class, c) in [
+            ("good", &c.good),
+            ("medium", &c.medium),
+            ("poor", &c.poor),
+            ("very_poor", &c.very_poor),
+        ] {
             let key = |name: &str| format!("classes.{class}.{name}");
             sizes(&key("chunk"), c.chunk)?;
             times(&key("connect_timeout"), c.connect_timeout)?;
@@ -226,9 +238,19 @@ impl Tables {
 
 fn sizes(key: &str, is: ByteSize) -> Result<(), OutOfRange> {
     let must = "1KiB to 16MiB";
-    OutOfRange::unless((1024..=16 * 1024 * 1024).contains(&is.as_u64()), key, must, is)
+    OutOfRange::unless(
+        (1024..=16 * 1024 * 1024).contains(&is.as_u64()),
+        key,
+        must,
+        is,
+    )
 }
 
 fn times(key: &str, is: Duration) -> Result<(), OutOfRange> {
-    OutOfRange::unless_between(key, Duration::from_millis(1), is, Duration::from_secs(24 * 3600))
+    OutOfRange::unless_between(
+        key,
+        Duration::from_millis(1),
+        is,
+        Duration::from_secs(24 * 3600),
+    )
 }

@@ -84,14 +84,18 @@ impl Target<'_> {
     }
 
     async fn connect_unbounded(&self, open: OpenSocket) -> Result<Connection, ConnectError> {
-        let addresses = timeout(self.connect_timeout, self.resolver.addresses(self.dns_cache))
-            .await
-            .map_err(|_| ConnectError::Timeout(self.connect_timeout))??;
+        let addresses = timeout(
+            self.connect_timeout,
+            self.resolver.addresses(self.dns_cache),
+        )
+        .await
+        .map_err(|_| ConnectError::Timeout(self.connect_timeout))??;
         let tcp = self.race(interleave(addresses)).await?;
         let stream = match self.tls {
             None => Stream::Tcp(tcp),
             Some(tls) => {
-                let handshake = TlsConnector::from(tls.config.clone()).connect(tls.name.clone(), tcp);
+                let handshake =
+                    TlsConnector::from(tls.config.clone()).connect(tls.name.clone(), tcp);
                 let stream = timeout(self.connect_timeout, handshake)
                     .await
                     .map_err(|_| ConnectError::Timeout(self.connect_timeout))?
@@ -105,7 +109,9 @@ impl Target<'_> {
 
     /// Tries one address after the other, each a moment after the one before, and takes the first that answers.
     async fn race(&self, addresses: Vec<IpAddr>) -> Result<TcpStream, ConnectError> {
-        let mut left = addresses.into_iter().map(|ip| SocketAddr::new(ip, self.port));
+        let mut left = addresses
+            .into_iter()
+            .map(|ip| SocketAddr::new(ip, self.port));
         let mut attempts = FuturesUnordered::new();
         let mut last = ConnectError::NoAddress(self.host.to_owned());
         loop {
@@ -128,8 +134,12 @@ impl Target<'_> {
 
     async fn attempt(&self, address: SocketAddr) -> Result<TcpStream, ConnectError> {
         let failed = |source| ConnectError::Connect { address, source };
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))
-            .map_err(failed)?;
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM.nonblocking(),
+            Some(Protocol::TCP),
+        )
+        .map_err(failed)?;
         // Before the handshake: the receive buffer decides the window scale.
         if let Some((options, fixed_buffers)) = self.options {
             options.apply(&socket, fixed_buffers).map_err(failed)?;
@@ -165,7 +175,12 @@ mod tests {
 
     #[test]
     fn families_take_turns_and_ipv6_begins() {
-        let ips = |words: &[&str]| words.iter().map(|w| w.parse().unwrap()).collect::<Vec<IpAddr>>();
+        let ips = |words: &[&str]| {
+            words
+                .iter()
+                .map(|w| w.parse().unwrap())
+                .collect::<Vec<IpAddr>>()
+        };
         assert_eq!(
             interleave(ips(&["10.0.0.1", "10.0.0.2", "10.0.0.3", "::1"])),
             ips(&["::1", "10.0.0.1", "10.0.0.2", "10.0.0.3"])

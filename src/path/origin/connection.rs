@@ -94,7 +94,11 @@ impl Connection {
     /// Whether an idle connection is quiet: an event on it means that the origin closed it, or sent what nobody
     /// asked for. `waker` is told when that changes. No system call is made.
     pub fn is_quiet(&self, waker: &Waker) -> bool {
-        self.buf.is_empty() && self.socket().poll_read_ready(&mut Context::from_waker(waker)).is_pending()
+        self.buf.is_empty()
+            && self
+                .socket()
+                .poll_read_ready(&mut Context::from_waker(waker))
+                .is_pending()
     }
 
     /// Asks the kernel to acknowledge at once what was read, where the options say so.
@@ -107,7 +111,9 @@ impl Connection {
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection").field("peer", &self.socket().peer_addr().ok()).finish_non_exhaustive()
+        f.debug_struct("Connection")
+            .field("peer", &self.socket().peer_addr().ok())
+            .finish_non_exhaustive()
     }
 }
 

@@ -112,7 +112,11 @@ impl Exchange {
 
     /// The final response head as it came; `None` while there is none.
     pub fn head_bytes(&self) -> Option<Bytes> {
-        self.0.borrow().head.as_ref().map(|(_, bytes, _)| bytes.clone())
+        self.0
+            .borrow()
+            .head
+            .as_ref()
+            .map(|(_, bytes, _)| bytes.clone())
     }
 
     /// Waits for the final response head, whatever awc is doing.
@@ -125,7 +129,13 @@ impl Exchange {
         let mut state = self.0.borrow_mut();
         let (head, bytes, received) = state.head.take()?;
         let connection = state.connection.take()?;
-        Some(Answered { head, bytes, sent: state.sent.unwrap_or(received), received, connection })
+        Some(Answered {
+            head,
+            bytes,
+            sent: state.sent.unwrap_or(received),
+            received,
+            connection,
+        })
     }
 }
 
@@ -141,8 +151,12 @@ impl State {
             if !connection.buf.is_empty() {
                 self.answered = true;
                 let parsed = match Head::parse(&connection.buf, self.to_head) {
-                    Ok(None) if connection.buf.len() >= self.max_head => Err(HeadError::TooLong(self.max_head)),
-                    Ok(Some(head)) if head.len > self.max_head => Err(HeadError::TooLong(self.max_head)),
+                    Ok(None) if connection.buf.len() >= self.max_head => {
+                        Err(HeadError::TooLong(self.max_head))
+                    }
+                    Ok(Some(head)) if head.len > self.max_head => {
+                        Err(HeadError::TooLong(self.max_head))
+                    }
                     Ok(Some(head)) if head.status == 101 => Err(HeadError::Switched),
                     other => other.map_err(HeadError::from),
                 };
@@ -169,7 +183,9 @@ impl State {
                     return Poll::Ready(Err(self.fail(HeadError::Broken(end))));
                 }
                 Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.fail(HeadError::Broken(error)))),
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Err(self.fail(HeadError::Broken(error))));
+                }
             }
         }
     }
@@ -187,12 +203,18 @@ impl State {
 pub struct Lent(Exchange);
 
 impl AsyncRead for Lent {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let state = &mut *self.0.0.borrow_mut();
         if let Poll::Ready(Err(error)) = state.poll_head(cx) {
             return Poll::Ready(Err(error));
         }
-        let Some((_, bytes, _)) = &state.head else { return Poll::Pending };
+        let Some((_, bytes, _)) = &state.head else {
+            return Poll::Pending;
+        };
         let rest = &bytes[state.handed..];
         let n = rest.len().min(out.remaining());
         out.put_slice(&rest[..n]);
@@ -202,7 +224,11 @@ impl AsyncRead for Lent {
 }
 
 impl AsyncWrite for Lent {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let state = &mut *self.0.0.borrow_mut();
         let Some(connection) = &mut state.connection else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));

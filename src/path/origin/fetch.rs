@@ -63,11 +63,19 @@ impl Shared {
         options: tcp::Settings,
         published: Arc<Published>,
     ) -> Result<Self, super::tls::TlsError> {
-        let tls = settings.url.is_https().then(|| Tls::new(&settings.tls, settings.url.host())).transpose()?;
+        let tls = settings
+            .url
+            .is_https()
+            .then(|| Tls::new(&settings.tls, settings.url.host()))
+            .transpose()?;
         let tuning = published.tuning.load();
         let counters = Arc::clone(&published.counters);
         Ok(Shared {
-            slots: Arc::new(Slots::new(tuning.connections, tuning.connections_per_host, Arc::clone(&counters))),
+            slots: Arc::new(Slots::new(
+                tuning.connections,
+                tuning.connections_per_host,
+                Arc::clone(&counters),
+            )),
             sockets: Arc::new(Sockets::new(counters)),
             settings: Arc::new(settings),
             options: Arc::new(options),
@@ -149,7 +157,9 @@ impl Origin {
             pool: Pool::start(Arc::clone(&shared.sockets), Arc::clone(&shared.published)),
             resolver: Resolver::new(shared.settings.url.host()),
             // The URL was checked when it was read.
-            authority: authority.parse().unwrap_or_else(|_| Authority::from_static("origin")),
+            authority: authority
+                .parse()
+                .unwrap_or_else(|_| Authority::from_static("origin")),
             shared: shared.clone(),
         }
     }
@@ -169,13 +179,19 @@ impl Origin {
         let deadline = Instant::now() + tuning.exchange_timeout;
         let replayable = request.upload.is_none() && is_idempotent(&request.method);
         let to_head = request.method == Method::HEAD;
-        let mut head = self.client.request(request.method, self.uri(request.target));
+        let mut head = self
+            .client
+            .request(request.method, self.uri(request.target));
         *head.headers_mut() = request.headers;
-        let head = head.freeze().map_err(|error| FetchError::Client(error.to_string()))?;
+        let head = head
+            .freeze()
+            .map_err(|error| FetchError::Client(error.to_string()))?;
         let mut upload = request.upload;
 
         // A retune is in force from the next request on.
-        self.shared.slots.set(tuning.connections, tuning.connections_per_host);
+        self.shared
+            .slots
+            .set(tuning.connections, tuning.connections_per_host);
         let slot = self.shared.slots.take(deadline).await?;
         let mut kept = self.pool.take();
         loop {
@@ -186,11 +202,21 @@ impl Origin {
             let reused = connection.reused;
             let max_head = self.shared.settings.max_head.as_u64() as usize;
             let exchange = Exchange::new(connection, to_head, max_head);
-            match send(&head, &exchange, upload.take(), tuning.exchange_timeout, deadline).await {
+            match send(
+                &head,
+                &exchange,
+                upload.take(),
+                tuning.exchange_timeout,
+                deadline,
+            )
+            .await
+            {
                 Ok((status, headers)) => return self.answered(exchange, status, headers, slot),
                 Err(_) if reused && replayable && !exchange.answered() => {
                     self.shared.published.counters.origin.retries.increment();
-                    tracing::debug!("a kept origin connection was dead, the request goes out once more");
+                    tracing::debug!(
+                        "a kept origin connection was dead, the request goes out once more"
+                    );
                 }
                 Err(error) => return Err(error),
             }
@@ -205,14 +231,21 @@ impl Origin {
             host: url.host(),
             port: url.port(),
             tls: self.shared.tls.as_ref(),
-            options: tuning.tcp_options.then_some((&*self.shared.options, tuning.tcp_buffers)),
+            options: tuning
+                .tcp_options
+                .then_some((&*self.shared.options, tuning.tcp_buffers)),
             dns_cache: tuning.dns_cache,
             connect_timeout: tuning.connect_timeout,
             deadline,
         };
-        let open = tokio::time::timeout_at(deadline.into(), self.shared.sockets.reserve(tuning.connections))
-            .await
-            .map_err(|_| NoSlot { limit: tuning.connections })?;
+        let open = tokio::time::timeout_at(
+            deadline.into(),
+            self.shared.sockets.reserve(tuning.connections),
+        )
+        .await
+        .map_err(|_| NoSlot {
+            limit: tuning.connections,
+        })?;
         counters.connects.increment();
         target.connect(open).await.map_err(|error| {
             counters.connect_failures.increment();
@@ -227,12 +260,24 @@ impl Origin {
         headers: HeaderMap,
         slot: Slot,
     ) -> Result<Fetched, FetchError> {
-        let Some(Answered { head, sent, received, connection, .. }) = exchange.into_answered() else {
+        let Some(Answered {
+            head,
+            sent,
+            received,
+            connection,
+            ..
+        }) = exchange.into_answered()
+        else {
             return Err(FetchError::Client("the response head is gone".to_owned()));
         };
         let ttfb = received.saturating_duration_since(sent);
         let source = Source::new(connection, head, slot, Rc::clone(&self.pool));
-        Ok(Fetched { status, headers, source, ttfb })
+        Ok(Fetched {
+            status,
+            headers,
+            source,
+            ttfb,
+        })
     }
 
     /// The URI for awc. It is always http: TLS is the connection's own matter.
@@ -254,7 +299,10 @@ impl Origin {
 
 /// Methods that may be repeated (RFC 9110 §9.2.2).
 fn is_idempotent(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE)
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
 }
 
 /// Sends the request and waits for the head, until `deadline`; an upload that moves moves the deadline with it.
@@ -283,10 +331,15 @@ async fn send(
             && head.as_ref().map_or(true, |head| head.status >= 300)
         {
             early.set(true);
-            return Poll::Ready(Ok(Err(SendRequestError::Send(io::ErrorKind::BrokenPipe.into()))));
+            return Poll::Ready(Ok(Err(SendRequestError::Send(
+                io::ErrorKind::BrokenPipe.into(),
+            ))));
         }
         while timer.as_mut().poll(cx).is_ready() {
-            let moved = progress.as_ref().map(|p| p.last() + exchange_timeout).filter(|&at| at > Instant::now());
+            let moved = progress
+                .as_ref()
+                .map(|p| p.last() + exchange_timeout)
+                .filter(|&at| at > Instant::now());
             match moved {
                 Some(at) => timer.as_mut().reset(at.into()),
                 None => return Poll::Ready(Err(FetchError::Timeout(exchange_timeout))),
@@ -314,7 +367,11 @@ async fn send(
         }
         // The origin stopped reading: its answer may already be here.
         let words = poll_fn(|cx| exchange.poll_head(cx));
-        if early.get() || tokio::time::timeout(LAST_WORDS, words).await.is_ok_and(|head| head.is_ok()) {
+        if early.get()
+            || tokio::time::timeout(LAST_WORDS, words)
+                .await
+                .is_ok_and(|head| head.is_ok())
+        {
             progress.abandon();
             if let Some(answer) = exchange.parse() {
                 return Ok(answer);
@@ -325,9 +382,11 @@ async fn send(
         Some(failure) => failure.into(),
         None => match error {
             SendRequestError::Send(error) => HeadError::Broken(error).into(),
-            SendRequestError::Connect(_) => {
-                HeadError::Broken(io::Error::new(io::ErrorKind::UnexpectedEof, "the origin closed it")).into()
-            }
+            SendRequestError::Connect(_) => HeadError::Broken(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the origin closed it",
+            ))
+            .into(),
             error => FetchError::Client(error.to_string()),
         },
     })
@@ -342,7 +401,10 @@ impl Exchange {
         response.parse(&bytes).ok()?;
         let mut headers = HeaderMap::new();
         for field in response.headers.iter() {
-            headers.append(HeaderName::from_bytes(field.name.as_bytes()).ok()?, HeaderValue::from_bytes(field.value).ok()?);
+            headers.append(
+                HeaderName::from_bytes(field.name.as_bytes()).ok()?,
+                HeaderValue::from_bytes(field.value).ok()?,
+            );
         }
         Some((StatusCode::from_u16(response.code?).ok()?, headers))
     }

@@ -43,7 +43,10 @@ pub struct OpenSocket(Arc<Sockets>);
 impl Sockets {
     /// No socket open yet.
     pub fn new(counters: Arc<Counters>) -> Self {
-        Sockets { counters, ..Default::default() }
+        Sockets {
+            counters,
+            ..Default::default()
+        }
     }
 
     /// Leave to open one more, at most `limit` in all. At the limit an idle one is closed first, wherever it is.
@@ -64,7 +67,9 @@ impl Sockets {
     }
 
     fn try_reserve(self: &Arc<Self>, limit: usize) -> Option<OpenSocket> {
-        self.open.fetch_update(SeqCst, SeqCst, |open| (open < limit).then_some(open + 1)).ok()?;
+        self.open
+            .fetch_update(SeqCst, SeqCst, |open| (open < limit).then_some(open + 1))
+            .ok()?;
         self.counters.origin.open.up();
         Some(OpenSocket(Arc::clone(self)))
     }
@@ -126,7 +131,11 @@ impl Pool {
     pub fn take(&self) -> Option<Connection> {
         let keep_alive = self.published.tuning.load().keep_alive;
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { mut connection, since }) = idle.pop_back() {
+        while let Some(Idle {
+            mut connection,
+            since,
+        }) = idle.pop_back()
+        {
             self.published.counters.origin.idle.down();
             if since.elapsed() < keep_alive && connection.is_quiet(Waker::noop()) {
                 connection.reused = true;
@@ -146,7 +155,10 @@ impl Pool {
         }
         connection.buf = bytes::BytesMut::new();
         self.published.counters.origin.idle.up();
-        self.idle.borrow_mut().push_back(Idle { connection, since: Instant::now() });
+        self.idle.borrow_mut().push_back(Idle {
+            connection,
+            since: Instant::now(),
+        });
     }
 
     /// Closes what is dead, too old or over the limit; the oldest first.
@@ -155,13 +167,16 @@ impl Pool {
         let tuning = self.published.tuning.load();
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
-        idle.retain(|idle| idle.since.elapsed() < tuning.keep_alive && idle.connection.is_quiet(waker));
+        idle.retain(|idle| {
+            idle.since.elapsed() < tuning.keep_alive && idle.connection.is_quiet(waker)
+        });
         for _ in idle.len()..before {
             self.published.counters.origin.idle.down();
             self.published.counters.origin.reaped.increment();
         }
         while !idle.is_empty()
-            && (self.sockets.open.load(SeqCst) > tuning.connections || self.sockets.wanted.load(SeqCst) > 0)
+            && (self.sockets.open.load(SeqCst) > tuning.connections
+                || self.sockets.wanted.load(SeqCst) > 0)
         {
             idle.pop_front();
             self.published.counters.origin.idle.down();
@@ -187,10 +202,16 @@ async fn reap(pool: Weak<Pool>, sockets: Arc<Sockets>) {
         let mut wanted = pin!(sockets.want.notified());
         let mut tick = pin!(tokio::time::sleep(Duration::from_secs(1)));
         let alive = future::poll_fn(|cx| {
-            let Some(pool) = pool.upgrade() else { return Poll::Ready(false) };
+            let Some(pool) = pool.upgrade() else {
+                return Poll::Ready(false);
+            };
             let again = wanted.as_mut().poll(cx).is_ready() | tick.as_mut().poll(cx).is_ready();
             pool.reap(cx.waker());
-            if again { Poll::Ready(true) } else { Poll::Pending }
+            if again {
+                Poll::Ready(true)
+            } else {
+                Poll::Pending
+            }
         })
         .await;
         if !alive {

@@ -43,7 +43,11 @@ pub enum ResolveError {
 impl Resolver {
     /// For one host: a name or an address.
     pub fn new(host: &str) -> Self {
-        Resolver { host: host.to_owned(), dns: OnceCell::new(), answer: RefCell::default() }
+        Resolver {
+            host: host.to_owned(),
+            dns: OnceCell::new(),
+            answer: RefCell::default(),
+        }
     }
 
     /// The host's addresses, at most `keep` old unless DNS fails.
@@ -82,16 +86,24 @@ impl Resolver {
         let dns = match self.dns.get() {
             Some(dns) => dns,
             None => {
-                let mut builder = TokioResolver::builder_tokio().map_err(ResolveError::Configuration)?;
+                let mut builder =
+                    TokioResolver::builder_tokio().map_err(ResolveError::Configuration)?;
                 builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
                 let dns = builder.build().map_err(ResolveError::Configuration)?;
                 self.dns.get_or_init(|| dns)
             }
         };
-        let lookup = dns
-            .lookup_ip(self.host.as_str())
-            .await
-            .map_err(|source| ResolveError::Lookup { host: self.host.clone(), source })?;
-        Ok(Answer { addresses: lookup.iter().collect(), asked: now, valid_until: lookup.valid_until() })
+        let lookup =
+            dns.lookup_ip(self.host.as_str())
+                .await
+                .map_err(|source| ResolveError::Lookup {
+                    host: self.host.clone(),
+                    source,
+                })?;
+        Ok(Answer {
+            addresses: lookup.iter().collect(),
+            asked: now,
+            valid_until: lookup.valid_until(),
+        })
     }
 }

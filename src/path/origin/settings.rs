@@ -31,7 +31,12 @@ impl Settings {
     pub fn check(&self) -> Result<(), OutOfRange> {
         let sizes = 1024..=128 * 1024;
         let is = self.max_head;
-        OutOfRange::unless(sizes.contains(&is.as_u64()), "origin.max_head", "1KiB to 128KiB", is)
+        OutOfRange::unless(
+            sizes.contains(&is.as_u64()),
+            "origin.max_head",
+            "1KiB to 128KiB",
+            is,
+        )
     }
 }
 
@@ -64,10 +69,15 @@ impl<'de> Deserialize<'de> for HostHeader {
         match word.as_str() {
             "origin" => Ok(HostHeader::Origin),
             "client" => Ok(HostHeader::Client),
-            name if name.parse::<actix_http::uri::Authority>().is_ok_and(|a| !a.as_str().contains('@')) => {
+            name if name
+                .parse::<actix_http::uri::Authority>()
+                .is_ok_and(|a| !a.as_str().contains('@')) =>
+            {
                 Ok(HostHeader::Fixed(word))
             }
-            _ => Err(D::Error::custom(format!("`{word}` is no Host: give origin, client or a host name"))),
+            _ => Err(D::Error::custom(format!(
+                "`{word}` is no Host: give origin, client or a host name"
+            ))),
         }
     }
 }
@@ -117,14 +127,19 @@ impl FromStr for OriginUrl {
         if word.contains(['?', '#']) {
             return Err(NotAnOrigin::Query(word.to_owned()));
         }
-        let uri: Uri = word.parse().map_err(|_| NotAnOrigin::Url(word.to_owned()))?;
+        let uri: Uri = word
+            .parse()
+            .map_err(|_| NotAnOrigin::Url(word.to_owned()))?;
         match uri.scheme_str() {
             Some("http" | "https") => {}
             Some(scheme) => return Err(NotAnOrigin::Scheme(scheme.to_owned())),
             None => return Err(NotAnOrigin::Url(word.to_owned())),
         }
         let port_is_odd = uri.authority().is_some_and(|a| {
-            let after_host = a.as_str().rsplit_once(']').map_or(a.as_str(), |(_, rest)| rest);
+            let after_host = a
+                .as_str()
+                .rsplit_once(']')
+                .map_or(a.as_str(), |(_, rest)| rest);
             after_host.contains(':') && a.port_u16().is_none_or(|port| port == 0)
         });
         if uri.host().is_none_or(str::is_empty) || port_is_odd {
@@ -148,7 +163,9 @@ impl OriginUrl {
 
     /// The port; the scheme's own where none is given.
     pub fn port(&self) -> u16 {
-        self.uri.port_u16().unwrap_or(if self.is_https() { 443 } else { 80 })
+        self.uri
+            .port_u16()
+            .unwrap_or(if self.is_https() { 443 } else { 80 })
     }
 
     /// Host and port as they stand in the URL: what a Host header says.
@@ -164,7 +181,13 @@ impl OriginUrl {
 
 impl fmt::Display for OriginUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}{}", self.uri.scheme_str().unwrap_or_default(), self.authority(), self.base)
+        write!(
+            f,
+            "{}://{}{}",
+            self.uri.scheme_str().unwrap_or_default(),
+            self.authority(),
+            self.base
+        )
     }
 }
 
@@ -182,7 +205,9 @@ impl Serialize for OriginUrl {
 
 impl<'de> Deserialize<'de> for OriginUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
     }
 }
 
@@ -193,22 +218,48 @@ mod tests {
     #[test]
     fn a_url_without_port_has_its_schemes_port() {
         let url: OriginUrl = "https://files.example/base/".parse().unwrap();
-        assert_eq!((url.host(), url.port(), url.base()), ("files.example", 443, "/base"));
+        assert_eq!(
+            (url.host(), url.port(), url.base()),
+            ("files.example", 443, "/base")
+        );
     }
 
     #[test]
     fn an_ipv6_origin_loses_its_brackets_only_for_the_socket() {
         let url: OriginUrl = "http://[::1]:8080".parse().unwrap();
-        assert_eq!((url.host(), url.port(), url.authority()), ("::1", 8080, "[::1]:8080"));
+        assert_eq!(
+            (url.host(), url.port(), url.authority()),
+            ("::1", 8080, "[::1]:8080")
+        );
     }
 
     #[test]
     fn what_is_no_origin_is_refused_with_its_reason() {
-        for bad in ["", "files", "/files", "http://", "http://host:0", "http://host:99999", "http://host:x"] {
-            assert!(matches!(bad.parse::<OriginUrl>(), Err(NotAnOrigin::Url(_))), "{bad}");
+        for bad in [
+            "",
+            "files",
+            "/files",
+            "http://",
+            "http://host:0",
+            "http://host:99999",
+            "http://host:x",
+        ] {
+            assert!(
+                matches!(bad.parse::<OriginUrl>(), Err(NotAnOrigin::Url(_))),
+                "{bad}"
+            );
         }
-        assert!(matches!("ftp://host".parse::<OriginUrl>(), Err(NotAnOrigin::Scheme(_))));
-        assert_eq!("http://me:secret@host".parse::<OriginUrl>(), Err(NotAnOrigin::Credentials));
-        assert!(matches!("http://host/?a".parse::<OriginUrl>(), Err(NotAnOrigin::Query(_))));
+        assert!(matches!(
+            "ftp://host".parse::<OriginUrl>(),
+            Err(NotAnOrigin::Scheme(_))
+        ));
+        assert_eq!(
+            "http://me:secret@host".parse::<OriginUrl>(),
+            Err(NotAnOrigin::Credentials)
+        );
+        assert!(matches!(
+            "http://host/?a".parse::<OriginUrl>(),
+            Err(NotAnOrigin::Query(_))
+        ));
     }
 }

@@ -92,7 +92,11 @@ pub struct NoSlot {
 impl Slots {
     /// Slots for `all` exchanges, `host` of them to one host.
     pub fn new(all: usize, host: usize, counters: Arc<Counters>) -> Self {
-        Slots { all: Limit::new(all), host: Limit::new(host), counters }
+        Slots {
+            all: Limit::new(all),
+            host: Limit::new(host),
+            counters,
+        }
     }
 
     /// Changes the limits. What is under way goes on. Cheap where they are what they were.
@@ -117,20 +121,34 @@ impl Slots {
             }
         };
         self.counters.origin.in_use.up();
-        Ok(Slot { slots: Arc::clone(self), permits: Some((host, all)) })
+        Ok(Slot {
+            slots: Arc::clone(self),
+            permits: Some((host, all)),
+        })
     }
 
-    async fn permit(&self, limit: &Limit, deadline: Instant) -> Result<OwnedSemaphorePermit, NoSlot> {
+    async fn permit(
+        &self,
+        limit: &Limit,
+        deadline: Instant,
+    ) -> Result<OwnedSemaphorePermit, NoSlot> {
         match Arc::clone(&limit.semaphore).try_acquire_owned() {
             Ok(permit) => return Ok(permit),
             Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {}
         }
         let _waiting = Waiting::new(&self.counters);
-        match tokio::time::timeout_at(deadline.into(), Arc::clone(&limit.semaphore).acquire_owned()).await {
+        match tokio::time::timeout_at(
+            deadline.into(),
+            Arc::clone(&limit.semaphore).acquire_owned(),
+        )
+        .await
+        {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => {
                 self.counters.origin.slot_timeouts.increment();
-                Err(NoSlot { limit: limit.limit.load(SeqCst) })
+                Err(NoSlot {
+                    limit: limit.limit.load(SeqCst),
+                })
             }
         }
     }
@@ -188,7 +206,10 @@ mod tests {
     #[actix_rt::test]
     async fn a_lower_limit_takes_back_what_comes_free_and_cuts_nothing() {
         let slots = slots(3);
-        let held = [slots.take(soon()).await.unwrap(), slots.take(soon()).await.unwrap()];
+        let held = [
+            slots.take(soon()).await.unwrap(),
+            slots.take(soon()).await.unwrap(),
+        ];
         slots.set(1, 1);
         drop(held);
         let one = slots.take(soon()).await.unwrap();
@@ -209,7 +230,11 @@ mod tests {
         slots.set(1, 1);
         slots.set(3, 3);
         drop(held);
-        let again = [slots.take(soon()).await, slots.take(soon()).await, slots.take(soon()).await];
+        let again = [
+            slots.take(soon()).await,
+            slots.take(soon()).await,
+            slots.take(soon()).await,
+        ];
         assert!(again.iter().all(Result::is_ok));
         assert!(slots.take(soon()).await.is_err());
     }
@@ -223,7 +248,10 @@ mod tests {
             .map(|n| {
                 let (slots, order) = (Arc::clone(&slots), order.clone());
                 actix_rt::spawn(async move {
-                    let _slot = slots.take(Instant::now() + Duration::from_secs(5)).await.unwrap();
+                    let _slot = slots
+                        .take(Instant::now() + Duration::from_secs(5))
+                        .await
+                        .unwrap();
                     order.borrow_mut().push(n);
                 })
             })

@@ -60,9 +60,12 @@ impl Tls {
     /// [`TlsError`], with the file or the name at fault.
     pub fn new(settings: &TlsSettings, host: &str) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()?;
         let mut config = if settings.verify {
-            builder.with_root_certificates(roots(settings)?).with_no_client_auth()
+            builder
+                .with_root_certificates(roots(settings)?)
+                .with_no_client_auth()
         } else {
             builder
                 .dangerous()
@@ -70,10 +73,19 @@ impl Tls {
                 .with_no_client_auth()
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let name = if settings.server_name.is_empty() { host } else { &settings.server_name };
-        let name = ServerName::try_from(name.to_owned())
-            .map_err(|source| TlsError::Name { name: name.to_owned(), source })?;
-        Ok(Tls { config: Arc::new(config), name })
+        let name = if settings.server_name.is_empty() {
+            host
+        } else {
+            &settings.server_name
+        };
+        let name = ServerName::try_from(name.to_owned()).map_err(|source| TlsError::Name {
+            name: name.to_owned(),
+            source,
+        })?;
+        Ok(Tls {
+            config: Arc::new(config),
+            name,
+        })
     }
 }
 
@@ -86,12 +98,20 @@ fn roots(settings: &TlsSettings) -> Result<RootCertStore, TlsError> {
     roots.add_parsable_certificates(system.certs);
     if !settings.ca_file.as_os_str().is_empty() {
         let path = &settings.ca_file;
-        let pem = fs::read(path).map_err(|source| TlsError::File { path: path.clone(), source })?;
-        let bad = |detail: String| TlsError::NoCertificate { path: path.clone(), detail };
+        let pem = fs::read(path).map_err(|source| TlsError::File {
+            path: path.clone(),
+            source,
+        })?;
+        let bad = |detail: String| TlsError::NoCertificate {
+            path: path.clone(),
+            detail,
+        };
         let mut any = false;
         for certificate in CertificateDer::pem_slice_iter(&pem) {
             let certificate = certificate.map_err(|error| bad(error.to_string()))?;
-            roots.add(certificate).map_err(|error| bad(error.to_string()))?;
+            roots
+                .add(certificate)
+                .map_err(|error| bad(error.to_string()))?;
             any = true;
         }
         if !any {
@@ -123,7 +143,12 @@ impl ServerCertVerifier for Unverified {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -132,7 +157,12 @@ impl ServerCertVerifier for Unverified {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -1,0 +1,182 @@
+//! Finds the class of the network to the origin, and whether the origin can be reached at all.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use actix_web::http::Uri;
+use tokio::{net::TcpStream, time::timeout};
+use tracing::{info, warn};
+
+use super::{
+    directory::{Directory, Lease, supervised},
+    metrics_window::Tick,
+    tuner::NewClass,
+};
+use crate::traffic::{
+    published::OriginStatus,
+    quality::{Classifier, Settings},
+    summary::Contact,
+};
+
+/// Owns the class, and the origin's status.
+pub(super) struct QualityClassifier {
+    classifier: Classifier,
+    why: String,
+    directory: Arc<Directory>,
+    lease: Lease,
+    /// Host and port to ask for a connection; none if nobody is to be asked.
+    probed: Option<(String, u16)>,
+    probe_after: Duration,
+    probing: bool,
+    /// When the origin's status last became known, by a request or a probe.
+    known_at: Instant,
+}
+
+impl QualityClassifier {
+    pub fn new(settings: &Settings, origin: &str, directory: Arc<Directory>, lease: Lease) -> Self {
+        let class = directory.published.tuning.load().class;
+        Self {
+            classifier: Classifier::new(settings, class),
+            why: String::new(),
+            directory,
+            lease,
+            probed: host_and_port(origin).filter(|_| !settings.probe.is_zero()),
+            probe_after: settings.probe,
+            probing: false,
+            known_at: Instant::now(),
+        }
+    }
+
+    fn classify(&mut self, tick: &Tick) {
+        if let Some(change) = self.classifier.observe(tick.0.origin) {
+            self.why = change.why;
+        }
+        let class = self.classifier.class();
+        // said again each tick until the tuner took it
+        if class != self.directory.published.tuning.load().class {
+            let why = self.why.clone();
+            _ = self.directory.tuner.tell(NewClass { class, why });
+        }
+    }
+
+    fn status(&self) -> OriginStatus {
+        **self.directory.published.origin_status.load()
+    }
+
+    fn set_status(&mut self, to: OriginStatus, why: &str) {
+        let from = self.status();
+        if from == to {
+            return;
+        }
+        self.directory.published.origin_status.store(Arc::new(to));
+        let origin = &self.directory.published.origin;
+        match to {
+            OriginStatus::Unreachable => warn!(%origin, ?from, ?to, why, "origin away"),
+            _ => info!(%origin, ?from, ?to, why, "origin there"),
+        }
+    }
+
+    /// Takes what requests showed since the last tick.
+    fn hear(&mut self, contact: Contact) {
+        const IN_A_ROW: u64 = 3;
+        let Some(at) = contact.answered.max(contact.failed) else {
+            return;
+        };
+        if at <= self.known_at {
+            return;
+        }
+        self.known_at = at;
+        if contact.failures == 0 {
+            self.set_status(OriginStatus::Reachable, "it answered a request");
+        } else if contact.refused {
+            self.set_status(OriginStatus::Unreachable, "it took no connection");
+        } else if contact.failures >= IN_A_ROW {
+            self.set_status(
+                OriginStatus::Unreachable,
+                "three requests in a row got no answer",
+            );
+        }
+    }
+
+    /// Asks the origin for a connection if no request has shown for a while how it is. Less often while all is
+    /// well: an origin that idles need not see us.
+    fn probe(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        let after = match self.status() {
+            OriginStatus::Reachable => self.probe_after * 6,
+            OriginStatus::Unknown | OriginStatus::Unreachable => self.probe_after,
+        };
+        let Some((host, port)) = &self.probed else {
+            return;
+        };
+        if self.probing || now.saturating_duration_since(self.known_at) < after {
+            return;
+        }
+        const PATIENCE: Duration = Duration::from_secs(5);
+        self.probing = true;
+        let (host, port) = (host.clone(), *port);
+        let connect = async move {
+            matches!(
+                timeout(PATIENCE, TcpStream::connect((host.as_str(), port))).await,
+                Ok(Ok(_))
+            )
+        };
+        ctx.spawn(connect.into_actor(self).map(|there, this, _| {
+            this.probing = false;
+            this.known_at = Instant::now();
+            if there {
+                this.set_status(OriginStatus::Reachable, "it took a connection");
+            } else {
+                this.set_status(OriginStatus::Unreachable, "it took no connection");
+            }
+        }));
+    }
+}
+
+impl Actor for QualityClassifier {
+    type Context = Context<Self>;
+}
+
+impl Handler<Tick> for QualityClassifier {
+    type Result = ();
+
+    fn handle(&mut self, tick: Tick, ctx: &mut Self::Context) {
+        if self.lease.is_revoked() {
+            return ctx.stop();
+        }
+        self.classify(&tick);
+        self.hear(tick.0.contact);
+        self.probe(tick.0.at, ctx);
+    }
+}
+
+supervised!(QualityClassifier);
+
+fn host_and_port(origin: &str) -> Option<(String, u16)> {
+    let uri: Uri = origin.parse().ok()?;
+    let default = if uri.scheme_str() == Some("https") {
+        443
+    } else {
+        80
+    };
+    let host = uri.host()?.trim_matches(['[', ']']).to_owned();
+    Some((host, uri.port_u16().unwrap_or(default)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_probe_goes_to_the_origins_host_and_port() {
+        for (origin, host, port) in [
+            ("http://127.0.0.1:27804", "127.0.0.1", 27804),
+            ("https://files.example/base", "files.example", 443),
+            ("http://[::1]:81", "::1", 81),
+        ] {
+            assert_eq!(host_and_port(origin), Some((host.to_owned(), port)));
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Sets the rate at which requests go to the origin.
+
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use actix::{Actor, ActorContext, Context, Handler};
+use tracing::info;
+
+use super::{
+    directory::{Directory, Lease, supervised},
+    metrics_window::Tick,
+    tuner::Retuned,
+};
+use crate::traffic::{
+    published::{self, Retune},
+    rate::{RatePolicy, Settings},
+    tuning::Tuning,
+};
+
+/// Owns the gate's rate.
+pub(super) struct RateLimiter {
+    policy: RatePolicy,
+    directory: Arc<Directory>,
+    lease: Lease,
+}
+
+impl RateLimiter {
+    pub fn new(settings: &Settings, directory: Arc<Directory>, lease: Lease, now: Instant) -> Self {
+        let published = &directory.published;
+        let so_far = published.summary.load().judged;
+        Self {
+            // the rate lives in the gate, so it survives this actor
+            policy: RatePolicy::new(settings, published.gate.rate(), so_far, now),
+            directory,
+            lease,
+        }
+    }
+
+    fn switch(&self, tuning: &Tuning) {
+        let gate = &self.directory.published.gate;
+        if gate.is_on() != tuning.rate_limit {
+            gate.set_on(tuning.rate_limit);
+            let (from, to) = if tuning.rate_limit {
+                ("off", "on")
+            } else {
+                ("on", "off")
+            };
+            let why = format!("level {}", tuning.level);
+            info!(from, to, why, "rate limit switched");
+        }
+    }
+}
+
+impl Actor for RateLimiter {
+    type Context = Context<Self>;
+}
+
+impl Handler<Tick> for RateLimiter {
+    type Result = ();
+
+    fn handle(&mut self, Tick(summary): Tick, ctx: &mut Self::Context) {
+        if self.lease.is_revoked() {
+            return ctx.stop();
+        }
+        let published = &self.directory.published;
+        // a retune that got lost is made good here
+        self.switch(&published.tuning.load());
+        if !published.gate.is_on() {
+            return self.policy.skip(summary.judged, summary.at);
+        }
+        if let Some(change) = self.policy.observe(summary.judged, summary.at) {
+            published.gate.set_rate(change.to);
+            let (from, to, why) = (change.from.to_string(), change.to.to_string(), change.why);
+            info!(from, to, why, "rate limit changed");
+            published.retunes.push(Retune {
+                at: SystemTime::now(),
+                what: published::Retuned::Rate,
+                from,
+                to,
+                why,
+            });
+        }
+    }
+}
+
+impl Handler<Retuned> for RateLimiter {
+    type Result = ();
+
+    fn handle(&mut self, Retuned(tuning): Retuned, ctx: &mut Self::Context) {
+        if self.lease.is_revoked() {
+            return ctx.stop();
+        }
+        self.switch(&tuning);
+    }
+}
+
+supervised!(RateLimiter);

@@ -1,0 +1,101 @@
+//! One connection to Redis that many commands share, each with a deadline.
+
+use std::time::Duration;
+
+use redis::{
+    Cmd, Value,
+    aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig},
+    cluster::ClusterClient,
+    cluster_async::ClusterConnection,
+};
+use tokio::time::timeout;
+
+use super::Target;
+
+/// A connection to Redis. Clones are the same connection.
+#[derive(Clone)]
+pub(super) struct Link {
+    connection: Connection,
+    patience: Duration,
+}
+
+#[derive(Clone)]
+enum Connection {
+    Node(ConnectionManager),
+    // large, and there is only one
+    Cluster(Box<ClusterConnection>),
+}
+
+/// Why Redis did not do as it was told.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    /// No answer in time.
+    #[error("no answer within {0:?}")]
+    Silent(Duration),
+    /// It refused, or the connection broke.
+    #[error("{0}")]
+    Refused(#[from] redis::RedisError),
+    /// No URL is set.
+    #[error("no Redis is set")]
+    Nowhere,
+}
+
+impl Link {
+    /// Connects, within a second or the patience, whichever is longer.
+    pub async fn open(target: &Target, patience: Duration) -> Result<Self, Trouble> {
+        let connect = patience.max(Duration::from_secs(1));
+        let opened = timeout(connect * 2, Self::connect(target, patience, connect)).await;
+        opened.map_err(|_| Trouble::Silent(connect * 2))?
+    }
+
+    async fn connect(
+        target: &Target,
+        patience: Duration,
+        connect: Duration,
+    ) -> Result<Self, Trouble> {
+        let connection = match target {
+            Target::None => return Err(Trouble::Nowhere),
+            Target::Node(url) => {
+                // no retries within: the next tick is the retry
+                let config = ConnectionManagerConfig::new()
+                    .set_number_of_retries(0)
+                    .set_connection_timeout(Some(connect))
+                    .set_response_timeout(Some(patience));
+                let client = redis::Client::open(url.as_str())?;
+                Connection::Node(ConnectionManager::new_with_config(client, config).await?)
+            }
+            Target::Cluster(nodes) => {
+                let client = ClusterClient::builder(nodes.iter().map(String::as_str))
+                    .connection_timeout(connect)
+                    .response_timeout(patience)
+                    .retries(1)
+                    .build()?;
+                Connection::Cluster(Box::new(client.get_async_connection().await?))
+            }
+        };
+        Ok(Self {
+            connection,
+            patience,
+        })
+    }
+
+    /// Asks whether it is there.
+    pub async fn ping(&self) -> Result<(), Trouble> {
+        self.run(&redis::cmd("PING")).await.map(drop)
+    }
+
+    /// Runs one command.
+    pub async fn run(&self, command: &Cmd) -> Result<Value, Trouble> {
+        // the library has the same deadline for the answer; this one covers connecting anew, too
+        let patience = self.patience * 2;
+        let reply = async {
+            match self.connection.clone() {
+                Connection::Node(mut node) => node.req_packed_command(command).await,
+                Connection::Cluster(mut cluster) => cluster.req_packed_command(command).await,
+            }
+        };
+        let reply = timeout(patience, reply).await;
+        let value = reply.map_err(|_| Trouble::Silent(patience))??;
+        Ok(value.extract_error()?)
+    }
+}

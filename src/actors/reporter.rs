@@ -1,0 +1,92 @@
+//! Hands samples from a worker to the window, in batches, and never waits.
+
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+
+use actix::prelude::SendError;
+use tokio::sync::Notify;
+
+use super::{directory::Directory, metrics_window::Samples};
+use crate::traffic::sample::Sample;
+
+/// Reports samples of one worker thread. Clones share one batch.
+#[derive(Clone)]
+pub struct Reporter(Rc<Batch>);
+
+struct Batch {
+    samples: RefCell<Vec<Sample>>,
+    directory: Arc<Directory>,
+    /// Wakes the one who hands over what does not fill a batch.
+    begun: Rc<Notify>,
+}
+
+impl Reporter {
+    const BATCH: usize = 64;
+    const PAUSE: Duration = Duration::from_millis(100);
+    /// While the window is started anew, samples are kept up to so many.
+    const KEPT: usize = 1024;
+
+    pub(super) fn new(directory: Arc<Directory>) -> Self {
+        let begun = Rc::new(Notify::new());
+        let batch = Rc::new(Batch {
+            samples: RefCell::new(Vec::with_capacity(Self::BATCH)),
+            directory,
+            begun: begun.clone(),
+        });
+        let weak = Rc::downgrade(&batch);
+        actix_rt::spawn(async move {
+            // asleep while nothing happens
+            loop {
+                begun.notified().await;
+                tokio::time::sleep(Self::PAUSE).await;
+                match weak.upgrade() {
+                    Some(batch) => batch.hand_over(),
+                    None => return,
+                }
+            }
+        });
+        Self(batch)
+    }
+
+    /// Reports one request. Cheap: the batch is handed over once it is full, or after 100 ms.
+    pub fn report(&self, sample: Sample) {
+        let reported = {
+            let mut samples = self.0.samples.borrow_mut();
+            samples.push(sample);
+            samples.len()
+        };
+        if reported == 1 {
+            self.0.begun.notify_one();
+        }
+        if reported.is_multiple_of(Self::BATCH) {
+            self.0.hand_over();
+        }
+    }
+}
+
+impl Batch {
+    fn hand_over(&self) {
+        let samples = self.samples.replace(Vec::with_capacity(Reporter::BATCH));
+        if samples.is_empty() {
+            return;
+        }
+        match self.directory.window.tell(Samples(samples)) {
+            Ok(()) => {}
+            // the window is being started anew: try again, as long as there is room
+            Err(SendError::Closed(Samples(samples))) if samples.len() < Reporter::KEPT => {
+                self.samples.replace(samples);
+                self.begun.notify_one();
+            }
+            Err(SendError::Closed(Samples(samples)) | SendError::Full(Samples(samples))) => {
+                let dropped = &self.directory.published.counters.clients.samples_dropped;
+                dropped.add(samples.len() as u64);
+            }
+        }
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.hand_over();
+        self.begun.notify_one(); // its task ends
+    }
+}

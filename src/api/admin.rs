@@ -1,0 +1,265 @@
+//! `GET` and `POST /admin/optimization`: the level, shown and set.
+
+use std::{fmt, io, sync::Arc, time::Duration};
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{
+        StatusCode,
+        header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE},
+    },
+    web,
+};
+use futures_util::StreamExt;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use subtle::ConstantTimeEq;
+use tracing::info;
+
+use super::{State, answer, health};
+use crate::{
+    actors::{LevelSource, TunerAway},
+    problem::Problem,
+    traffic::level::Level,
+    units::OutOfRange,
+};
+
+/// The endpoint's path.
+pub const PATH: &str = "/admin/optimization";
+
+/// `[admin]`: who may change the level.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The bearer token; empty: one is made at the start and logged once.
+    #[serde(skip_serializing)]
+    pub token: String,
+}
+
+impl Settings {
+    /// Checks the token.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfRange`] if it cannot stand in a header. The token itself is not repeated.
+    pub fn check(&self) -> Result<(), OutOfRange> {
+        OutOfRange::unless(
+            self.token.bytes().all(|byte| byte.is_ascii_graphic()) && self.token.len() <= 1024,
+            "admin.token",
+            "at most 1024 visible ASCII characters without spaces",
+            "not",
+        )
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let token = if self.token.is_empty() { "none" } else { "set" };
+        f.debug_struct("Settings").field("token", &token).finish()
+    }
+}
+
+/// The token that the admin endpoint asks for. It is never shown.
+#[derive(Clone)]
+pub struct AdminToken(Arc<str>);
+
+impl AdminToken {
+    /// The token of the settings, or one that is made now and logged once.
+    pub fn of(settings: &Settings) -> Self {
+        if settings.token.is_empty() {
+            let token = made();
+            info!(
+                token,
+                "no admin.token is set: this one was made for this run"
+            );
+            Self(token.into())
+        } else {
+            Self(settings.token.as_str().into())
+        }
+    }
+
+    /// Compares in time that does not depend on where the two differ.
+    fn matches(&self, given: &[u8]) -> bool {
+        self.0.as_bytes().ct_eq(given).into()
+    }
+}
+
+impl fmt::Debug for AdminToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AdminToken")
+    }
+}
+
+/// 128 random bits in hexadecimal.
+fn made() -> io::Result<String> {
+    let mut bytes = [0u8; 16];
+    rustls::crypto::ring::default_provider()
+        .secure_random
+        .fill(&mut bytes)
+        .map_err(|_| io::Error::other("no randomness for an admin token: set admin.token"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    level: String,
+}
+
+pub(super) async fn show(state: web::Data<State>) -> HttpResponse {
+    let tuning = state.published.tuning.load();
+    answer(
+        StatusCode::OK,
+        &json!({
+            "level": tuning.level,
+            "allowed": Level::ALL,
+            "tuning": health::config(&tuning),
+        }),
+    )
+}
+
+pub(super) async fn set(
+    request: HttpRequest,
+    body: web::Payload,
+    state: web::Data<State>,
+) -> HttpResponse {
+    match try_set(&request, body, &state).await {
+        Ok(response) => response,
+        Err(refusal) => refusal.response(&request),
+    }
+}
+
+async fn try_set(
+    request: &HttpRequest,
+    body: web::Payload,
+    state: &State,
+) -> Result<HttpResponse, Refusal> {
+    authorize(request, &state.token)?;
+    let level = level(&read(body).await?)?;
+    let change = state.actors.set_level(level, LevelSource::Admin).await?;
+    Ok(answer(
+        StatusCode::OK,
+        &json!({
+            "level": change.after.level,
+            "before": health::config(&change.before),
+            "after": health::config(&change.after),
+        }),
+    ))
+}
+
+/// RFC 6750, section 2.1.
+fn authorize(request: &HttpRequest, token: &AdminToken) -> Result<(), Refusal> {
+    let header = request
+        .headers()
+        .get(AUTHORIZATION)
+        .ok_or(Refusal::NoToken)?;
+    let header = header.as_bytes();
+    let space = header
+        .iter()
+        .position(|byte| *byte == b' ')
+        .ok_or(Refusal::NoToken)?;
+    let (scheme, given) = header.split_at(space);
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
+        return Err(Refusal::NoToken);
+    }
+    if token.matches(given.trim_ascii()) {
+        Ok(())
+    } else {
+        Err(Refusal::WrongToken)
+    }
+}
+
+/// The body, whatever its Content-Type says.
+async fn read(mut body: web::Payload) -> Result<Vec<u8>, Refusal> {
+    const MOST: usize = 4096;
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let read = async {
+        let mut bytes = Vec::new();
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(|error| Refusal::BadBody(error.to_string()))?;
+            if bytes.len() + piece.len() > MOST {
+                return Err(Refusal::TooLarge);
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes)
+    };
+    tokio::time::timeout(PATIENCE, read)
+        .await
+        .unwrap_or(Err(Refusal::TooSlow))
+}
+
+fn level(body: &[u8]) -> Result<Level, Refusal> {
+    let wanted: Wanted =
+        serde_json::from_slice(body).map_err(|error| Refusal::BadBody(error.to_string()))?;
+    wanted
+        .level
+        .parse()
+        .map_err(|_| Refusal::NoLevel(wanted.level))
+}
+
+/// Why a level was not set.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    /// 401
+    #[error("give the admin token: `Authorization: Bearer <token>`")]
+    NoToken,
+    /// 401
+    #[error("the token is wrong")]
+    WrongToken,
+    /// 400
+    #[error("the body is not what is allowed ({0})")]
+    BadBody(String),
+    /// 400
+    #[error("`{0}` is not a level")]
+    NoLevel(String),
+    /// 413
+    #[error("the body is larger than 4 KiB")]
+    TooLarge,
+    /// 408
+    #[error("the body did not arrive within 5 seconds")]
+    TooSlow,
+    /// 503
+    #[error(transparent)]
+    Away(#[from] TunerAway),
+}
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NoToken | Self::WrongToken => StatusCode::UNAUTHORIZED,
+            Self::BadBody(_) | Self::NoLevel(_) => StatusCode::BAD_REQUEST,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::Away(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn response(&self, request: &HttpRequest) -> HttpResponse {
+        const ALLOWED: &str = r#"send {"level": "low"}, {"level": "medium"} or {"level": "high"}"#;
+        let detail = match self {
+            Self::BadBody(_) | Self::NoLevel(_) => format!("{self}: {ALLOWED}"),
+            _ => self.to_string(),
+        };
+        let problem = Problem::new(self.status(), detail).at(request);
+        let mut builder = problem.builder();
+        match self {
+            Self::NoToken => {
+                builder.insert_header((WWW_AUTHENTICATE, r#"Bearer realm="fileproxy""#));
+            }
+            Self::WrongToken => {
+                let challenge = r#"Bearer realm="fileproxy", error="invalid_token""#;
+                builder.insert_header((WWW_AUTHENTICATE, challenge));
+            }
+            Self::Away(_) => {
+                builder.insert_header((RETRY_AFTER, "1"));
+            }
+            // what is left of the body is not worth reading
+            Self::TooLarge | Self::TooSlow => {
+                builder.force_close();
+            }
+            Self::BadBody(_) | Self::NoLevel(_) => {}
+        }
+        builder.body(problem.body())
+    }
+}

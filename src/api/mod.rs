@@ -1,0 +1,137 @@
+//! The operators' endpoints: how the process is, what it did, and the level.
+//!
+//! Only these exact paths are the proxy's own; whatever else comes, an encoded `/%68ealth` too, is the origin's.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{
+    HttpRequest, HttpResponse, Resource,
+    guard::fn_guard,
+    http::{
+        Method, StatusCode,
+        header::{ALLOW, CACHE_CONTROL},
+    },
+    web,
+};
+use serde_json::Value;
+
+use crate::{actors::Actors, problem::Problem, traffic::published::Published};
+
+pub mod admin;
+mod health;
+mod stats;
+
+pub use admin::AdminToken;
+
+/// What the endpoints read and, for the level, change.
+#[derive(Clone)]
+pub struct State {
+    /// What the actors publish.
+    pub published: Arc<Published>,
+    /// Whom a new level is sent to.
+    pub actors: Actors,
+    /// Who may change it.
+    pub token: AdminToken,
+}
+
+/// Adds the endpoints. They must come before the route that catches everything else.
+pub fn configure(cfg: &mut web::ServiceConfig, state: State) {
+    let state = web::Data::new(state);
+    cfg.service(
+        at("/health")
+            .app_data(state.clone())
+            .route(web::get().to(health::health))
+            .route(web::head().to(health::health))
+            .default_service(web::to(only_get)),
+    )
+    .service(
+        at("/health/live")
+            .app_data(state.clone())
+            .route(web::get().to(health::live))
+            .route(web::head().to(health::live))
+            .default_service(web::to(only_get)),
+    )
+    .service(
+        at("/health/ready")
+            .app_data(state.clone())
+            .route(web::get().to(health::ready))
+            .route(web::head().to(health::ready))
+            .default_service(web::to(only_get)),
+    )
+    .service(
+        at("/stats")
+            .app_data(state.clone())
+            .route(web::get().to(stats::stats))
+            .route(web::head().to(stats::stats))
+            .default_service(web::to(only_get)),
+    )
+    .service(
+        at(admin::PATH)
+            .app_data(state)
+            .route(web::get().to(admin::show))
+            .route(web::head().to(admin::show))
+            .route(web::post().to(admin::set))
+            .default_service(web::to(get_or_post)),
+    );
+}
+
+/// The paths that are the proxy's own.
+pub const PATHS: [&str; 5] = [
+    "/health",
+    "/health/live",
+    "/health/ready",
+    "/stats",
+    admin::PATH,
+];
+
+/// A resource at exactly this path as it came: the router alone would decode `%68` first.
+fn at(path: &'static str) -> Resource {
+    web::resource(path).guard(fn_guard(move |ctx| ctx.head().uri.path() == path))
+}
+
+async fn only_get(request: HttpRequest) -> HttpResponse {
+    not_allowed(&request, "GET, HEAD")
+}
+
+async fn get_or_post(request: HttpRequest) -> HttpResponse {
+    not_allowed(&request, "GET, HEAD, POST")
+}
+
+fn not_allowed(request: &HttpRequest, allowed: &'static str) -> HttpResponse {
+    let problem = Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!(
+            "{} is not allowed here: use {allowed}",
+            method(request.method())
+        ),
+    )
+    .at(request);
+    problem
+        .builder()
+        .insert_header((ALLOW, allowed))
+        .body(problem.body())
+}
+
+/// A method for a message: one that nobody knows may be as long as it likes.
+fn method(method: &Method) -> &str {
+    let method = method.as_str();
+    method.get(..method.len().min(20)).unwrap_or(method)
+}
+
+fn answer(status: StatusCode, body: &Value) -> HttpResponse {
+    HttpResponse::build(status)
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .content_type("application/json")
+        .body(body.to_string())
+}
+
+/// Milliseconds, to the microsecond.
+fn millis(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1000.0
+}
+
+/// A float with so many decimals, for people.
+fn rounded(number: f64, decimals: i32) -> f64 {
+    let scale = 10f64.powi(decimals);
+    (number * scale).round() / scale
+}

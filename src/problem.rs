@@ -1,0 +1,125 @@
+//! Errors as the proxy tells them: `application/problem+json` (RFC 9457).
+
+use std::borrow::Cow;
+
+use actix_web::{
+    HttpRequest, HttpResponse, HttpResponseBuilder,
+    http::{
+        StatusCode,
+        header::{CACHE_CONTROL, HeaderValue},
+    },
+};
+use serde::Serialize;
+
+/// The body of an error that the proxy makes itself. An error of the origin is passed on as it came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// What kind of problem: a URI that tools can compare, or `about:blank` if the status says it all.
+    #[serde(rename = "type")]
+    pub kind: Cow<'static, str>,
+    /// The status in words, the same for every problem of a kind.
+    pub title: Cow<'static, str>,
+    /// The HTTP status.
+    #[serde(serialize_with = "as_number")]
+    pub status: StatusCode,
+    /// What happened here, and what to do.
+    pub detail: Cow<'static, str>,
+    /// The path that was asked for, without the query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+}
+
+impl Problem {
+    /// The media type.
+    pub const MEDIA_TYPE: &'static str = "application/problem+json";
+
+    /// A problem that its status describes well enough.
+    pub fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            kind: "about:blank".into(),
+            title: status.canonical_reason().unwrap_or("Error").into(),
+            status,
+            detail: detail.into(),
+            instance: None,
+        }
+    }
+
+    /// The same problem as one of a kind: `urn:fileproxy:problem:<name>`.
+    #[must_use]
+    pub fn of_kind(mut self, name: &str, title: impl Into<Cow<'static, str>>) -> Self {
+        self.kind = format!("urn:fileproxy:problem:{name}").into();
+        self.title = title.into();
+        self
+    }
+
+    /// The same problem at the path of this request.
+    #[must_use]
+    pub fn at(mut self, request: &HttpRequest) -> Self {
+        self.instance = Some(request.uri().path().to_owned());
+        self
+    }
+
+    /// A builder with status and headers, for those who add headers of their own.
+    pub fn builder(&self) -> HttpResponseBuilder {
+        let mut builder = HttpResponse::build(self.status);
+        builder
+            .content_type(Self::MEDIA_TYPE)
+            .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")));
+        builder
+    }
+
+    /// The body.
+    pub fn body(&self) -> String {
+        // strings and a number always serialize
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The whole response as bytes for a connection that ends with it, where no request could be read.
+    pub fn wire(&self) -> Vec<u8> {
+        let body = self.body();
+        format!(
+            "HTTP/1.1 {} {}\r\ncontent-type: {}\r\ncontent-length: {}\r\ncache-control: no-store\r\nconnection: close\r\n\r\n{body}",
+            self.status.as_u16(),
+            self.status.canonical_reason().unwrap_or("Error"),
+            Self::MEDIA_TYPE,
+            body.len(),
+        )
+        .into_bytes()
+    }
+
+    /// The whole response.
+    pub fn into_response(self) -> HttpResponse {
+        self.builder().body(self.body())
+    }
+}
+
+fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u16(status.as_u16())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_has_the_members_of_rfc_9457() {
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "try again in 2 s")
+            .of_kind("rate-limited", "Over the rate limit");
+        let body: serde_json::Value = serde_json::from_str(&problem.body()).unwrap();
+        assert_eq!(
+            body,
+            serde_json::json!({
+                "type": "urn:fileproxy:problem:rate-limited",
+                "title": "Over the rate limit",
+                "status": 503,
+                "detail": "try again in 2 s",
+            })
+        );
+        let response = problem.into_response();
+        assert_eq!(response.status(), 503);
+        assert_eq!(
+            response.headers().get("content-type").unwrap(),
+            Problem::MEDIA_TYPE
+        );
+    }
+}
