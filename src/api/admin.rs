@@ -65,16 +65,20 @@ pub struct AdminToken(Arc<str>);
 
 impl AdminToken {
     /// The token of the settings, or one that is made now and logged once.
-    pub fn of(settings: &Settings) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// The system has no randomness to make one from.
+    pub fn of(settings: &Settings) -> io::Result<Self> {
         if settings.token.is_empty() {
-            let token = made();
+            let token = made()?;
             info!(
                 token,
                 "no admin.token is set: this one was made for this run"
             );
-            Self(token.into())
+            Ok(Self(token.into()))
         } else {
-            Self(settings.token.as_str().into())
+            Ok(Self(settings.token.as_str().into()))
         }
     }
 

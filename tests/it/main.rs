@@ -1,0 +1,13 @@
+//! The service as a whole, from outside.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test says by its name what it proves, and by a panic that it is not so"
+)]
+
+mod actors;
+mod operators;
+mod redis;
+mod support;
