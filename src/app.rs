@@ -47,7 +47,7 @@ pub struct Application {
     address: SocketAddr,
     published: Arc<Published>,
     actors: Actors,
-    token: String,
+    token: AdminToken,
     notice: Duration,
     handle: ServerHandle,
     served: JoinHandle<io::Result<()>>,
@@ -96,14 +96,7 @@ impl Application {
             Arc::clone(&published),
         )?;
         let actors = actors::start(&actor_settings, Arc::clone(&published))?;
-        let token = match settings.admin.token.as_str() {
-            "" => {
-                let made = uuid::Uuid::new_v4().simple().to_string();
-                tracing::warn!(token = %made, "no admin.token is set, this one holds until the next start");
-                made
-            }
-            given => given.to_owned(),
-        };
+        let token = AdminToken::of(&settings.admin)?;
         let notice = settings.server.drain_notice;
         let server = serve(
             listener,
@@ -135,7 +128,7 @@ impl Application {
 
     /// The token that the admin endpoint asks for.
     pub fn token(&self) -> &str {
-        &self.token
+        self.token.as_str()
     }
 
     /// What actors and path share.
@@ -175,7 +168,7 @@ struct Site {
     published: Arc<Published>,
     actors: Actors,
     origin: Shared,
-    token: String,
+    token: AdminToken,
 }
 
 fn serve(listener: TcpListener, workers: usize, site: Site) -> io::Result<Server> {
@@ -276,7 +269,7 @@ fn app(
     let operators = api::State {
         published: site.published,
         actors: site.actors,
-        token: AdminToken::new(&site.token),
+        token: site.token,
     };
     App::new()
         .app_data(Data::new(worker))

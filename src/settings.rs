@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     actors::{Supervision, redis_pool},
+    api::admin,
     path::{cors, origin, server, tcp},
     telemetry,
     traffic::{
@@ -52,7 +53,7 @@ pub struct Settings {
     /// Where the level is kept for all instances.
     pub redis: redis_pool::Settings,
     /// Who may change the level.
-    pub admin: Admin,
+    pub admin: admin::Settings,
     /// Which web pages may read.
     pub cors: cors::Settings,
     /// What is logged.
@@ -65,25 +66,6 @@ pub struct Settings {
 pub struct Optimization {
     /// The level at the start; one that Redis keeps wins.
     pub level: Level,
-}
-
-/// `[admin]`: who may change the level.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Admin {
-    /// What `Authorization: Bearer` must carry; empty: one is made at the start and logged once.
-    #[serde(serialize_with = "hidden")]
-    pub token: String,
-}
-
-impl std::fmt::Debug for Admin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Admin { token: *** }")
-    }
-}
-
-fn hidden<S: serde::Serializer>(secret: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(if secret.is_empty() { "" } else { "***" })
 }
 
 /// Where settings are looked for.
@@ -181,6 +163,7 @@ impl Settings {
         self.rate_limit.check()?;
         self.supervision.check()?;
         self.redis.check()?;
+        self.admin.check()?;
         self.log.filter().map_err(|error| SettingsError::Key {
             key: "log.filter".to_owned(),
             reason: format!("`{}` is no filter: {error}", self.log.filter),

@@ -32,7 +32,7 @@ pub const PATH: &str = "/admin/optimization";
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The bearer token; empty: one is made at the start and logged once.
-    #[serde(skip_serializing)]
+    #[serde(serialize_with = "hidden")]
     pub token: String,
 }
 
@@ -52,6 +52,10 @@ impl Settings {
     }
 }
 
+fn hidden<S: serde::Serializer>(secret: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(if secret.is_empty() { "" } else { "***" })
+}
+
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let token = if self.token.is_empty() { "none" } else { "set" };
@@ -65,17 +69,26 @@ pub struct AdminToken(Arc<str>);
 
 impl AdminToken {
     /// The token of the settings, or one that is made now and logged once.
-    pub fn of(settings: &Settings) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// The system has no randomness to make one from.
+    pub fn of(settings: &Settings) -> io::Result<Self> {
         if settings.token.is_empty() {
-            let token = made();
+            let token = made()?;
             info!(
                 token,
                 "no admin.token is set: this one was made for this run"
             );
-            Self(token.into())
+            Ok(Self(token.into()))
         } else {
-            Self(settings.token.as_str().into())
+            Ok(Self(settings.token.as_str().into()))
         }
+    }
+
+    /// The token itself, for whoever started the process.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// Compares in time that does not depend on where the two differ.

@@ -1,3 +1,14 @@
-//! Tests over real sockets.
+//! The service as a whole, from outside: real sockets, a real origin, a real Redis.
 
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test says by its name what it proves, and by a panic that it is not so"
+)]
+
+mod actors;
 mod demo;
+mod operators;
+mod redis;
+mod support;

@@ -1,0 +1,30 @@
+//! What the tests share: an instance with actors and endpoints, and a real Redis.
+
+pub mod instance;
+pub mod redis_server;
+
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+/// Longer than anything takes on a busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Asks again and again until the answer is some; panics with `what` after the deadline.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut ask: impl FnMut() -> F,
+) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(
+            began.elapsed() < DEADLINE,
+            "not within {DEADLINE:?}: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
