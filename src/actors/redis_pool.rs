@@ -311,7 +311,7 @@ impl RedisPool {
             .arg(value)
             .arg("PX")
             .arg(expires.as_millis() as u64);
-        self.run(ctx, "heartbeat", vec![command], |_, _| {});
+        self.run(ctx, "take the heartbeat", vec![command], |_, _, _| {});
     }
 
     /// Brings the level here and the level in Redis together.
@@ -324,37 +324,42 @@ impl RedisPool {
         let Some(level) = level.filter(|_| unsaved) else {
             let mut get = redis::cmd("GET");
             get.arg(&key);
-            return self.run(ctx, "read the level", vec![get], |this, replies| {
-                this.take_level(replies.first());
+            return self.run(ctx, "read the level", vec![get], |this, replies, ctx| {
+                this.take_level(replies.into_iter().next(), ctx);
             });
         };
         let mut set = redis::cmd("SET");
         set.arg(&key).arg(level.as_str());
         let mut publish = redis::cmd("PUBLISH");
         publish.arg(&key).arg(level.as_str());
-        self.run(ctx, "keep the level", vec![set, publish], move |this, _| {
-            let mut kept = lock(&this.kept.0);
-            // unless another was set meanwhile
-            kept.unsaved &= kept.shared != Some(level);
-        });
+        self.run(
+            ctx,
+            "keep the level",
+            vec![set, publish],
+            move |this, _, _| {
+                let mut kept = lock(&this.kept.0);
+                // unless another was set meanwhile
+                kept.unsaved &= kept.shared != Some(level);
+            },
+        );
     }
 
     /// Takes the level that Redis holds, unless a newer one is on its way there.
-    fn take_level(&mut self, reply: Option<&redis::Value>) {
-        let mut kept = lock(&self.kept.0);
-        if kept.unsaved {
-            return;
-        }
-        let word = reply.and_then(|reply| {
-            redis::from_redis_value::<Option<String>>(reply.clone())
-                .ok()
-                .flatten()
-        });
-        match word.as_deref().map(str::parse::<Level>) {
-            // Redis came back empty: what was set for all instances is set again
-            None => kept.unsaved = kept.shared.is_some(),
+    fn take_level(&mut self, reply: Option<redis::Value>, ctx: &mut Context<Self>) {
+        let shared = {
+            let kept = lock(&self.kept.0);
+            if kept.unsaved {
+                return;
+            }
+            kept.shared
+        };
+        let word = reply.and_then(|reply| redis::from_redis_value::<Option<String>>(reply).ok());
+        match word.flatten().as_deref().map(str::parse::<Level>) {
+            None => shared
+                .into_iter()
+                .for_each(|level| self.put_back(level, ctx)),
             Some(Ok(level)) => {
-                kept.shared = Some(level);
+                lock(&self.kept.0).shared = Some(level);
                 if self.directory.published.tuning.load().level != level {
                     let source = LevelSource::Redis;
                     _ = self.directory.tuner.tell(SetLevel { level, source });
@@ -366,13 +371,23 @@ impl RedisPool {
         }
     }
 
+    /// Redis came back empty: what was set for all instances is set again, unless another instance set something
+    /// newer by now.
+    fn put_back(&mut self, level: Level, ctx: &mut Context<Self>) {
+        let mut set = redis::cmd("SET");
+        set.arg(self.settings.level_key())
+            .arg(level.as_str())
+            .arg("NX");
+        self.run(ctx, "keep the level", vec![set], |_, _, _| {});
+    }
+
     /// Runs commands one after another, as a task of its own, and hands the replies over if all went well.
     fn run(
         &mut self,
         ctx: &mut Context<Self>,
         what: &'static str,
         commands: Vec<redis::Cmd>,
-        then: impl FnOnce(&mut Self, Vec<redis::Value>) + 'static,
+        then: impl FnOnce(&mut Self, Vec<redis::Value>, &mut Context<Self>) + 'static,
     ) {
         let (Some(link), Some(place)) = (self.link.clone(), self.ceiling.take()) else {
             return; // the next heartbeat tries again
@@ -384,10 +399,10 @@ impl RedisPool {
             }
             Ok::<_, Trouble>(replies)
         };
-        ctx.spawn(exchange.into_actor(self).map(move |result, this, _| {
+        ctx.spawn(exchange.into_actor(self).map(move |result, this, ctx| {
             drop(place);
             match result {
-                Ok(replies) => then(this, replies),
+                Ok(replies) => then(this, replies, ctx),
                 Err(trouble) => warn!(%trouble, "redis did not {what}"),
             }
         }));

@@ -47,7 +47,7 @@ impl Settings {
             self.token.bytes().all(|byte| byte.is_ascii_graphic()) && self.token.len() <= 1024,
             "admin.token",
             "at most 1024 visible ASCII characters without spaces",
-            "not",
+            "something else",
         )
     }
 }
@@ -274,5 +274,35 @@ impl Refusal {
             Self::BadBody(_) | Self::NoLevel(_) => {}
         }
         builder.body(problem.body())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_is_made_is_long_and_never_the_same() {
+        let made = || AdminToken::of(&Settings::default()).unwrap();
+        let (one, other) = (made(), made());
+        assert_eq!(one.0.len(), 32);
+        assert_ne!(one.0, other.0);
+        assert!(one.matches(one.0.as_bytes()));
+        assert!(!one.matches(other.0.as_bytes()));
+        assert!(!one.matches(b""));
+    }
+
+    #[test]
+    fn a_token_is_never_shown_and_a_wrong_one_not_repeated() {
+        let settings = Settings {
+            token: "secret word".into(),
+        };
+        let error = settings.check().unwrap_err().to_string();
+        let shown = format!(
+            "{settings:?} {error} {:?}",
+            AdminToken::of(&settings).unwrap()
+        );
+        assert!(!shown.contains("secret"), "{shown}");
+        assert!(shown.contains("admin.token must be"), "{shown}");
     }
 }

@@ -185,7 +185,7 @@ impl Window {
             merged.add(&tally.origin_ttfb);
         }
         OriginPace {
-            median: (merged.count > 0).then(|| merged.quantile(0.5)),
+            median: (merged.count > 0).then(|| merged.times().p50),
             samples: merged.count,
             seen: self.total.origin_ttfb.count,
         }
@@ -320,32 +320,22 @@ impl<C: Counter> Timing<C> {
     }
 
     fn quantile(&self, quantile: f64) -> Duration {
-        let micros = self
-            .histogram
-            .as_ref()
-            .map_or(0, |h| h.value_at_quantile(quantile));
-        Duration::from_micros(micros).clamp(self.min.min(self.max), self.max)
+        let histogram = self.histogram.as_ref();
+        Duration::from_micros(histogram.map_or(0, |h| h.value_at_quantile(quantile)))
     }
 
     fn times(&self) -> Times {
         if self.count == 0 {
             return Times::default();
         }
-        let quantile = |quantile| {
-            let micros = self
-                .histogram
-                .as_ref()
-                .map_or(0, |h| h.value_at_quantile(quantile));
-            Duration::from_micros(micros)
-        };
         let mut times = Times {
             count: self.count,
             min: self.min,
             avg: self.sum.div_f64(self.count as f64),
             max: self.max,
-            p50: quantile(0.50),
-            p95: quantile(0.95),
-            p99: quantile(0.99),
+            p50: self.quantile(0.50),
+            p95: self.quantile(0.95),
+            p99: self.quantile(0.99),
         };
         times.settle();
         times

@@ -79,7 +79,6 @@ async fn a_restarted_instance_takes_the_kept_level_up() {
     instance.stop().await;
 
     let instance = Instance::before_redis(&redis.url());
-    assert_eq!(instance.level().await, "high");
     instance.until_level("low").await;
     instance.stop().await;
 }
@@ -173,6 +172,31 @@ async fn a_level_set_while_redis_is_away_is_kept_once_it_is_back() {
     until_kept(&redis, "medium").await;
     assert_eq!(instance.level().await, "medium");
     instance.stop().await;
+}
+
+#[actix_rt::test]
+async fn the_level_set_last_wins_when_redis_comes_back_empty() {
+    let mut redis = RedisServer::start().await;
+    let (one, other) = (
+        Instance::before_redis(&redis.url()),
+        Instance::before_redis(&redis.url()),
+    );
+    one.until_redis("connected").await;
+    one.set_level("low").await;
+    other.until_level("low").await;
+    redis.kill();
+    one.until_redis("disconnected").await;
+    one.set_level("medium").await;
+
+    redis.restart().await;
+    other.until_level("medium").await;
+    // several heartbeats of both: nobody brings the old one back
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(redis.cli(&["GET", LEVEL]), "medium");
+    assert_eq!(one.level().await, "medium");
+    assert_eq!(other.level().await, "medium");
+    one.stop().await;
+    other.stop().await;
 }
 
 #[actix_rt::test]
