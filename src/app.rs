@@ -12,12 +12,7 @@ use actix_http::HttpService;
 use actix_rt::{net::TcpStream, task::JoinHandle};
 use actix_server::{GracefulShutdownSignal, Server, ServerHandle};
 use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
-use actix_web::{
-    App,
-    dev::AppConfig,
-    middleware::Condition,
-    web::{self, Data},
-};
+use actix_web::{App, dev::AppConfig, middleware::Condition};
 use tracing_actix_web::TracingLogger;
 
 use crate::{
@@ -26,6 +21,7 @@ use crate::{
     path::{
         client_stream::{self, ClientStream},
         handler::{self, Worker},
+        headers,
         listener::{self, ListenError},
         origin::{Origin, fetch::Shared, tls::TlsError},
         upload,
@@ -226,7 +222,8 @@ fn connection(
                 tracing::debug!(%error, "a client's socket refused an option");
             }
             let quickack = tuning.tcp_options && tcp.quickack;
-            ClientStream::new(io, peer, limits, quickack, Arc::clone(&published))
+            let trusted = headers::is_trusted(peer.ip(), &settings.server.trusted_proxies);
+            ClientStream::new(io, peer, trusted, limits, quickack, Arc::clone(&published))
         });
         async move {
             // A client that is gone already has no address.
@@ -253,7 +250,7 @@ fn app(
     >,
 > {
     let settings = Arc::clone(&site.settings);
-    let worker = Worker {
+    let worker = Rc::new(Worker {
         origin: Origin::new(&site.origin),
         reporter: site.actors.reporter(),
         published: Arc::clone(&site.published),
@@ -265,16 +262,17 @@ fn app(
         trusted_proxies: settings.server.trusted_proxies.clone().into(),
         host: Worker::host_of(&settings.origin),
         access_log: settings.log.access,
-    };
+    });
     let operators = api::State {
         published: site.published,
         actors: site.actors,
         token: site.token,
     };
     App::new()
-        .app_data(Data::new(worker))
         .configure(move |endpoints| api::configure(endpoints, operators))
-        .default_service(web::to(handler::forward))
+        .default_service(fn_service(move |request| {
+            handler::forward(request, Rc::clone(&worker))
+        }))
         .wrap(Condition::new(
             settings.cors.enabled,
             settings.cors.middleware(),

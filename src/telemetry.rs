@@ -81,7 +81,9 @@ impl RootSpanBuilder for RequestSpan {
             client.begin();
         }
         match headers::request_id(request.headers()) {
-            Some(id) => tracing::debug_span!("request", request_id = id),
+            Some(id) => {
+                tracing::debug_span!("request", request_id = id.to_str().unwrap_or_default())
+            }
             None => {
                 let id = request.extensions().get::<RequestId>().copied();
                 tracing::debug_span!("request", request_id = id.map(tracing::field::display))

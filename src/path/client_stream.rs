@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_http::StatusCode;
+use actix_http::{StatusCode, header::HeaderValue};
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -51,6 +51,10 @@ pub struct Limits {
 pub struct Client {
     /// The client's address.
     pub peer: SocketAddr,
+    /// The same, as X-Forwarded-For says it.
+    pub address: HeaderValue,
+    /// Whether it is a trusted proxy.
+    pub trusted: bool,
     /// Requests that are in a handler, or whose response is under way.
     engaged: Cell<u32>,
     /// Requests so far.
@@ -131,6 +135,7 @@ impl ClientStream {
     pub fn new(
         io: TcpStream,
         peer: SocketAddr,
+        trusted: bool,
         limits: Limits,
         quickack: bool,
         published: Arc<Published>,
@@ -140,6 +145,9 @@ impl ClientStream {
         let too_many = counters.open.up() > limits.connections;
         let client = Rc::new(Client {
             peer,
+            address: HeaderValue::from_str(&peer.ip().to_canonical().to_string())
+                .unwrap_or(HeaderValue::from_static("unknown")),
+            trusted,
             engaged: Cell::new(0),
             begun: Cell::new(0),
             transfer: RefCell::default(),

@@ -95,7 +95,7 @@ impl ProxyError {
     }
 
     /// The answer. Addresses and the system's words stay in the log: a stranger learns what failed, not where.
-    pub fn response(&self, request: &HttpRequest, id: &str) -> HttpResponse {
+    pub fn response(&self, request: &HttpRequest, id: &header::HeaderValue) -> HttpResponse {
         let detail = match self {
             ProxyError::Fetch(FetchError::Connect(_)) => {
                 "no connection to the origin could be made".to_owned()
@@ -108,11 +108,9 @@ impl ProxyError {
         let mut response = Problem::new(self.status(), detail)
             .at(request)
             .into_response();
-        if let Ok(id) = header::HeaderValue::from_str(id) {
-            response
-                .headers_mut()
-                .insert(super::headers::REQUEST_ID.clone(), id);
-        }
+        response
+            .headers_mut()
+            .insert(super::headers::REQUEST_ID.clone(), id.clone());
         if let Some(after) = self.retry_after() {
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             response.headers_mut().insert(

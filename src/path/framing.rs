@@ -3,6 +3,8 @@
 //! The framing is followed here, and not left to the HTTP client, because a body that was cut must never look whole:
 //! every way to end is either [`Step::End`] or an error.
 
+use std::mem::MaybeUninit;
+
 use bytes::{Buf, Bytes, BytesMut};
 
 /// Most header fields of a response.
@@ -65,9 +67,12 @@ impl Head {
     ///
     /// [`Malformed`] for what no HTTP/1.x origin sends.
     pub fn parse(bytes: &[u8], to_head: bool) -> Result<Option<Self>, Malformed> {
-        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-        let mut response = httparse::Response::new(&mut fields);
-        let len = match response.parse(bytes).map_err(Malformed::Head)? {
+        let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut response = httparse::Response::new(&mut []);
+        let parsed = httparse::ParserConfig::default()
+            .parse_response_with_uninit_headers(&mut response, bytes, &mut fields)
+            .map_err(Malformed::Head)?;
+        let len = match parsed {
             httparse::Status::Complete(len) => len,
             httparse::Status::Partial => return Ok(None),
         };

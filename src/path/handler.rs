@@ -3,11 +3,15 @@
 use std::{net::IpAddr, rc::Rc, sync::Arc};
 
 use actix_http::{
-    Method, StatusCode, Version,
+    Method, Version,
     body::{BodySize, BoxBody, MessageBody as _},
     header::{self, HeaderMap, HeaderValue},
 };
-use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, dev::Payload, web};
+use actix_web::{
+    HttpMessage as _, HttpResponse,
+    dev::{ServiceRequest, ServiceResponse},
+    web,
+};
 use ipnet::IpNet;
 use tracing_actix_web::RequestId;
 
@@ -16,6 +20,7 @@ use super::{
     body::{Body, Transfer},
     client_stream::Client,
     error::ProxyError,
+    framing::Framing,
     headers,
     meter::Meter,
     origin::{Fetched, Origin, fetch::Request, settings::HostHeader},
@@ -57,13 +62,16 @@ impl Worker {
 }
 
 /// Forwards one request to the origin and its response to the client.
+///
+/// # Errors
+///
+/// None: what goes wrong becomes a response.
 pub async fn forward(
-    request: HttpRequest,
-    payload: web::Payload,
-    worker: web::Data<Worker>,
-) -> HttpResponse {
+    mut request: ServiceRequest,
+    worker: Rc<Worker>,
+) -> Result<ServiceResponse, actix_web::Error> {
     let Some(client) = request.conn_data::<Rc<Client>>().cloned() else {
-        return HttpResponse::InternalServerError().finish();
+        return Ok(request.into_response(HttpResponse::InternalServerError()));
     };
     let id = request_id(&request);
     let mut meter = Meter::start(worker.reporter.clone(), client.engage()); // reports on every way out
@@ -72,34 +80,25 @@ pub async fn forward(
             &id,
             request.method(),
             request.uri(),
-            client_address(&request, &client, &worker),
+            asked_by(&request, &client, &worker),
         );
     }
-    match exchange(
-        &request,
-        payload.into_inner(),
-        &worker,
-        &client,
-        &id,
-        &mut meter,
-    )
-    .await
-    {
+    let response = match exchange(&mut request, &worker, &client, &id, &mut meter).await {
         Ok(fetched) => relay(&request, fetched, &worker, &client, &id, meter),
         Err(error) => {
             meter.failed(&error);
-            error.response(&request, &id)
+            error.response(request.request(), &id)
         }
-    }
+    };
+    Ok(request.into_response(response))
 }
 
 /// Admission, then the origin.
 async fn exchange(
-    request: &HttpRequest,
-    payload: Payload,
+    request: &mut ServiceRequest,
     worker: &Worker,
     client: &Client,
-    id: &str,
+    id: &HeaderValue,
     meter: &mut Meter,
 ) -> Result<Fetched, ProxyError> {
     if *request.method() == Method::CONNECT {
@@ -108,7 +107,7 @@ async fn exchange(
     if headers::passes_so_far(request.headers()) >= MAX_PASSES {
         return Err(ProxyError::Loop);
     }
-    let upload = upload(request, payload, worker.upload_limits);
+    let upload = upload(request, worker.upload_limits);
     let progress = upload.as_ref().map(Upload::progress);
     admission::admit(&worker.published).await?;
     let tuning = worker.published.tuning.load_full();
@@ -131,29 +130,29 @@ async fn exchange(
 
 /// Passes the origin's response on.
 fn relay(
-    request: &HttpRequest,
+    request: &ServiceRequest,
     fetched: Fetched,
     worker: &Worker,
     client: &Rc<Client>,
-    id: &str,
+    id: &HeaderValue,
     mut meter: Meter,
 ) -> HttpResponse {
     let Fetched {
         status,
-        headers,
+        mut headers,
+        framing,
         mut source,
         ..
     } = fetched;
-    let length = content_length(&headers);
+    let told = content_length(&headers);
+    headers::to_client(&mut headers, status, id);
     let mut response = HttpResponse::new(status);
-    headers::to_client(headers, response.headers_mut(), status, id);
+    *response.headers_mut() = headers;
 
-    if request.method() == Method::HEAD
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-    {
+    if framing == Framing::None {
         meter.completed();
-        // The length of what a GET would send, without sending it.
-        return match length {
+        // To HEAD: the length of what a GET would send, without sending it.
+        return match told {
             Some(length) if request.method() == Method::HEAD => {
                 response.set_body(BoxBody::new(Nothing(length)))
             }
@@ -167,9 +166,9 @@ fn relay(
     }
     let transfer = Transfer::new(source, Arc::clone(&worker.published), meter);
     client.sends(&transfer);
-    let body = match length {
-        Some(length) => Body::new(transfer, BodySize::Sized(length)),
-        None if request.version() < Version::HTTP_11 => {
+    let body = match framing {
+        Framing::Length(length) => Body::new(transfer, BodySize::Sized(length)),
+        _ if request.version() < Version::HTTP_11 => {
             // No chunks for HTTP/1.0: the body runs to the close.
             response.head_mut().no_chunking(true);
             response
@@ -177,30 +176,32 @@ fn relay(
                 .set_connection_type(actix_http::ConnectionType::Close);
             Body::to_the_close(transfer, Rc::clone(client))
         }
-        None => Body::new(transfer, BodySize::Stream),
+        _ => Body::new(transfer, BodySize::Stream),
     };
     response.set_body(body.boxed())
 }
 
-/// The fields that the origin sees.
-fn fields(request: &HttpRequest, worker: &Worker, client: &Client, id: &str) -> HeaderMap {
-    let sent_host = request.headers().get(header::HOST);
-    let address = client.peer.ip();
+/// The fields that the origin sees. They are the request's own, taken from it: nothing needs them there any more.
+fn fields(
+    request: &mut ServiceRequest,
+    worker: &Worker,
+    client: &Client,
+    id: &HeaderValue,
+) -> HeaderMap {
     let from = headers::Client {
-        address,
-        trusted: headers::is_trusted(address, &worker.trusted_proxies),
+        address: &client.address,
+        trusted: client.trusted,
         scheme: "http",
-        host: sent_host,
     };
-    let unknown = HeaderValue::from_static("");
-    let host = worker.host.as_ref().or(sent_host).unwrap_or(&unknown);
-    headers::to_origin(request.headers(), from, host, id)
+    let mut fields = std::mem::replace(request.headers_mut(), HeaderMap::new());
+    headers::to_origin(&mut fields, from, worker.host.as_ref(), id);
+    fields
 }
 
 /// The request's body, if it has one.
-fn upload(request: &HttpRequest, payload: Payload, limits: upload::Limits) -> Option<Upload> {
+fn upload(request: &mut ServiceRequest, limits: upload::Limits) -> Option<Upload> {
     if request.chunked().unwrap_or(false) {
-        return Some(Upload::new(payload, None, limits));
+        return Some(Upload::new(request.take_payload(), None, limits));
     }
     let length = content_length(request.headers())?;
     // A length of zero is worth telling where the method means a body (RFC 9110 §8.6).
@@ -208,7 +209,7 @@ fn upload(request: &HttpRequest, payload: Payload, limits: upload::Limits) -> Op
         *request.method(),
         Method::POST | Method::PUT | Method::PATCH
     );
-    (length > 0 || means_a_body).then(|| Upload::new(payload, Some(length), limits))
+    (length > 0 || means_a_body).then(|| Upload::new(request.take_payload(), Some(length), limits))
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {
@@ -224,21 +225,20 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// The client's own id, or the one made for this request.
-fn request_id(request: &HttpRequest) -> String {
-    match headers::request_id(request.headers()) {
-        Some(id) => id.to_owned(),
-        None => request
-            .extensions()
-            .get::<RequestId>()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
+fn request_id(request: &ServiceRequest) -> HeaderValue {
+    if let Some(id) = headers::request_id(request.headers()) {
+        return id.clone();
     }
+    let made = request.extensions().get::<RequestId>().copied();
+    let mut text = uuid::Uuid::encode_buffer();
+    let text = made.map(|id| &*id.hyphenated().encode_lower(&mut text));
+    text.and_then(|id| HeaderValue::from_str(id).ok())
+        .unwrap_or(HeaderValue::from_static(""))
 }
 
 /// Who asked: the peer, or whom a trusted proxy says it asks for.
-fn client_address(request: &HttpRequest, client: &Client, worker: &Worker) -> String {
-    let peer = client.peer.ip().to_canonical();
-    if headers::is_trusted(peer, &worker.trusted_proxies) {
+fn asked_by(request: &ServiceRequest, client: &Client, worker: &Worker) -> String {
+    if client.trusted {
         let said = request
             .headers()
             .get_all("x-forwarded-for")
@@ -256,7 +256,7 @@ fn client_address(request: &HttpRequest, client: &Client, worker: &Worker) -> St
             return hop.to_string();
         }
     }
-    peer.to_string()
+    client.peer.ip().to_canonical().to_string()
 }
 
 /// A body that tells its length and sends nothing: the answer to HEAD.

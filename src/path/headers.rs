@@ -1,6 +1,6 @@
 //! Which fields pass, and which are added (RFC 9110 §7.6, RFC 7239). Pure.
 
-use std::{fmt::Write as _, net::IpAddr};
+use std::net::IpAddr;
 
 use actix_http::{
     StatusCode,
@@ -23,14 +23,12 @@ const MAX_REQUEST_ID: usize = 128;
 /// Where a request came from, as the proxy itself knows it.
 #[derive(Clone, Copy, Debug)]
 pub struct Client<'a> {
-    /// The address of the peer.
-    pub address: IpAddr,
+    /// The address of the peer, as X-Forwarded-For says it.
+    pub address: &'a HeaderValue,
     /// Whether the peer's own X-Forwarded-* and Forwarded are believed.
     pub trusted: bool,
     /// `http` or `https`.
     pub scheme: &'static str,
-    /// The Host that it asked for.
-    pub host: Option<&'a HeaderValue>,
 }
 
 /// Whether an address is one of the trusted proxies'.
@@ -64,107 +62,118 @@ fn named(headers: &HeaderMap) -> Vec<String> {
         .collect()
 }
 
-/// The fields of a request as they go to the origin. `host` is the Host that it sees.
-pub fn to_origin(from: &HeaderMap, client: Client<'_>, host: &HeaderValue, id: &str) -> HeaderMap {
-    let named = named(from);
-    let mut to = HeaderMap::with_capacity(from.len() + 8);
-    for (name, value) in from.iter() {
-        let passes = !(is_hop_by_hop(name)
-            || *name == header::HOST
+/// Makes the fields of a request what the origin gets. `host` is the Host that it sees, if not the client's own.
+pub fn to_origin(
+    headers: &mut HeaderMap,
+    client: Client<'_>,
+    host: Option<&HeaderValue>,
+    id: &HeaderValue,
+) {
+    let named = named(headers);
+    let asked = headers.get(header::HOST).cloned();
+    let via = joined(headers, &header::VIA, VIA.as_bytes());
+    headers.retain(|name, _| {
+        !(is_hop_by_hop(name)
             || *name == header::EXPECT
             || *name == header::CONTENT_LENGTH
-            || *name == header::VIA
-            || *name == header::FORWARDED
-            || *name == FORWARDED_FOR
-            || *name == FORWARDED_PROTO
-            || *name == FORWARDED_HOST
-            || *name == REQUEST_ID
-            || named.iter().any(|n| n == name.as_str()));
-        if passes {
-            to.append(name.clone(), value.clone());
-        }
+            || named.iter().any(|n| n == name.as_str()))
+    });
+    // After that: what Connection names cannot take away what this hop says itself.
+    forward(headers, client, asked.as_ref());
+    if let Some(host) = host.or(asked.as_ref()) {
+        headers.insert(header::HOST, host.clone());
     }
-    to.insert(header::HOST, host.clone());
-    to.insert(header::VIA, joined(from, &header::VIA, VIA));
-    if let Ok(id) = HeaderValue::from_str(id) {
-        to.insert(REQUEST_ID.clone(), id);
-    }
-    forwarded(from, client, &mut to);
-    to
+    headers.insert(header::VIA, via);
+    headers.insert(REQUEST_ID.clone(), id.clone());
 }
 
 /// Adds who the request came from (X-Forwarded-*, and Forwarded by RFC 7239). What the client says of it is kept only
 /// from a trusted proxy.
-fn forwarded(from: &HeaderMap, client: Client<'_>, to: &mut HeaderMap) {
-    let nothing = HeaderMap::new();
-    let said = if client.trusted { from } else { &nothing };
-    let address = client.address.to_canonical();
-    let mut text = String::with_capacity(64);
-    _ = write!(text, "{address}");
-    to.insert(FORWARDED_FOR.clone(), joined(said, &FORWARDED_FOR, &text));
-
-    let proto = said.get(&FORWARDED_PROTO).cloned();
-    to.insert(
-        FORWARDED_PROTO.clone(),
-        proto.unwrap_or(HeaderValue::from_static(client.scheme)),
-    );
-    if let Some(host) = said.get(&FORWARDED_HOST).or(client.host) {
-        to.insert(FORWARDED_HOST.clone(), host.clone());
+fn forward(headers: &mut HeaderMap, client: Client<'_>, host: Option<&HeaderValue>) {
+    if !client.trusted {
+        for name in [
+            &FORWARDED_FOR,
+            &FORWARDED_PROTO,
+            &FORWARDED_HOST,
+            &header::FORWARDED,
+        ] {
+            headers.remove(name);
+        }
     }
-
-    text.clear();
-    _ = match address {
-        IpAddr::V4(v4) => write!(text, "for={v4}"),
-        IpAddr::V6(v6) => write!(text, "for=\"[{v6}]\""),
+    let address = client.address.as_bytes();
+    let all = match headers.contains_key(&FORWARDED_FOR) {
+        true => joined(headers, &FORWARDED_FOR, address),
+        false => client.address.clone(),
     };
-    if let Some(host) = client.host.and_then(|host| host.to_str().ok())
-        && !host.contains(['"', '\\'])
-    {
-        _ = write!(text, ";host=\"{host}\"");
+    headers.insert(FORWARDED_FOR.clone(), all);
+    if !headers.contains_key(&FORWARDED_PROTO) {
+        headers.insert(
+            FORWARDED_PROTO.clone(),
+            HeaderValue::from_static(client.scheme),
+        );
     }
-    _ = write!(text, ";proto={}", client.scheme);
-    to.insert(header::FORWARDED, joined(said, &header::FORWARDED, &text));
+    if !headers.contains_key(&FORWARDED_HOST)
+        && let Some(host) = host
+    {
+        headers.insert(FORWARDED_HOST.clone(), host.clone());
+    }
+
+    let mut hop = Vec::with_capacity(64);
+    let is_v6 = address.contains(&b':');
+    hop.extend_from_slice(if is_v6 { b"for=\"[" } else { b"for=" });
+    hop.extend_from_slice(address);
+    hop.extend_from_slice(if is_v6 { b"]\"" } else { b"" });
+    if let Some(host) = host.map(HeaderValue::as_bytes)
+        && !host.iter().any(|b| matches!(b, b'"' | b'\\'))
+    {
+        hop.extend_from_slice(b";host=\"");
+        hop.extend_from_slice(host);
+        hop.push(b'"');
+    }
+    hop.extend_from_slice(b";proto=");
+    hop.extend_from_slice(client.scheme.as_bytes());
+    let all = joined(headers, &header::FORWARDED, &hop);
+    headers.insert(header::FORWARDED, all);
 }
 
 /// The values of a list field with one more at the end.
-fn joined(from: &HeaderMap, name: &HeaderName, last: &str) -> HeaderValue {
-    let mut list = Vec::new();
+fn joined(from: &HeaderMap, name: &HeaderName, last: &[u8]) -> HeaderValue {
+    let mut list = Vec::with_capacity(last.len());
     for value in from.get_all(name) {
         list.extend_from_slice(value.as_bytes());
         list.extend_from_slice(b", ");
     }
-    list.extend_from_slice(last.as_bytes());
-    HeaderValue::from_bytes(&list).unwrap_or(HeaderValue::from_static("unknown"))
+    list.extend_from_slice(last);
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(list))
+        .unwrap_or(HeaderValue::from_static("unknown"))
 }
 
-/// The fields of a response as they go to the client. Content-Length is left out: the body's size says it.
-pub fn to_client(from: HeaderMap, to: &mut HeaderMap, status: StatusCode, id: &str) {
-    let named = named(&from);
+/// Makes the fields of a response what the client gets. Content-Length is left out: the body's size says it.
+pub fn to_client(headers: &mut HeaderMap, status: StatusCode, id: &HeaderValue) {
+    let named = named(headers);
     // A 304 tells the length of what it does not send (RFC 9110 §15.4.5).
     let keeps_length = status == StatusCode::NOT_MODIFIED;
-    let via = joined(&from, &header::VIA, VIA);
-    for (name, value) in from {
-        let passes = !(is_hop_by_hop(&name)
-            || (name == header::CONTENT_LENGTH && !keeps_length)
-            || name == header::VIA
-            || named.iter().any(|n| n == name.as_str()));
-        if passes {
-            to.append(name, value);
-        }
-    }
-    to.insert(header::VIA, via);
-    if !to.contains_key(&REQUEST_ID)
-        && let Ok(id) = HeaderValue::from_str(id)
-    {
-        to.insert(REQUEST_ID.clone(), id);
+    let via = match headers.contains_key(header::VIA) {
+        true => joined(headers, &header::VIA, VIA.as_bytes()),
+        false => HeaderValue::from_static(VIA),
+    };
+    headers.retain(|name, _| {
+        !(is_hop_by_hop(name)
+            || (*name == header::CONTENT_LENGTH && !keeps_length)
+            || named.iter().any(|n| n == name.as_str()))
+    });
+    headers.insert(header::VIA, via);
+    if !headers.contains_key(&REQUEST_ID) {
+        headers.insert(REQUEST_ID.clone(), id.clone());
     }
 }
 
 /// The id that a client gave its request, if it is one that can be written to a log.
-pub fn request_id(headers: &HeaderMap) -> Option<&str> {
-    let id = headers.get(&REQUEST_ID)?.to_str().ok()?;
-    let fits =
-        !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.bytes().all(|b| b.is_ascii_graphic());
+pub fn request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let id = headers.get(&REQUEST_ID)?;
+    let fits = !id.is_empty()
+        && id.len() <= MAX_REQUEST_ID
+        && id.as_bytes().iter().all(u8::is_ascii_graphic);
     fits.then_some(id)
 }
 
@@ -189,22 +198,20 @@ mod tests {
         map
     }
 
-    fn client(trusted: bool) -> Client<'static> {
-        Client {
-            address: "192.0.2.7".parse().unwrap(),
+    fn sent(fields: &[(&str, &str)], trusted: bool) -> HeaderMap {
+        let address = HeaderValue::from_static("192.0.2.7");
+        let client = Client {
+            address: &address,
             trusted,
             scheme: "http",
-            host: None,
-        }
-    }
-
-    fn sent(fields: &[(&str, &str)], trusted: bool) -> HeaderMap {
-        to_origin(
-            &map(fields),
-            client(trusted),
-            &HeaderValue::from_static("origin"),
-            "id-1",
-        )
+        };
+        let mut headers = map(fields);
+        let (host, id) = (
+            HeaderValue::from_static("origin"),
+            HeaderValue::from_static("id-1"),
+        );
+        to_origin(&mut headers, client, Some(&host), &id);
+        headers
     }
 
     #[test]
@@ -257,13 +264,8 @@ mod tests {
 
     #[test]
     fn repeated_fields_stay_repeated_and_in_order() {
-        let mut to = HeaderMap::new();
-        to_client(
-            map(&[("set-cookie", "a=1"), ("set-cookie", "b=2")]),
-            &mut to,
-            StatusCode::OK,
-            "id",
-        );
+        let mut to = map(&[("set-cookie", "a=1"), ("set-cookie", "b=2")]);
+        to_client(&mut to, StatusCode::OK, &HeaderValue::from_static("id"));
         let cookies: Vec<_> = to.get_all("set-cookie").collect();
         assert_eq!(cookies, ["a=1", "b=2"]);
     }
@@ -272,7 +274,7 @@ mod tests {
     fn an_id_that_would_break_a_log_is_not_taken() {
         assert_eq!(
             request_id(&map(&[("x-request-id", "abc-1")])),
-            Some("abc-1")
+            Some(&HeaderValue::from_static("abc-1"))
         );
         assert_eq!(request_id(&map(&[("x-request-id", "a b")])), None);
         assert_eq!(

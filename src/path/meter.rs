@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use actix_http::{Method, StatusCode, Uri};
+use actix_http::{Method, StatusCode, Uri, header::HeaderValue};
 
 use super::{body::BodyError, client_stream::Engaged, error::ProxyError};
 use crate::{
@@ -28,7 +28,7 @@ pub struct Meter {
 /// What only the access line needs.
 #[derive(Debug)]
 struct Line {
-    id: String,
+    id: HeaderValue,
     method: Method,
     uri: Uri,
     client: String,
@@ -52,9 +52,9 @@ impl Meter {
     }
 
     /// Makes the end of the request write an access line.
-    pub fn log(&mut self, id: &str, method: &Method, uri: &Uri, client: String) {
+    pub fn log(&mut self, id: &HeaderValue, method: &Method, uri: &Uri, client: String) {
         self.line = Some(Line {
-            id: id.to_owned(),
+            id: id.clone(),
             method: method.clone(),
             uri: uri.clone(),
             client,
@@ -113,7 +113,7 @@ impl Drop for Meter {
         if let Some(line) = &self.line {
             tracing::info!(
                 target: "access",
-                id = %line.id,
+                id = line.id.to_str().unwrap_or_default(),
                 client = %line.client,
                 method = %line.method,
                 // The query may carry a token: it is not written.

@@ -32,6 +32,7 @@ use super::{
 use crate::{
     path::{
         body::Source,
+        framing::Framing,
         tcp,
         upload::{Progress, Upload},
     },
@@ -112,6 +113,8 @@ pub struct Fetched {
     pub status: StatusCode,
     /// The fields as they came.
     pub headers: HeaderMap,
+    /// How the body is delimited.
+    pub framing: Framing,
     /// Where the body comes from.
     pub source: Source,
     /// From the request sent to the head received.
@@ -275,6 +278,7 @@ impl Origin {
         Ok(Fetched {
             status,
             headers,
+            framing: head.framing,
             source,
             ttfb,
         })

@@ -148,12 +148,11 @@ impl Pool {
     }
 
     /// Keeps a connection whose response was read to its end.
-    pub fn put(&self, mut connection: Connection) {
+    pub fn put(&self, connection: Connection) {
         // A byte behind the response, or a socket that others wait for, ends it.
         if self.sockets.wanted.load(SeqCst) > 0 || !connection.is_quiet(&self.reaper.borrow()) {
             return;
         }
-        connection.buf = bytes::BytesMut::new();
         self.published.counters.origin.idle.up();
         self.idle.borrow_mut().push_back(Idle {
             connection,
