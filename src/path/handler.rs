@@ -34,7 +34,7 @@ const MAX_PASSES: usize = 8;
 /// What one worker needs for its requests.
 pub struct Worker {
     /// The origin, with this worker's connections to it.
-    pub origin: Origin,
+    pub origin: Rc<Origin>,
     /// Takes the samples.
     pub reporter: Reporter,
     /// What the actors say.
