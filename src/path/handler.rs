@@ -184,7 +184,14 @@ fn relay(
 
 /// The fields that the origin sees.
 fn fields(request: &HttpRequest, worker: &Worker, client: &Client, id: &str) -> HeaderMap {
-    let sent_host = request.headers().get(header::HOST);
+    // An absolute target names the host, whatever Host says (RFC 9112 §3.2.2).
+    let named = request.uri().authority().and_then(|authority| {
+        let host = authority.as_str();
+        HeaderValue::from_str(host.rsplit_once('@').map_or(host, |(_, host)| host)).ok()
+    });
+    let sent_host = named
+        .as_ref()
+        .or_else(|| request.headers().get(header::HOST));
     let address = client.peer.ip();
     let from = headers::Client {
         address,
