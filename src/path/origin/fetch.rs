@@ -181,7 +181,9 @@ impl Origin {
         let to_head = request.method == Method::HEAD;
         let mut head = self
             .client
-            .request(request.method, self.uri(request.target));
+            .request(request.method, self.uri(request.target))
+            // Else awc adds an Accept-Encoding of its own.
+            .no_decompress();
         *head.headers_mut() = request.headers;
         let head = head
             .freeze()
@@ -316,7 +318,8 @@ async fn send(
     let progress = upload.as_ref().map(Upload::progress);
     let request = match upload {
         Some(upload) => head.send_body(upload),
-        None => head.send(),
+        // Not send(): it would tell a length of zero for every GET.
+        None => head.send_body(actix_http::body::None::new()),
     };
     let early = Cell::new(false);
     let mut sending = pin!(CURRENT.scope(exchange.clone(), request));
