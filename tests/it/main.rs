@@ -8,7 +8,9 @@
 )]
 
 mod actors;
+mod brokenness;
 mod demo;
+mod forwarding;
 mod operators;
 mod redis;
 mod support;

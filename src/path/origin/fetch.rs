@@ -249,7 +249,11 @@ impl Origin {
         target: Option<PathAndQuery>,
         headers: HeaderMap,
     ) -> Result<FrozenClientRequest, FetchError> {
-        let mut head = self.client.request(method, self.uri(target));
+        // Else awc adds an Accept-Encoding of its own.
+        let mut head = self
+            .client
+            .request(method, self.uri(target))
+            .no_decompress();
         *head.headers_mut() = headers;
         head.freeze()
             .map_err(|error| FetchError::Client(error.to_string()))
@@ -423,7 +427,8 @@ async fn send(
     let progress = upload.as_ref().map(Upload::progress);
     let request = match upload {
         Some(upload) => head.send_body(upload),
-        None => head.send(),
+        // Not send(): it would tell a length of zero for every GET.
+        None => head.send_body(actix_http::body::None::new()),
     };
     let early = Cell::new(false);
     let mut sending = pin!(CURRENT.scope(exchange.clone(), request));
