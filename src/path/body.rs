@@ -158,10 +158,11 @@ impl Source {
                 Ok(Step::NeedMore) => {}
                 Err(error) => return Poll::Ready(Some(Err(error.into()))),
             }
-            let most = self
-                .decoder
-                .expected()
-                .map_or(READ, |n| usize::try_from(n).unwrap_or(READ).clamp(1, READ));
+            // One byte more than is expected: a read that fills its room leaves the socket marked as readable, and
+            // a connection with an event is not kept.
+            let most = self.decoder.expected().map_or(READ, |n| {
+                usize::try_from(n).map_or(READ, |n| n.saturating_add(1).min(READ))
+            });
             match connection.poll_fill(cx, most) {
                 Poll::Ready(Ok(0)) => {
                     if !self.decoder.ends_at_close() {
