@@ -148,7 +148,7 @@ impl Pool {
     }
 
     /// Keeps a connection whose response was read to its end.
-    pub fn put(&self, connection: Connection) {
+    pub fn put(&self, mut connection: Connection) {
         // A byte behind the response, or a socket that others wait for, ends it.
         if self.sockets.wanted.load(SeqCst) > 0 || !connection.falls_quiet(&self.reaper.borrow()) {
             return;

@@ -168,7 +168,11 @@ impl Reader {
                 Err(error) => return Poll::Ready(Some(Err(error.into()))),
             }
             let expected = self.decoder.expected();
-            let most = expected.map_or(READ, |n| usize::try_from(n).unwrap_or(READ).clamp(1, READ));
+            // One byte more than is expected: a read that fills its room leaves the socket marked as readable, and
+            // it takes one more system call to see that it is not.
+            let most = expected.map_or(READ, |n| {
+                usize::try_from(n).map_or(READ, |n| n.saturating_add(1).min(READ))
+            });
             match connection.poll_fill(cx, most) {
                 Poll::Ready(Ok(0)) => {
                     if !self.decoder.ends_at_close() {
