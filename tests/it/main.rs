@@ -9,8 +9,10 @@
 
 mod actors;
 mod brokenness;
+mod connections;
 mod demo;
 mod forwarding;
+mod limits;
 mod operators;
 mod redis;
 mod support;
