@@ -149,13 +149,17 @@ fn a_later_head_that_trickles_is_answered_408() {
 }
 
 #[test]
-fn half_a_head_in_the_packet_of_the_request_before_is_answered_408() {
+fn half_a_head_in_the_packet_of_the_request_before_holds_no_connection_for_ever() {
     let origin = fine();
-    let proxy = Proxy::before(&origin, quick_heads);
-    let mut client = proxy.client();
-    client.send("GET /first HTTP/1.1\r\nhost: proxy\r\n\r\nGET /second HTTP/1.1\r\nhost: pro");
-    assert_eq!(client.response().text(), "/first");
-    refused(&mut client, 408);
+    let proxy = Proxy::before(&origin, |s| s.server.keep_alive = Duration::from_secs(1));
+    for before in ["/first", "/stats"] {
+        let mut client = proxy.client();
+        client.send(format!(
+            "GET {before} HTTP/1.1\r\nhost: proxy\r\n\r\nGET /second HTTP/1.1\r\nhost: pro"
+        ));
+        assert_eq!(client.response().status, 200);
+        assert!(client.closes());
+    }
 }
 
 #[test]
@@ -350,7 +354,7 @@ fn a_request_without_a_host_or_with_two_is_answered_400() {
 }
 
 #[test]
-fn an_upload_whose_coding_breaks_is_answered_400_and_the_origin_never_takes_it_for_whole() {
+fn an_upload_whose_coding_breaks_ends_its_connection_and_the_origin_never_takes_it_for_whole() {
     for body in [
         "zz\r\nhello\r\n0\r\n\r\n",
         "5\r\nhelloXX0\r\n\r\n",
@@ -370,12 +374,18 @@ fn an_upload_whose_coding_breaks_is_answered_400_and_the_origin_never_takes_it_f
         client.send(format!(
             "POST / HTTP/1.1\r\nhost: proxy\r\ntransfer-encoding: chunked\r\n\r\n{body}"
         ));
-        let answer = client.response();
-        assert_eq!(answer.status, 400, "{body:?}: {answer:?}");
-        answer.problem();
+        let (answer, _) = client.rest();
+        let shown = String::from_utf8_lossy(&answer);
+        assert!(
+            answer.is_empty() || shown.starts_with("HTTP/1.1 400 "),
+            "{body:?}: {shown}"
+        );
+        assert_eq!(
+            shown.matches("HTTP/1.1").count(),
+            usize::from(!answer.is_empty())
+        );
         assert_eq!(origin.taken(), 0, "{body:?}");
-        client.shut();
-        assert!(client.closes(), "{body:?}: more than one answer");
+        assert_eq!(proxy.get("/stats").status, 200);
     }
 }
 
