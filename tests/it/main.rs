@@ -9,8 +9,12 @@
 
 mod actors;
 mod brokenness;
+mod connections;
 mod demo;
+mod drain;
 mod forwarding;
+mod limits;
 mod operators;
 mod redis;
+mod settings;
 mod support;
