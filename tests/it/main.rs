@@ -9,6 +9,7 @@
 
 mod actors;
 mod demo;
+mod floors;
 mod operators;
 mod redis;
 mod support;
