@@ -89,6 +89,7 @@ impl Application {
         let origin = Shared::new(
             settings.origin.clone(),
             settings.tcp.clone(),
+            settings.transfers.clone(),
             Arc::clone(&published),
         )?;
         let actors = actors::start(&actor_settings, Arc::clone(&published))?;
@@ -251,7 +252,7 @@ fn app(
 > {
     let settings = Arc::clone(&site.settings);
     let worker = Rc::new(Worker {
-        origin: Origin::new(&site.origin),
+        origin: Rc::new(Origin::new(&site.origin)),
         reporter: site.actors.reporter(),
         published: Arc::clone(&site.published),
         upload_limits: upload::Limits {

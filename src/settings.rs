@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     actors::{Supervision, redis_pool},
     api::admin,
-    path::{cors, origin, server, tcp},
+    path::{cors, origin, server, tcp, transfers},
     telemetry,
     traffic::{
         level::Level,
@@ -36,6 +36,8 @@ pub struct Settings {
     pub origin: origin::Settings,
     /// Which TCP options are set.
     pub tcp: tcp::Settings,
+    /// How a body that breaks or stalls is kept going.
+    pub transfers: transfers::Settings,
     /// The level at the start.
     pub optimization: Optimization,
     /// What each level sets.
@@ -157,6 +159,7 @@ impl Settings {
     pub fn check(&self) -> Result<(), SettingsError> {
         self.server.check()?;
         self.origin.check()?;
+        self.transfers.check()?;
         self.tables().check()?;
         self.metrics.check()?;
         self.quality.check()?;

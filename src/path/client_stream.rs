@@ -108,6 +108,8 @@ pub struct ClientStream {
     phase: Phase,
     /// Bytes of a request head so far; none between requests.
     head: usize,
+    /// Where in the head the last byte was.
+    head_at: HeadAt,
     /// How many requests had begun when the head's first byte came.
     head_after: u64,
     /// When the head must be whole.
@@ -116,6 +118,36 @@ pub struct ClientStream {
     /// Since when the socket takes nothing, and what it held then.
     blocked: Option<(Instant, usize)>,
     send_timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// Where a request head is, as far as its end must be found: what follows is a body's, however large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HeadAt {
+    /// Before its first line: empty lines are skipped there (RFC 9112 §2.2).
+    Before,
+    /// In a line that holds something.
+    InLine,
+    /// At the begin of a line.
+    LineBegin,
+    /// Behind the empty line.
+    Behind,
+}
+
+impl HeadAt {
+    /// How many of `bytes` belong to the head.
+    fn step(&mut self, bytes: &[u8]) -> usize {
+        for (n, byte) in bytes.iter().enumerate() {
+            *self = match (*self, byte) {
+                (HeadAt::Behind, _) => return n,
+                (HeadAt::Before, b'\r' | b'\n') => HeadAt::Before,
+                (HeadAt::LineBegin, b'\r') => HeadAt::LineBegin,
+                (HeadAt::LineBegin, b'\n') => HeadAt::Behind,
+                (HeadAt::InLine, b'\n') => HeadAt::LineBegin,
+                _ => HeadAt::InLine,
+            };
+        }
+        bytes.len()
+    }
 }
 
 enum Phase {
@@ -161,6 +193,7 @@ impl ClientStream {
             quickack,
             phase: Phase::Open,
             head: 0,
+            head_at: HeadAt::Before,
             head_after: 0,
             head_due: Some(Instant::now() + limits.head),
             head_timer: None,
@@ -235,24 +268,25 @@ impl ClientStream {
     }
 
     /// Watches over the request head: how long it takes, and how long it is.
-    fn poll_head(&mut self, cx: &mut Context<'_>, read: usize) {
+    fn poll_head(&mut self, cx: &mut Context<'_>, read: &[u8]) {
         if self.client.engaged.get() > 0
             || (self.head > 0 && self.client.begun.get() != self.head_after)
         {
             // The head became a request.
             self.head = 0;
+            self.head_at = HeadAt::Before;
             self.head_due = None;
         }
         if self.client.engaged.get() > 0 {
             return;
         }
-        if read > 0 {
+        if !read.is_empty() {
             if self.head == 0 {
                 self.head_after = self.client.begun.get();
                 self.head_due
                     .get_or_insert_with(|| Instant::now() + self.limits.head);
             }
-            self.head += read;
+            self.head += self.head_at.step(read);
             if self.head > self.limits.max_head {
                 self.client.published.counters.clients.bad_heads.increment();
                 let detail = format!(
@@ -342,7 +376,7 @@ impl AsyncRead for ClientStream {
             let before = buf.filled().len();
             let read = Pin::new(&mut this.io).poll_read(cx, buf);
             let n = buf.filled().len() - before;
-            this.poll_head(cx, n);
+            this.poll_head(cx, &buf.filled()[before..]);
             if matches!(this.phase, Phase::Open) {
                 if n > 0 && this.quickack && this.client.engaged.get() > 0 {
                     // An upload: its sender waits for acknowledgements, not for an answer that could carry them.
@@ -367,8 +401,9 @@ impl AsyncWrite for ClientStream {
         let this = &mut *self;
         match this.phase {
             Phase::Open => {}
-            // What actix-http had to say is replaced by the answer.
-            Phase::Refusing { .. } => return Poll::Ready(Ok(bytes.len())),
+            // What actix-http had to say is replaced by the answer. It drops the connection once its own words are
+            // out, so they are held until the answer is.
+            Phase::Refusing { .. } => return this.poll_refusing(cx).map(|()| Ok(bytes.len())),
             Phase::Ended => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
         if this.head > 0
@@ -391,7 +426,7 @@ impl AsyncWrite for ClientStream {
             if let Some((status, detail)) = status {
                 this.client.published.counters.clients.bad_heads.increment();
                 this.refuse(status, detail);
-                return Poll::Ready(Ok(bytes.len()));
+                return this.poll_refusing(cx).map(|()| Ok(bytes.len()));
             }
         }
         match Pin::new(&mut this.io).poll_write(cx, bytes) {

@@ -192,6 +192,15 @@ impl Decoder {
         }
     }
 
+    /// How many more bytes the whole body has, where that is known.
+    pub fn expected_in_all(&self) -> Option<u64> {
+        match self.0 {
+            State::Length(n) => Some(n),
+            State::End => Some(0),
+            _ => None,
+        }
+    }
+
     /// Takes what belongs to the body from `buf`; what follows the body stays there.
     ///
     /// # Errors

@@ -34,7 +34,7 @@ const MAX_PASSES: usize = 8;
 /// What one worker needs for its requests.
 pub struct Worker {
     /// The origin, with this worker's connections to it.
-    pub origin: Origin,
+    pub origin: Rc<Origin>,
     /// Takes the samples.
     pub reporter: Reporter,
     /// What the actors say.
@@ -188,12 +188,20 @@ fn fields(
     client: &Client,
     id: &HeaderValue,
 ) -> HeaderMap {
+    // An absolute target names the host, whatever Host says (RFC 9112 §3.2.2).
+    let named = request.uri().authority().and_then(|authority| {
+        let host = authority.as_str();
+        HeaderValue::from_str(host.rsplit_once('@').map_or(host, |(_, host)| host)).ok()
+    });
     let from = headers::Client {
         address: &client.address,
         trusted: client.trusted,
         scheme: "http",
     };
     let mut fields = std::mem::replace(request.headers_mut(), HeaderMap::new());
+    if let Some(host) = named {
+        fields.insert(header::HOST, host);
+    }
     headers::to_origin(&mut fields, from, worker.host.as_ref(), id);
     fields
 }

@@ -13,6 +13,8 @@ pub mod headers;
 pub mod listener;
 pub mod meter;
 pub mod origin;
+pub mod range;
 pub mod server;
 pub mod tcp;
+pub mod transfers;
 pub mod upload;

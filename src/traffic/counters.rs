@@ -67,6 +67,20 @@ pub struct OriginCounters {
     pub reaped: Counter,
     /// Requests that found no slot in time.
     pub slot_timeouts: Counter,
+    /// Requests for the rest of a body that broke.
+    pub resumes: Counter,
+    /// Breaks that were mended so.
+    pub resumed: Counter,
+    /// Breaks that could not be mended.
+    pub resumes_given_up: Counter,
+    /// Breaks that were not mended because there were too many.
+    pub resumes_denied: Counter,
+    /// Second connections for bodies that stalled.
+    pub stalls: Counter,
+    /// Stalls at which the second connection took over.
+    pub stalls_mended: Counter,
+    /// Stalls that got no second connection because there were too many.
+    pub stalls_denied: Counter,
 }
 
 /// The client side's connections and what became of them.

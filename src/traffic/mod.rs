@@ -3,6 +3,7 @@
 //! Nothing here knows actix or sockets, and time is always an argument, so that every rule can be tested without
 //! a runtime. The actors own the changing parts; the path reads what they publish.
 
+pub mod budget;
 pub mod counters;
 pub mod gate;
 pub mod level;

@@ -61,6 +61,8 @@ pub struct LevelSettings {
     pub tcp_buffers: bool,
     /// Whether the adaptive rate limit is on.
     pub rate_limit: bool,
+    /// Whether bodies that break or stall are continued.
+    pub resume: bool,
 }
 
 /// What one class sets, for the levels that follow it.
@@ -152,6 +154,8 @@ pub struct Tuning {
     pub tcp_buffers: bool,
     /// Whether the adaptive rate limit is on.
     pub rate_limit: bool,
+    /// Whether bodies that break or stall are continued.
+    pub resume: bool,
 }
 
 impl Tables {
@@ -232,6 +236,7 @@ impl Tables {
             tcp_options: l.tcp_options,
             tcp_buffers: l.tcp_buffers,
             rate_limit: l.rate_limit,
+            resume: l.resume,
         }
     }
 }

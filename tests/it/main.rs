@@ -8,8 +8,10 @@
 )]
 
 mod actors;
+mod brokenness;
 mod demo;
 mod floors;
+mod forwarding;
 mod operators;
 mod redis;
 mod support;

@@ -101,6 +101,16 @@ impl Connection {
                 .is_pending()
     }
 
+    /// Whether a connection just used is quiet. A last read that filled its buffer left open whether more had come:
+    /// then it is asked once more.
+    pub fn falls_quiet(&mut self, waker: &Waker) -> bool {
+        self.is_quiet(waker)
+            || self.buf.is_empty()
+                && self
+                    .poll_fill(&mut Context::from_waker(waker), 1)
+                    .is_pending()
+    }
+
     /// Asks the kernel to acknowledge at once what was read, where the options say so.
     pub fn rearm_quickack(&self) {
         if self.quickack {

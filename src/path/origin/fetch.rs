@@ -17,23 +17,26 @@ use actix_http::{
     header::{HeaderMap, HeaderName, HeaderValue},
     uri::{Authority, Parts, PathAndQuery, Scheme},
 };
-use awc::error::SendRequestError;
+use awc::{FrozenClientRequest, error::SendRequestError};
 
 use super::{
     Settings,
     connect::{ConnectError, Target},
     connection::Connection,
     exchange::{Answered, CURRENT, Exchange, HeadError, Lend},
+    lately::Lately,
     pool::{Pool, Sockets},
     resolver::Resolver,
-    slots::{NoSlot, Slot, Slots},
+    resume::Replay,
+    slots::{NoSlot, Slots},
+    source::Source,
     tls::Tls,
 };
 use crate::{
     path::{
-        body::Source,
         framing::Framing,
-        tcp,
+        range::Continuation,
+        tcp, transfers,
         upload::{Progress, Upload},
     },
     traffic::{published::Published, tuning::Tuning},
@@ -47,6 +50,8 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 pub struct Shared {
     settings: Arc<Settings>,
     options: Arc<tcp::Settings>,
+    transfers: Arc<transfers::Settings>,
+    lately: Arc<Lately>,
     tls: Option<Tls>,
     slots: Arc<Slots>,
     sockets: Arc<Sockets>,
@@ -62,6 +67,7 @@ impl Shared {
     pub fn new(
         settings: Settings,
         options: tcp::Settings,
+        transfers: transfers::Settings,
         published: Arc<Published>,
     ) -> Result<Self, super::tls::TlsError> {
         let tls = settings
@@ -80,6 +86,8 @@ impl Shared {
             sockets: Arc::new(Sockets::new(counters)),
             settings: Arc::new(settings),
             options: Arc::new(options),
+            lately: Arc::new(Lately::new(&transfers, published.started)),
+            transfers: Arc::new(transfers),
             tls,
             published: Arc::clone(&published),
         })
@@ -119,6 +127,13 @@ pub struct Fetched {
     pub source: Source,
     /// From the request sent to the head received.
     pub ttfb: Duration,
+}
+
+/// A request that was answered.
+pub(super) struct Sent {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) answered: Answered,
 }
 
 /// Why there is no response.
@@ -172,30 +187,94 @@ impl Origin {
         &self.shared.settings
     }
 
-    /// Sends the request and waits for the response head. An idempotent request without body is sent once more if
-    /// the kept connection it went out on turns out dead.
+    /// Takes a slot, sends the request and waits for the response head.
     ///
     /// # Errors
     ///
     /// [`FetchError`], with its cause.
-    pub async fn fetch(&self, request: Request, tuning: &Tuning) -> Result<Fetched, FetchError> {
+    pub async fn fetch(
+        self: &Rc<Self>,
+        request: Request,
+        tuning: &Tuning,
+    ) -> Result<Fetched, FetchError> {
         let deadline = Instant::now() + tuning.exchange_timeout;
-        let replayable = request.upload.is_none() && is_idempotent(&request.method);
-        let to_head = request.method == Method::HEAD;
-        let mut head = self
-            .client
-            .request(request.method, self.uri(request.target));
-        *head.headers_mut() = request.headers;
-        let head = head
-            .freeze()
-            .map_err(|error| FetchError::Client(error.to_string()))?;
-        let mut upload = request.upload;
+        let is_get = request.method == Method::GET;
+        let head = self.request(request.method, request.target, request.headers)?;
 
         // A retune is in force from the next request on.
         self.shared
             .slots
             .set(tuning.connections, tuning.connections_per_host);
         let slot = self.shared.slots.take(deadline).await?;
+        let Sent {
+            status,
+            headers,
+            answered,
+        } = self
+            .exchange(&head, request.upload, tuning, deadline)
+            .await?;
+        let Answered {
+            head: framed,
+            sent,
+            received,
+            connection,
+            ..
+        } = answered;
+        let mut source = Source::new(connection, framed, slot, Rc::clone(&self.pool));
+        if is_get
+            && tuning.resume
+            && !source.is_here()
+            && let Some(continuation) = Continuation::of(status, &headers, framed.framing)
+        {
+            self.shared
+                .lately
+                .stalls
+                .earn(self.shared.transfers.stall_budget);
+            source.resume_by(Replay::new(Rc::clone(self), head), continuation);
+        }
+        let ttfb = received.saturating_duration_since(sent);
+        Ok(Fetched {
+            status,
+            headers,
+            framing: framed.framing,
+            source,
+            ttfb,
+        })
+    }
+
+    /// A request that can be sent more than once.
+    pub(super) fn request(
+        &self,
+        method: Method,
+        target: Option<PathAndQuery>,
+        headers: HeaderMap,
+    ) -> Result<FrozenClientRequest, FetchError> {
+        // Else awc adds an Accept-Encoding of its own.
+        let mut head = self
+            .client
+            .request(method, self.uri(target))
+            .no_decompress();
+        *head.headers_mut() = headers;
+        head.freeze()
+            .map_err(|error| FetchError::Client(error.to_string()))
+    }
+
+    /// Sends a request on a kept or a new connection and waits for the response head. An idempotent request without
+    /// body is sent once more if the kept connection it went out on turns out dead.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError`], with its cause.
+    pub(super) async fn exchange(
+        &self,
+        head: &FrozenClientRequest,
+        mut upload: Option<Upload>,
+        tuning: &Tuning,
+        deadline: Instant,
+    ) -> Result<Sent, FetchError> {
+        let replayable = upload.is_none() && is_idempotent(head.get_method());
+        let to_head = head.get_method() == Method::HEAD;
+        let max_head = self.shared.settings.max_head.as_u64() as usize;
         let mut kept = self.pool.take();
         loop {
             let connection = match kept.take() {
@@ -203,10 +282,9 @@ impl Origin {
                 None => self.connect(tuning, deadline).await?,
             };
             let reused = connection.reused;
-            let max_head = self.shared.settings.max_head.as_u64() as usize;
             let exchange = Exchange::new(connection, to_head, max_head);
             match send(
-                &head,
+                head,
                 &exchange,
                 upload.take(),
                 tuning.exchange_timeout,
@@ -214,8 +292,20 @@ impl Origin {
             )
             .await
             {
-                Ok((status, headers)) => return self.answered(exchange, status, headers, slot),
-                Err(_) if reused && replayable && !exchange.answered() => {
+                Ok((status, headers)) => {
+                    let gone = || FetchError::Client("the response head is gone".to_owned());
+                    return exchange
+                        .into_answered()
+                        .map(|answered| Sent {
+                            status,
+                            headers,
+                            answered,
+                        })
+                        .ok_or_else(gone);
+                }
+                Err(FetchError::Head(HeadError::Broken(_)))
+                    if reused && replayable && !exchange.answered() =>
+                {
                     self.shared.published.counters.origin.retries.increment();
                     tracing::debug!(
                         "a kept origin connection was dead, the request goes out once more"
@@ -224,6 +314,51 @@ impl Origin {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// What the actors say.
+    pub(super) fn published(&self) -> &Arc<Published> {
+        &self.shared.published
+    }
+
+    /// What continues broken bodies.
+    pub(super) fn transfers(&self) -> &transfers::Settings {
+        &self.shared.transfers
+    }
+
+    /// This worker's connections.
+    pub(super) fn pool(&self) -> &Rc<Pool> {
+        &self.pool
+    }
+
+    /// Whether the origin can bear one more request for the rest of a body that broke.
+    pub(super) fn spend(&self) -> bool {
+        self.shared.lately.resumes.spend(Instant::now())
+    }
+
+    /// A request for the rest was worth it.
+    pub(super) fn refund(&self) {
+        self.shared.lately.resumes.earn(1.0);
+    }
+
+    /// Whether the origin can bear a second connection for a body that stalls.
+    pub(super) fn spend_on_stall(&self) -> bool {
+        self.shared.lately.stalls.spend(Instant::now())
+    }
+
+    /// A body came at this pace, in bytes per second.
+    pub(super) fn gave(&self, pace: f64) {
+        self.shared.lately.pace.add(pace);
+    }
+
+    /// The pace in bytes per second under which a body stalls: a small share of what the origin gave lately, and
+    /// never more than the absolute floor. Where nothing is known, silence alone is a stall.
+    pub(super) fn stall_floor(&self) -> f64 {
+        let settings = &self.shared.transfers;
+        let floor = settings.stall_floor.as_u64() as f64;
+        self.shared.lately.pace.get().map_or(1.0, |pace| {
+            (pace * settings.stall_share).clamp(1.0, floor.max(1.0))
+        })
     }
 
     async fn connect(&self, tuning: &Tuning, deadline: Instant) -> Result<Connection, FetchError> {
@@ -256,34 +391,6 @@ impl Origin {
         })
     }
 
-    fn answered(
-        &self,
-        exchange: Exchange,
-        status: StatusCode,
-        headers: HeaderMap,
-        slot: Slot,
-    ) -> Result<Fetched, FetchError> {
-        let Some(Answered {
-            head,
-            sent,
-            received,
-            connection,
-            ..
-        }) = exchange.into_answered()
-        else {
-            return Err(FetchError::Client("the response head is gone".to_owned()));
-        };
-        let ttfb = received.saturating_duration_since(sent);
-        let source = Source::new(connection, head, slot, Rc::clone(&self.pool));
-        Ok(Fetched {
-            status,
-            headers,
-            framing: head.framing,
-            source,
-            ttfb,
-        })
-    }
-
     /// The URI for awc. It is always http: TLS is the connection's own matter.
     fn uri(&self, target: Option<PathAndQuery>) -> Uri {
         let base = self.shared.settings.url.base();
@@ -311,7 +418,7 @@ fn is_idempotent(method: &Method) -> bool {
 
 /// Sends the request and waits for the head, until `deadline`; an upload that moves moves the deadline with it.
 async fn send(
-    head: &awc::FrozenClientRequest,
+    head: &FrozenClientRequest,
     exchange: &Exchange,
     upload: Option<Upload>,
     exchange_timeout: Duration,
@@ -320,7 +427,8 @@ async fn send(
     let progress = upload.as_ref().map(Upload::progress);
     let request = match upload {
         Some(upload) => head.send_body(upload),
-        None => head.send(),
+        // Not send(): it would tell a length of zero for every GET.
+        None => head.send_body(actix_http::body::None::new()),
     };
     let early = Cell::new(false);
     let mut sending = pin!(CURRENT.scope(exchange.clone(), request));

@@ -1,14 +1,20 @@
-//! The origin's side: [`slots`] (how many at once), [`resolver`], [`connect`], [`tls`], [`pool`], [`connection`] and
-//! [`exchange`], which hands a connection to awc for one request.
+//! The origin's side, in the order of a request: [`fetch`] (the way of it), [`slots`] (how many at once), [`pool`] and
+//! [`connect`] (with [`resolver`] and [`tls`]) for a [`connection`], [`exchange`] (which lends it to awc until the
+//! head is there), and for the body [`source`]: a [`reader`] of one connection, and [`resume`] for what breaks.
 
 pub mod connect;
 pub mod connection;
 pub mod exchange;
 pub mod fetch;
+pub mod lately;
+pub mod pace;
 pub mod pool;
+pub mod reader;
 pub mod resolver;
+pub mod resume;
 pub mod settings;
 pub mod slots;
+pub mod source;
 pub mod tls;
 
 pub use fetch::{Fetched, Origin};

@@ -148,9 +148,9 @@ impl Pool {
     }
 
     /// Keeps a connection whose response was read to its end.
-    pub fn put(&self, connection: Connection) {
+    pub fn put(&self, mut connection: Connection) {
         // A byte behind the response, or a socket that others wait for, ends it.
-        if self.sockets.wanted.load(SeqCst) > 0 || !connection.is_quiet(&self.reaper.borrow()) {
+        if self.sockets.wanted.load(SeqCst) > 0 || !connection.falls_quiet(&self.reaper.borrow()) {
             return;
         }
         self.published.counters.origin.idle.up();

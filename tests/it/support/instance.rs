@@ -50,6 +50,7 @@ pub fn tables() -> Tables {
         redis_pool: 150,
         tcp_options: true,
         tcp_buffers: false,
+        resume: false,
         rate_limit: true,
     };
     let medium = LevelSettings {
@@ -71,6 +72,7 @@ pub fn tables() -> Tables {
         redis_pool: 100,
         tcp_options: false,
         tcp_buffers: false,
+        resume: false,
         rate_limit: false,
         ..medium.clone()
     };

@@ -1,10 +1,16 @@
-//! What the tests share: an instance with actors and endpoints, and a real Redis.
+//! What the tests share: the whole proxy, an origin and a client made of raw sockets, an instance with actors and
+//! endpoints alone, and a real Redis.
 
+pub mod client;
 pub mod instance;
+pub mod message;
+pub mod origin;
+pub mod proxy;
 pub mod redis_server;
 
 use std::{
     future::Future,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -26,5 +32,20 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(
             "not within {DEADLINE:?}: {what}"
         );
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The same for tests that wait on a thread.
+pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(
+            began.elapsed() < DEADLINE,
+            "not within {DEADLINE:?}: {what}"
+        );
+        thread::sleep(Duration::from_millis(5));
     }
 }

@@ -1,0 +1,88 @@
+//! How fast a body comes, counted only over the time that the proxy waits for it: a client that reads slowly makes no
+//! origin slow.
+
+use std::{
+    future::Future as _,
+    pin::Pin,
+    task::Context,
+    time::{Duration, Instant},
+};
+
+use tokio::time::Sleep;
+
+/// The pace of one body over the current period.
+pub struct Pace {
+    /// How much waiting makes a period.
+    window: Duration,
+    /// Waiting that ended, in this period.
+    waited: Duration,
+    bytes: u64,
+    /// Since when this period can count a wait.
+    begun: Instant,
+    /// Since when the origin is waited for, as last heard.
+    since: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pace {
+    /// A pace judged over periods of so much waiting.
+    pub fn new(window: Duration) -> Self {
+        let begun = Instant::now();
+        Pace {
+            window,
+            waited: Duration::ZERO,
+            bytes: 0,
+            begun,
+            since: None,
+            timer: None,
+        }
+    }
+
+    /// Bytes came. The pace of the period in bytes per second, if that is over.
+    pub fn moved(&mut self, bytes: usize, now: Instant) -> Option<f64> {
+        self.bytes += bytes as u64;
+        if let Some(since) = self.since.take() {
+            self.waited += now.saturating_duration_since(since.max(self.begun));
+        }
+        if self.waited < self.window {
+            return None;
+        }
+        let pace = self.bytes as f64 / self.waited.as_secs_f64();
+        self.restart();
+        Some(pace)
+    }
+
+    /// The origin is not waited for just now.
+    pub fn pause(&mut self) {
+        self.since = None;
+    }
+
+    /// A new period.
+    pub fn restart(&mut self) {
+        (self.waited, self.bytes, self.begun) = (Duration::ZERO, 0, Instant::now());
+    }
+
+    /// Whether the period, with the wait since `since`, is over and its pace under `floor` bytes per second. Wakes
+    /// the task when the period ends.
+    pub fn is_stalled(&mut self, cx: &mut Context<'_>, since: Instant, floor: f64) -> bool {
+        self.since = Some(since);
+        let now = Instant::now();
+        let waited = self.waited + now.saturating_duration_since(since.max(self.begun));
+        if waited >= self.window {
+            let stalled = (self.bytes as f64) < waited.as_secs_f64() * floor;
+            if !stalled {
+                self.restart();
+            }
+            return stalled;
+        }
+        let at = now + (self.window - waited);
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at.into())));
+        if timer.as_mut().poll(cx).is_ready() {
+            timer.as_mut().reset(at.into());
+            _ = timer.as_mut().poll(cx);
+        }
+        false
+    }
+}

@@ -1,0 +1,132 @@
+//! Asks the origin for the rest of a body that broke or stands still.
+
+use std::{rc::Rc, time::Instant};
+
+use actix_http::{
+    StatusCode,
+    header::{self, HeaderMap, HeaderValue},
+};
+use awc::FrozenClientRequest;
+
+use super::{
+    Origin,
+    exchange::Answered,
+    fetch::{FetchError, Sent},
+    reader::Reader,
+};
+use crate::path::range::{Continuation, Continued, Mismatch};
+
+/// A request that can be made again, for a part of what it asked for.
+pub struct Replay {
+    origin: Rc<Origin>,
+    request: FrozenClientRequest,
+}
+
+/// Why the rest does not come.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    /// The origin is away or overloaded just now: another attempt may do.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The same, in the origin's own words.
+    #[error("the origin answered {0} to a request for the rest")]
+    Busy(u16),
+    /// The rest is not to be had. Another attempt would get the same.
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
+}
+
+impl ResumeError {
+    /// Whether another attempt may do better.
+    pub fn is_passing(&self) -> bool {
+        !matches!(self, ResumeError::Mismatch(_))
+    }
+}
+
+/// What there is of the rest.
+pub struct Rest {
+    /// Where the body stands now.
+    pub continuation: Continuation,
+    /// The rest, or nothing if everything was here already.
+    pub reader: Option<Reader>,
+}
+
+impl Replay {
+    /// Keeps a request for later.
+    pub fn new(origin: Rc<Origin>, request: FrozenClientRequest) -> Rc<Self> {
+        Rc::new(Replay { origin, request })
+    }
+
+    /// Whom it goes to.
+    pub fn origin(&self) -> &Rc<Origin> {
+        &self.origin
+    }
+
+    /// Asks for the rest. Not a byte of it is used unless it is the same version, from just the next byte on.
+    ///
+    /// # Errors
+    ///
+    /// [`ResumeError`], which tells whether another attempt may do.
+    pub async fn fetch_rest(
+        self: Rc<Self>,
+        mut continuation: Continuation,
+    ) -> Result<Rest, ResumeError> {
+        let tuning = self.origin.published().tuning.load_full();
+        let deadline = Instant::now() + tuning.exchange_timeout;
+        let target = self.request.get_uri().path_and_query().cloned();
+        let request = self.origin.request(
+            self.request.get_method().clone(),
+            target,
+            self.fields(&continuation),
+        )?;
+        let Sent {
+            status,
+            headers,
+            answered,
+        } = self
+            .origin
+            .exchange(&request, None, &tuning, deadline)
+            .await?;
+        if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
+            return Err(ResumeError::Busy(status.as_u16()));
+        }
+        let Answered {
+            head, connection, ..
+        } = answered;
+        match continuation.check(status, &headers, head.framing)? {
+            Continued::Body => {
+                let reader = Reader::new(connection, head, Rc::clone(self.origin.pool()));
+                Ok(Rest {
+                    continuation,
+                    reader: Some(reader),
+                })
+            }
+            Continued::Nothing => Ok(Rest {
+                continuation,
+                reader: None,
+            }),
+        }
+    }
+
+    /// The first request's fields, without its conditions, and with those of a part (RFC 9110 §13.1.5).
+    fn fields(&self, continuation: &Continuation) -> HeaderMap {
+        let mut fields = self.request.headers().clone();
+        for condition in [
+            header::IF_MATCH,
+            header::IF_NONE_MATCH,
+            header::IF_MODIFIED_SINCE,
+            header::IF_UNMODIFIED_SINCE,
+        ] {
+            fields.remove(condition);
+        }
+        if let Ok(range) = HeaderValue::from_str(&continuation.range()) {
+            fields.insert(header::RANGE, range);
+        }
+        fields.insert(header::IF_RANGE, continuation.validator().clone());
+        fields.insert(
+            header::ACCEPT_ENCODING,
+            HeaderValue::from_static("identity"),
+        );
+        fields
+    }
+}

@@ -1,0 +1,310 @@
+//! One body from the origin, whatever becomes of its connections: what breaks is resumed, what stands still gets a
+//! second connection, and whichever delivers goes on.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use super::{
+    connection::Connection,
+    pace::Pace,
+    pool::Pool,
+    reader::{BodyError, Reader},
+    resume::{Replay, Rest, ResumeError},
+    slots::Slot,
+};
+use crate::{
+    path::{framing::Head, range::Continuation},
+    traffic::tuning::Tuning,
+};
+
+/// One body, from its first byte to its last.
+pub struct Source {
+    reader: Reader,
+    slot: Option<Slot>,
+    resume: Option<Resume>,
+}
+
+/// How the body goes on if it breaks.
+struct Resume {
+    replay: Rc<Replay>,
+    continuation: Continuation,
+    /// The rest, on its way: after a break, or beside a connection that stands still.
+    rest: Option<Fetching>,
+    /// The break that the rest mends; none while the connection only stands still.
+    broken: Option<BodyError>,
+    /// Attempts since the last progress.
+    attempts: u32,
+    /// Attempts in all.
+    spent: u32,
+    /// Where the last attempt began.
+    from: u64,
+    pace: Pace,
+}
+
+type Fetching = Pin<Box<dyn Future<Output = Result<Rest, ResumeError>>>>;
+
+impl Source {
+    /// The body behind `head`.
+    pub fn new(connection: Connection, head: Head, slot: Slot, pool: Rc<Pool>) -> Self {
+        let mut source = Source {
+            reader: Reader::new(connection, head, pool),
+            slot: Some(slot),
+            resume: None,
+        };
+        source.settle();
+        source
+    }
+
+    /// From now on a break is mended by asking for the rest.
+    pub fn resume_by(&mut self, replay: Rc<Replay>, continuation: Continuation) {
+        let settings = replay.origin().transfers();
+        let pace = Pace::new(settings.stall_window);
+        let from = continuation.next();
+        self.resume = Some(Resume {
+            replay,
+            continuation,
+            rest: None,
+            broken: None,
+            attempts: 0,
+            spent: 0,
+            from,
+            pace,
+        });
+    }
+
+    /// Whether all of the body has arrived.
+    pub fn is_here(&self) -> bool {
+        self.reader.is_here()
+    }
+
+    /// The whole body, if it has arrived.
+    pub fn take_whole(&mut self) -> Option<Bytes> {
+        let whole = self.reader.take_whole();
+        self.settle();
+        whole
+    }
+
+    /// The origin is not waited for just now.
+    pub fn pause(&mut self) {
+        self.reader.pause();
+        if let Some(resume) = &mut self.resume {
+            resume.pace.pause();
+        }
+    }
+
+    /// Whether no more is to come.
+    pub fn is_done(&self) -> bool {
+        self.slot.is_none()
+    }
+
+    /// The slot goes to whoever waits once no connection is needed any more.
+    fn settle(&mut self) {
+        let rest_to_come = self
+            .resume
+            .as_ref()
+            .is_some_and(|resume| resume.rest.is_some());
+        if self.reader.is_done() && !rest_to_come {
+            self.slot = None;
+        }
+    }
+
+    /// The next piece; `None` at the end.
+    pub fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        tuning: &Tuning,
+    ) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let piece = self.poll_through_breaks(cx, tuning);
+        self.settle();
+        piece
+    }
+
+    fn poll_through_breaks(
+        &mut self,
+        cx: &mut Context<'_>,
+        tuning: &Tuning,
+    ) -> Poll<Option<Result<Bytes, BodyError>>> {
+        loop {
+            let Some(resume) = &mut self.resume else {
+                return self.reader.poll_piece(cx, tuning.idle_read);
+            };
+            if resume.broken.is_none() {
+                match self.reader.poll_piece(cx, tuning.idle_read) {
+                    Poll::Ready(Some(Ok(piece))) => {
+                        resume.took(piece.len());
+                        return Poll::Ready(Some(Ok(piece)));
+                    }
+                    Poll::Ready(None) => return Poll::Ready(None),
+                    Poll::Ready(Some(Err(error))) => {
+                        if resume.continuation.is_whole() {
+                            // All of it came; what broke is only the coding's end.
+                            return Poll::Ready(None);
+                        }
+                        if let Err(error) = resume.begin(error) {
+                            return Poll::Ready(Some(Err(error)));
+                        }
+                    }
+                    Poll::Pending => resume.watch(cx, self.reader.waiting()),
+                }
+            }
+            let Some(rest) = &mut resume.rest else {
+                return Poll::Pending;
+            };
+            match std::task::ready!(rest.as_mut().poll(cx)) {
+                Ok(Rest {
+                    continuation,
+                    reader,
+                }) => {
+                    resume.rest = None;
+                    resume.mended(&continuation);
+                    resume.continuation = continuation;
+                    match reader {
+                        Some(reader) => self.reader = reader,
+                        None => return Poll::Ready(None),
+                    }
+                }
+                Err(error) => {
+                    resume.rest = None;
+                    if let Err(error) = resume.failed(&error) {
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Resume {
+    fn took(&mut self, bytes: usize) {
+        self.continuation.advance(bytes as u64);
+        if let Some(pace) = self.pace.moved(bytes, Instant::now()) {
+            self.replay.origin().gave(pace);
+        }
+        // The connection that stood still moves again: the second one is not needed.
+        self.rest = None;
+        let progress = self.replay.origin().transfers().resume_progress.as_u64();
+        if self.attempts > 0 && self.continuation.next() - self.from >= progress {
+            self.attempts = 0;
+            self.replay.origin().refund();
+        }
+    }
+
+    /// The body broke: asks for the rest, if that may be.
+    fn begin(&mut self, error: BodyError) -> Result<(), BodyError> {
+        if self.rest.is_some() {
+            // It is on its way already, for the connection stood still before it broke.
+            self.broken = Some(error);
+            return Ok(());
+        }
+        let settings = self.replay.origin().transfers();
+        let counters = &self.replay.origin().published().counters.origin;
+        if self.attempts >= settings.resume_attempts || self.spent >= settings.resume_limit {
+            counters.resumes_given_up.increment();
+            return Err(error);
+        }
+        if !self.replay.origin().spend() {
+            counters.resumes_denied.increment();
+            tracing::warn!(cause = %error, "a body is not resumed: too many were already");
+            return Err(error);
+        }
+        let wait = self.backoff();
+        self.attempts += 1;
+        self.spent += 1;
+        self.from = self.continuation.next();
+        counters.resumes.increment();
+        tracing::info!(at_byte = self.from, attempt = self.attempts, cause = %error, "a body broke, asking for the rest");
+        self.fetch(wait);
+        self.broken = Some(error);
+        Ok(())
+    }
+
+    fn fetch(&mut self, wait: Duration) {
+        let (replay, continuation) = (Rc::clone(&self.replay), self.continuation.clone());
+        self.rest = Some(Box::pin(async move {
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
+            }
+            replay.fetch_rest(continuation).await
+        }));
+    }
+
+    /// Nothing before the first attempt, then twice as long each time, with jitter.
+    fn backoff(&self) -> Duration {
+        let settings = self.replay.origin().transfers();
+        if self.attempts == 0 {
+            return Duration::ZERO;
+        }
+        let doubled = settings
+            .backoff_min
+            .saturating_mul(1 << (self.attempts - 1).min(16));
+        doubled
+            .min(settings.backoff_max)
+            .mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
+
+    /// The rest is here.
+    fn mended(&mut self, rest: &Continuation) {
+        let counters = &self.replay.origin().published().counters.origin;
+        match self.broken.take() {
+            Some(_) => counters.resumed.increment(),
+            None => counters.stalls_mended.increment(),
+        }
+        tracing::debug!(at_byte = rest.next(), "the rest of a body is coming");
+        self.pace.restart();
+    }
+
+    /// The rest did not come: once more, or the end.
+    fn failed(&mut self, error: &ResumeError) -> Result<(), BodyError> {
+        let Some(broken) = self.broken.take() else {
+            // Only a second connection that failed: the first goes on.
+            tracing::debug!(%error, "a second connection for a stalled body failed");
+            return Ok(());
+        };
+        if error.is_passing() {
+            return self.begin(broken);
+        }
+        self.replay
+            .origin()
+            .published()
+            .counters
+            .origin
+            .resumes_given_up
+            .increment();
+        tracing::warn!(at_byte = self.continuation.next(), cause = %broken, %error, "a body that broke cannot be resumed");
+        Err(broken)
+    }
+
+    /// A connection that stands still while the client is ready to read gets a second one beside it.
+    fn watch(&mut self, cx: &mut Context<'_>, waiting: Option<Instant>) {
+        let (Some(since), None) = (waiting, &self.rest) else {
+            return;
+        };
+        let origin = self.replay.origin();
+        let settings = origin.transfers();
+        let floor = origin.stall_floor();
+        if !self.pace.is_stalled(cx, since, floor) {
+            return;
+        }
+        let counters = &origin.published().counters.origin;
+        if self.spent >= settings.resume_limit || !origin.spend_on_stall() {
+            counters.stalls_denied.increment();
+            self.pace.restart();
+            return;
+        }
+        counters.stalls.increment();
+        self.spent += 1;
+        tracing::info!(
+            at_byte = self.continuation.next(),
+            "a body stalls, a second connection asks for the rest"
+        );
+        self.fetch(Duration::ZERO);
+        self.pace.restart();
+    }
+}
