@@ -198,6 +198,7 @@ fn connection(
         connections: settings.server.max_connections,
     };
     let tcp = settings.tcp.clone();
+    let lines = Arc::new(settings.lines.clone());
     let http = HttpService::build()
         .keep_alive(settings.server.keep_alive)
         // The stream itself watches over heads, the first and the later ones.
@@ -224,7 +225,15 @@ fn connection(
             }
             let quickack = tuning.tcp_options && tcp.quickack;
             let trusted = headers::is_trusted(peer.ip(), &settings.server.trusted_proxies);
-            ClientStream::new(io, peer, trusted, limits, quickack, Arc::clone(&published))
+            ClientStream::new(
+                io,
+                peer,
+                trusted,
+                limits,
+                quickack,
+                Arc::clone(&lines),
+                Arc::clone(&published),
+            )
         });
         async move {
             // A client that is gone already has no address.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     actors::{Supervision, redis_pool},
     api::admin,
-    path::{cors, origin, server, tcp, transfers},
+    path::{cors, line, origin, server, tcp, transfers},
     telemetry,
     traffic::{
         level::Level,
@@ -38,6 +38,8 @@ pub struct Settings {
     pub tcp: tcp::Settings,
     /// How a body that breaks or stalls is kept going.
     pub transfers: transfers::Settings,
+    /// What a connection over a bad line gets.
+    pub lines: line::Settings,
     /// The level at the start.
     pub optimization: Optimization,
     /// What each level sets.
@@ -160,6 +162,7 @@ impl Settings {
         self.server.check()?;
         self.origin.check()?;
         self.transfers.check()?;
+        self.lines.check()?;
         self.tables().check()?;
         self.metrics.check()?;
         self.quality.check()?;

@@ -23,7 +23,11 @@ use tokio::{
     time::Sleep,
 };
 
-use super::{body::Transfer, tcp};
+use super::{
+    body::Transfer,
+    line::{self, ClientLine},
+    tcp,
+};
 use crate::{problem::Problem, traffic::published::Published};
 
 /// How long a refused client may go on sending, so that the answer is not lost to a reset.
@@ -115,6 +119,7 @@ pub struct ClientStream {
     /// When the head must be whole.
     head_due: Option<Instant>,
     head_timer: Option<Pin<Box<Sleep>>>,
+    line: ClientLine,
     /// Since when the socket takes nothing, and what it held then.
     blocked: Option<(Instant, usize)>,
     send_timer: Option<Pin<Box<Sleep>>>,
@@ -170,8 +175,10 @@ impl ClientStream {
         trusted: bool,
         limits: Limits,
         quickack: bool,
+        lines: Arc<line::Settings>,
         published: Arc<Published>,
     ) -> Self {
+        let line = ClientLine::new(lines, Arc::clone(&published.counters));
         let counters = &published.counters.clients;
         counters.accepted.increment();
         let too_many = counters.open.up() > limits.connections;
@@ -197,6 +204,7 @@ impl ClientStream {
             head_after: 0,
             head_due: Some(Instant::now() + limits.head),
             head_timer: None,
+            line,
             blocked: None,
             send_timer: None,
         };
@@ -433,6 +441,8 @@ impl AsyncWrite for ClientStream {
             Poll::Pending => this.poll_blocked(cx).map(Err),
             written => {
                 this.blocked = None;
+                let follow = this.client.published.tuning.load().follow_lines;
+                this.line.look(&this.io, Instant::now(), follow);
                 written
             }
         }

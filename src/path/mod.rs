@@ -10,6 +10,7 @@ pub mod error;
 pub mod framing;
 pub mod handler;
 pub mod headers;
+pub mod line;
 pub mod listener;
 pub mod meter;
 pub mod origin;

@@ -104,6 +104,10 @@ pub struct ClientCounters {
     pub requests: Gauge,
     /// Samples that a full mailbox could not take.
     pub samples_dropped: Counter,
+    /// Connections open by the class of their line: good, medium, poor, very poor.
+    pub by_class: [Gauge; 4],
+    /// Sockets that were given another congestion control for the class of their line.
+    pub congestion_switches: Counter,
 }
 
 /// Both sides, for the whole process.

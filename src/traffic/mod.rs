@@ -7,6 +7,7 @@ pub mod budget;
 pub mod counters;
 pub mod gate;
 pub mod level;
+pub mod line;
 pub mod published;
 pub mod quality;
 pub mod rate;

@@ -63,6 +63,8 @@ pub struct LevelSettings {
     pub rate_limit: bool,
     /// Whether bodies that break or stall are continued.
     pub resume: bool,
+    /// Whether each connection follows the class of its own line.
+    pub follow_lines: bool,
 }
 
 /// What one class sets, for the levels that follow it.
@@ -156,6 +158,8 @@ pub struct Tuning {
     pub rate_limit: bool,
     /// Whether bodies that break or stall are continued.
     pub resume: bool,
+    /// Whether each connection follows the class of its own line.
+    pub follow_lines: bool,
 }
 
 impl Tables {
@@ -237,6 +241,7 @@ impl Tables {
             tcp_buffers: l.tcp_buffers,
             rate_limit: l.rate_limit,
             resume: l.resume,
+            follow_lines: l.follow_lines,
         }
     }
 }

@@ -51,6 +51,7 @@ pub fn tables() -> Tables {
         tcp_options: true,
         tcp_buffers: false,
         resume: false,
+        follow_lines: false,
         rate_limit: true,
     };
     let medium = LevelSettings {
@@ -73,6 +74,7 @@ pub fn tables() -> Tables {
         tcp_options: false,
         tcp_buffers: false,
         resume: false,
+        follow_lines: false,
         rate_limit: false,
         ..medium.clone()
     };

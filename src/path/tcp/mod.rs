@@ -1,10 +1,14 @@
 //! TCP options, the same on both sides of the proxy.
 
+mod kernel;
+
 use std::{fmt, io, os::fd::AsFd, str::FromStr, time::Duration};
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use socket2::{SockRef, TcpKeepalive};
+
+pub use kernel::Info;
 
 /// Which TCP options are set where the level has them on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,28 +131,14 @@ pub fn rearm_quickack(socket: &impl AsFd) {
 ///
 /// Whatever the kernel answers for a socket that is gone.
 pub fn unacknowledged(socket: &impl AsFd) -> io::Result<usize> {
-    outq::bytes(socket.as_fd())
+    kernel::unacknowledged(socket.as_fd())
 }
 
-/// The one call that no crate at hand wraps.
-mod outq {
-    #![allow(
-        unsafe_code,
-        reason = "SIOCOUTQ writes one int through a valid pointer; the fd is borrowed"
-    )]
-
-    use std::{
-        io,
-        os::fd::{AsRawFd, BorrowedFd},
-    };
-
-    pub(super) fn bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
-        let mut bytes: libc::c_int = 0;
-        // SAFETY: the fd is open while borrowed, and TIOCOUTQ (SIOCOUTQ for sockets) writes one c_int.
-        let answer = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &mut bytes) };
-        if answer < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(usize::try_from(bytes).unwrap_or_default())
-    }
+/// What the kernel knows of a connection (TCP_INFO).
+///
+/// # Errors
+///
+/// Whatever the kernel answers for a socket that is gone.
+pub fn info(socket: &impl AsFd) -> io::Result<Info> {
+    kernel::info(socket.as_fd())
 }

@@ -1,0 +1,148 @@
+//! A client's line: looked at while a response goes out, and what its class brings.
+
+use std::{
+    io,
+    os::fd::AsFd,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
+use socket2::SockRef;
+
+use super::tcp;
+use crate::{
+    traffic::{
+        counters::Counters,
+        line::{self, Look},
+        quality::Class,
+    },
+    units::OutOfRange,
+};
+
+/// `[lines]`: what a connection gets whose line is poor or worse.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Congestion control; empty: the system's.
+    pub congestion: String,
+    /// Bytes that wait unsent in the kernel at most.
+    #[serde(with = "crate::units::sized")]
+    pub notsent: ByteSize,
+    /// How often TCP_INFO is read while a response goes out.
+    #[serde(with = "humantime_serde")]
+    pub look: Duration,
+}
+
+impl Settings {
+    /// Checks what no single value shows.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfRange`] for the first key that makes no sense.
+    pub fn check(&self) -> Result<(), OutOfRange> {
+        let name = &self.congestion;
+        let fits = name.len() < 16
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        OutOfRange::unless(fits, "lines.congestion", "a name like bbr, or empty", name)?;
+        let sizes = 4 * 1024..=16 * 1024 * 1024;
+        OutOfRange::unless(
+            sizes.contains(&self.notsent.as_u64()),
+            "lines.notsent",
+            "4KiB to 16MiB",
+            self.notsent,
+        )?;
+        let (least, most) = (Duration::from_millis(10), Duration::from_secs(60));
+        OutOfRange::unless_between("lines.look", least, self.look, most)
+    }
+}
+
+/// One client's line.
+#[derive(Debug)]
+pub struct ClientLine {
+    line: line::Line,
+    settings: Arc<Settings>,
+    counters: Arc<Counters>,
+    looked: Option<Instant>,
+    /// The system's congestion control, while another one is set.
+    before: Option<Vec<u8>>,
+}
+
+impl ClientLine {
+    /// A line of which nothing is known.
+    pub fn new(settings: Arc<Settings>, counters: Arc<Counters>) -> Self {
+        counters.clients.by_class[Class::Good as usize].up();
+        ClientLine {
+            line: line::Line::default(),
+            settings,
+            counters,
+            looked: None,
+            before: None,
+        }
+    }
+
+    /// Looks at the socket if it is time to, and lets it follow its class.
+    pub fn look(&mut self, socket: &impl AsFd, now: Instant, follow: bool) {
+        if self
+            .looked
+            .is_some_and(|looked| now < looked + self.settings.look)
+        {
+            return;
+        }
+        self.looked = Some(now);
+        let Ok(info) = tcp::info(socket) else { return };
+        let look = Look {
+            round_trip: info.round_trip(),
+            segments: info.sent(),
+            lost: info.sent_again(),
+        };
+        let before = self.line.class();
+        let Some(class) = self.line.observe(look) else {
+            return;
+        };
+        self.counters.clients.by_class[before as usize].down();
+        self.counters.clients.by_class[class as usize].up();
+        if follow && let Err(error) = self.follow(socket, class) {
+            tracing::debug!(%error, %class, "a client's socket does not follow its class");
+        }
+    }
+
+    fn follow(&mut self, socket: &impl AsFd, class: Class) -> io::Result<()> {
+        let socket = SockRef::from(socket);
+        if class >= Class::Poor {
+            if self.before.is_some() {
+                return Ok(());
+            }
+            socket.set_tcp_notsent_lowat(
+                u32::try_from(self.settings.notsent.as_u64()).unwrap_or(u32::MAX),
+            )?;
+            let wanted = self.settings.congestion.as_bytes();
+            let present = socket.tcp_congestion()?;
+            if wanted.is_empty() || name(&present) == wanted {
+                return Ok(());
+            }
+            socket.set_tcp_congestion(wanted)?;
+            self.counters.clients.congestion_switches.increment();
+            self.before = Some(name(&present).to_vec());
+        } else if let Some(before) = self.before.take() {
+            socket.set_tcp_congestion(&before)?;
+            // Zero is the system's own again.
+            socket.set_tcp_notsent_lowat(0)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for ClientLine {
+    fn drop(&mut self) {
+        self.counters.clients.by_class[self.line.class() as usize].down();
+    }
+}
+
+/// The name without the zeros that the kernel puts behind it.
+fn name(bytes: &[u8]) -> &[u8] {
+    bytes.split(|&b| b == 0).next().unwrap_or_default()
+}
