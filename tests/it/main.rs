@@ -12,6 +12,7 @@ mod brokenness;
 mod connections;
 mod demo;
 mod drain;
+mod floors;
 mod forwarding;
 mod limits;
 mod operators;
