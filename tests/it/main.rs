@@ -19,3 +19,4 @@ mod operators;
 mod redis;
 mod settings;
 mod support;
+mod transfers;
