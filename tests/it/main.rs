@@ -8,6 +8,7 @@
 )]
 
 mod actors;
+mod adaptation;
 mod brokenness;
 mod connections;
 mod demo;
@@ -15,6 +16,7 @@ mod drain;
 mod forwarding;
 mod limits;
 mod operators;
+mod properties;
 mod redis;
 mod settings;
 mod support;
