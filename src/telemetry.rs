@@ -28,12 +28,29 @@ pub struct Settings {
 
 /// How an event is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", try_from = "String")]
 pub enum Format {
     /// Text for people.
     Pretty,
     /// One JSON object a line.
     Json,
+}
+
+/// A word that names no format.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a format: give pretty or json")]
+pub struct NotAFormat(String);
+
+impl TryFrom<String> for Format {
+    type Error = NotAFormat;
+
+    fn try_from(word: String) -> Result<Self, Self::Error> {
+        match word.as_str() {
+            "pretty" => Ok(Format::Pretty),
+            "json" => Ok(Format::Json),
+            _ => Err(NotAFormat(word)),
+        }
+    }
 }
 
 impl Settings {

@@ -8,6 +8,7 @@
 )]
 
 mod actors;
+mod adaptation;
 mod brokenness;
 mod connections;
 mod demo;
@@ -16,6 +17,7 @@ mod floors;
 mod forwarding;
 mod limits;
 mod operators;
+mod properties;
 mod redis;
 mod settings;
 mod support;
