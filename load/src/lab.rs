@@ -1,0 +1,169 @@
+//! Where the lab finds its files and programs, and what machine it runs on.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::{failure::Failure, sys};
+
+/// The lab's places.
+#[derive(Clone, Debug)]
+pub struct Lab {
+    /// The folder with `scenarios/` and `peers/`.
+    pub folder: PathBuf,
+    /// Where results and files for the runs go.
+    pub out: PathBuf,
+    /// The fileproxy binary asked for; none: looked for or built when needed.
+    pub fileproxy: Option<PathBuf>,
+    /// The CPUs everything runs on.
+    pub cpus: Vec<usize>,
+}
+
+/// The machine and the state of the sources, for every record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Processor model.
+    pub processor: String,
+    /// CPUs the lab used.
+    pub cpus: usize,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Kernel release.
+    pub kernel: String,
+    /// Commit of the working copy, with "+" when it had changes; empty outside of one.
+    pub commit: String,
+}
+
+impl Lab {
+    /// Finds the places.
+    ///
+    /// # Errors
+    ///
+    /// There is no folder with scenarios and contestants, or the CPUs cannot be used.
+    pub fn find(folder: Option<PathBuf>, out: Option<PathBuf>, fileproxy: Option<PathBuf>, cpus: usize) -> Result<Self> {
+        let folder = match folder {
+            Some(folder) => folder,
+            None => [PathBuf::from("load"), PathBuf::from("."), PathBuf::from(env!("CARGO_MANIFEST_DIR"))]
+                .into_iter()
+                .find(|f| f.join("scenarios").is_dir() && f.join("peers").is_dir())
+                .unwrap_or_default(),
+        };
+        let folder = fs::canonicalize(&folder)
+            .ok()
+            .filter(|f| f.join("scenarios").is_dir() && f.join("peers").is_dir())
+            .ok_or_else(|| {
+                Failure::Usage("no folder with scenarios/ and peers/ here; give it with --lab load".to_owned())
+            })?;
+        let out = out.unwrap_or_else(|| folder.join("out"));
+        fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
+        let out = fs::canonicalize(&out)?;
+        let mut allowed = sys::allowed_cpus();
+        allowed.truncate(cpus.max(1));
+        sys::stay_on_cpus(&allowed).context("staying on the first CPUs")?;
+        sys::raise_open_files();
+        Ok(Self { folder, out, fileproxy, cpus: allowed })
+    }
+
+    /// Where the contestants' files are.
+    #[must_use]
+    pub fn peers(&self) -> PathBuf {
+        self.folder.join("peers")
+    }
+
+    /// The fileproxy binary: the one asked for, else the one beside this program, else a fresh build.
+    ///
+    /// # Errors
+    ///
+    /// It does not exist and cannot be built.
+    pub fn fileproxy(&self) -> Result<PathBuf> {
+        if let Some(path) = &self.fileproxy {
+            return fs::canonicalize(path)
+                .map_err(|_| Failure::Usage(format!("--fileproxy {}: no such file", path.display())).into());
+        }
+        let beside = env::current_exe()?.with_file_name("fileproxy");
+        if beside.is_file() {
+            return Ok(beside);
+        }
+        eprintln!("building fileproxy (cargo build --release -p fileproxy)");
+        let status = Command::new("cargo")
+            .args(["build", "--release", "-p", "fileproxy"])
+            .current_dir(self.folder.parent().unwrap_or(&self.folder))
+            .status()
+            .context("cargo")?;
+        if !status.success() || !beside.is_file() {
+            bail!(Failure::Missing { what: "the fileproxy binary (give one with --fileproxy PATH)".to_owned() });
+        }
+        Ok(beside)
+    }
+
+    /// What this machine is.
+    #[must_use]
+    pub fn machine(&self) -> Machine {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let field = |text: &str, name: &str| {
+            text.lines()
+                .find(|l| l.starts_with(name))
+                .and_then(|l| l.split_once(':'))
+                .map(|(_, v)| v.trim().to_owned())
+                .unwrap_or_default()
+        };
+        let memory = field(&read("/proc/meminfo"), "MemTotal");
+        Machine {
+            processor: field(&read("/proc/cpuinfo"), "model name"),
+            cpus: self.cpus.len(),
+            memory_mib: memory.split(' ').next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024,
+            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            commit: commit(&self.folder),
+        }
+    }
+}
+
+fn commit(folder: &Path) -> String {
+    let git = |args: &[&str]| {
+        let output = Command::new("git").arg("-C").arg(folder).args(args).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) else { return String::new() };
+    let changed = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|s| !s.is_empty());
+    if changed { commit + "+" } else { commit }
+}
+
+/// Seconds since 1970.
+#[must_use]
+pub fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// A moment as `2026-01-31T12:00:00Z` (RFC 3339), from seconds since 1970.
+#[must_use]
+pub fn rfc3339(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // Howard Hinnant's civil-from-days, for days since 1970.
+    let z = days + 719_468;
+    let (era, day_of_era) = (z / 146_097, z % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_written_as_rfc_3339() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(rfc3339(1_767_225_599), "2025-12-31T23:59:59Z");
+    }
+}
