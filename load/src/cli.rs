@@ -1,14 +1,24 @@
 //! The command line.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    client::{crowd, event::Event, plan::Plan},
     compare,
+    failure::Failure,
     lab::Lab,
-    units::{ByteSize, Span},
+    live::Live,
+    origin::{fault::Faults, server},
+    peer::Peer,
+    run::{
+        self,
+        case::{Choice, Where, Workload},
+    },
+    scenario::{self, Scenario},
+    units::{BitRate, ByteSize, Span},
 };
 
 /// Compares proxies for files on bad networks: real TCP over an emulated link that really loses packets.
@@ -41,8 +51,83 @@ struct Places {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Runs contestants on a bad network (needs root)
+    Run(Run),
     /// Compares contestants on the loopback, without a bad link
     Compare(Compare),
+    /// Lists scenarios and contestants
+    List,
+    /// Serves the lab's origin: files at /file/BYTES/NAME, a live stream at /live/stream.m3u8
+    Origin(Origin),
+    #[command(hide = true)]
+    Clients {
+        #[arg(long)]
+        plan: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// Scenarios: files under scenarios/, without .toml
+    #[arg(required = true, value_name = "SCENARIO")]
+    scenarios: Vec<String>,
+    /// Where the bad link is, with commas
+    #[arg(long = "where", value_enum, value_delimiter = ',', default_value = "client")]
+    places: Vec<Where>,
+    /// What the clients do, with commas
+    #[arg(long = "workload", value_enum, value_delimiter = ',', default_value = "mix")]
+    workloads: Vec<Workload>,
+    /// Contestants, with commas [default: all]
+    #[arg(long, value_delimiter = ',')]
+    peers: Vec<String>,
+    /// Gives each client a line of its own instead of one for all
+    #[arg(long)]
+    per_client: bool,
+    /// Sizes of downloads, with commas [default: the scenario's]
+    #[arg(long = "size", value_delimiter = ',', value_name = "SIZE")]
+    sizes: Option<Vec<ByteSize>>,
+    /// Clients at the same time [default: the scenario's]
+    #[arg(long, value_name = "N")]
+    clients: Option<usize>,
+    /// The counted time of a run, or the limit of a download [default: the scenario's]
+    #[arg(long, value_name = "SPAN")]
+    lasting: Option<Span>,
+    /// Rounds; in each, every contestant runs once [default: 3, short: 1]
+    #[arg(long, value_name = "N")]
+    repeat: Option<u32>,
+    /// Workers of each contestant
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    workers: usize,
+    /// Congestion control on every host
+    #[arg(long, value_name = "NAME", default_value = "cubic")]
+    congestion: String,
+    /// Seeds network, contents and requests
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Seconds and small numbers: only that it works and that bodies are right
+    #[arg(long)]
+    short: bool,
+}
+
+#[derive(Debug, Args)]
+struct Origin {
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:27804")]
+    listen: SocketAddr,
+    /// Seeds contents and faults
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Length of a segment of the stream
+    #[arg(long, value_name = "SPAN", default_value = "2 s")]
+    segment: Span,
+    /// Bit rate of the stream
+    #[arg(long, value_name = "RATE", default_value = "1 Mbit/s")]
+    bitrate: BitRate,
+    /// Breaks bodies and answers 503 for a while, as the options below say
+    #[arg(long)]
+    misbehave: bool,
+    #[command(flatten)]
+    faults: Faults,
 }
 
 #[derive(Debug, Args)]
@@ -83,6 +168,42 @@ impl Cli {
         let Places { lab, out, fileproxy, cpus } = self.places;
         let find = move || Lab::find(lab, out, fileproxy, cpus);
         match self.command {
+            Command::Run(r) => {
+                let lab = find()?;
+                let peers = if r.peers.is_empty() {
+                    Peer::all(&lab.peers())?.into_iter().map(|p| p.name).collect()
+                } else {
+                    r.peers
+                };
+                let choice = Choice {
+                    scenarios: r.scenarios,
+                    places: r.places,
+                    workloads: r.workloads,
+                    peers,
+                    per_client: r.per_client,
+                    sizes: r.sizes,
+                    clients: r.clients,
+                    lasting: r.lasting,
+                    repeat: r.repeat.unwrap_or(if r.short { 1 } else { 3 }),
+                    workers: r.workers,
+                    congestion: r.congestion,
+                    seed: r.seed,
+                    short: r.short,
+                };
+                run::run(&lab, &choice).await
+            }
+            Command::List => list(&find()?),
+            Command::Origin(o) => {
+                crate::sys::raise_open_files();
+                server::serve(server::Options {
+                    listen: o.listen,
+                    seed: o.seed,
+                    live: Live { segment: o.segment, bitrate: o.bitrate },
+                    faults: o.misbehave.then_some(o.faults),
+                })
+                .await
+            }
+            Command::Clients { plan } => clients(&plan).await,
             Command::Compare(c) => {
                 let short = Duration::from_secs(if c.short { 1 } else { 8 });
                 compare::compare(
@@ -102,4 +223,30 @@ impl Cli {
             }
         }
     }
+}
+
+fn list(lab: &Lab) -> Result<()> {
+    println!("scenarios ({}):", lab.folder.join("scenarios").display());
+    for name in scenario::names(&lab.folder.join("scenarios"))? {
+        println!("  {name:<18} {}", Scenario::read(&lab.folder.join("scenarios"), &name)?.about);
+    }
+    println!("contestants ({}):", lab.peers().display());
+    for peer in Peer::all(&lab.peers())? {
+        println!("  {:<18} {}", peer.name, peer.recipe.about);
+    }
+    println!("workloads: mix, download, viewers, faults; bad link at: client, origin, both");
+    Ok(())
+}
+
+/// The process with the clients; what goes wrong is told to the run that started it.
+async fn clients(plan: &std::path::Path) -> Result<()> {
+    crate::sys::raise_open_files();
+    let plan: Plan = serde_json::from_str(&std::fs::read_to_string(plan)?)?;
+    if plan.clients == 0 {
+        return Err(Failure::Usage("a plan without clients".to_owned()).into());
+    }
+    if let Err(error) = crowd::run(&plan).await {
+        Event::Broken { why: format!("{error:#}") }.tell();
+    }
+    Ok(())
 }

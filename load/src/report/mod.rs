@@ -1,0 +1,3 @@
+//! From records to something to read.
+
+pub mod markdown;
