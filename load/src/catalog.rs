@@ -35,7 +35,10 @@ impl File {
     /// A file of this length and name.
     #[must_use]
     pub fn new(length: u64, name: &str) -> Self {
-        Self { path: format!("/file/{length}/{name}"), length }
+        Self {
+            path: format!("/file/{length}/{name}"),
+            length,
+        }
     }
 
     /// The file a path names; none where it names none.
@@ -44,7 +47,10 @@ impl File {
         let path = path.split('?').next()?;
         let (length, name) = path.strip_prefix("/file/")?.split_once('/')?;
         let length = length.parse().ok().filter(|l| *l <= 1 << 40)?;
-        (!name.is_empty()).then(|| Self { path: path.to_owned(), length })
+        (!name.is_empty()).then(|| Self {
+            path: path.to_owned(),
+            length,
+        })
     }
 
     /// What is in it.
@@ -65,13 +71,17 @@ pub struct Catalog {
 impl Catalog {
     /// The catalog of these files; the seed gives the sizes.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "sizes")]
     pub fn new(files: &Files, seed: u64) -> Self {
-        let (low, high) = ((files.smallest.bytes() as f64).ln(), (files.largest.bytes() as f64).ln());
+        let (low, high) = (
+            (files.smallest.bytes() as f64).ln(),
+            (files.largest.bytes() as f64).ln(),
+        );
         let mut sum = 0.0;
         let (mut list, mut chances) = (Vec::new(), Vec::new());
         for n in 1..=files.count.max(1) {
-            let length = (high - low).mul_add(unit(hash(seed, &n.to_le_bytes())), low).exp();
+            let length = (high - low)
+                .mul_add(unit(hash(seed, &n.to_le_bytes())), low)
+                .exp();
             list.push(File::new(length as u64, &n.to_string()));
             sum += (n as f64).powf(-files.zipf);
             chances.push(sum);
@@ -79,7 +89,10 @@ impl Catalog {
         for chance in &mut chances {
             *chance /= sum;
         }
-        Self { files: list, chances }
+        Self {
+            files: list,
+            chances,
+        }
     }
 
     /// The next file to ask for.
@@ -104,8 +117,15 @@ mod tests {
         };
         let catalog = Catalog::new(&files, 1);
         let mut random = Random::new(2);
-        let picks: Vec<_> = (0..20_000).map(|_| catalog.pick(&mut random).clone()).collect();
-        let count = |n: &str| picks.iter().filter(|f| f.path.ends_with(&format!("/{n}"))).count();
+        let picks: Vec<_> = (0..20_000)
+            .map(|_| catalog.pick(&mut random).clone())
+            .collect();
+        let count = |n: &str| {
+            picks
+                .iter()
+                .filter(|f| f.path.ends_with(&format!("/{n}")))
+                .count()
+        };
         assert!(count("1") > 3 * count("10") && count("10") > count("100"));
         assert!(picks.iter().all(|f| (1024..=131_072).contains(&f.length)));
         assert_eq!(File::of_path(&picks[0].path), Some(picks[0].clone()));

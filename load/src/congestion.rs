@@ -17,7 +17,19 @@ pub type Seen = BTreeMap<String, u64>;
 pub fn seen(host: &Namespace, known: &[String]) -> Result<Seen> {
     // -O: one line for each socket.
     let mut command = Command::new("ip");
-    command.args(["netns", "exec", host.name(), "ss", "-H", "-O", "-t", "-i", "-n", "state", "established"]);
+    command.args([
+        "netns",
+        "exec",
+        host.name(),
+        "ss",
+        "-H",
+        "-O",
+        "-t",
+        "-i",
+        "-n",
+        "state",
+        "established",
+    ]);
     Ok(count(&run(&mut command)?, known))
 }
 
@@ -35,7 +47,9 @@ fn count(text: &str, known: &[String]) -> Seen {
     let mut seen = Seen::new();
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let (Some(local), Some(peer)) = (words.get(2), words.get(3)) else { continue };
+        let (Some(local), Some(peer)) = (words.get(2), words.get(3)) else {
+            continue;
+        };
         let host = |address: &str| address.rsplit_once(':').map(|(h, _)| h.to_owned());
         if host(local) == host(peer) {
             continue;
@@ -66,6 +80,9 @@ mod tests {
 0 0 10.203.0.2:40001 10.203.0.1:10080 ts sack bbr wscale:7,7 rto:204\n\
 0 0 10.204.0.2:8000 10.204.0.2:40002 bbr wscale:7,7\n";
         let known = vec!["cubic".to_owned(), "bbr".to_owned()];
-        assert_eq!(count(text, &known), Seen::from([("bbr".to_owned(), 1), ("cubic".to_owned(), 1)]));
+        assert_eq!(
+            count(text, &known),
+            Seen::from([("bbr".to_owned(), 1), ("cubic".to_owned(), 1)])
+        );
     }
 }

@@ -28,7 +28,6 @@ impl Content {
     /// Fills a buffer with the bytes from this offset on.
     pub fn fill(self, offset: u64, buffer: &mut [u8]) {
         let mut word = offset / 8;
-        #[expect(clippy::cast_possible_truncation, reason = "0 to 7")]
         let skip = (offset % 8) as usize;
         let mut rest = buffer;
         if skip > 0 {

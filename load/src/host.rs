@@ -32,7 +32,9 @@ impl Host<'_> {
     /// The namespace cannot be entered, or the function panicked.
     pub fn inside<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         match self {
-            Self::Here => std::thread::spawn(work).join().map_err(|_| anyhow!("a thread panicked")),
+            Self::Here => std::thread::spawn(work)
+                .join()
+                .map_err(|_| anyhow!("a thread panicked")),
             Self::In(namespace) => namespace.inside(work),
         }
     }

@@ -9,7 +9,11 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::{failure::Failure, sys};
+use crate::{
+    failure::Failure,
+    moment::{rfc3339, unix_seconds},
+    sys,
+};
 
 /// The lab's places.
 #[derive(Clone, Debug)]
@@ -39,25 +43,47 @@ pub struct Machine {
     pub commit: String,
 }
 
+/// One call of the lab: what all its records share.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// When it began (RFC 3339).
+    pub began: String,
+    /// The command line.
+    pub command: String,
+    /// The machine and the commit.
+    pub machine: Machine,
+}
+
 impl Lab {
     /// Finds the places.
     ///
     /// # Errors
     ///
     /// There is no folder with scenarios and contestants, or the CPUs cannot be used.
-    pub fn find(folder: Option<PathBuf>, out: Option<PathBuf>, fileproxy: Option<PathBuf>, cpus: usize) -> Result<Self> {
+    pub fn find(
+        folder: Option<PathBuf>,
+        out: Option<PathBuf>,
+        fileproxy: Option<PathBuf>,
+        cpus: usize,
+    ) -> Result<Self> {
         let folder = match folder {
             Some(folder) => folder,
-            None => [PathBuf::from("load"), PathBuf::from("."), PathBuf::from(env!("CARGO_MANIFEST_DIR"))]
-                .into_iter()
-                .find(|f| f.join("scenarios").is_dir() && f.join("peers").is_dir())
-                .unwrap_or_default(),
+            None => [
+                PathBuf::from("load"),
+                PathBuf::from("."),
+                PathBuf::from(env!("CARGO_MANIFEST_DIR")),
+            ]
+            .into_iter()
+            .find(|f| f.join("scenarios").is_dir() && f.join("peers").is_dir())
+            .unwrap_or_default(),
         };
         let folder = fs::canonicalize(&folder)
             .ok()
             .filter(|f| f.join("scenarios").is_dir() && f.join("peers").is_dir())
             .ok_or_else(|| {
-                Failure::Usage("no folder with scenarios/ and peers/ here; give it with --lab load".to_owned())
+                Failure::Usage(
+                    "no folder with scenarios/ and peers/ here; give it with --lab load".to_owned(),
+                )
             })?;
         let out = out.unwrap_or_else(|| folder.join("out"));
         fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
@@ -66,7 +92,12 @@ impl Lab {
         allowed.truncate(cpus.max(1));
         sys::stay_on_cpus(&allowed).context("staying on the first CPUs")?;
         sys::raise_open_files();
-        Ok(Self { folder, out, fileproxy, cpus: allowed })
+        Ok(Self {
+            folder,
+            out,
+            fileproxy,
+            cpus: allowed,
+        })
     }
 
     /// Where the contestants' files are.
@@ -82,8 +113,9 @@ impl Lab {
     /// It does not exist and cannot be built.
     pub fn fileproxy(&self) -> Result<PathBuf> {
         if let Some(path) = &self.fileproxy {
-            return fs::canonicalize(path)
-                .map_err(|_| Failure::Usage(format!("--fileproxy {}: no such file", path.display())).into());
+            return fs::canonicalize(path).map_err(|_| {
+                Failure::Usage(format!("--fileproxy {}: no such file", path.display())).into()
+            });
         }
         let beside = env::current_exe()?.with_file_name("fileproxy");
         if beside.is_file() {
@@ -96,9 +128,21 @@ impl Lab {
             .status()
             .context("cargo")?;
         if !status.success() || !beside.is_file() {
-            bail!(Failure::Missing { what: "the fileproxy binary (give one with --fileproxy PATH)".to_owned() });
+            bail!(Failure::Missing {
+                what: "the fileproxy binary (give one with --fileproxy PATH)".to_owned()
+            });
         }
         Ok(beside)
+    }
+
+    /// This call.
+    #[must_use]
+    pub fn session(&self) -> Session {
+        Session {
+            began: rfc3339(unix_seconds()),
+            command: command_line(),
+            machine: self.machine(),
+        }
     }
 
     /// What this machine is.
@@ -116,19 +160,53 @@ impl Lab {
         Machine {
             processor: field(&read("/proc/cpuinfo"), "model name"),
             cpus: self.cpus.len(),
-            memory_mib: memory.split(' ').next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024,
+            memory_mib: memory
+                .split(' ')
+                .next()
+                .and_then(|kib| kib.parse::<u64>().ok())
+                .unwrap_or(0)
+                / 1024,
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             commit: commit(&self.folder),
         }
     }
 }
 
+/// The command line of this process as one would write it again; options that name places of this machine are left out.
+fn command_line() -> String {
+    let mut words = vec!["load".to_owned()];
+    let mut args = env::args().skip(1);
+    while let Some(word) = args.next() {
+        let place = ["--fileproxy", "--out", "--lab"]
+            .iter()
+            .find(|p| word == **p || word.starts_with(&format!("{p}=")));
+        match place {
+            Some(place) if word == **place => _ = args.next(),
+            Some(_) => {}
+            None if word.contains(' ') => words.push(format!("\"{word}\"")),
+            None => words.push(word),
+        }
+    }
+    words.join(" ")
+}
+
 fn commit(folder: &Path) -> String {
     let git = |args: &[&str]| {
-        let output = Command::new("git").arg("-C").arg(folder).args(args).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        let output = Command::new("git")
+            .arg("-C")
+            .arg(folder)
+            .args(args)
+            .output()
+            .ok()?;
+        output
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
-    let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) else { return String::new() };
-    let changed = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|s| !s.is_empty());
+    let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) else {
+        return String::new();
+    };
+    let changed =
+        git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|s| !s.is_empty());
     if changed { commit + "+" } else { commit }
 }

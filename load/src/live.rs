@@ -24,14 +24,12 @@ pub struct Live {
 impl Live {
     /// Bytes of a segment.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive size")]
     pub fn segment_bytes(&self) -> u64 {
         (self.bitrate.bits() / 8.0 * self.segment.get().as_secs_f64()) as u64
     }
 
     /// The first number in the playlist when the stream is so old. The first playlist is full from the start.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive number")]
     pub fn first_at(&self, age: Duration) -> u64 {
         (age.as_secs_f64() / self.segment.get().as_secs_f64()) as u64
     }
@@ -54,7 +52,11 @@ impl Live {
     #[must_use]
     pub fn first_of(&self, playlist: &[u8]) -> Option<u64> {
         let text = std::str::from_utf8(playlist).ok()?;
-        let first = text.lines().find_map(|l| l.strip_prefix("#EXT-X-MEDIA-SEQUENCE:"))?.parse().ok()?;
+        let first = text
+            .lines()
+            .find_map(|l| l.strip_prefix("#EXT-X-MEDIA-SEQUENCE:"))?
+            .parse()
+            .ok()?;
         (self.playlist(first) == text).then_some(first)
     }
 }
@@ -71,10 +73,16 @@ mod tests {
 
     #[test]
     fn a_playlist_is_known_again_and_a_changed_one_is_not() {
-        let live = Live { segment: "2 s".parse().unwrap(), bitrate: "1 Mbit/s".parse().unwrap() };
+        let live = Live {
+            segment: "2 s".parse().unwrap(),
+            bitrate: "1 Mbit/s".parse().unwrap(),
+        };
         let text = live.playlist(17);
         assert_eq!(live.first_of(text.as_bytes()), Some(17));
-        assert_eq!(live.first_of(text.replace("18.ts", "19.ts").as_bytes()), None);
+        assert_eq!(
+            live.first_of(text.replace("18.ts", "19.ts").as_bytes()),
+            None
+        );
         assert_eq!(live.first_of(&text.as_bytes()[..text.len() - 1]), None);
         assert_eq!(live.segment_bytes(), 250_000);
         assert_eq!(live.first_at(Duration::from_secs(5)), 2);

@@ -28,7 +28,11 @@ async fn main() -> ExitCode {
 /// Ends with the first SIGINT, SIGTERM or SIGHUP.
 async fn interrupted() {
     let mut signals = Vec::new();
-    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+    for kind in [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ] {
         if let Ok(stream) = signal(kind) {
             signals.push(stream);
         }

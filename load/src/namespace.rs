@@ -30,7 +30,11 @@ pub struct Namespace {
 fn started(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, in parentheses, may hold spaces; the start is field 22.
-    stat.rsplit_once(") ")?.1.split(' ').nth(19).map(str::to_owned)
+    stat.rsplit_once(") ")?
+        .1
+        .split(' ')
+        .nth(19)
+        .map(str::to_owned)
 }
 
 /// Runs a command to its end; its standard error becomes the error.
@@ -41,12 +45,21 @@ fn started(pid: u32) -> Option<String> {
 pub fn run(command: &mut Command) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => anyhow!(Failure::Missing { what: program.clone() }),
+        io::ErrorKind::NotFound => anyhow!(Failure::Missing {
+            what: program.clone()
+        }),
         _ => anyhow!(error).context(program.clone()),
     })?;
     if !output.status.success() {
-        let line: Vec<_> = command.get_args().map(|a| a.to_string_lossy().into_owned()).collect();
-        bail!("{program} {}: {}", line.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        let line: Vec<_> = command
+            .get_args()
+            .map(|a| a.to_string_lossy().into_owned())
+            .collect();
+        bail!(
+            "{program} {}: {}",
+            line.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -110,7 +123,9 @@ impl Namespace {
     ///
     /// `ip` refused.
     pub fn ip(&self, words: &str) -> Result<String> {
-        run(Command::new("ip").args(["-n", &self.name]).args(words.split_whitespace()))
+        run(Command::new("ip")
+            .args(["-n", &self.name])
+            .args(words.split_whitespace()))
     }
 
     /// A command that runs in this namespace.
@@ -126,8 +141,13 @@ impl Namespace {
     /// # Errors
     ///
     /// The namespace cannot be entered, or the function panicked.
-    pub fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        self.thread(work).join().map_err(|_| anyhow!("a thread inside {} panicked", self.name))?
+    pub fn inside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        self.thread(work)
+            .join()
+            .map_err(|_| anyhow!("a thread inside {} panicked", self.name))?
     }
 
     /// Like [`Self::inside`], without waiting for the end.
@@ -152,7 +172,8 @@ impl Drop for Namespace {
 /// Ends what still runs in a namespace and removes it.
 fn remove(name: &str) {
     let pids = || {
-        run(Command::new("ip").args(["netns", "pids", name])).unwrap_or_default()
+        run(Command::new("ip").args(["netns", "pids", name]))
+            .unwrap_or_default()
             .split_whitespace()
             .filter_map(|p| p.parse::<i32>().ok())
             .filter(|p| u32::try_from(*p).is_ok_and(|p| p != std::process::id()))
@@ -177,13 +198,20 @@ fn remove(name: &str) {
 /// Removes what killed runs left behind; says how many namespaces that were.
 #[must_use]
 pub fn sweep() -> usize {
-    let Ok(folder) = fs::read_dir(FOLDER) else { return 0 };
+    let Ok(folder) = fs::read_dir(FOLDER) else {
+        return 0;
+    };
     let mut removed = 0;
     for entry in folder.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(rest) = name.strip_prefix(PREFIX) else { continue };
+        let Some(rest) = name.strip_prefix(PREFIX) else {
+            continue;
+        };
         let mut parts = rest.split('-');
-        let (Some(pid), Some(start)) = (parts.next().and_then(|p| p.parse().ok()), parts.next()) else { continue };
+        let (Some(pid), Some(start)) = (parts.next().and_then(|p| p.parse().ok()), parts.next())
+        else {
+            continue;
+        };
         if started(pid).as_deref() != Some(start) {
             remove(&name);
             removed += 1;

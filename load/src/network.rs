@@ -69,8 +69,9 @@ impl Network {
     ///
     /// No root, no `ip`, no TUN, or a congestion control the kernel does not have.
     pub fn build(layout: &Layout) -> Result<Self> {
-        let available = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control")
-            .context("reading the congestion controls of this kernel")?;
+        let available =
+            std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control")
+                .context("reading the congestion controls of this kernel")?;
         if !available.split_whitespace().any(|c| c == layout.congestion) {
             bail!(crate::failure::Failure::Usage(format!(
                 "this kernel has no congestion control \"{}\", only: {}",
@@ -81,9 +82,18 @@ impl Network {
         let client = Namespace::create("client")?;
         let proxy = Namespace::create("proxy")?;
         let origin = Namespace::create("origin")?;
-        let sharing = if layout.lines.is_some() { Sharing::PerAddress } else { Sharing::Shared };
-        let client_emulator =
-            join((&client, "toproxy"), (&proxy, "toclient"), layout.client_link.as_ref(), sharing, layout.seed)?;
+        let sharing = if layout.lines.is_some() {
+            Sharing::PerAddress
+        } else {
+            Sharing::Shared
+        };
+        let client_emulator = join(
+            (&client, "toproxy"),
+            (&proxy, "toclient"),
+            layout.client_link.as_ref(),
+            sharing,
+            layout.seed,
+        )?;
         let origin_emulator = join(
             (&proxy, "toorigin"),
             (&origin, "toproxy"),
@@ -94,13 +104,25 @@ impl Network {
         let congestion = layout.congestion.as_str();
         address(&client, "toproxy", &[CLIENT], 16, congestion)?;
         address(&proxy, "toclient", &[PROXY], 16, congestion)?;
-        address(&proxy, "toorigin", &[Ipv4Addr::new(10, 204, 0, 1)], 24, congestion)?;
+        address(
+            &proxy,
+            "toorigin",
+            &[Ipv4Addr::new(10, 204, 0, 1)],
+            24,
+            congestion,
+        )?;
         address(&origin, "toproxy", &[ORIGIN], 24, congestion)?;
         if let Some(lines) = layout.lines {
             let more: Vec<_> = (0..lines).map(client_address).collect();
             add_addresses(&client, "toproxy", &more)?;
         }
-        Ok(Self { client_emulator, origin_emulator, client, proxy, origin })
+        Ok(Self {
+            client_emulator,
+            origin_emulator,
+            client,
+            proxy,
+            origin,
+        })
     }
 
     /// What passed between client and proxy; none where the link is good.
@@ -118,15 +140,29 @@ impl Network {
     /// Whether an emulator ended by itself.
     #[must_use]
     pub fn broken(&self) -> bool {
-        [&self.client_emulator, &self.origin_emulator].into_iter().flatten().any(Emulator::died)
+        [&self.client_emulator, &self.origin_emulator]
+            .into_iter()
+            .flatten()
+            .any(Emulator::died)
     }
 }
 
 type End<'a> = (&'a Namespace, &'static str);
 
-fn join(a: End<'_>, b: End<'_>, link: Option<&Link>, sharing: Sharing, seed: u64) -> Result<Option<Emulator>> {
+fn join(
+    a: End<'_>,
+    b: End<'_>,
+    link: Option<&Link>,
+    sharing: Sharing,
+    seed: u64,
+) -> Result<Option<Emulator>> {
     let Some(link) = link else {
-        a.0.ip(&format!("link add {} type veth peer name {} netns {}", a.1, b.1, b.0.name()))?;
+        a.0.ip(&format!(
+            "link add {} type veth peer name {} netns {}",
+            a.1,
+            b.1,
+            b.0.name()
+        ))?;
         a.0.ip(&format!("link set dev {} up", a.1))?;
         b.0.ip(&format!("link set dev {} up", b.1))?;
         return Ok(None);
@@ -136,19 +172,38 @@ fn join(a: End<'_>, b: End<'_>, link: Option<&Link>, sharing: Sharing, seed: u64
         let file = end.0.inside(move || sys::open_tun(name))?.context(
             "making a TUN device: this needs root and /dev/net/tun (in a container: --cap-add NET_ADMIN --device /dev/net/tun)",
         )?;
-        end.0.ip(&format!("link set dev {name} mtu {} txqueuelen 20000 up", link.mtu))?;
+        end.0.ip(&format!(
+            "link set dev {name} mtu {} txqueuelen 20000 up",
+            link.mtu
+        ))?;
         Ok(file)
     };
-    Ok(Some(Emulator::start(tun(a)?, tun(b)?, link, sharing, seed)?))
+    Ok(Some(Emulator::start(
+        tun(a)?,
+        tun(b)?,
+        link,
+        sharing,
+        seed,
+    )?))
 }
 
 /// Gives a device its addresses and the only route over it, which carries the congestion control: inside a namespace
 /// the sysctl is refused by some kernels.
-fn address(host: &Namespace, device: &str, addresses: &[Ipv4Addr], prefix: u8, congestion: &str) -> Result<()> {
+fn address(
+    host: &Namespace,
+    device: &str,
+    addresses: &[Ipv4Addr],
+    prefix: u8,
+    congestion: &str,
+) -> Result<()> {
     let first = addresses.first().context("no address")?;
-    host.ip(&format!("addr add {first}/{prefix} dev {device} noprefixroute"))?;
+    host.ip(&format!(
+        "addr add {first}/{prefix} dev {device} noprefixroute"
+    ))?;
     let [a, b, ..] = first.octets();
-    host.ip(&format!("route add {a}.{b}.0.0/{prefix} dev {device} src {first} congctl {congestion}"))?;
+    host.ip(&format!(
+        "route add {a}.{b}.0.0/{prefix} dev {device} src {first} congctl {congestion}"
+    ))?;
     Ok(())
 }
 
@@ -162,7 +217,11 @@ fn add_addresses(host: &Namespace, device: &str, addresses: &[Ipv4Addr]) -> Resu
         .stdin(Stdio::piped())
         .spawn()
         .context("ip -batch")?;
-    child.stdin.take().context("ip has no input")?.write_all(lines.as_bytes())?;
+    child
+        .stdin
+        .take()
+        .context("ip has no input")?
+        .write_all(lines.as_bytes())?;
     if !child.wait()?.success() {
         bail!("ip -batch could not add {} addresses", addresses.len());
     }

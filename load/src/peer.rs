@@ -83,13 +83,20 @@ impl Peer {
         let path = folder.join(format!("{name}.toml"));
         let Ok(text) = fs::read_to_string(&path) else {
             let names: Vec<_> = Self::all(folder)?.into_iter().map(|p| p.name).collect();
-            bail!(Failure::Usage(format!("no contestant \"{name}\"; there are: {}", names.join(", "))));
+            bail!(Failure::Usage(format!(
+                "no contestant \"{name}\"; there are: {}",
+                names.join(", ")
+            )));
         };
         let recipe: Recipe = toml::from_str(&text).with_context(|| path.display().to_string())?;
         if recipe.command.is_empty() {
             bail!("{}: command is empty", path.display());
         }
-        Ok(Self { name: name.to_owned(), recipe, folder: folder.to_owned() })
+        Ok(Self {
+            name: name.to_owned(),
+            recipe,
+            folder: folder.to_owned(),
+        })
     }
 
     /// All contestants, by name.
@@ -101,7 +108,12 @@ impl Peer {
         let mut names: Vec<String> = fs::read_dir(folder)
             .with_context(|| folder.display().to_string())?
             .flatten()
-            .filter_map(|e| e.file_name().to_str()?.strip_suffix(".toml").map(str::to_owned))
+            .filter_map(|e| {
+                e.file_name()
+                    .to_str()?
+                    .strip_suffix(".toml")
+                    .map(str::to_owned)
+            })
             .collect();
         names.sort();
         names.iter().map(|name| Self::read(folder, name)).collect()
@@ -110,7 +122,10 @@ impl Peer {
     /// Whether it needs the fileproxy binary.
     #[must_use]
     pub fn is_fileproxy(&self) -> bool {
-        self.recipe.command.iter().any(|word| word.contains("{fileproxy}"))
+        self.recipe
+            .command
+            .iter()
+            .any(|word| word.contains("{fileproxy}"))
     }
 
     fn fill(&self, text: &str, place: &Place) -> String {
@@ -145,8 +160,11 @@ impl Peer {
         for line in done.lines() {
             eprintln!("{}: {line}", self.name);
             let mut words = line.split(' ');
-            let Some(program) = words.next() else { continue };
-            run(Command::new(program).args(words)).with_context(|| format!("setting up {}", self.name))?;
+            let Some(program) = words.next() else {
+                continue;
+            };
+            run(Command::new(program).args(words))
+                .with_context(|| format!("setting up {}", self.name))?;
         }
         fs::write(&mark, before + &done)?;
         Ok(())
@@ -164,8 +182,17 @@ impl Peer {
             let text = fs::read_to_string(&from).with_context(|| from.display().to_string())?;
             fs::write(place.dir.join(file), self.fill(&text, place))?;
         }
-        let words = self.recipe.command.iter().map(|w| self.fill(w, place)).collect();
-        let more = if place.unlimited { Some(&self.recipe.env_unlimited) } else { None };
+        let words = self
+            .recipe
+            .command
+            .iter()
+            .map(|w| self.fill(w, place))
+            .collect();
+        let more = if place.unlimited {
+            Some(&self.recipe.env_unlimited)
+        } else {
+            None
+        };
         let env = self
             .recipe
             .env
@@ -182,14 +209,26 @@ impl Peer {
     ///
     /// The program is missing.
     pub fn version(&self, place: &Place) -> Result<String> {
-        let Some((program, rest)) = self.recipe.version.split_first() else { return Ok(String::new()) };
+        let Some((program, rest)) = self.recipe.version.split_first() else {
+            return Ok(String::new());
+        };
         let program = self.fill(program, place);
-        let output = match Command::new(&program).args(rest.iter().map(|w| self.fill(w, place))).output() {
+        let output = match Command::new(&program)
+            .args(rest.iter().map(|w| self.fill(w, place)))
+            .output()
+        {
             Ok(output) => output,
-            Err(_) => bail!(Failure::Missing { what: format!("{program} (for {})", self.name) }),
+            Err(_) => bail!(Failure::Missing {
+                what: format!("{program} (for {})", self.name)
+            }),
         };
         let text = [output.stdout, output.stderr].concat();
-        Ok(String::from_utf8_lossy(&text).lines().next().unwrap_or_default().trim().to_owned())
+        Ok(String::from_utf8_lossy(&text)
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_owned())
     }
 }
 

@@ -31,7 +31,11 @@ impl Running {
     /// The program is missing or cannot be started.
     pub fn start(mut command: Command, log: &Path) -> Result<Self> {
         let out = File::create(log).with_context(|| format!("creating {}", log.display()))?;
-        command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).process_group(0);
+        command
+            .stdin(Stdio::null())
+            .stdout(out.try_clone()?)
+            .stderr(out)
+            .process_group(0);
         sys::die_with_parent(&mut command);
         let child = command.spawn().map_err(|error| {
             let what = command.get_program().to_string_lossy().into_owned();
@@ -41,7 +45,10 @@ impl Running {
                 anyhow!(error).context(what)
             }
         })?;
-        Ok(Self { child, log: log.to_owned() })
+        Ok(Self {
+            child,
+            log: log.to_owned(),
+        })
     }
 
     /// Its process id, which is also that of its group.
@@ -67,7 +74,9 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let Ok(pid) = i32::try_from(self.child.id()) else { return };
+        let Ok(pid) = i32::try_from(self.child.id()) else {
+            return;
+        };
         let start = Instant::now();
         if !matches!(self.child.try_wait(), Ok(Some(_))) {
             sys::signal(pid, libc::SIGTERM);

@@ -51,7 +51,6 @@ impl Random {
 
 /// 64 random bits as a number in 0 (included) to 1 (excluded).
 #[must_use]
-#[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
 pub const fn unit(bits: u64) -> f64 {
     (bits >> 11) as f64 / (1_u64 << 53) as f64
 }

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    client::tally::Summary, congestion::Seen, lab::Machine, link::emulator::Passed, origin::server::Counts,
+    client::tally::Summary, congestion::Seen, lab::Session, link::emulator::Passed,
+    origin::server::Counts,
 };
 
 /// Everything known about one run.
@@ -13,8 +14,8 @@ pub struct Record {
     pub kind: String,
     /// When it began (RFC 3339).
     pub time: String,
-    /// The machine and the commit.
-    pub machine: Machine,
+    /// The call of the lab it belongs to; rounds are compared within it.
+    pub session: Session,
     /// The case: what was the same for all contestants.
     pub case: Case,
     /// The contestant.
@@ -108,16 +109,34 @@ impl Case {
             "origin" => "bad link at the origin",
             _ => "bad links at both sides",
         };
-        let lines = if self.per_client { ", a line for each client" } else { "" };
-        let size = if self.size > 0 { format!(" of {}", crate::units::ByteSize::from_bytes(self.size)) } else { String::new() };
-        let control = if self.congestion == "cubic" { String::new() } else { format!(", {}", self.congestion) };
-        format!("{}, {place}{lines}, {}{size}{control}", self.scenario, self.workload)
+        let lines = if self.per_client {
+            ", a line for each client"
+        } else {
+            ""
+        };
+        let size = if self.size > 0 {
+            format!(" of {}", crate::units::ByteSize::from_bytes(self.size))
+        } else {
+            String::new()
+        };
+        let control = if self.congestion == "cubic" {
+            String::new()
+        } else {
+            format!(", {}", self.congestion)
+        };
+        format!(
+            "{}, {place}{lines}, {}{size}{control}",
+            self.scenario, self.workload
+        )
     }
 
     /// What the link can carry in all, in bits per second.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "clients")]
     pub fn capacity_bits(&self) -> f64 {
-        if self.per_client && self.place == "client" { self.rate_bits * self.clients as f64 } else { self.rate_bits }
+        if self.per_client && self.place == "client" {
+            self.rate_bits * self.clients as f64
+        } else {
+            self.rate_bits
+        }
     }
 }

@@ -95,7 +95,10 @@ impl Scenario {
     pub fn read(folder: &Path, name: &str) -> Result<Self> {
         let path = folder.join(format!("{name}.toml"));
         let Ok(text) = fs::read_to_string(&path) else {
-            bail!(Failure::Usage(format!("no scenario \"{name}\"; there are: {}", names(folder)?.join(", "))));
+            bail!(Failure::Usage(format!(
+                "no scenario \"{name}\"; there are: {}",
+                names(folder)?.join(", ")
+            )));
         };
         toml::from_str(&text).with_context(|| path.display().to_string())
     }
@@ -110,7 +113,12 @@ pub fn names(folder: &Path) -> Result<Vec<String>> {
     let mut names: Vec<String> = fs::read_dir(folder)
         .with_context(|| folder.display().to_string())?
         .flatten()
-        .filter_map(|e| e.file_name().to_str()?.strip_suffix(".toml").map(str::to_owned))
+        .filter_map(|e| {
+            e.file_name()
+                .to_str()?
+                .strip_suffix(".toml")
+                .map(str::to_owned)
+        })
         .collect();
     names.sort();
     Ok(names)

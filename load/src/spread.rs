@@ -21,9 +21,17 @@ impl Spread {
         values.sort_by(f64::total_cmp);
         let (low, high) = (*values.first()?, *values.last()?);
         let middle = values.len() / 2;
-        let median =
-            if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) };
-        Some(Self { median, low, high, count: values.len() })
+        let median = if values.len() % 2 == 1 {
+            values[middle]
+        } else {
+            f64::midpoint(values[middle - 1], values[middle])
+        };
+        Some(Self {
+            median,
+            low,
+            high,
+            count: values.len(),
+        })
     }
 
     /// "12.3 (11.9 to 12.8)", with so many digits behind the point.
@@ -32,7 +40,10 @@ impl Spread {
         if self.count == 1 {
             return format!("{:.digits$}", self.median);
         }
-        format!("{:.digits$} ({:.digits$} to {:.digits$})", self.median, self.low, self.high)
+        format!(
+            "{:.digits$} ({:.digits$} to {:.digits$})",
+            self.median, self.low, self.high
+        )
     }
 }
 
@@ -43,7 +54,10 @@ mod tests {
     #[test]
     fn the_median_is_the_middle_one() {
         let spread = Spread::of([3.0, 1.0, 2.0, f64::NAN]).unwrap();
-        assert_eq!((spread.median, spread.low, spread.high, spread.count), (2.0, 1.0, 3.0, 3));
+        assert_eq!(
+            (spread.median, spread.low, spread.high, spread.count),
+            (2.0, 1.0, 3.0, 3)
+        );
         assert_eq!(Spread::of([1.0, 2.0]).unwrap().median, 1.5);
         assert_eq!(Spread::of([]), None);
     }

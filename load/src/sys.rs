@@ -17,7 +17,11 @@ use std::{
 };
 
 fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 /// Whether this process may make network devices and namespaces.
@@ -34,16 +38,22 @@ pub fn is_root() -> bool {
 ///
 /// The kernel refused: no root, no `/dev/net/tun`, or the name is taken.
 pub fn open_tun(name: &str) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open("/dev/net/tun")?;
     // SAFETY: ifreq is plain data, all zeros is a valid value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     if name.len() >= request.ifr_name.len() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "device name too long"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "device name too long",
+        ));
     }
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *to = libc::c_char::from_ne_bytes([from]);
     }
-    #[expect(clippy::cast_possible_truncation, reason = "both flags are 16 bit")]
     let flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
     request.ifr_ifru.ifru_flags = flags;
     // SAFETY: TUNSETIFF reads and writes one ifreq, which lives on this stack.
@@ -69,13 +79,18 @@ pub fn enter_namespace(path: &Path) -> io::Result<()> {
 ///
 /// Those of ppoll(2), except an interrupting signal, which counts as nothing to read.
 pub fn wait_readable(files: [BorrowedFd<'_>; 2], longest: Duration) -> io::Result<[bool; 2]> {
-    let mut polls = files.map(|f| libc::pollfd { fd: f.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+    let mut polls = files.map(|f| libc::pollfd {
+        fd: f.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    });
     let timeout = libc::timespec {
         tv_sec: libc::time_t::try_from(longest.as_secs()).unwrap_or(1),
         tv_nsec: libc::c_long::from(longest.subsec_nanos()),
     };
     // SAFETY: two pollfd and a timespec on this stack; no signal mask.
-    let result = unsafe { libc::ppoll(polls.as_mut_ptr(), 2, &raw const timeout, std::ptr::null()) };
+    let result =
+        unsafe { libc::ppoll(polls.as_mut_ptr(), 2, &raw const timeout, std::ptr::null()) };
     match checked(result) {
         Ok(_) => Ok(polls.map(|p| p.revents != 0)),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok([false; 2]),
@@ -118,7 +133,33 @@ pub fn die_with_parent(command: &mut Command) {
 pub fn ticks_per_second() -> f64 {
     // SAFETY: asks for a constant.
     let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-    if ticks > 0 { f64::from(i32::try_from(ticks).unwrap_or(100)) } else { 100.0 }
+    if ticks > 0 {
+        f64::from(i32::try_from(ticks).unwrap_or(100))
+    } else {
+        100.0
+    }
+}
+
+/// CPU time of a process so far, all its threads, those that ended included; none when it is gone.
+#[must_use]
+pub fn cpu_time(pid: u32) -> Option<Duration> {
+    let pid = libc::pid_t::try_from(pid).ok()?;
+    let mut clock: libc::clockid_t = 0;
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: both calls write to locals of this function.
+    let found = unsafe {
+        libc::clock_getcpuclockid(pid, &raw mut clock) == 0
+            && libc::clock_gettime(clock, &raw mut time) == 0
+    };
+    found.then(|| {
+        Duration::new(
+            u64::try_from(time.tv_sec).unwrap_or(0),
+            u32::try_from(time.tv_nsec).unwrap_or(0),
+        )
+    })
 }
 
 /// The CPUs this process may run on.
@@ -130,7 +171,9 @@ pub fn allowed_cpus() -> Vec<usize> {
         if libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) != 0 {
             return vec![0, 1];
         }
-        (0..1024).filter(|cpu| libc::CPU_ISSET(*cpu, &set)).collect()
+        (0..1024)
+            .filter(|cpu| libc::CPU_ISSET(*cpu, &set))
+            .collect()
     }
 }
 
@@ -146,7 +189,11 @@ pub fn stay_on_cpus(cpus: &[usize]) -> io::Result<()> {
         for cpu in cpus {
             libc::CPU_SET(*cpu, &mut set);
         }
-        checked(libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set))?;
+        checked(libc::sched_setaffinity(
+            0,
+            size_of::<libc::cpu_set_t>(),
+            &raw const set,
+        ))?;
     }
     Ok(())
 }

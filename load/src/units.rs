@@ -15,7 +15,9 @@ pub struct NotAQuantity {
 /// Splits "1.5 Mbit/s" into 1.5 and "Mbit/s".
 fn split(text: &str) -> Option<(f64, &str)> {
     let text = text.trim();
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let number: f64 = text.get(..end)?.parse().ok()?;
     Some((number, text.get(end..)?.trim()))
 }
@@ -112,7 +114,6 @@ impl FromStr for ByteSize {
             "GiB" => 1024.0 * 1024.0 * 1024.0,
             _ => return Err(wrong()),
         };
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "never negative")]
         Ok(Self((number * factor).round() as u64))
     }
 }
@@ -184,7 +185,11 @@ impl FromStr for Span {
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = self.millis();
-        if ms >= 1000.0 { write!(f, "{} s", ms / 1000.0) } else { write!(f, "{ms} ms") }
+        if ms >= 1000.0 {
+            write!(f, "{} s", ms / 1000.0)
+        } else {
+            write!(f, "{ms} ms")
+        }
     }
 }
 

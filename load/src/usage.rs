@@ -44,19 +44,25 @@ impl Usage {
 fn members(group: u32) -> Vec<(u32, f64)> {
     let ticks = sys::ticks_per_second();
     let group = group.to_string();
-    let Ok(folder) = fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(folder) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     folder
         .flatten()
         .filter_map(|entry| {
             let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
             let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
             let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
-            // proc_pid_stat(5), counted from field 3: group is 5, utime to cstime are 14 to 17.
+            // proc_pid_stat(5), counted from field 3: group is 5, cutime and cstime are 16 and 17.
             if *fields.get(2)? != group {
                 return None;
             }
-            let cpu: f64 = fields.get(11..15)?.iter().filter_map(|f| f.parse::<f64>().ok()).sum();
-            Some((pid, cpu / ticks))
+            let waited: f64 = fields
+                .get(13..15)?
+                .iter()
+                .filter_map(|f| f.parse::<f64>().ok())
+                .sum();
+            Some((pid, sys::cpu_time(pid)?.as_secs_f64() + waited / ticks))
         })
         .collect()
 }
@@ -79,8 +85,19 @@ mod tests {
     #[test]
     fn the_group_of_this_test_uses_time_and_memory() {
         let stat = fs::read_to_string("/proc/self/stat").unwrap();
-        let group = stat.rsplit_once(") ").unwrap().1.split(' ').nth(2).unwrap().parse().unwrap();
+        let group = stat
+            .rsplit_once(") ")
+            .unwrap()
+            .1
+            .split(' ')
+            .nth(2)
+            .unwrap()
+            .parse()
+            .unwrap();
         let usage = Usage::of_group(group);
-        assert!(usage.processes >= 1 && usage.memory_bytes > 100_000, "{usage:?}");
+        assert!(
+            usage.processes >= 1 && usage.memory_bytes > 100_000,
+            "{usage:?}"
+        );
     }
 }

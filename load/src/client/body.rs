@@ -54,7 +54,12 @@ impl Body {
     /// An empty body.
     #[must_use]
     pub const fn new(framing: Framing, expected: Expected) -> Self {
-        Self { framing, expected, bytes: 0, text: Vec::new() }
+        Self {
+            framing,
+            expected,
+            bytes: 0,
+            text: Vec::new(),
+        }
     }
 
     /// Whether only the close ends it.
@@ -75,7 +80,11 @@ impl Body {
     /// How it stands before anything came.
     #[must_use]
     pub fn begin(&self) -> Progress {
-        if self.framing == Framing::Length(0) { Progress::Whole } else { Progress::More }
+        if self.framing == Framing::Length(0) {
+            Progress::Whole
+        } else {
+            Progress::More
+        }
     }
 
     /// Takes what came; says how the body stands and how much of the input belonged to it.
@@ -109,7 +118,11 @@ impl Body {
                         return (Progress::Wrong, at);
                     }
                     let left = left - part.len() as u64;
-                    self.framing = Framing::Chunked(if left == 0 { Chunk::DataEnd(2) } else { Chunk::Data(left) });
+                    self.framing = Framing::Chunked(if left == 0 {
+                        Chunk::DataEnd(2)
+                    } else {
+                        Chunk::Data(left)
+                    });
                 }
                 Framing::Chunked(chunk) => {
                     at += 1;
@@ -133,7 +146,11 @@ impl Body {
                 self.text.extend_from_slice(part);
                 true
             }
-            Expected::File { content, length, from } => from + self.bytes <= *length && content.is(from + at, part),
+            Expected::File {
+                content,
+                length,
+                from,
+            } => from + self.bytes <= *length && content.is(from + at, part),
         }
     }
 }
@@ -169,7 +186,11 @@ mod tests {
     use crate::content::Content;
 
     fn file(length: u64) -> Expected {
-        Expected::File { content: Content::of(1, "/a"), length, from: 0 }
+        Expected::File {
+            content: Content::of(1, "/a"),
+            length,
+            from: 0,
+        }
     }
 
     fn bytes(length: usize) -> Vec<u8> {
@@ -215,8 +236,14 @@ mod tests {
     fn a_flipped_byte_and_a_longer_body_are_wrong() {
         let mut wire = bytes(10);
         wire[9] ^= 1;
-        assert_eq!(Body::new(Framing::Length(10), file(10)).take(&wire).0, Progress::Wrong);
-        assert_eq!(Body::new(Framing::Close, file(9)).take(&bytes(10)).0, Progress::Wrong);
+        assert_eq!(
+            Body::new(Framing::Length(10), file(10)).take(&wire).0,
+            Progress::Wrong
+        );
+        assert_eq!(
+            Body::new(Framing::Close, file(9)).take(&bytes(10)).0,
+            Progress::Wrong
+        );
     }
 
     #[test]

@@ -55,8 +55,21 @@ enum Stop {
 impl Client {
     /// A client that connects to `proxy`, from `address` where one is given.
     #[must_use]
-    pub fn new(proxy: SocketAddr, address: Option<Ipv4Addr>, patience: Duration, delivered: Delivered) -> Self {
-        Self { proxy, address, patience, delivered, stream: None, buffer: vec![0; BUFFER], have: 0 }
+    pub fn new(
+        proxy: SocketAddr,
+        address: Option<Ipv4Addr>,
+        patience: Duration,
+        delivered: Delivered,
+    ) -> Self {
+        Self {
+            proxy,
+            address,
+            patience,
+            delivered,
+            stream: None,
+            buffer: vec![0; BUFFER],
+            have: 0,
+        }
     }
 
     /// Asks for a path and reads the answer to its end.
@@ -122,7 +135,9 @@ impl Client {
             Expected::File { from, .. } if *from > 0 => format!("Range: bytes={from}-\r\n"),
             _ => String::new(),
         };
-        let request = format!("GET {path} HTTP/1.1\r\nHost: lab\r\nAccept: */*\r\nUser-Agent: load\r\n{range}\r\n");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: lab\r\nAccept: */*\r\nUser-Agent: load\r\n{range}\r\n"
+        );
         if stream.write_all(request.as_bytes()).await.is_err() {
             return Err(Stop::Dead);
         }
@@ -143,7 +158,9 @@ impl Client {
             }));
         }
         if head.range_start != wanted_start {
-            return Err(Stop::Verdict(Verdict::Wrong("another range than asked for")));
+            return Err(Stop::Verdict(Verdict::Wrong(
+                "another range than asked for",
+            )));
         }
         self.buffer.copy_within(head.bytes..self.have, 0);
         self.have -= head.bytes;
@@ -159,7 +176,12 @@ impl Client {
     }
 
     /// Reads until a final head is complete.
-    async fn head(&mut self, stream: &mut TcpStream, start: Instant, outcome: &mut Outcome) -> Result<Head, Stop> {
+    async fn head(
+        &mut self,
+        stream: &mut TcpStream,
+        start: Instant,
+        outcome: &mut Outcome,
+    ) -> Result<Head, Stop> {
         loop {
             if self.have == self.buffer.len() {
                 return Err(Stop::Verdict(Verdict::Failed("a head without an end")));
@@ -168,7 +190,9 @@ impl Client {
             match read {
                 Err(_) => return Err(Stop::Verdict(Verdict::Failed("no answer in time"))),
                 Ok(Ok(0) | Err(_)) if self.have == 0 => return Err(Stop::Dead),
-                Ok(Ok(0) | Err(_)) => return Err(Stop::Verdict(Verdict::Failed("closed within the head"))),
+                Ok(Ok(0) | Err(_)) => {
+                    return Err(Stop::Verdict(Verdict::Failed("closed within the head")));
+                }
                 Ok(Ok(n)) => self.have += n,
             }
             outcome.first_byte.get_or_insert_with(|| start.elapsed());
@@ -190,7 +214,8 @@ impl Client {
             if self.have > 0 && progress == Progress::More {
                 let before = body.bytes;
                 let (now, used) = body.take(&self.buffer[..self.have]);
-                self.delivered.set(self.delivered.get() + body.bytes - before);
+                self.delivered
+                    .set(self.delivered.get() + body.bytes - before);
                 self.buffer.copy_within(used..self.have, 0);
                 self.have -= used;
                 progress = now;
@@ -201,7 +226,9 @@ impl Client {
                 Progress::Wrong => return Err(Verdict::Wrong("bytes that the file does not have")),
                 Progress::Whole => {
                     return match body.wanted() {
-                        Some(wanted) if wanted != body.bytes => Err(Verdict::Wrong("a part given as the whole")),
+                        Some(wanted) if wanted != body.bytes => {
+                            Err(Verdict::Wrong("a part given as the whole"))
+                        }
                         _ => Ok(()),
                     };
                 }
@@ -209,7 +236,9 @@ impl Client {
             match timeout(self.patience, stream.read(&mut self.buffer)).await {
                 Err(_) => return Err(Verdict::Truncated("stalled")),
                 Ok(Err(_)) => return Err(Verdict::Truncated("reset")),
-                Ok(Ok(0)) if !body.ends_with_close() => return Err(Verdict::Truncated("closed early")),
+                Ok(Ok(0)) if !body.ends_with_close() => {
+                    return Err(Verdict::Truncated("closed early"));
+                }
                 Ok(Ok(0)) => progress = Progress::Whole,
                 Ok(Ok(n)) => self.have = n,
             }
@@ -237,7 +266,9 @@ fn parse(buffer: &[u8]) -> Result<Option<Head>, Stop> {
     for header in response.headers.iter() {
         let value = std::str::from_utf8(header.value).unwrap_or("").trim();
         if header.name.eq_ignore_ascii_case("content-length") {
-            if let (Ok(length), false) = (value.parse(), matches!(head.framing, Framing::Chunked(_))) {
+            if let (Ok(length), false) =
+                (value.parse(), matches!(head.framing, Framing::Chunked(_)))
+            {
                 head.framing = Framing::Length(length);
             }
         } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
@@ -249,7 +280,10 @@ fn parse(buffer: &[u8]) -> Result<Option<Head>, Stop> {
                 head.keep_alive = false;
             }
         } else if header.name.eq_ignore_ascii_case("content-range") {
-            head.range_start = value.strip_prefix("bytes ").and_then(|v| v.split('-').next()).and_then(|v| v.parse().ok());
+            head.range_start = value
+                .strip_prefix("bytes ")
+                .and_then(|v| v.split('-').next())
+                .and_then(|v| v.parse().ok());
         }
     }
     Ok(Some(head))

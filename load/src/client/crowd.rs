@@ -28,32 +28,51 @@ pub async fn run(plan: &Plan) -> Result<()> {
     let summary = tasks
         .run_until(async {
             match &plan.work {
-                Work::Mix { files, warmup, lasting, grace } => {
-                    mix::run(plan, files, warmup.get(), lasting.get(), grace.get()).await
+                Work::Mix {
+                    files,
+                    warmup,
+                    lasting,
+                    grace,
+                } => mix::run(plan, files, warmup.get(), lasting.get(), grace.get()).await,
+                Work::Download { size, limit } => {
+                    download::run(plan, size.bytes(), limit.get()).await
                 }
-                Work::Download { size, limit } => download::run(plan, size.bytes(), limit.get()).await,
                 Work::Viewers { live, lasting } => viewers::run(plan, live, lasting.get()).await,
             }
         })
         .await;
-    Event::Result { summary: Box::new(summary) }.tell();
+    Event::Result {
+        summary: Box::new(summary),
+    }
+    .tell();
     Ok(())
 }
 
 /// The client with this number.
 #[must_use]
 pub fn client(plan: &Plan, number: usize, delivered: &Delivered) -> Client {
-    let address = plan.addresses.get(number % plan.addresses.len().max(1)).copied();
+    let address = plan
+        .addresses
+        .get(number % plan.addresses.len().max(1))
+        .copied();
     Client::new(plan.proxy, address, plan.patience.get(), delivered.clone())
 }
 
 /// Asks for a small file until it comes.
 async fn ready(plan: &Plan) -> Result<()> {
     let file = File::new(64, "ready");
-    let expected = Expected::File { content: file.content(plan.seed), length: file.length, from: 0 };
+    let expected = Expected::File {
+        content: file.content(plan.seed),
+        length: file.length,
+        from: 0,
+    };
     let start = Instant::now();
-    let mut client =
-        Client::new(plan.proxy, plan.addresses.first().copied(), Duration::from_secs(10), Delivered::default());
+    let mut client = Client::new(
+        plan.proxy,
+        plan.addresses.first().copied(),
+        Duration::from_secs(10),
+        Delivered::default(),
+    );
     loop {
         let outcome = client.get(&file.path, &expected).await;
         if outcome.verdict == Verdict::Completed {

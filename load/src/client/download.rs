@@ -18,7 +18,11 @@ use crate::catalog::File;
 pub async fn run(plan: &Plan, length: u64, limit: Duration) -> Summary {
     let delivered = Delivered::default();
     let file = File::new(length, "download");
-    let expected = Expected::File { content: file.content(plan.seed), length, from: 0 };
+    let expected = Expected::File {
+        content: file.content(plan.seed),
+        length,
+        from: 0,
+    };
     let mut client = client(plan, 0, &delivered);
     let mut tally = Tally::new();
     Event::Begin.tell();

@@ -97,7 +97,10 @@ mod tests {
         player.arrived(at(6.5), 2.0);
         player.finish(at(8.0));
         assert_eq!(player.startup, Some(Duration::from_secs(1)));
-        assert!((player.stalled - 1.5).abs() < 1e-6 && (player.played - 5.5).abs() < 1e-6, "{player:?}");
+        assert!(
+            (player.stalled - 1.5).abs() < 1e-6 && (player.played - 5.5).abs() < 1e-6,
+            "{player:?}"
+        );
         assert_eq!(player.stalls, 1);
     }
 

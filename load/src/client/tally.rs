@@ -88,10 +88,20 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "microseconds of hours fit 53 bits")]
 fn times(histogram: &Histogram<u64>) -> Times {
-    let at = |q| if histogram.is_empty() { 0.0 } else { histogram.value_at_quantile(q) as f64 / 1e3 };
-    Times { p50: at(0.5), p95: at(0.95), p99: at(0.99), max: histogram.max() as f64 / 1e3 }
+    let at = |q| {
+        if histogram.is_empty() {
+            0.0
+        } else {
+            histogram.value_at_quantile(q) as f64 / 1e3
+        }
+    };
+    Times {
+        p50: at(0.5),
+        p95: at(0.95),
+        p99: at(0.99),
+        max: histogram.max() as f64 / 1e3,
+    }
 }
 
 impl Default for Tally {
@@ -106,7 +116,12 @@ impl Tally {
     #[expect(clippy::expect_used, reason = "three digits are always allowed")]
     pub fn new() -> Self {
         let histogram = || Histogram::new(3).expect("three digits");
-        Self { total: histogram(), first_byte: histogram(), summary: Summary::default(), within: 0 }
+        Self {
+            total: histogram(),
+            first_byte: histogram(),
+            summary: Summary::default(),
+            within: 0,
+        }
     }
 
     /// A request begun in the counted time ended; `within`: before the end of it.
@@ -148,7 +163,6 @@ impl Tally {
 
     /// The sum: requests that never ended, bytes that came, and the length of the counted time.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
     pub fn finish(mut self, unfinished: u64, bytes: u64, lasting: Duration) -> Summary {
         let seconds = lasting.as_secs_f64();
         let s = &mut self.summary;
@@ -186,11 +200,21 @@ mod tests {
         tally.add(&outcome(Verdict::Wrong("x"), 9000), true);
         let summary = tally.finish(2, 1000, Duration::from_secs(2));
         assert_eq!(
-            (summary.requests, summary.completed, summary.failed, summary.truncated, summary.wrong),
+            (
+                summary.requests,
+                summary.completed,
+                summary.failed,
+                summary.truncated,
+                summary.wrong
+            ),
             (7, 2, 1, 1, 1)
         );
         assert_eq!(summary.requests_per_second, 0.5);
         assert_eq!(summary.goodput_bits, 4000.0);
-        assert!((summary.total_ms.p99 - 300.0).abs() < 1.0, "{:?}", summary.total_ms);
+        assert!(
+            (summary.total_ms.p99 - 300.0).abs() < 1.0,
+            "{:?}",
+            summary.total_ms
+        );
     }
 }

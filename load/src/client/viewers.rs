@@ -42,7 +42,10 @@ pub async fn run(plan: &Plan, live: &Live, lasting: Duration) -> Summary {
             tally: Rc::clone(&tally),
             skipped: 0,
         };
-        let join = live.segment.get().mul_f64(number as f64 / plan.clients as f64);
+        let join = live
+            .segment
+            .get()
+            .mul_f64(number as f64 / plan.clients as f64);
         tasks.push(tokio::task::spawn_local(async move {
             sleep(join).await;
             let mut player = Player::new(Instant::now());
@@ -53,14 +56,20 @@ pub async fn run(plan: &Plan, live: &Live, lasting: Duration) -> Summary {
     }
     while Instant::now() < end {
         sleep_until((Instant::now() + Duration::from_secs(1)).min(end).into()).await;
-        Event::Progress { completed: tally.borrow().completed(), bytes: delivered.get() }.tell();
+        Event::Progress {
+            completed: tally.borrow().completed(),
+            bytes: delivered.get(),
+        }
+        .tell();
     }
     let bytes = delivered.get();
     Event::End.tell();
     let mut viewing = Viewing::default();
     let mut startups = Vec::new();
     for task in tasks {
-        let Ok((player, skipped)) = task.await else { continue };
+        let Ok((player, skipped)) = task.await else {
+            continue;
+        };
         viewing.viewers += 1;
         viewing.played_seconds += player.played;
         viewing.stalled_seconds += player.stalled;
@@ -73,7 +82,8 @@ pub async fn run(plan: &Plan, live: &Live, lasting: Duration) -> Summary {
     }
     startups.sort_by(f64::total_cmp);
     viewing.startup_p50_ms = startups.get(startups.len() / 2).copied().unwrap_or(0.0);
-    viewing.rebuffering = viewing.stalled_seconds / (viewing.stalled_seconds + viewing.played_seconds).max(1e-9);
+    viewing.rebuffering =
+        viewing.stalled_seconds / (viewing.stalled_seconds + viewing.played_seconds).max(1e-9);
     let counted = std::mem::take(&mut *tally.borrow_mut());
     let mut summary = counted.finish(0, bytes, lasting);
     summary.viewing = Some(viewing);
@@ -95,7 +105,9 @@ impl Viewer {
         let seconds = self.live.segment.get().as_secs_f64();
         let mut next = None;
         while Instant::now() < self.end {
-            let Some(first) = self.playlist().await else { continue };
+            let Some(first) = self.playlist().await else {
+                continue;
+            };
             let newest = first + WINDOW - 1;
             let mut number = *next.get_or_insert((newest + 1).saturating_sub(BEHIND));
             if number < first {
@@ -112,8 +124,14 @@ impl Viewer {
             }
             let path = segment_path(number);
             let content = Content::of(self.seed, &path);
-            let expected = Expected::File { content, length: self.live.segment_bytes(), from: 0 };
-            let Some(outcome) = self.get(&path, &expected).await else { return };
+            let expected = Expected::File {
+                content,
+                length: self.live.segment_bytes(),
+                from: 0,
+            };
+            let Some(outcome) = self.get(&path, &expected).await else {
+                return;
+            };
             if outcome.verdict == Verdict::Completed {
                 player.arrived(Instant::now().min(self.end), seconds);
                 next = Some(number + 1);
@@ -127,7 +145,9 @@ impl Viewer {
     async fn playlist(&mut self) -> Option<u64> {
         let mut outcome = {
             let end = self.end;
-            timeout_at(end.into(), self.client.get(PLAYLIST, &Expected::Text)).await.ok()?
+            timeout_at(end.into(), self.client.get(PLAYLIST, &Expected::Text))
+                .await
+                .ok()?
         };
         let first = self.live.first_of(&outcome.text);
         if outcome.verdict == Verdict::Completed && first.is_none() {
@@ -142,7 +162,9 @@ impl Viewer {
 
     /// A request, unless the end comes before its answer.
     async fn get(&mut self, path: &str, expected: &Expected) -> Option<Outcome> {
-        let outcome = timeout_at(self.end.into(), self.client.get(path, expected)).await.ok()?;
+        let outcome = timeout_at(self.end.into(), self.client.get(path, expected))
+            .await
+            .ok()?;
         self.tally.borrow_mut().add(&outcome, true);
         Some(outcome)
     }

@@ -4,7 +4,7 @@
 
 mod origin;
 mod slow;
-mod table;
+pub mod table;
 mod wrk;
 
 use std::{
@@ -28,11 +28,12 @@ use crate::{
     content::Content,
     failure::Failure,
     host::Host,
-    lab::{Lab, Machine},
+    lab::{Lab, Session},
     moment::{rfc3339, unix_seconds},
     namespace::{Namespace, sweep},
     peer::{Peer, Place},
     process::Running,
+    report::{document::Document, tables},
     sys,
     units::ByteSize,
     usage::Usage,
@@ -69,8 +70,8 @@ pub struct Comparison {
     pub kind: String,
     /// When it began (RFC 3339).
     pub time: String,
-    /// The machine.
-    pub machine: Machine,
+    /// The call of the lab it belongs to; rounds are compared within it.
+    pub session: Session,
     /// The contestant.
     pub peer: String,
     /// Its version line.
@@ -119,11 +120,15 @@ struct Contestant {
 
 impl Contestant {
     fn usage(&self) -> Usage {
-        self.process.as_ref().map_or_else(Usage::default, |p| Usage::of_group(p.group()))
+        self.process
+            .as_ref()
+            .map_or_else(Usage::default, |p| Usage::of_group(p.group()))
     }
 
     fn cpu(&self) -> f64 {
-        self.process.as_ref().map_or(0.0, |p| Usage::cpu_of_group(p.group()).cpu_seconds)
+        self.process
+            .as_ref()
+            .map_or(0.0, |p| Usage::cpu_of_group(p.group()).cpu_seconds)
     }
 }
 
@@ -158,7 +163,12 @@ fn loopback() -> Result<Option<Namespace>> {
     Ok(Some(namespace))
 }
 
-async fn measure(lab: &Lab, options: &Options, host: Host<'_>, dir: &std::path::Path) -> Result<()> {
+async fn measure(
+    lab: &Lab,
+    options: &Options,
+    host: Host<'_>,
+    dir: &std::path::Path,
+) -> Result<()> {
     let origin = NginxOrigin::start(host, lab, dir, &options.sizes)?;
     let mut contestants = Vec::new();
     for (n, name) in options.peers.iter().enumerate() {
@@ -174,7 +184,7 @@ async fn measure(lab: &Lab, options: &Options, host: Host<'_>, dir: &std::path::
     let stamp = rfc3339(unix_seconds()).replace(':', "");
     let path = lab.out.join(format!("compare-{stamp}.jsonl"));
     let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
-    let machine = lab.machine();
+    let session = lab.session();
     let mut records = Vec::new();
     let total = options.repeat as usize * options.sizes.len() * contestants.len();
     for round in 0..options.repeat {
@@ -182,7 +192,17 @@ async fn measure(lab: &Lab, options: &Options, host: Host<'_>, dir: &std::path::
             let first = round as usize % contestants.len();
             for n in 0..contestants.len() {
                 let contestant = &mut contestants[(first + n) % options.peers.len()];
-                let record = one(options, host, dir, &origin, contestant, *size, round + 1, &machine).await?;
+                let record = one(
+                    options,
+                    host,
+                    dir,
+                    &origin,
+                    contestant,
+                    *size,
+                    round + 1,
+                    &session,
+                )
+                .await?;
                 writeln!(file, "{}", serde_json::to_string(&record)?)?;
                 records.push(record);
                 eprintln!(
@@ -197,14 +217,24 @@ async fn measure(lab: &Lab, options: &Options, host: Host<'_>, dir: &std::path::
             }
         }
     }
-    let text = table::markdown(&records);
+    let mut document = Document::default();
+    document.extend(tables::preface(&[], &records));
+    document.extend(table::blocks(&records));
+    let text = document.markdown();
     let page = path.with_extension("md");
     fs::write(&page, &text)?;
     println!("{text}");
     eprintln!("records: {}\ntable:   {}", path.display(), page.display());
     let errors: u64 = records.iter().map(|r| r.errors).sum();
-    if options.short && (errors > 0 || records.iter().any(|r| r.requests == 0 && r.mb_per_second == 0.0)) {
-        bail!(Failure::Judged(format!("the comparison does not work: {errors} errors; see the table above")));
+    if options.short
+        && (errors > 0
+            || records
+                .iter()
+                .any(|r| r.requests == 0 && r.mb_per_second == 0.0))
+    {
+        bail!(Failure::Judged(format!(
+            "the comparison does not work: {errors} errors; see the table above"
+        )));
     }
     Ok(())
 }
@@ -234,7 +264,11 @@ fn start(
         workers: options.workers,
         dir: dir.join(name),
         out: lab.out.clone(),
-        fileproxy: if peer.is_fileproxy() { lab.fileproxy()? } else { PathBuf::new() },
+        fileproxy: if peer.is_fileproxy() {
+            lab.fileproxy()?
+        } else {
+            PathBuf::new()
+        },
         unlimited: true,
     };
     let version = peer.version(&place)?;
@@ -244,19 +278,31 @@ fn start(
     let mut command: Command = host.command(program);
     command.args(rest).envs(env);
     let process = Running::start(command, &place.dir.join("log"))?;
-    Ok(Contestant { name: name.to_owned(), version, address, process: Some(process) })
+    Ok(Contestant {
+        name: name.to_owned(),
+        version,
+        address,
+        process: Some(process),
+    })
 }
 
 /// Waits until the contestant answers and checks one body of each size through it.
 fn verify(host: Host<'_>, contestant: &mut Contestant, sizes: &[ByteSize]) -> Result<()> {
     let (address, sizes) = (contestant.address, sizes.to_vec());
     let verdict = host.inside(move || -> Result<std::result::Result<(), String>> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         Ok(runtime.block_on(async {
-            let mut client = Client::new(address, None, Duration::from_secs(10), Delivered::default());
+            let mut client =
+                Client::new(address, None, Duration::from_secs(10), Delivered::default());
             for size in sizes {
                 let path = origin::path(size);
-                let expected = Expected::File { content: Content::of(0, &path), length: size.bytes(), from: 0 };
+                let expected = Expected::File {
+                    content: Content::of(0, &path),
+                    length: size.bytes(),
+                    from: 0,
+                };
                 let start = Instant::now();
                 loop {
                     let outcome = client.get(&path, &expected).await;
@@ -266,7 +312,9 @@ fn verify(host: Host<'_>, contestant: &mut Contestant, sizes: &[ByteSize]) -> Re
                         Verdict::Failed(_) if start.elapsed() < Duration::from_secs(15) => {
                             tokio::time::sleep(Duration::from_millis(50)).await;
                         }
-                        other => return Err(format!("{path}: {other:?}, status {}", outcome.status)),
+                        other => {
+                            return Err(format!("{path}: {other:?}, status {}", outcome.status));
+                        }
                     }
                 }
             }
@@ -275,14 +323,24 @@ fn verify(host: Host<'_>, contestant: &mut Contestant, sizes: &[ByteSize]) -> Re
     })??;
     if let Err(why) = verdict {
         let ended = contestant.process.as_mut().and_then(Running::ended);
-        let log = contestant.process.as_ref().map(Running::last_words).unwrap_or_default();
+        let log = contestant
+            .process
+            .as_ref()
+            .map(Running::last_words)
+            .unwrap_or_default();
         let ended = ended.map(|s| format!(" ({s})")).unwrap_or_default();
-        bail!(Failure::Judged(format!("{}{ended} does not serve: {why}\n{log}", contestant.name)));
+        bail!(Failure::Judged(format!(
+            "{}{ended} does not serve: {why}\n{log}",
+            contestant.name
+        )));
     }
     Ok(())
 }
 
-#[expect(clippy::too_many_arguments, reason = "one measurement, every part of it named")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one measurement, every part of it named"
+)]
 async fn one(
     options: &Options,
     host: Host<'_>,
@@ -291,7 +349,7 @@ async fn one(
     contestant: &mut Contestant,
     size: ByteSize,
     round: u32,
-    machine: &Machine,
+    session: &Session,
 ) -> Result<Comparison> {
     let time = rfc3339(unix_seconds());
     let (before, origin_before) = (contestant.cpu(), origin.cpu());
@@ -301,15 +359,22 @@ async fn one(
     if let Some(process) = &mut contestant.process
         && let Some(status) = process.ended()
     {
-        bail!(Failure::Judged(format!("{} ended: {status}\n{}", contestant.name, process.last_words())));
+        bail!(Failure::Judged(format!(
+            "{} ended: {status}\n{}",
+            contestant.name,
+            process.last_words()
+        )));
     }
     let cpu = usage.cpu_seconds - before;
-    #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
-    let (seconds, requests, bytes) = (found.micros as f64 / 1e6, found.requests as f64, found.bytes as f64);
+    let (seconds, requests, bytes) = (
+        found.micros as f64 / 1e6,
+        found.requests as f64,
+        found.bytes as f64,
+    );
     Ok(Comparison {
         kind: "compare".to_owned(),
         time,
-        machine: machine.clone(),
+        session: session.clone(),
         peer: contestant.name.clone(),
         version: contestant.version.clone(),
         round,

@@ -9,7 +9,9 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{content::Content, host::Host, lab::Lab, process::Running, units::ByteSize, usage::Usage};
+use crate::{
+    content::Content, host::Host, lab::Lab, process::Running, units::ByteSize, usage::Usage,
+};
 
 /// nginx serving one file of each size.
 #[derive(Debug)]
@@ -50,7 +52,10 @@ impl NginxOrigin {
         fs::write(&config_path, config)?;
         let mut command = host.command("nginx");
         command.arg("-p").arg(&dir).arg("-c").arg(&config_path);
-        Ok(Self { address, process: Running::start(command, &dir.join("log"))? })
+        Ok(Self {
+            address,
+            process: Running::start(command, &dir.join("log"))?,
+        })
     }
 
     /// CPU seconds so far.
@@ -67,7 +72,8 @@ fn write_file(folder: &Path, size: ByteSize) -> Result<()> {
         return Ok(());
     }
     let partial = target.with_extension("partial");
-    let mut out = BufWriter::new(File::create(&partial).with_context(|| partial.display().to_string())?);
+    let mut out =
+        BufWriter::new(File::create(&partial).with_context(|| partial.display().to_string())?);
     let content = Content::of(0, &path);
     let mut block = [0; 8192];
     let mut at = 0;

@@ -37,16 +37,38 @@ pub async fn readers(
     readers: usize,
 ) -> Result<()> {
     let size = options.sizes.iter().max().copied().context("no size")?;
-    println!("{readers} clients, each reading {size} at 64 KiB/s; memory is that of the proxy's processes (PSS), without");
+    println!(
+        "{readers} clients, each reading {size} at 64 KiB/s; memory is that of the proxy's processes (PSS), without"
+    );
     println!("the kernel's socket buffers.\n");
-    println!("| proxy | readers served | idle MiB | most MiB | KiB per served reader |\n|---|---|---|---|---|");
-    for (n, name) in options.peers.iter().enumerate().filter(|(_, name)| *name != DIRECT) {
+    println!(
+        "| proxy | readers served | idle MiB | most MiB | KiB per served reader |\n|---|---|---|---|---|"
+    );
+    for (n, name) in options
+        .peers
+        .iter()
+        .enumerate()
+        .filter(|(_, name)| *name != DIRECT)
+    {
         let mut contestant = start(lab, options, host, dir, origin, name, n)?;
-        verify(host, &mut contestant, &[ByteSize::from_bytes(options.sizes.iter().min().map_or(1024, |s| s.bytes()))])?;
+        verify(
+            host,
+            &mut contestant,
+            &[ByteSize::from_bytes(
+                options.sizes.iter().min().map_or(1024, |s| s.bytes()),
+            )],
+        )?;
         let idle = contestant.usage().memory_bytes;
         let stop = Arc::new(AtomicBool::new(false));
         let served = Arc::new(AtomicUsize::new(0));
-        let crowd = crowd(host, contestant.address, size, readers, Arc::clone(&stop), Arc::clone(&served));
+        let crowd = crowd(
+            host,
+            contestant.address,
+            size,
+            readers,
+            Arc::clone(&stop),
+            Arc::clone(&served),
+        );
         let begin = Instant::now();
         let (mut most, mut most_served) = (0, 0);
         while begin.elapsed() < options.lasting.max(Duration::from_secs(5)) {
@@ -55,7 +77,9 @@ pub async fn readers(
             most_served = most_served.max(served.load(Ordering::Relaxed));
         }
         stop.store(true, Ordering::Relaxed);
-        crowd.join().map_err(|_| anyhow::anyhow!("the readers panicked"))??;
+        crowd
+            .join()
+            .map_err(|_| anyhow::anyhow!("the readers panicked"))??;
         let mib = |bytes: u64| bytes as f64 / 1048576.0;
         println!(
             "| {name} | {most_served} | {:.1} | {:.1} | {:.1} |",
@@ -77,7 +101,9 @@ fn crowd(
     served: Arc<AtomicUsize>,
 ) -> std::thread::JoinHandle<Result<()>> {
     let work = move || -> Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         runtime.block_on(async {
             let mut tasks = tokio::task::JoinSet::new();
             for n in 0..readers {
@@ -85,8 +111,13 @@ fn crowd(
                 tasks.spawn(async move {
                     // A thousand connections within two seconds, not in one instant.
                     sleep(Duration::from_millis(2 * n as u64)).await;
-                    let request = format!("GET {} HTTP/1.1\r\nHost: lab\r\n\r\n", super::origin::path(size));
-                    let Ok(mut stream) = TcpStream::connect(proxy).await else { return };
+                    let request = format!(
+                        "GET {} HTTP/1.1\r\nHost: lab\r\n\r\n",
+                        super::origin::path(size)
+                    );
+                    let Ok(mut stream) = TcpStream::connect(proxy).await else {
+                        return;
+                    };
                     if stream.write_all(request.as_bytes()).await.is_err() {
                         return;
                     }
@@ -118,7 +149,11 @@ fn crowd(
         Host::Here => std::thread::spawn(work),
         Host::In(namespace) => {
             let thread = namespace.thread(work);
-            std::thread::spawn(move || thread.join().map_err(|_| anyhow::anyhow!("the readers panicked"))??)
+            std::thread::spawn(move || {
+                thread
+                    .join()
+                    .map_err(|_| anyhow::anyhow!("the readers panicked"))??
+            })
         }
     }
 }

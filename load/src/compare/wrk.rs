@@ -35,22 +35,51 @@ pub struct Found {
 /// # Errors
 ///
 /// wrk is missing or failed.
-pub async fn run(host: Host<'_>, dir: &Path, url: &str, connections: u32, lasting: Duration) -> Result<Found> {
+pub async fn run(
+    host: Host<'_>,
+    dir: &Path,
+    url: &str,
+    connections: u32,
+    lasting: Duration,
+) -> Result<Found> {
     let script = dir.join("wrk.lua");
     fs::write(&script, SCRIPT)?;
     let mut command = host.command("wrk");
-    command.args(["-t", "2", "-c", &connections.to_string(), "--latency", "--timeout", "60s"]);
-    command.arg("-d").arg(format!("{}s", lasting.as_secs().max(1))).arg("-s").arg(&script).arg(url);
+    command.args([
+        "-t",
+        "2",
+        "-c",
+        &connections.to_string(),
+        "--latency",
+        "--timeout",
+        "60s",
+    ]);
+    command
+        .arg("-d")
+        .arg(format!("{}s", lasting.as_secs().max(1)))
+        .arg("-s")
+        .arg(&script)
+        .arg(url);
     command.stdin(Stdio::null());
     sys::die_with_parent(&mut command);
     let mut command = tokio::process::Command::from(command);
-    let output = command.kill_on_drop(true).output().await.map_err(|error| match error.kind() {
-        ErrorKind::NotFound => anyhow!(Failure::Missing { what: "wrk".to_owned() }),
-        _ => anyhow!(error).context("wrk"),
-    })?;
+    let output = command
+        .kill_on_drop(true)
+        .output()
+        .await
+        .map_err(|error| match error.kind() {
+            ErrorKind::NotFound => anyhow!(Failure::Missing {
+                what: "wrk".to_owned()
+            }),
+            _ => anyhow!(error).context("wrk"),
+        })?;
     let text = String::from_utf8_lossy(&output.stdout);
     let Some(line) = text.lines().find_map(|l| l.strip_prefix("LAB ")) else {
-        bail!("wrk said: {} {}", text.trim(), String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "wrk said: {} {}",
+            text.trim(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     };
     serde_json::from_str(line).context("reading what wrk measured")
 }

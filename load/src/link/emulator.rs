@@ -118,14 +118,21 @@ impl Direction {
             .and_then(|bytes| bytes.try_into().ok())
             .unwrap_or_default();
         let line = self.lines.entry(address).or_insert_with(|| {
-            Line::new(&self.shape, mix(self.seed ^ u64::from(u32::from_be_bytes(address))))
+            Line::new(
+                &self.shape,
+                mix(self.seed ^ u64::from(u32::from_be_bytes(address))),
+            )
         });
         self.passed.packets += 1;
         self.passed.bytes += packet.len() as u64;
         match line.offer(now, packet.len()) {
             Fate::Arrives(at) => {
                 self.order += 1;
-                self.waiting.push(Reverse(Waiting { at, order: self.order, packet }));
+                self.waiting.push(Reverse(Waiting {
+                    at,
+                    order: self.order,
+                    packet,
+                }));
                 None
             }
             Fate::Lost => {
@@ -185,7 +192,11 @@ impl Emulator {
                 carry([a, b], [up, down], mtu, &stop, &passed)
             }
         })?;
-        Ok(Self { stop, passed, thread: Some(thread) })
+        Ok(Self {
+            stop,
+            passed,
+            thread: Some(thread),
+        })
     }
 
     /// What went through so far.
@@ -243,7 +254,11 @@ fn carry(
                         }
                     }
                     let is_ipv4 = packet.len() >= 20 && packet[0] >> 4 == 4;
-                    let back = if is_ipv4 { directions[side].accept(now(), packet) } else { Some(packet) };
+                    let back = if is_ipv4 {
+                        directions[side].accept(now(), packet)
+                    } else {
+                        Some(packet)
+                    };
                     spare.extend(back);
                 }
             }
@@ -256,11 +271,17 @@ fn carry(
         spare.truncate(4096);
         {
             let mut shared = passed.lock().unwrap_or_else(PoisonError::into_inner);
-            *shared = Passed { up: directions[0].passed, down: directions[1].passed };
+            *shared = Passed {
+                up: directions[0].passed,
+                down: directions[1].passed,
+            };
         }
         let due = directions.iter().filter_map(Direction::due).min();
         let longest = due.map_or(50_000_000, |at| at.saturating_sub(now()).min(50_000_000));
-        readable = sys::wait_readable([tuns[0].as_fd(), tuns[1].as_fd()], Duration::from_nanos(longest))?;
+        readable = sys::wait_readable(
+            [tuns[0].as_fd(), tuns[1].as_fd()],
+            Duration::from_nanos(longest),
+        )?;
     }
     Ok(())
 }

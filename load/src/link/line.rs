@@ -54,8 +54,6 @@ impl Line {
     }
 
     /// A packet of so many bytes comes to the line at `now`.
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "\
-        nanoseconds of days fit 53 bits and are never negative")]
     pub fn offer(&mut self, now: u64, bytes: usize) -> Fate {
         let now = now as f64;
         let start = self.free_at.max(now);
@@ -72,7 +70,6 @@ impl Line {
     }
 
     /// Where the delay stands in its range at this time, -1 to 1: straight lines between random points.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "never negative")]
     fn offset(&self, at: f64) -> f64 {
         if self.jitter == 0.0 {
             return 0.0;
@@ -124,15 +121,22 @@ mod tests {
         let mut delays = Vec::new();
         for n in 0..200_000_u64 {
             let now = n * MS / 10;
-            let Fate::Arrives(at) = line.offer(now, 100) else { panic!("dropped") };
+            let Fate::Arrives(at) = line.offer(now, 100) else {
+                panic!("dropped")
+            };
             assert!(at >= last);
             last = at;
             delays.push((at - now) as f64 / 1e6);
         }
         let mean = delays.iter().sum::<f64>() / delays.len() as f64;
-        let (low, high) = delays.iter().fold((f64::MAX, 0.0_f64), |(l, h), d| (l.min(*d), h.max(*d)));
+        let (low, high) = delays
+            .iter()
+            .fold((f64::MAX, 0.0_f64), |(l, h), d| (l.min(*d), h.max(*d)));
         assert!((mean - 75.0).abs() < 3.0, "{mean}");
-        assert!(low >= 50.0 && low < 60.0 && high <= 100.1 && high > 90.0, "{low} {high}");
+        assert!(
+            (50.0..60.0).contains(&low) && (90.0..=100.1).contains(&high),
+            "{low} {high}"
+        );
     }
 
     #[test]
@@ -141,7 +145,9 @@ mod tests {
         lossy.loss.percent = 5.0;
         let walk = |seed| {
             let mut line = Line::new(&lossy, seed);
-            (0..1000).map(|n| line.offer(n * MS, 1000)).collect::<Vec<_>>()
+            (0..1000)
+                .map(|n| line.offer(n * MS, 1000))
+                .collect::<Vec<_>>()
         };
         assert_eq!(walk(1), walk(1));
         assert_ne!(walk(1), walk(2));

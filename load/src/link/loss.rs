@@ -56,13 +56,25 @@ impl TryFrom<Written> for Loss {
 
     fn try_from(w: Written) -> Result<Self, Impossible> {
         let fits = (0.0..=50.0).contains(&w.percent)
-            && w.burst.is_none_or(|b| b >= 1.0 && w.percent >= w.good_percent && w.percent < w.bad_percent)
+            && w.burst.is_none_or(|b| {
+                b >= 1.0 && w.percent >= w.good_percent && w.percent < w.bad_percent
+            })
             && (0.0..=100.0).contains(&w.bad_percent)
             && w.good_percent >= 0.0;
         if !fits {
-            return Err(Impossible { percent: w.percent, burst: w.burst, good: w.good_percent, bad: w.bad_percent });
+            return Err(Impossible {
+                percent: w.percent,
+                burst: w.burst,
+                good: w.good_percent,
+                bad: w.bad_percent,
+            });
         }
-        Ok(Self { percent: w.percent, burst: w.burst, bad_percent: w.bad_percent, good_percent: w.good_percent })
+        Ok(Self {
+            percent: w.percent,
+            burst: w.burst,
+            bad_percent: w.bad_percent,
+            good_percent: w.good_percent,
+        })
     }
 }
 
@@ -91,7 +103,12 @@ impl Dice {
                 ([good, bad], [end * in_bad / (1.0 - in_bad), end])
             }
         };
-        Self { random: Random::new(seed), chance, leave, bad: false }
+        Self {
+            random: Random::new(seed),
+            chance,
+            leave,
+            bad: false,
+        }
     }
 
     /// Whether the next packet is lost.
@@ -120,13 +137,23 @@ mod tests {
 
     #[test]
     fn independent_loss_comes_out_as_asked() {
-        let lost = lost(Loss { percent: 1.5, burst: None, bad_percent: 100.0, good_percent: 0.0 });
+        let lost = lost(Loss {
+            percent: 1.5,
+            burst: None,
+            bad_percent: 100.0,
+            good_percent: 0.0,
+        });
         assert!((share(&lost) - 1.5).abs() < 0.05, "{}", share(&lost));
     }
 
     #[test]
     fn burst_loss_has_the_asked_mean_and_the_asked_length() {
-        let lost = lost(Loss { percent: 5.0, burst: Some(4.0), bad_percent: 100.0, good_percent: 0.0 });
+        let lost = lost(Loss {
+            percent: 5.0,
+            burst: Some(4.0),
+            bad_percent: 100.0,
+            good_percent: 0.0,
+        });
         let bursts = lost.windows(2).filter(|w| !w[0] && w[1]).count();
         let length = lost.iter().filter(|l| **l).count() as f64 / bursts as f64;
         assert!((share(&lost) - 5.0).abs() < 0.25, "{}", share(&lost));
@@ -135,13 +162,22 @@ mod tests {
 
     #[test]
     fn a_bad_state_that_loses_half_still_gives_the_asked_mean() {
-        let lost = lost(Loss { percent: 5.0, burst: Some(10.0), bad_percent: 50.0, good_percent: 0.5 });
+        let lost = lost(Loss {
+            percent: 5.0,
+            burst: Some(10.0),
+            bad_percent: 50.0,
+            good_percent: 0.5,
+        });
         assert!((share(&lost) - 5.0).abs() < 0.25, "{}", share(&lost));
     }
 
     #[test]
     fn numbers_that_no_chain_can_have_are_refused() {
-        for text in ["percent = 80", "percent = 5\nburst = 0.5", "percent = 5\nburst = 3\nbad_percent = 4"] {
+        for text in [
+            "percent = 80",
+            "percent = 5\nburst = 0.5",
+            "percent = 5\nburst = 3\nbad_percent = 4",
+        ] {
             assert!(toml::from_str::<Loss>(text).is_err(), "{text}");
         }
         assert!(toml::from_str::<Loss>("percent = 5\nburst = 3").is_ok());

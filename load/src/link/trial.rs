@@ -57,13 +57,26 @@ pub fn measure(link: &Link, congestion: &str, seed: u64, effort: Effort) -> Resu
     })?;
     let round_trip_ms = ping(&network, effort.pings)?;
     let (loss_up_percent, loss_down_percent) = if effort.packets > 0 {
-        (loss(&network, link, effort.packets, true)?, loss(&network, link, effort.packets, false)?)
+        (
+            loss(&network, link, effort.packets, true)?,
+            loss(&network, link, effort.packets, false)?,
+        )
     } else {
         (0.0, 0.0)
     };
-    let flow_bits = if effort.flow.is_zero() { 0.0 } else { flow(&network, effort.flow)? };
+    let flow_bits = if effort.flow.is_zero() {
+        0.0
+    } else {
+        flow(&network, effort.flow)?
+    };
     let passed = network.client_link().unwrap_or_default();
-    Ok(Trial { round_trip_ms, loss_up_percent, loss_down_percent, flow_bits, passed })
+    Ok(Trial {
+        round_trip_ms,
+        loss_up_percent,
+        loss_down_percent,
+        flow_bits,
+        passed,
+    })
 }
 
 /// Sends small packets there and back, one at a time.
@@ -101,8 +114,17 @@ fn ping(network: &Network, count: u32) -> Result<[f64; 3]> {
     answering.join().map_err(|_| anyhow!("the echo panicked"))?;
     let mut sorted = times;
     sorted.sort_by(f64::total_cmp);
-    let at = |i: usize| sorted.get(i).copied().ok_or_else(|| anyhow!("not one of {count} packets came back"));
-    Ok([at(sorted.len() / 2)?, at(0)?, at(sorted.len().saturating_sub(1))?])
+    let at = |i: usize| {
+        sorted
+            .get(i)
+            .copied()
+            .ok_or_else(|| anyhow!("not one of {count} packets came back"))
+    };
+    Ok([
+        at(sorted.len() / 2)?,
+        at(0)?,
+        at(sorted.len().saturating_sub(1))?,
+    ])
 }
 
 /// Sends numbered small packets one way, slowly enough not to fill a queue, and counts those that arrive.
@@ -113,6 +135,7 @@ fn loss(network: &Network, link: &Link, count: u32, up: bool) -> Result<f64> {
     } else {
         (&network.proxy, PROXY, &network.client, CLIENT, &link.down)
     };
+    let before = to_host.inside(overflowed)?;
     let receiver = to_host.inside(move || UdpSocket::bind((to, 9)))??;
     receiver.set_read_timeout(Some(Duration::from_millis(100)))?;
     let arrived = Arc::new(AtomicU64::new(0));
@@ -154,15 +177,33 @@ fn loss(network: &Network, link: &Link, count: u32, up: bool) -> Result<f64> {
         }
         Ok(())
     })??;
-    counting.join().map_err(|_| anyhow!("the counter panicked"))?;
-    let arrived = arrived.load(Ordering::Relaxed) as f64;
+    counting
+        .join()
+        .map_err(|_| anyhow!("the counter panicked"))?;
+    // What the receiving host had no room for was not lost on the link: a busy machine reads late.
+    let overflowed = to_host.inside(overflowed)?.saturating_sub(before);
+    let arrived = (arrived.load(Ordering::Relaxed) + overflowed) as f64;
     Ok(100.0 * (1.0 - arrived / f64::from(count)))
+}
+
+/// UDP packets that came to this thread's host and found the socket's buffer full.
+fn overflowed() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap_or_default();
+    let mut lines = text.lines().filter(|l| l.starts_with("Udp: "));
+    let (Some(names), Some(values)) = (lines.next(), lines.next()) else {
+        return 0;
+    };
+    let at = names.split(' ').position(|name| name == "RcvbufErrors");
+    at.and_then(|at| values.split(' ').nth(at)?.parse().ok())
+        .unwrap_or(0)
 }
 
 /// One TCP connection from proxy to client, as fast as it goes; the first third of the time is for getting up to
 /// speed.
 fn flow(network: &Network, lasting: Duration) -> Result<f64> {
-    let listener = network.proxy.inside(|| TcpListener::bind((PROXY, 5001)))??;
+    let listener = network
+        .proxy
+        .inside(|| TcpListener::bind((PROXY, 5001)))??;
     let sending = std::thread::spawn(move || -> Result<()> {
         let (mut stream, _) = listener.accept()?;
         let block = vec![0; 256 * 1024];
@@ -185,6 +226,8 @@ fn flow(network: &Network, lasting: Duration) -> Result<f64> {
         let counted_from = counted_from.ok_or_else(|| anyhow!("nothing came"))?;
         Ok(bytes as f64 * 8.0 / counted_from.elapsed().as_secs_f64())
     })??;
-    sending.join().map_err(|_| anyhow!("the sender panicked"))??;
+    sending
+        .join()
+        .map_err(|_| anyhow!("the sender panicked"))??;
     Ok(bits)
 }

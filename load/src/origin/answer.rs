@@ -78,11 +78,25 @@ impl Answer {
             if number >= live.first_at(age) + WINDOW {
                 return Self::plain(404, "", "not there yet\n");
             }
-            part(request, Content::of(seed, path), live.segment_bytes(), "video/mp2t")
+            part(
+                request,
+                Content::of(seed, path),
+                live.segment_bytes(),
+                "video/mp2t",
+            )
         } else if let Some(file) = File::of_path(path) {
-            part(request, file.content(seed), file.length, "application/octet-stream")
+            part(
+                request,
+                file.content(seed),
+                file.length,
+                "application/octet-stream",
+            )
         } else {
-            Self::plain(404, "", "files are at /file/BYTES/NAME, the stream at /live/stream.m3u8\n")
+            Self::plain(
+                404,
+                "",
+                "files are at /file/BYTES/NAME, the stream at /live/stream.m3u8\n",
+            )
         };
         if request.method == "HEAD" {
             answer.bytes = Bytes::Nothing;
@@ -102,7 +116,11 @@ impl Answer {
 }
 
 fn segment_number(path: &str) -> Option<u64> {
-    let number = path.strip_prefix("/live/")?.strip_suffix(".ts")?.parse().ok()?;
+    let number = path
+        .strip_prefix("/live/")?
+        .strip_suffix(".ts")?
+        .parse()
+        .ok()?;
     (segment_path(number) == path).then_some(number)
 }
 
@@ -114,25 +132,56 @@ fn part(request: &Request, content: Content, length: u64, kind: &str) -> Answer 
         "ETag: {etag}\r\nLast-Modified: {changed}\r\nCache-Control: public, max-age=3600\r\nAccept-Ranges: bytes\r\n"
     );
     let same = match (&request.if_none_match, &request.if_modified_since) {
-        (Some(tags), _) => tags.split(',').any(|t| t.trim().trim_start_matches("W/") == etag || t.trim() == "*"),
+        (Some(tags), _) => tags
+            .split(',')
+            .any(|t| t.trim().trim_start_matches("W/") == etag || t.trim() == "*"),
         (None, Some(date)) => *date == changed,
         (None, None) => false,
     };
     if same {
-        return Answer { status: 304, headers, bytes: Bytes::Nothing };
+        return Answer {
+            status: 304,
+            headers,
+            bytes: Bytes::Nothing,
+        };
     }
-    let holds = request.if_range.as_ref().is_none_or(|tag| *tag == etag || *tag == changed);
-    let range = request.range.as_deref().filter(|_| holds && request.method == "GET");
+    let holds = request
+        .if_range
+        .as_ref()
+        .is_none_or(|tag| *tag == etag || *tag == changed);
+    let range = request
+        .range
+        .as_deref()
+        .filter(|_| holds && request.method == "GET");
     _ = write!(headers, "Content-Type: {kind}\r\n");
     match range.map_or(Ranges::Whole, |text| ranges(text, length)) {
         Ranges::Whole => {
             _ = write!(headers, "Content-Length: {length}\r\n");
-            Answer { status: 200, headers, bytes: Bytes::Part { content, from: 0, length } }
+            Answer {
+                status: 200,
+                headers,
+                bytes: Bytes::Part {
+                    content,
+                    from: 0,
+                    length,
+                },
+            }
         }
         Ranges::One(from, to) => {
             let part = to - from + 1;
-            _ = write!(headers, "Content-Range: bytes {from}-{to}/{length}\r\nContent-Length: {part}\r\n");
-            Answer { status: 206, headers, bytes: Bytes::Part { content, from, length: part } }
+            _ = write!(
+                headers,
+                "Content-Range: bytes {from}-{to}/{length}\r\nContent-Length: {part}\r\n"
+            );
+            Answer {
+                status: 206,
+                headers,
+                bytes: Bytes::Part {
+                    content,
+                    from,
+                    length: part,
+                },
+            }
         }
         Ranges::None => Answer {
             status: 416,
@@ -151,14 +200,20 @@ enum Ranges {
 
 /// What a Range header asks for. Several ranges, or none that can be read, get the whole file, as a server may.
 fn ranges(text: &str, length: u64) -> Ranges {
-    let Some(spec) = text.strip_prefix("bytes=") else { return Ranges::Whole };
-    let Some((from, to)) = spec.trim().split_once('-') else { return Ranges::Whole };
+    let Some(spec) = text.strip_prefix("bytes=") else {
+        return Ranges::Whole;
+    };
+    let Some((from, to)) = spec.trim().split_once('-') else {
+        return Ranges::Whole;
+    };
     match (from.parse::<u64>(), to.parse::<u64>()) {
         (Ok(from), _) if from >= length => Ranges::None,
         (Ok(from), Ok(to)) if from <= to => Ranges::One(from, to.min(length - 1)),
         (Ok(from), Err(_)) if to.is_empty() => Ranges::One(from, length - 1),
         (Err(_), Ok(0)) if from.is_empty() => Ranges::None,
-        (Err(_), Ok(last)) if from.is_empty() && length > 0 => Ranges::One(length.saturating_sub(last), length - 1),
+        (Err(_), Ok(last)) if from.is_empty() && length > 0 => {
+            Ranges::One(length.saturating_sub(last), length - 1)
+        }
         _ => Ranges::Whole,
     }
 }
@@ -168,9 +223,15 @@ mod tests {
     use super::*;
 
     fn ask(change: impl Fn(&mut Request)) -> Answer {
-        let live = Live { segment: "2 s".parse().unwrap(), bitrate: "1 Mbit/s".parse().unwrap() };
-        let mut request =
-            Request { method: "GET".to_owned(), target: "/file/1000/a".to_owned(), ..Request::default() };
+        let live = Live {
+            segment: "2 s".parse().unwrap(),
+            bitrate: "1 Mbit/s".parse().unwrap(),
+        };
+        let mut request = Request {
+            method: "GET".to_owned(),
+            target: "/file/1000/a".to_owned(),
+            ..Request::default()
+        };
         change(&mut request);
         Answer::to(&request, 1, &live, Duration::from_secs(5))
     }

@@ -57,7 +57,11 @@ impl Breaker {
     /// A breaker; the same seed breaks the same answers.
     #[must_use]
     pub fn new(faults: Faults, seed: u64) -> Self {
-        Self { faults, seed, asked: HashMap::new() }
+        Self {
+            faults,
+            seed,
+            asked: HashMap::new(),
+        }
     }
 
     /// Whether the origin is unavailable when it has run for so long. It is at the end of each period, so that a run
@@ -70,7 +74,6 @@ impl Breaker {
     }
 
     /// Where and how the next answer for this path breaks; none: it does not.
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "sizes")]
     pub fn next(&mut self, path: &str, length: u64) -> Option<(u64, Break)> {
         let asked = self.asked.entry(path.to_owned()).or_default();
         *asked += 1;
@@ -113,7 +116,11 @@ mod tests {
 
     #[test]
     fn bodies_break_as_often_as_asked_and_the_same_way_again() {
-        let broken = |mut b: Breaker| (0..10_000).map(|n| b.next(&format!("/{n}"), 100_000)).collect::<Vec<_>>();
+        let broken = |mut b: Breaker| {
+            (0..10_000)
+                .map(|n| b.next(&format!("/{n}"), 100_000))
+                .collect::<Vec<_>>()
+        };
         let (first, again) = (broken(breaker()), broken(breaker()));
         assert_eq!(first, again);
         // 1 - exp(-0.1)

@@ -30,7 +30,9 @@ impl Request {
     pub fn parse(buffer: &[u8]) -> Result<Option<(Self, usize)>, httparse::Error> {
         let mut headers = [httparse::EMPTY_HEADER; 64];
         let mut parsed = httparse::Request::new(&mut headers);
-        let httparse::Status::Complete(length) = parsed.parse(buffer)? else { return Ok(None) };
+        let httparse::Status::Complete(length) = parsed.parse(buffer)? else {
+            return Ok(None);
+        };
         let mut request = Self {
             method: parsed.method.unwrap_or_default().to_owned(),
             target: parsed.path.unwrap_or_default().to_owned(),
@@ -45,7 +47,9 @@ impl Request {
                 "if-none-match" => request.if_none_match = Some(value),
                 "if-modified-since" => request.if_modified_since = Some(value),
                 "connection" if value.eq_ignore_ascii_case("close") => request.keep_alive = false,
-                "connection" if value.eq_ignore_ascii_case("keep-alive") => request.keep_alive = true,
+                "connection" if value.eq_ignore_ascii_case("keep-alive") => {
+                    request.keep_alive = true
+                }
                 "content-length" if value != "0" => request.has_body = true,
                 "transfer-encoding" => request.has_body = true,
                 _ => {}

@@ -81,12 +81,16 @@ impl Shared {
 pub async fn serve(options: Options) -> Result<()> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
-    socket.bind(options.listen).with_context(|| options.listen.to_string())?;
+    socket
+        .bind(options.listen)
+        .with_context(|| options.listen.to_string())?;
     let listener = socket.listen(4096)?;
     let shared = Rc::new(Shared {
         seed: options.seed,
         live: options.live,
-        breaker: options.faults.map(|f| RefCell::new(Breaker::new(f, options.seed))),
+        breaker: options
+            .faults
+            .map(|f| RefCell::new(Breaker::new(f, options.seed))),
         start: Instant::now(),
         counts: Cell::new(Counts::default()),
     });
@@ -121,7 +125,9 @@ async fn connection(mut stream: TcpStream, shared: &Shared) -> std::io::Result<(
                 Ok(None) if buffer.len() < 64 * 1024 => {}
                 _ => {
                     let answer = Answer::plain(400, "", "not a request\n");
-                    return send(&mut stream, &answer, false, None, shared).await.map(|_| ());
+                    return send(&mut stream, &answer, false, None, shared)
+                        .await
+                        .map(|_| ());
                 }
             }
             match timeout(IDLE, stream.read_buf(&mut buffer)).await {
@@ -142,7 +148,10 @@ async fn connection(mut stream: TcpStream, shared: &Shared) -> std::io::Result<(
             let breaker = shared.breaker.as_ref();
             let (answer, broken) = if breaker.is_some_and(|b| b.borrow().unavailable(age)) {
                 shared.count(|c| c.unavailable += 1);
-                (Answer::plain(503, "Retry-After: 1\r\n", "for a moment\n"), None)
+                (
+                    Answer::plain(503, "Retry-After: 1\r\n", "for a moment\n"),
+                    None,
+                )
             } else {
                 let answer = Answer::to(&request, shared.seed, &shared.live, age);
                 let broken = breaker
@@ -168,8 +177,13 @@ async fn send(
     broken: Option<(u64, Break)>,
     shared: &Shared,
 ) -> std::io::Result<bool> {
-    write(stream, answer, keep_alive, broken.map(|b| b.0), |n| shared.count(|c| c.bytes += n)).await?;
-    let Some((_, how)) = broken else { return Ok(true) };
+    write(stream, answer, keep_alive, broken.map(|b| b.0), |n| {
+        shared.count(|c| c.bytes += n)
+    })
+    .await?;
+    let Some((_, how)) = broken else {
+        return Ok(true);
+    };
     shared.count(|c| c.broken += 1);
     match how {
         Break::Close => {}
@@ -214,7 +228,11 @@ async fn write(
             let part = usize::try_from(end - at).map_or(room, |left| left.min(room));
             let from = block.len();
             match &answer.bytes {
-                Bytes::Part { content, from: offset, .. } => {
+                Bytes::Part {
+                    content,
+                    from: offset,
+                    ..
+                } => {
                     block.resize(from + part, 0);
                     content.fill(offset + at, &mut block[from..]);
                 }

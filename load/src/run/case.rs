@@ -95,7 +95,12 @@ impl Trial {
         let start = Duration::from_secs(3);
         start
             + match &self.work {
-                Work::Mix { warmup, lasting, grace, .. } => warmup.get() + lasting.get() + grace.get(),
+                Work::Mix {
+                    warmup,
+                    lasting,
+                    grace,
+                    ..
+                } => warmup.get() + lasting.get() + grace.get(),
                 Work::Download { limit, .. } => limit.get(),
                 Work::Viewers { lasting, .. } => lasting.get(),
             }
@@ -126,7 +131,9 @@ pub fn trials(lab: &Lab, choice: &Choice) -> Result<Vec<Trial>> {
             for workload in &choice.workloads {
                 let works = works(&scenario, *workload, choice);
                 for (work, clients) in works {
-                    trials.push(trial(name, &scenario, *place, *workload, work, clients, choice));
+                    trials.push(trial(
+                        name, &scenario, *place, *workload, work, clients, choice,
+                    ));
                 }
             }
         }
@@ -144,30 +151,58 @@ fn mix(mix: &Mix, choice: &Choice) -> Work {
         work.3 = seconds(30);
     }
     let lasting = choice.lasting.unwrap_or(work.2);
-    Work::Mix { files: work.0, warmup: work.1, lasting, grace: work.3 }
+    Work::Mix {
+        files: work.0,
+        warmup: work.1,
+        lasting,
+        grace: work.3,
+    }
 }
 
 /// The works of a workload and how many clients each has.
 fn works(scenario: &Scenario, workload: Workload, choice: &Choice) -> Vec<(Work, usize)> {
     let few = |clients: usize, most: usize| {
-        choice.clients.unwrap_or(if choice.short { clients.min(most) } else { clients })
+        choice.clients.unwrap_or(if choice.short {
+            clients.min(most)
+        } else {
+            clients
+        })
     };
     match workload {
         Workload::Mix => vec![(mix(&scenario.mix, choice), few(scenario.clients, 10))],
-        Workload::Faults => vec![(mix(&scenario.faults.mix, choice), few(scenario.faults.clients, 5))],
+        Workload::Faults => vec![(
+            mix(&scenario.faults.mix, choice),
+            few(scenario.faults.clients, 5),
+        )],
         Workload::Download => {
-            let mut sizes = choice.sizes.clone().unwrap_or_else(|| scenario.download.sizes.clone());
+            let mut sizes = choice
+                .sizes
+                .clone()
+                .unwrap_or_else(|| scenario.download.sizes.clone());
             let mut limit = choice.lasting.unwrap_or(scenario.download.limit);
             if choice.short {
-                sizes = choice.sizes.clone().unwrap_or_else(|| vec![ByteSize::from_bytes(200_000)]);
+                sizes = choice
+                    .sizes
+                    .clone()
+                    .unwrap_or_else(|| vec![ByteSize::from_bytes(200_000)]);
                 limit = choice.lasting.unwrap_or(seconds(20));
             }
-            sizes.into_iter().map(|size| (Work::Download { size, limit }, 1)).collect()
+            sizes
+                .into_iter()
+                .map(|size| (Work::Download { size, limit }, 1))
+                .collect()
         }
         Workload::Viewers => {
             let v = &scenario.viewers;
-            let (count, live) = if choice.per_client { (v.count_per_client, v.live_per_client) } else { (v.count, v.live) };
-            let lasting = choice.lasting.unwrap_or(if choice.short { seconds(12) } else { v.lasting });
+            let (count, live) = if choice.per_client {
+                (v.count_per_client, v.live_per_client)
+            } else {
+                (v.count, v.live)
+            };
+            let lasting =
+                choice
+                    .lasting
+                    .unwrap_or(if choice.short { seconds(12) } else { v.lasting });
             vec![(Work::Viewers { live, lasting }, few(count, 3))]
         }
     }
@@ -182,7 +217,9 @@ fn trial(
     clients: usize,
     choice: &Choice,
 ) -> Trial {
-    let text = |value: Option<clap::builder::PossibleValue>| value.map(|v| v.get_name().to_owned()).unwrap_or_default();
+    let text = |value: Option<clap::builder::PossibleValue>| {
+        value.map(|v| v.get_name().to_owned()).unwrap_or_default()
+    };
     let live = match &work {
         Work::Viewers { live, .. } => *live,
         _ => scenario.viewers.live,
@@ -195,7 +232,11 @@ fn trial(
             place: text(place.to_possible_value()),
             per_client: choice.per_client,
             workload: text(workload.to_possible_value()),
-            size: if let Work::Download { size, .. } = &work { size.bytes() } else { 0 },
+            size: if let Work::Download { size, .. } = &work {
+                size.bytes()
+            } else {
+                0
+            },
             clients,
             congestion: choice.congestion.clone(),
             round_trip_ms: link.round_trip_ms() * factor,

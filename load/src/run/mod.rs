@@ -18,12 +18,13 @@ use anyhow::{Result, bail};
 use self::case::{Choice, Trial};
 use crate::{
     failure::Failure,
-    lab::{Lab, Machine},
+    lab::{Lab, Session},
     moment::{rfc3339, unix_seconds},
     namespace::sweep,
     peer::{Peer, Place},
     record::Record,
-    report, sys,
+    report::{document::Document, tables},
+    sys,
 };
 
 /// Runs everything chosen; prints a table at the end.
@@ -43,12 +44,19 @@ pub async fn run(lab: &Lab, choice: &Choice) -> Result<()> {
     let mut peers = Vec::new();
     for name in &choice.peers {
         let peer = Peer::read(&lab.peers(), name)?;
-        let fileproxy = if peer.is_fileproxy() { lab.fileproxy()? } else { PathBuf::new() };
+        let fileproxy = if peer.is_fileproxy() {
+            lab.fileproxy()?
+        } else {
+            PathBuf::new()
+        };
         let place = Place {
             listen: stage::PROXY_LISTEN,
             origin: stage::ORIGIN_LISTEN,
             workers: choice.workers,
-            dir: lab.out.join(format!("run-{}", std::process::id())).join(name),
+            dir: lab
+                .out
+                .join(format!("run-{}", std::process::id()))
+                .join(name),
             out: lab.out.clone(),
             fileproxy,
             unlimited: true,
@@ -67,12 +75,18 @@ pub async fn run(lab: &Lab, choice: &Choice) -> Result<()> {
         (expected.as_secs_f64() * (peers.len() * choice.repeat as usize) as f64 / 60.0).ceil(),
         path.display()
     );
-    let machine = lab.machine();
-    let result = all(&trials, &peers, choice, &machine, &mut file).await;
+    let session = lab.session();
+    let result = all(&trials, &peers, choice, &session, &mut file).await;
     _ = std::fs::remove_dir_all(lab.out.join(format!("run-{}", std::process::id())));
     let records = result?;
-    println!("{}", report::markdown::tables(&records));
-    eprintln!("records: {}\nreport:  load report {} --out DIR", path.display(), path.display());
+    let mut document = Document::default();
+    document.extend(tables::cases(&records, "fileproxy-high", false));
+    println!("{}", document.markdown());
+    eprintln!(
+        "records: {}\nreport:  load report {} --out DIR",
+        path.display(),
+        path.display()
+    );
     judge(&records, choice.short)
 }
 
@@ -80,7 +94,7 @@ async fn all(
     trials: &[Trial],
     peers: &[(Peer, Place, String)],
     choice: &Choice,
-    machine: &Machine,
+    session: &Session,
     file: &mut File,
 ) -> Result<Vec<Record>> {
     let total = trials.len() * peers.len() * choice.repeat as usize;
@@ -90,10 +104,17 @@ async fn all(
             for n in 0..peers.len() {
                 // Each round begins with another contestant, so that none always follows the same one.
                 let (peer, place, version) = &peers[(n + round as usize) % peers.len()];
-                let label =
-                    format!("{}/{total} {} | {} round {}", records.len() + 1, trial.case.title(), peer.name, round + 1);
+                let label = format!(
+                    "{}/{total} {} | {} round {}",
+                    records.len() + 1,
+                    trial.case.title(),
+                    peer.name,
+                    round + 1
+                );
                 let begin = Instant::now();
-                let record = stage::perform(trial, peer, place, version, choice, round, machine, &label).await?;
+                let record =
+                    stage::perform(trial, peer, place, version, choice, round, session, &label)
+                        .await?;
                 let c = &record.clients;
                 eprintln!(
                     "{label}: {:.1} requests/s, {:.2} Mbit/s, p50 {:.0} p95 {:.0} p99 {:.0} ms, completed {} failed {} \
@@ -108,7 +129,9 @@ async fn all(
                     c.truncated,
                     c.wrong,
                     c.unfinished,
-                    c.viewing.map(|v| format!(", stalled {:.1} %", v.rebuffering * 100.0)).unwrap_or_default(),
+                    c.viewing
+                        .map(|v| format!(", stalled {:.1} %", v.rebuffering * 100.0))
+                        .unwrap_or_default(),
                     begin.elapsed().as_secs_f64(),
                 );
                 writeln!(file, "{}", serde_json::to_string(&record)?)?;
@@ -136,8 +159,15 @@ fn judge(records: &[Record], short: bool) -> Result<()> {
             found.push(format!("nothing came: {what}: {:?}", c.reasons));
         }
         if short && c.truncated > 0 && record.case.workload != "faults" {
-            found.push(format!("{} broken bodies without a fault: {what}: {:?}", c.truncated, c.reasons));
+            found.push(format!(
+                "{} broken bodies without a fault: {what}: {:?}",
+                c.truncated, c.reasons
+            ));
         }
     }
-    if found.is_empty() { Ok(()) } else { bail!(Failure::Judged(found.join("\n"))) }
+    if found.is_empty() {
+        Ok(())
+    } else {
+        bail!(Failure::Judged(found.join("\n")))
+    }
 }

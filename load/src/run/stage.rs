@@ -25,7 +25,7 @@ use crate::{
     congestion,
     failure::Failure,
     host::Host,
-    lab::Machine,
+    lab::Session,
     link::emulator::Passed,
     moment::{rfc3339, unix_seconds},
     network::{Layout, Network, ORIGIN, PROXY, client_address},
@@ -73,7 +73,7 @@ pub async fn perform(
     version: &str,
     choice: &Choice,
     round: u32,
-    machine: &Machine,
+    session: &Session,
     label: &str,
 ) -> Result<Record> {
     let time = rfc3339(unix_seconds());
@@ -87,7 +87,10 @@ pub async fn perform(
         seed,
     })?;
     // A folder of its own for each run: no cache is left from the one before.
-    let mut place = Place { unlimited: trial.faults.is_none(), ..place.clone() };
+    let mut place = Place {
+        unlimited: trial.faults.is_none(),
+        ..place.clone()
+    };
     _ = std::fs::remove_dir_all(&place.dir);
     std::fs::create_dir_all(&place.dir)?;
     place.dir = std::fs::canonicalize(&place.dir)?;
@@ -101,23 +104,37 @@ pub async fn perform(
         proxy: PROXY_LISTEN,
         seed,
         clients,
-        addresses: if choice.per_client { (0..clients).map(client_address).collect() } else { Vec::<Ipv4Addr>::new() },
+        addresses: if choice.per_client {
+            (0..clients).map(client_address).collect()
+        } else {
+            Vec::<Ipv4Addr>::new()
+        },
         patience: PATIENCE,
         ready_within: Span::new(Duration::from_secs(40)),
         work: trial.work.clone(),
     };
     let crowd = start_clients(&plan, &network, &place)?;
-    let watched = watch(crowd, &network, &mut origin, &mut proxy, peer, choice, label).await?;
-    let Some(clients) = watched.summary else { bail!("the clients ended without a result") };
+    let watched = watch(
+        crowd,
+        &network,
+        &mut origin,
+        &mut proxy,
+        peer,
+        choice,
+        label,
+    )
+    .await?;
+    let Some(clients) = watched.summary else {
+        bail!("the clients ended without a result")
+    };
     let (client_link, origin_link) = (network.client_link(), network.origin_link());
-    #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
     let (completed, bytes) = (clients.completed as f64, clients.bytes as f64);
     let cpu = watched.end.0 - watched.begin.0;
     let counts = difference(watched.end.1, watched.begin.1);
     Ok(Record {
         kind: "run".to_owned(),
         time,
-        machine: machine.clone(),
+        session: session.clone(),
         case: trial.case.clone(),
         peer: peer.name.clone(),
         version: version.to_owned(),
@@ -130,7 +147,6 @@ pub async fn perform(
             memory_idle_bytes: watched.idle,
             memory_peak_bytes: watched.peak,
         },
-        #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
         origin_bytes_per_delivered: counts.bytes as f64 / bytes.max(1.0),
         origin: counts,
         clients,
@@ -144,11 +160,27 @@ pub async fn perform(
 fn start_origin(trial: &Trial, network: &Network, place: &Place, seed: u64) -> Result<Running> {
     let program = std::env::current_exe()?;
     let mut command = network.origin.command(&program.to_string_lossy());
-    command.args(["origin", "--listen", &ORIGIN_LISTEN.to_string(), "--seed", &seed.to_string()]);
-    command.args(["--segment", &trial.live.segment.to_string(), "--bitrate", &trial.live.bitrate.to_string()]);
+    command.args([
+        "origin",
+        "--listen",
+        &ORIGIN_LISTEN.to_string(),
+        "--seed",
+        &seed.to_string(),
+    ]);
+    command.args([
+        "--segment",
+        &trial.live.segment.to_string(),
+        "--bitrate",
+        &trial.live.bitrate.to_string(),
+    ]);
     if let Some(f) = &trial.faults {
         command.args(["--misbehave", "--cut-mean", &f.cut_mean.to_string()]);
-        command.args(["--reset-share", &f.reset_share.to_string(), "--stall-share", &f.stall_share.to_string()]);
+        command.args([
+            "--reset-share",
+            &f.reset_share.to_string(),
+            "--stall-share",
+            &f.stall_share.to_string(),
+        ]);
         command.args(["--stall-for", &f.stall_for.to_string()]);
         command.args(["--unavailable-every", &f.unavailable_every.to_string()]);
         command.args(["--unavailable-for", &f.unavailable_for.to_string()]);
@@ -169,17 +201,32 @@ fn start_clients(plan: &Plan, network: &Network, place: &Place) -> Result<Child>
     std::fs::write(&path, serde_json::to_string(plan)?)?;
     let program = std::env::current_exe()?;
     let mut command = network.client.command(&program.to_string_lossy());
-    command.arg("clients").arg("--plan").arg(&path).stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+        .arg("clients")
+        .arg("--plan")
+        .arg(&path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
     sys::die_with_parent(&mut command);
-    Command::from(command).kill_on_drop(true).spawn().context("starting the clients")
+    Command::from(command)
+        .kill_on_drop(true)
+        .spawn()
+        .context("starting the clients")
 }
 
 /// What the origin handed out so far, asked for on its own host, beside the link.
 fn counts(network: &Network) -> Result<Counts> {
     Host::In(&network.origin).inside(|| -> Result<Counts> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         runtime.block_on(async {
-            let mut client = Client::new(ORIGIN_LISTEN, None, Duration::from_secs(2), Delivered::default());
+            let mut client = Client::new(
+                ORIGIN_LISTEN,
+                None,
+                Duration::from_secs(2),
+                Delivered::default(),
+            );
             let outcome = client.get(COUNTS, &Expected::Text).await;
             match outcome.verdict {
                 Verdict::Completed => Ok(serde_json::from_slice(&outcome.text)?),
@@ -264,7 +311,11 @@ fn look(network: &Network, known: &[String], seen: &mut Hosts<congestion::Seen>)
 
 /// The asked-for congestion control must hold on every host, but for a contestant that says it picks its own.
 fn hold(seen: &Hosts<congestion::Seen>, peer: &Peer, choice: &Choice) -> Result<()> {
-    for (host, seen) in [("client", &seen.client), ("proxy", &seen.proxy), ("origin", &seen.origin)] {
+    for (host, seen) in [
+        ("client", &seen.client),
+        ("proxy", &seen.proxy),
+        ("origin", &seen.origin),
+    ] {
         if host == "proxy" && peer.recipe.chooses_congestion {
             continue;
         }
@@ -289,7 +340,6 @@ const fn difference(a: Counts, b: Counts) -> Counts {
 }
 
 /// Packets handed over late, in percent.
-#[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
 fn late(links: [Option<Passed>; 2]) -> f64 {
     let (mut late, mut all) = (0, 0);
     for link in links.into_iter().flatten() {
@@ -310,7 +360,12 @@ struct Progress<'a> {
 impl<'a> Progress<'a> {
     fn new(label: &'a str) -> Self {
         use std::io::IsTerminal as _;
-        Self { label, begin: Instant::now(), shown: Instant::now(), terminal: std::io::stderr().is_terminal() }
+        Self {
+            label,
+            begin: Instant::now(),
+            shown: Instant::now(),
+            terminal: std::io::stderr().is_terminal(),
+        }
     }
 
     fn show(&mut self, completed: u64, bytes: u64) {
