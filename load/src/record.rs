@@ -40,6 +40,9 @@ pub struct Record {
     pub client_link: Option<Passed>,
     /// What the emulator carried between proxy and origin.
     pub origin_link: Option<Passed>,
+    /// What the busiest bad link carried toward the client in the counted time, in percent of its rate, packet headers
+    /// and repeated packets included. None with a line for each client.
+    pub line_busy_percent: Option<f64>,
     /// Packets the emulator handed over more than 1 ms late, in percent: above 1 the machine was too busy for the link.
     pub late_percent: f64,
 }

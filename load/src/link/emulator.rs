@@ -32,7 +32,7 @@ pub struct Traffic {
     pub packets: u64,
     /// Their bytes, IP headers included.
     pub bytes: u64,
-    /// Packets lost behind the bottleneck, as asked.
+    /// Packets lost, as asked.
     pub lost: u64,
     /// Packets dropped because the queue was full.
     pub queue_full: u64,

@@ -8,7 +8,7 @@ use crate::random::{STEP, mix, unit};
 pub enum Fate {
     /// Arrives at this time.
     Arrives(u64),
-    /// Took its turn at the bottleneck and was lost behind it.
+    /// Lost before the bottleneck: it takes no room there, as with netem.
     Lost,
     /// The queue was full.
     Dropped,
@@ -55,15 +55,15 @@ impl Line {
 
     /// A packet of so many bytes comes to the line at `now`.
     pub fn offer(&mut self, now: u64, bytes: usize) -> Fate {
+        if self.dice.lose() {
+            return Fate::Lost;
+        }
         let now = now as f64;
         let start = self.free_at.max(now);
         if start - now > self.queue {
             return Fate::Dropped;
         }
         self.free_at = (bytes as f64).mul_add(self.nanos_per_byte, start);
-        if self.dice.lose() {
-            return Fate::Lost;
-        }
         let arrival = self.free_at + self.delay + self.jitter * self.offset(self.free_at);
         self.last_arrival = self.last_arrival.max(arrival as u64);
         Fate::Arrives(self.last_arrival)

@@ -18,7 +18,7 @@ pub struct Shape {
     pub rate: BitRate,
     /// Longest wait before the bottleneck; a packet that would wait longer is dropped (drop-tail).
     pub queue: Span,
-    /// Packets that go missing behind the bottleneck.
+    /// Packets that go missing, before the bottleneck.
     #[serde(default)]
     pub loss: Loss,
 }

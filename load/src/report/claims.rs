@@ -3,7 +3,7 @@
 use super::{
     document::Block,
     group::{CPU_REQUEST, GOODPUT, Group, MEMORY, Measure, P50, P95, P99, REQUESTS, groups},
-    tables::at_limit,
+    tables::{at_limit, at_line},
 };
 use crate::record::Record;
 
@@ -83,7 +83,8 @@ pub fn blocks(runs: &[Record]) -> Vec<Block> {
         let of = |scenario: &str| {
             groups.iter().find(|g| {
                 let c = g.case;
-                c.scenario == scenario
+                !c.short
+                    && c.scenario == scenario
                     && c.place == place
                     && c.per_client == per_client
                     && c.workload == "mix"
@@ -159,20 +160,32 @@ fn measured(group: &Group<'_>, base: &str, measure: Measure, promised: f64) -> O
 
 /// Says where the link is the limit for those compared.
 fn full(group: &Group<'_>) -> Option<String> {
-    let full = at_limit(group);
-    let bases: Vec<&str> = full.iter().copied().filter(|p| BASES.contains(p)).collect();
-    if bases.is_empty() {
-        return full.contains(&HIGH).then(|| {
-            format!(
-                "{}: level high fills the link (goodput above 90 % of its rate)",
-                group.case.scenario
-            )
-        });
+    let compared = |peers: Vec<&str>| -> Vec<String> {
+        peers
+            .into_iter()
+            .filter(|p| *p == HIGH || BASES.contains(p))
+            .map(str::to_owned)
+            .collect()
+    };
+    let (full, busy) = (compared(at_limit(group)), compared(at_line(group)));
+    let mut parts = Vec::new();
+    if !full.is_empty() {
+        parts.push(format!(
+            "goodput of {} is above 90 % of its rate",
+            full.join(" and ")
+        ));
     }
-    Some(format!(
-        "{}: the link itself is the limit: already {} has a goodput above 90 % of its rate, so nobody can bring more \
-         through it",
-        group.case.scenario,
-        bases.join(" and "),
-    ))
+    if !busy.is_empty() {
+        parts.push(format!(
+            "{} kept the line busy for over 95 % of the time",
+            busy.join(" and ")
+        ));
+    }
+    (!parts.is_empty()).then(|| {
+        format!(
+            "{}: the link itself is the limit, and nobody can bring more through it: {}",
+            group.case.scenario,
+            parts.join("; ")
+        )
+    })
 }

@@ -114,6 +114,13 @@ pub const FETCHED: Measure = Measure {
     read: |r| (r.clients.bytes > 0).then_some(r.origin_bytes_per_delivered),
 };
 
+/// How full the bad link was.
+pub const BUSY: Measure = Measure {
+    name: "line busy %",
+    digits: 0,
+    read: |r| r.line_busy_percent,
+};
+
 /// All records of one case.
 #[derive(Clone, Debug)]
 pub struct Group<'a> {

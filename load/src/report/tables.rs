@@ -3,8 +3,8 @@
 use super::{
     document::Block,
     group::{
-        CPU, CPU_GB, CPU_REQUEST, FETCHED, FIRST_P50, FIRST_P95, FIRST_P99, GOODPUT, Group, MEMORY,
-        Measure, P50, P95, P99, REBUFFERING, REQUESTS, STARTUP, groups,
+        BUSY, CPU, CPU_GB, CPU_REQUEST, FETCHED, FIRST_P50, FIRST_P95, FIRST_P99, GOODPUT, Group,
+        MEMORY, Measure, P50, P95, P99, REBUFFERING, REQUESTS, STARTUP, groups,
     },
     plot,
 };
@@ -12,6 +12,8 @@ use crate::{client::tally::Summary, compare::Comparison, record::Record};
 
 /// Goodput above this share of the rate means that the link is the limit.
 pub const FULL: f64 = 0.9;
+/// A line that is busy for more than this, in percent, has no room left.
+const LINE_FULL: f64 = 95.0;
 
 /// Machine, commit, dates, commands and versions.
 #[must_use]
@@ -209,7 +211,7 @@ fn outcome(group: &Group<'_>) -> Block {
 
 /// What it cost.
 fn cost(group: &Group<'_>) -> Block {
-    table(group, &[CPU, CPU_REQUEST, CPU_GB, MEMORY, FETCHED])
+    table(group, &[CPU, CPU_REQUEST, CPU_GB, MEMORY, FETCHED, BUSY])
 }
 
 /// Why requests were not completed.
@@ -259,7 +261,7 @@ fn congestion(group: &Group<'_>) -> Option<Block> {
     (!lines.is_empty()).then_some(Block::List(lines))
 }
 
-/// Contestants whose goodput is more than 90 % of what the link carries.
+/// Contestants for which the link is the limit: their goodput is more than 90 % of its rate.
 #[must_use]
 pub fn at_limit<'a>(group: &Group<'a>) -> Vec<&'a str> {
     let capacity = group.case.capacity_bits() / 1e6;
@@ -274,25 +276,45 @@ pub fn at_limit<'a>(group: &Group<'a>) -> Vec<&'a str> {
         .collect()
 }
 
-fn limit(group: &Group<'_>) -> String {
-    let capacity = group.case.capacity_bits() / 1e6;
+/// Contestants with less goodput that still kept the line busy: the rest went into headers and repeated packets.
+#[must_use]
+pub fn at_line<'a>(group: &Group<'a>) -> Vec<&'a str> {
     let full = at_limit(group);
-    if full.is_empty() {
-        format!(
-            "The link is not the limit: no contestant got above 90 % of its {capacity:.0} Mbit/s."
-        )
+    group
+        .peers()
+        .into_iter()
+        .filter(|peer| {
+            !full.contains(peer)
+                && group
+                    .spread(peer, BUSY)
+                    .is_some_and(|s| s.median > LINE_FULL)
+        })
+        .collect()
+}
+
+fn limit(group: &Group<'_>) -> String {
+    let capacity = crate::units::BitRate::from_bits(group.case.capacity_bits());
+    let (full, busy) = (at_limit(group), at_line(group));
+    let mut text = if full.is_empty() {
+        format!("No contestant got a goodput above 90 % of the link's {capacity}.")
     } else if full.len() == group.peers().len() {
         format!(
-            "The link itself is the limit: every contestant got above 90 % of its {capacity:.0} Mbit/s, and nobody can \
-             do better."
+            "The link itself is the limit: every contestant got above 90 % of its {capacity}, and nobody can do better."
         )
     } else {
         format!(
-            "The link is the limit for {}: above 90 % of its {capacity:.0} Mbit/s; a proxy that keeps files can go \
-             beyond when the bad link is at the origin.",
+            "The link itself is the limit for {}: above 90 % of its {capacity}.",
             full.join(", ")
         )
+    };
+    if !busy.is_empty() {
+        text.push_str(&format!(
+            " The line was full, with less goodput, for {}: over {LINE_FULL:.0} % busy, headers and repeated packets \
+             included.",
+            busy.join(", ")
+        ));
     }
+    text
 }
 
 /// One contestant against each other one.

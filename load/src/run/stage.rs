@@ -49,12 +49,36 @@ const PATIENCE: Span = Span::new(Duration::from_secs(125));
 /// Between two looks at the sockets.
 const LOOK: Duration = Duration::from_secs(4);
 
+/// How things stand at the begin and the end of the counted time.
+#[derive(Clone, Copy, Default)]
+struct Mark {
+    /// CPU seconds of the contestant.
+    cpu: f64,
+    /// What the origin handed out.
+    counts: Counts,
+    /// Bytes each bad link carried toward the client.
+    carried: [u64; 2],
+}
+
+impl Mark {
+    fn now(network: &Network, proxy: &Running) -> Result<Self> {
+        let carried = [network.client_link(), network.origin_link()]
+            .map(|link| link.map_or(0, |l| l.down.delivered_bytes));
+        let cpu = Usage::cpu_of_group(proxy.group()).cpu_seconds;
+        Ok(Self {
+            cpu,
+            counts: counts(network)?,
+            carried,
+        })
+    }
+}
+
 /// What was seen while the clients ran.
 #[derive(Default)]
 struct Watched {
     summary: Option<Summary>,
-    begin: (f64, Counts),
-    end: (f64, Counts),
+    begin: Mark,
+    end: Mark,
     idle: u64,
     peak: u64,
     congestion: Hosts<congestion::Seen>,
@@ -129,8 +153,9 @@ pub async fn perform(
     };
     let (client_link, origin_link) = (network.client_link(), network.origin_link());
     let (completed, bytes) = (clients.completed as f64, clients.bytes as f64);
-    let cpu = watched.end.0 - watched.begin.0;
-    let counts = difference(watched.end.1, watched.begin.1);
+    let seconds = clients.seconds;
+    let cpu = watched.end.cpu - watched.begin.cpu;
+    let counts = difference(watched.end.counts, watched.begin.counts);
     Ok(Record {
         kind: "run".to_owned(),
         time,
@@ -151,6 +176,10 @@ pub async fn perform(
         origin: counts,
         clients,
         congestion_seen: watched.congestion,
+        line_busy_percent: (!choice.per_client).then(|| {
+            let [a, b] = [0, 1].map(|n| watched.end.carried[n] - watched.begin.carried[n]);
+            100.0 * a.max(b) as f64 * 8.0 / seconds.max(1e-3) / trial.case.rate_bits
+        }),
         late_percent: late([client_link, origin_link]),
         client_link,
         origin_link,
@@ -263,12 +292,12 @@ async fn watch(
                         counting = true;
                         // The first look comes soon: a short run has little time.
                         looked = Instant::now().checked_sub(LOOK * 3 / 4).unwrap_or(looked);
-                        watched.begin = (Usage::cpu_of_group(proxy.group()).cpu_seconds, counts(network)?);
+                        watched.begin = Mark::now(network, proxy)?;
                     }
                     Event::Progress { completed, bytes } => progress.show(completed, bytes),
                     Event::End => {
                         counting = false;
-                        watched.end = (Usage::cpu_of_group(proxy.group()).cpu_seconds, counts(network)?);
+                        watched.end = Mark::now(network, proxy)?;
                     }
                     Event::Result { summary } => watched.summary = Some(*summary),
                     Event::Broken { why } => {
