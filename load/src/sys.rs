@@ -198,14 +198,21 @@ pub fn stay_on_cpus(cpus: &[usize]) -> io::Result<()> {
     Ok(())
 }
 
-/// Allows as many open files as the hard limit does, for a thousand clients need two thousand.
+/// Allows as many open files as the hard limit does, and root 65,536 at least: a thousand clients need two thousand in a
+/// proxy, and some reserve more.
 pub fn raise_open_files() {
     // SAFETY: one rlimit on this stack; failure leaves the limit as it was.
     unsafe {
         let mut limit: libc::rlimit = std::mem::zeroed();
         if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
-            limit.rlim_cur = limit.rlim_max;
-            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+            let more = libc::rlimit {
+                rlim_cur: limit.rlim_max.max(65_536),
+                rlim_max: limit.rlim_max.max(65_536),
+            };
+            if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const more) != 0 {
+                limit.rlim_cur = limit.rlim_max;
+                libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+            }
         }
     }
 }

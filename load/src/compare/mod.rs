@@ -276,7 +276,7 @@ fn start(
     let (words, env) = peer.prepare(&place)?;
     let (program, rest) = words.split_first().context("no command")?;
     let mut command: Command = host.command(program);
-    command.args(rest).envs(env);
+    command.args(rest).envs(env).current_dir(&place.dir);
     let process = Running::start(command, &place.dir.join("log"))?;
     Ok(Contestant {
         name: name.to_owned(),

@@ -122,7 +122,7 @@ pub async fn perform(
     let (words, env) = peer.prepare(&place)?;
     let (program, rest) = words.split_first().context("no command")?;
     let mut command = network.proxy.command(program);
-    command.args(rest).envs(env);
+    command.args(rest).envs(env).current_dir(&place.dir);
     let mut proxy = Running::start(command, &place.dir.join("log"))?;
     let plan = Plan {
         proxy: PROXY_LISTEN,
