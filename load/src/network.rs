@@ -69,16 +69,6 @@ impl Network {
     ///
     /// No root, no `ip`, no TUN, or a congestion control the kernel does not have.
     pub fn build(layout: &Layout) -> Result<Self> {
-        let available =
-            std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control")
-                .context("reading the congestion controls of this kernel")?;
-        if !available.split_whitespace().any(|c| c == layout.congestion) {
-            bail!(crate::failure::Failure::Usage(format!(
-                "this kernel has no congestion control \"{}\", only: {}",
-                layout.congestion,
-                available.trim()
-            )));
-        }
         let client = Namespace::create("client")?;
         let proxy = Namespace::create("proxy")?;
         let origin = Namespace::create("origin")?;

@@ -2,6 +2,8 @@
 //!
 //! No link here: this asks what a proxy costs when the network is perfect.
 
+mod comparison;
+mod contestant;
 mod origin;
 mod slow;
 pub mod table;
@@ -10,34 +12,27 @@ mod wrk;
 use std::{
     fs::{self, OpenOptions},
     io::Write as _,
-    net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    process::Command,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
-use serde::{Deserialize, Serialize};
+use anyhow::{Result, bail};
 
-use self::origin::NginxOrigin;
+use self::{
+    contestant::{Contestant, start, verify},
+    origin::NginxOrigin,
+};
 use crate::{
-    client::{
-        connection::{Client, Delivered},
-        verdict::{Expected, Verdict},
-    },
-    content::Content,
     failure::Failure,
     host::Host,
     lab::{Lab, Session},
     moment::{rfc3339, unix_seconds},
     namespace::{Namespace, sweep},
-    peer::{Peer, Place},
-    process::Running,
     report::{document::Document, tables},
     sys,
     units::ByteSize,
-    usage::Usage,
 };
+
+pub use self::comparison::Comparison;
 
 /// The name under which the origin itself is measured, without a proxy.
 pub const DIRECT: &str = "direct";
@@ -61,75 +56,6 @@ pub struct Options {
     pub slow_readers: Option<usize>,
     /// Only that it works, and that bodies are right.
     pub short: bool,
-}
-
-/// One measurement.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Comparison {
-    /// Always "compare".
-    pub kind: String,
-    /// When it began (RFC 3339).
-    pub time: String,
-    /// The call of the lab it belongs to; rounds are compared within it.
-    pub session: Session,
-    /// The contestant.
-    pub peer: String,
-    /// Its version line.
-    pub version: String,
-    /// Round, from 1.
-    pub round: u32,
-    /// Body size in bytes.
-    pub size: u64,
-    /// Connections at the same time.
-    pub connections: u32,
-    /// Length in seconds.
-    pub seconds: f64,
-    /// Requests answered in full.
-    pub requests: u64,
-    /// Requests per second.
-    pub requests_per_second: f64,
-    /// Bytes received, heads included, per second, in 1,000,000.
-    pub mb_per_second: f64,
-    /// Median time of a request in milliseconds.
-    pub p50_ms: f64,
-    /// 95th percentile in milliseconds.
-    pub p95_ms: f64,
-    /// 99th percentile in milliseconds.
-    pub p99_ms: f64,
-    /// Requests that failed, with an error status or without an answer.
-    pub errors: u64,
-    /// CPU microseconds of the proxy for one request.
-    pub cpu_us_per_request: f64,
-    /// CPU seconds of the proxy for 1,000,000,000 bytes.
-    pub cpu_seconds_per_gb: f64,
-    /// CPU seconds of the proxy in the measurement.
-    pub cpu_seconds: f64,
-    /// CPU seconds of the origin.
-    pub origin_cpu_seconds: f64,
-    /// Memory of the proxy right after, in bytes.
-    pub memory_bytes: u64,
-}
-
-/// A started contestant.
-struct Contestant {
-    name: String,
-    version: String,
-    address: SocketAddr,
-    process: Option<Running>,
-}
-
-impl Contestant {
-    fn usage(&self) -> Usage {
-        self.process
-            .as_ref()
-            .map_or_else(Usage::default, |p| Usage::of_group(p.group()))
-    }
-
-    fn cpu(&self) -> f64 {
-        self.process
-            .as_ref()
-            .map_or(0.0, |p| Usage::cpu_of_group(p.group()).cpu_seconds)
-    }
 }
 
 /// Runs the comparison and writes records and a table into the lab's out folder.
@@ -171,8 +97,8 @@ async fn measure(
 ) -> Result<()> {
     let origin = NginxOrigin::start(host, lab, dir, &options.sizes)?;
     let mut contestants = Vec::new();
-    for (n, name) in options.peers.iter().enumerate() {
-        contestants.push(start(lab, options, host, dir, &origin, name, n)?);
+    for name in &options.peers {
+        contestants.push(start(lab, options, host, dir, &origin, name)?);
     }
     for contestant in &mut contestants {
         verify(host, contestant, &options.sizes)?;
@@ -234,104 +160,6 @@ async fn measure(
     {
         bail!(Failure::Judged(format!(
             "the comparison does not work: {errors} errors; see the table above"
-        )));
-    }
-    Ok(())
-}
-
-fn start(
-    lab: &Lab,
-    options: &Options,
-    host: Host<'_>,
-    dir: &std::path::Path,
-    origin: &NginxOrigin,
-    name: &str,
-    number: usize,
-) -> Result<Contestant> {
-    if name == DIRECT {
-        return Ok(Contestant {
-            name: name.to_owned(),
-            version: "the origin itself".to_owned(),
-            address: origin.address,
-            process: None,
-        });
-    }
-    let peer = Peer::read(&lab.peers(), name)?;
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 18_100 + u16::try_from(number)?));
-    let place = Place {
-        listen: address,
-        origin: origin.address,
-        workers: options.workers,
-        dir: dir.join(name),
-        out: lab.out.clone(),
-        fileproxy: if peer.is_fileproxy() {
-            lab.fileproxy()?
-        } else {
-            PathBuf::new()
-        },
-        unlimited: true,
-    };
-    let version = peer.version(&place)?;
-    peer.set_up(&place)?;
-    let (words, env) = peer.prepare(&place)?;
-    let (program, rest) = words.split_first().context("no command")?;
-    let mut command: Command = host.command(program);
-    command.args(rest).envs(env).current_dir(&place.dir);
-    let process = Running::start(command, &place.dir.join("log"))?;
-    Ok(Contestant {
-        name: name.to_owned(),
-        version,
-        address,
-        process: Some(process),
-    })
-}
-
-/// Waits until the contestant answers and checks one body of each size through it.
-fn verify(host: Host<'_>, contestant: &mut Contestant, sizes: &[ByteSize]) -> Result<()> {
-    let (address, sizes) = (contestant.address, sizes.to_vec());
-    let verdict = host.inside(move || -> Result<std::result::Result<(), String>> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        Ok(runtime.block_on(async {
-            let mut client =
-                Client::new(address, None, Duration::from_secs(10), Delivered::default());
-            for size in sizes {
-                let path = origin::path(size);
-                let expected = Expected::File {
-                    content: Content::of(0, &path),
-                    length: size.bytes(),
-                    from: 0,
-                };
-                let start = Instant::now();
-                loop {
-                    let outcome = client.get(&path, &expected).await;
-                    match outcome.verdict {
-                        Verdict::Completed => break,
-                        // Not listening yet.
-                        Verdict::Failed(_) if start.elapsed() < Duration::from_secs(15) => {
-                            tokio::time::sleep(Duration::from_millis(50)).await;
-                        }
-                        other => {
-                            return Err(format!("{path}: {other:?}, status {}", outcome.status));
-                        }
-                    }
-                }
-            }
-            Ok(())
-        }))
-    })??;
-    if let Err(why) = verdict {
-        let ended = contestant.process.as_mut().and_then(Running::ended);
-        let log = contestant
-            .process
-            .as_ref()
-            .map(Running::last_words)
-            .unwrap_or_default();
-        let ended = ended.map(|s| format!(" ({s})")).unwrap_or_default();
-        bail!(Failure::Judged(format!(
-            "{}{ended} does not serve: {why}\n{log}",
-            contestant.name
         )));
     }
     Ok(())

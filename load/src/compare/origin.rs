@@ -3,12 +3,13 @@
 use std::{
     fs::{self, File},
     io::{BufWriter, Write},
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     path::Path,
 };
 
 use anyhow::{Context, Result};
 
+use super::contestant::free_address;
 use crate::{
     content::Content, host::Host, lab::Lab, process::Running, units::ByteSize, usage::Usage,
 };
@@ -43,7 +44,7 @@ impl NginxOrigin {
         }
         let dir = dir.join("origin");
         fs::create_dir_all(&dir)?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 18_080));
+        let address = free_address(host)?;
         let config = CONFIG
             .replace("{dir}", &dir.display().to_string())
             .replace("{files}", &files.display().to_string())

@@ -17,7 +17,11 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{DIRECT, Options, origin::NginxOrigin, start, verify};
+use super::{
+    DIRECT, Options,
+    contestant::{start, verify},
+    origin::NginxOrigin,
+};
 use crate::{host::Host, lab::Lab, units::ByteSize};
 
 /// Bytes a slow reader takes at once, every quarter of a second: 64 KiB/s.
@@ -44,13 +48,8 @@ pub async fn readers(
     println!(
         "| proxy | readers served | idle MiB | most MiB | KiB per served reader |\n|---|---|---|---|---|"
     );
-    for (n, name) in options
-        .peers
-        .iter()
-        .enumerate()
-        .filter(|(_, name)| *name != DIRECT)
-    {
-        let mut contestant = start(lab, options, host, dir, origin, name, n)?;
+    for name in options.peers.iter().filter(|name| *name != DIRECT) {
+        let mut contestant = start(lab, options, host, dir, origin, name)?;
         verify(
             host,
             &mut contestant,

@@ -7,7 +7,7 @@
 //!  tun <--write-- line B to A               <--read--  tun
 //! ```
 //!
-//! [`shape`] says what a direction is like, [`line`] decides the fate of each packet (pure, time is an argument),
+//! [`shape`] says what a direction is like, [`line`](mod@line) decides the fate of each packet (pure, time is an argument),
 //! [`emulator`] moves the packets, [`trial`] measures the result from outside.
 
 pub mod emulator;

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 
 use crate::{
     client::plan::Work,
+    congestion,
     failure::Failure,
     lab::Lab,
     live::Live,
@@ -115,7 +116,7 @@ const fn seconds(n: u64) -> Span {
 ///
 /// # Errors
 ///
-/// A scenario does not exist, or choices do not fit together.
+/// A scenario or the congestion control does not exist, or choices do not fit together.
 pub fn trials(lab: &Lab, choice: &Choice) -> Result<Vec<Trial>> {
     if choice.per_client && choice.places.contains(&Where::Origin) {
         bail!(Failure::Usage(
@@ -123,6 +124,14 @@ pub fn trials(lab: &Lab, choice: &Choice) -> Result<Vec<Trial>> {
              and origin there is one line for all"
                 .to_owned()
         ));
+    }
+    let known = congestion::known();
+    if !known.contains(&choice.congestion) {
+        bail!(Failure::Usage(format!(
+            "this kernel has no congestion control \"{}\", only: {}",
+            choice.congestion,
+            known.join(", ")
+        )));
     }
     let mut trials = Vec::new();
     for name in &choice.scenarios {

@@ -1,10 +1,13 @@
 //! A run: every contestant before the same network, origin and clients, in turn and repeatedly.
 //!
-//! [`case`] says what is to be run, [`stage`] builds the network and starts the processes of one run, this module walks
+//! [`case`] says what is to be run, [`stage`] builds the network and starts the processes of one run,
+//! [`watch`] looks at them while they run, this module walks
 //! through all of them and keeps the records.
 
 pub mod case;
-mod stage;
+pub mod progress;
+pub mod stage;
+pub mod watch;
 
 use std::{
     fs::{File, OpenOptions},
