@@ -28,12 +28,24 @@ pub struct Settings {
 
 /// How an event is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", try_from = "String")]
 pub enum Format {
     /// Text for people.
     Pretty,
     /// One JSON object a line.
     Json,
+}
+
+impl TryFrom<String> for Format {
+    type Error = String;
+
+    fn try_from(word: String) -> Result<Self, Self::Error> {
+        match word.as_str() {
+            "pretty" => Ok(Format::Pretty),
+            "json" => Ok(Format::Json),
+            _ => Err(format!("`{word}` is not a format: give pretty or json")),
+        }
+    }
 }
 
 impl Settings {

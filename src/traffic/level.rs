@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// How much optimization is on. `low` is the control group: what a plain proxy does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", try_from = "String")]
 pub enum Level {
     /// The system's TCP options, no rate limit, the network only measured.
     Low,
@@ -47,6 +47,14 @@ impl Level {
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+impl TryFrom<String> for Level {
+    type Error = NotALevel;
+
+    fn try_from(word: String) -> Result<Self, Self::Error> {
+        word.parse()
     }
 }
 

@@ -142,9 +142,9 @@ fn imports(code: &str, depth: usize) -> Vec<Import> {
 fn verdict(module: &str, import: &Import) -> Result<(), String> {
     let floors = BTreeMap::from(FLOORS);
     let target = import[0].as_str();
-    let to = floors
-        .get(target)
-        .ok_or_else(|| format!("`{target}` stands on no floor: give it one in tests/it/floors.rs"))?;
+    let to = floors.get(target).ok_or_else(|| {
+        format!("`{target}` stands on no floor: give it one in tests/it/floors.rs")
+    })?;
     let beside = || {
         BESIDE.iter().any(|(from, to, names)| {
             let name = import.get(1).map(String::as_str).unwrap_or("self");
@@ -231,11 +231,7 @@ fn what_decides_knows_neither_the_runtime_nor_sockets() {
 fn every_module_of_the_crate_stands_on_a_floor() {
     let floors = BTreeMap::from(FLOORS);
     for (file, names) in modules() {
-        assert!(
-            floors.contains_key(names[0].as_str()),
-            "{}",
-            file.display()
-        );
+        assert!(floors.contains_key(names[0].as_str()), "{}", file.display());
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod actors;
 mod brokenness;
+mod command_line;
 mod demo;
 mod floors;
 mod forwarding;
