@@ -194,6 +194,7 @@ fn connection(
     let limits = client_stream::Limits {
         max_head: settings.server.max_head.as_u64() as usize,
         head: settings.server.head_timeout,
+        idle: settings.server.keep_alive,
         send: settings.server.send_timeout,
         connections: settings.server.max_connections,
     };
@@ -204,8 +205,8 @@ fn connection(
         // The stream itself watches over heads, the first and the later ones.
         .client_request_timeout(Duration::ZERO)
         .client_disconnect_timeout(DISCONNECT)
-        // A client that left must not keep its transfer running.
-        .h1_allow_half_closed(false)
+        // The stream itself ends what a client that left had asked for.
+        .h1_allow_half_closed(true)
         .h1_write_buffer_size(WRITE_BUFFER)
         .graceful_shutdown_signal(move || {
             let draining = draining.clone();

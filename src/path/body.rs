@@ -16,15 +16,16 @@ use super::{
     client_stream::Client,
     meter::Meter,
     origin::{
+        parallel::Parallel,
         reader::{BodyError, READ},
         source::Source,
     },
 };
-use crate::traffic::published::Published;
+use crate::traffic::{published::Published, tuning::Tuning};
 
 /// One response body on its way: the source, what was read ahead, and the account of it.
 pub struct Transfer {
-    source: Source,
+    flow: Flow,
     ahead: VecDeque<Bytes>,
     ahead_bytes: usize,
     published: Arc<Published>,
@@ -35,11 +36,55 @@ pub struct Transfer {
     told: bool,
 }
 
+/// Over how many connections the body comes.
+enum Flow {
+    One(Source),
+    Many(Box<Parallel>),
+    /// Between the two.
+    Turning,
+}
+
+impl Flow {
+    fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        tuning: &Tuning,
+    ) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if let Flow::One(source) = self
+            && let Some((replay, whole, end)) = source.widens(tuning)
+            && let Flow::One(source) = std::mem::replace(self, Flow::Turning)
+        {
+            *self = Flow::Many(Box::new(Parallel::new(source, replay, whole, end)));
+        }
+        match self {
+            Flow::One(source) => source.poll_piece(cx, tuning),
+            Flow::Many(parallel) => parallel.poll_piece(cx, tuning),
+            Flow::Turning => Poll::Ready(None),
+        }
+    }
+
+    fn pause(&mut self) {
+        match self {
+            Flow::One(source) => source.pause(),
+            Flow::Many(parallel) => parallel.pause(),
+            Flow::Turning => {}
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        match self {
+            Flow::One(source) => source.is_done(),
+            Flow::Many(parallel) => parallel.is_done(),
+            Flow::Turning => true,
+        }
+    }
+}
+
 impl Transfer {
     /// A transfer that has not begun.
     pub fn new(source: Source, published: Arc<Published>, meter: Meter) -> Rc<RefCell<Self>> {
         Rc::new(RefCell::new(Transfer {
-            source,
+            flow: Flow::One(source),
             ahead: VecDeque::new(),
             ahead_bytes: 0,
             published,
@@ -59,7 +104,7 @@ impl Transfer {
         let tuning = self.published.tuning.load();
         let buffer = tuning.buffer.as_u64() as usize;
         while self.ahead_bytes + READ <= buffer.max(READ) {
-            match self.source.poll_piece(cx, &tuning) {
+            match self.flow.poll_piece(cx, &tuning) {
                 Poll::Ready(Some(Ok(piece))) => {
                     self.ahead_bytes += piece.len();
                     self.ahead.push_back(piece);
@@ -75,7 +120,7 @@ impl Transfer {
                 Poll::Pending => return,
             }
         }
-        self.source.pause();
+        self.flow.pause();
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -87,7 +132,7 @@ impl Transfer {
             return Poll::Ready(None);
         }
         let tuning = self.published.tuning.load();
-        match self.source.poll_piece(cx, &tuning) {
+        match self.flow.poll_piece(cx, &tuning) {
             Poll::Ready(Some(Ok(piece))) => Poll::Ready(Some(piece)),
             Poll::Ready(Some(Err(error))) => {
                 self.failed = Some(error);
@@ -107,7 +152,7 @@ impl Transfer {
             return Poll::Ready(None);
         };
         let chunk = self.published.tuning.load().chunk.as_u64() as usize;
-        if first.len() >= chunk || self.ended || self.source.is_done() && self.ahead.is_empty() {
+        if first.len() >= chunk || self.ended || self.flow.is_done() && self.ahead.is_empty() {
             return Poll::Ready(Some(first));
         }
         let mut gathered: Option<BytesMut> = None;

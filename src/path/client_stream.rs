@@ -44,6 +44,8 @@ pub struct Limits {
     pub max_head: usize,
     /// Longest time for one request head.
     pub head: Duration,
+    /// Longest time between two requests.
+    pub idle: Duration,
     /// Longest time in which the client's socket takes nothing.
     pub send: Duration,
     /// Most connections.
@@ -65,6 +67,8 @@ pub struct Client {
     begun: Cell<u64>,
     transfer: RefCell<Weak<RefCell<Transfer>>>,
     reset: Cell<bool>,
+    /// Whether a request whose body trickled is being answered: the rest of it is not waited for.
+    body_refused: Cell<bool>,
     published: Arc<Published>,
 }
 
@@ -88,6 +92,11 @@ impl Client {
     /// The transfer that reads on while the socket takes nothing.
     pub fn sends(&self, transfer: &Rc<RefCell<Transfer>>) {
         *self.transfer.borrow_mut() = Rc::downgrade(transfer);
+    }
+
+    /// A request whose body trickled is being answered: the rest of it is not waited for.
+    pub fn refuses_body(&self) {
+        self.body_refused.set(true);
     }
 
     /// Whether the connection ends with a reset instead of an orderly close.
@@ -191,6 +200,7 @@ impl ClientStream {
             begun: Cell::new(0),
             transfer: RefCell::default(),
             reset: Cell::new(false),
+            body_refused: Cell::new(false),
             published,
         });
         let mut stream = ClientStream {
@@ -291,8 +301,10 @@ impl ClientStream {
         if !read.is_empty() {
             if self.head == 0 {
                 self.head_after = self.client.begun.get();
-                self.head_due
-                    .get_or_insert_with(|| Instant::now() + self.limits.head);
+                // The first head has its time from the connection's begin, a later one from its own.
+                if self.head_after > 0 {
+                    self.head_due = Some(Instant::now() + self.limits.head);
+                }
             }
             self.head += self.head_at.step(read);
             if self.head > self.limits.max_head {
@@ -304,10 +316,22 @@ impl ClientStream {
                 return self.refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &detail);
             }
         }
-        let Some(due) = self.head_due else { return };
+        if self.client.begun.get() == 0 && self.head_due.is_none() {
+            return;
+        }
+        // actix-http forgets the time between two requests where half a head came with the request before.
+        let idle = if self.client.body_refused.get() {
+            LINGER
+        } else {
+            self.limits.idle
+        };
+        let due = *self.head_due.get_or_insert_with(|| Instant::now() + idle);
         let timer = self
             .head_timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
+        if timer.deadline() > due.into() {
+            timer.as_mut().reset(due.into());
+        }
         while timer.as_mut().poll(cx).is_ready() {
             if due > Instant::now() {
                 timer.as_mut().reset(due.into());
@@ -384,6 +408,11 @@ impl AsyncRead for ClientStream {
             let before = buf.filled().len();
             let read = Pin::new(&mut this.io).poll_read(cx, buf);
             let n = buf.filled().len() - before;
+            if n == 0 && matches!(read, Poll::Ready(Ok(()))) && this.client.engaged.get() > 0 {
+                // A client that left must not keep its transfer running. actix-http can be told so, but then garbage
+                // behind a good request ends that one, too.
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
             this.poll_head(cx, &buf.filled()[before..]);
             if matches!(this.phase, Phase::Open) {
                 if n > 0 && this.quickack && this.client.engaged.get() > 0 {
@@ -449,6 +478,10 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if matches!(self.phase, Phase::Open) {
+            // All that there is to say is said: the time to the next request runs.
+            self.poll_head(cx, &[]);
+        }
         Pin::new(&mut self.io).poll_flush(cx)
     }
 

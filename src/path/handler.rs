@@ -87,6 +87,10 @@ pub async fn forward(
         Ok(fetched) => relay(&request, fetched, &worker, &client, &id, meter),
         Err(error) => {
             meter.failed(&error);
+            if matches!(error, ProxyError::SlowUpload) {
+                worker.published.counters.clients.body_timeouts.increment();
+                client.refuses_body();
+            }
             error.response(request.request(), &id)
         }
     };

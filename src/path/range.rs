@@ -137,6 +137,25 @@ impl Continuation {
         })
     }
 
+    /// The part from `from` to before `end`, of the same version.
+    pub fn part(&self, from: u64, end: u64) -> Self {
+        Continuation {
+            next: from,
+            end: Some(end),
+            ..self.clone()
+        }
+    }
+
+    /// Only what lies before `end` is wanted.
+    pub fn limit(&mut self, end: u64) {
+        self.end = Some(end);
+    }
+
+    /// The position behind the last byte that is wanted, if known.
+    pub fn end(&self) -> Option<u64> {
+        self.end
+    }
+
     /// So many bytes of the body were taken.
     pub fn advance(&mut self, bytes: u64) {
         self.next += bytes;

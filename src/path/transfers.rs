@@ -38,6 +38,20 @@ pub struct Settings {
     pub stall_share: f64,
     /// Second connections for stalled bodies, as a share of all bodies.
     pub stall_budget: f64,
+    /// A body with less to come is not worth several connections.
+    #[serde(with = "crate::units::sized")]
+    pub parallel_least: ByteSize,
+    /// What one connection fetches at a time.
+    #[serde(with = "crate::units::sized")]
+    pub parallel_segment: ByteSize,
+    /// Connections for one body at most.
+    pub parallel_width: usize,
+    /// What one body may hold in memory.
+    #[serde(with = "crate::units::sized")]
+    pub parallel_window: ByteSize,
+    /// What all bodies may hold in memory.
+    #[serde(with = "crate::units::sized")]
+    pub parallel_memory: ByteSize,
 }
 
 impl Settings {
@@ -55,6 +69,29 @@ impl Settings {
         count("transfers.resume_limit", self.resume_limit.into())?;
         count("transfers.resume_burst", self.resume_burst)?;
         count("transfers.resume_rate", self.resume_rate)?;
+        let size = |key, is: ByteSize, from: u64, to: u64| {
+            let must = format!("{} to {}", ByteSize(from), ByteSize(to));
+            OutOfRange::unless((from..=to).contains(&is.as_u64()), key, must, is)
+        };
+        size(
+            "transfers.parallel_segment",
+            self.parallel_segment,
+            16 << 10,
+            64 << 20,
+        )?;
+        size(
+            "transfers.parallel_window",
+            self.parallel_window,
+            self.parallel_segment.as_u64() * 2,
+            1 << 30,
+        )?;
+        let width = self.parallel_width;
+        OutOfRange::unless(
+            (1..=256).contains(&width),
+            "transfers.parallel_width",
+            "1 to 256",
+            width,
+        )?;
         share("transfers.stall_share", self.stall_share)?;
         share("transfers.stall_budget", self.stall_budget)?;
         OutOfRange::unless_between("transfers.backoff_min", blink, self.backoff_min, hour)?;

@@ -75,6 +75,12 @@ pub struct OriginCounters {
     pub resumes_given_up: Counter,
     /// Breaks that were not mended because there were too many.
     pub resumes_denied: Counter,
+    /// Bodies fetched over several connections.
+    pub parallel_transfers: Counter,
+    /// Parts that they were fetched in.
+    pub parts: Counter,
+    /// Parts that could not be had: their bodies went on over one connection.
+    pub parts_given_up: Counter,
     /// Second connections for bodies that stalled.
     pub stalls: Counter,
     /// Stalls at which the second connection took over.

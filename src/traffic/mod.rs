@@ -14,4 +14,5 @@ pub mod rate;
 pub mod sample;
 pub mod summary;
 pub mod tuning;
+pub mod width;
 pub mod window;

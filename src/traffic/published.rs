@@ -15,7 +15,13 @@ use std::{
 use arc_swap::ArcSwap;
 use serde::Serialize;
 
-use super::{counters::Counters, gate::Gate, summary::Summary, tuning::Tuning};
+use super::{
+    counters::Counters,
+    gate::Gate,
+    line::{Line, LineStatus},
+    summary::Summary,
+    tuning::Tuning,
+};
 
 /// Everything that is shared between workers, actors and endpoints.
 #[derive(Debug)]
@@ -32,6 +38,8 @@ pub struct Published {
     pub redis: ArcSwap<RedisStatus>,
     /// How the actors are, by name. Written by the watchdog.
     pub actors: ArcSwap<BTreeMap<&'static str, ActorStatus>>,
+    /// The line to the origin, by what the kernel knows of it. Written by the path, a few times a second.
+    pub origin_line: ArcSwap<LineStatus>,
     /// Whether the origin can be reached. Written by `QualityClassifier`.
     pub origin_status: ArcSwap<OriginStatus>,
     /// What the path counts.
@@ -59,6 +67,7 @@ impl Published {
             retunes: Retunes::default(),
             redis: ArcSwap::from_pointee(RedisStatus::default()),
             actors: ArcSwap::default(),
+            origin_line: ArcSwap::from_pointee(LineStatus::from(&Line::default())),
             origin_status: ArcSwap::from_pointee(OriginStatus::Unknown),
             counters: Arc::default(),
             origin: redacted(origin),

@@ -63,6 +63,8 @@ pub struct LevelSettings {
     pub rate_limit: bool,
     /// Whether bodies that break or stall are continued.
     pub resume: bool,
+    /// Whether large bodies are fetched over several connections where the line is poor.
+    pub parallel: bool,
     /// Whether each connection follows the class of its own line.
     pub follow_lines: bool,
 }
@@ -158,6 +160,8 @@ pub struct Tuning {
     pub rate_limit: bool,
     /// Whether bodies that break or stall are continued.
     pub resume: bool,
+    /// Whether large bodies are fetched over several connections where the line is poor.
+    pub parallel: bool,
     /// Whether each connection follows the class of its own line.
     pub follow_lines: bool,
 }
@@ -241,6 +245,7 @@ impl Tables {
             tcp_buffers: l.tcp_buffers,
             rate_limit: l.rate_limit,
             resume: l.resume,
+            parallel: l.parallel,
             follow_lines: l.follow_lines,
         }
     }

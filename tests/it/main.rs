@@ -10,9 +10,13 @@
 mod actors;
 mod brokenness;
 mod command_line;
+mod connections;
 mod demo;
+mod drain;
 mod floors;
 mod forwarding;
+mod limits;
 mod operators;
 mod redis;
+mod settings;
 mod support;

@@ -7,7 +7,7 @@ use std::{
     io,
     pin::pin,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::Poll,
     time::{Duration, Instant},
 };
@@ -25,10 +25,11 @@ use super::{
     connection::Connection,
     exchange::{Answered, CURRENT, Exchange, HeadError, Lend},
     lately::Lately,
+    parallel::Memory,
     pool::{Pool, Sockets},
     resolver::Resolver,
     resume::Replay,
-    slots::{NoSlot, Slots},
+    slots::{NoSlot, Slot, Slots},
     source::Source,
     tls::Tls,
 };
@@ -39,7 +40,7 @@ use crate::{
         tcp, transfers,
         upload::{Progress, Upload},
     },
-    traffic::{published::Published, tuning::Tuning},
+    traffic::{published::Published, quality::Class, tuning::Tuning},
 };
 
 /// How long a refused upload's answer is waited for, once the origin stopped reading.
@@ -344,6 +345,43 @@ impl Origin {
     /// Whether the origin can bear a second connection for a body that stalls.
     pub(super) fn spend_on_stall(&self) -> bool {
         self.shared.lately.stalls.spend(Instant::now())
+    }
+
+    /// A slot that nobody needs just now.
+    pub(super) fn try_slot(&self) -> Option<Slot> {
+        self.shared.slots.try_take()
+    }
+
+    /// Room for the parts of bodies.
+    pub(super) fn memory(&self) -> &Arc<Memory> {
+        &self.shared.lately.memory
+    }
+
+    /// Over how many connections a body was worth fetching last.
+    pub(super) fn usual_width(&self) -> usize {
+        self.shared.lately.width.load(Relaxed)
+    }
+
+    /// A body is fetched over so many connections.
+    pub(super) fn use_width(&self, width: usize) {
+        self.shared.lately.width.store(width, Relaxed);
+    }
+
+    /// After how long a width shows what it is worth: a few round trips.
+    pub(super) fn width_period(&self) -> Duration {
+        (self.shared.lately.line().1 * 4).clamp(Duration::from_millis(400), Duration::from_secs(4))
+    }
+
+    /// Looks at the line to the origin.
+    pub(super) fn look(&self, connection: &Connection) {
+        self.shared
+            .lately
+            .look(connection, &self.shared.published.origin_line);
+    }
+
+    /// Whether the line to the origin is poor or worse.
+    pub(super) fn is_poor(&self) -> bool {
+        self.shared.lately.line().0 >= Class::Poor
     }
 
     /// A body came at this pace, in bytes per second.

@@ -1,14 +1,29 @@
 //! What the origin gave lately, and what may still be asked of it again; over all workers.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Instant,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
 };
 
-use crate::{path::transfers::Settings, traffic::budget::Budget};
+use arc_swap::ArcSwap;
+
+use super::{connection::Connection, parallel::Memory};
+use crate::{
+    path::{tcp, transfers::Settings},
+    traffic::{
+        budget::Budget,
+        line::{Line, LineStatus, Look},
+        quality::Class,
+    },
+};
 
 /// Second connections for stalled bodies that are allowed before any body was fetched.
 const FIRST_STALLS: f64 = 4.0;
+/// Segments that come out of order for each lost one, roughly: those of a round trip on a line that loses some.
+const OUT_OF_ORDER_FOR_EACH_LOST: u64 = 8;
 
 /// The origin's recent past.
 #[derive(Debug)]
@@ -19,6 +34,12 @@ pub struct Lately {
     pub stalls: Budget,
     /// How fast bodies came.
     pub pace: Average,
+    /// Bytes that parts of bodies hold.
+    pub memory: Arc<Memory>,
+    /// Over how many connections a body was worth fetching last.
+    pub width: AtomicUsize,
+    /// The line to the origin. A std mutex: held for a few instructions, a few times a second.
+    line: Mutex<Line>,
 }
 
 impl Lately {
@@ -28,7 +49,38 @@ impl Lately {
             resumes: Budget::new(settings.resume_burst, settings.resume_rate, now),
             stalls: Budget::new(FIRST_STALLS, 0.0, now),
             pace: Average::default(),
+            memory: Memory::new(
+                usize::try_from(settings.parallel_memory.as_u64()).unwrap_or(usize::MAX),
+            ),
+            width: AtomicUsize::new(1),
+            line: Mutex::default(),
         }
+    }
+
+    /// Takes a look at the line, through one connection on it.
+    pub fn look(&self, connection: &Connection, origin_line: &ArcSwap<LineStatus>) {
+        let Ok(info) = tcp::info(connection.socket()) else {
+            return;
+        };
+        // This end receives: a lost segment shows by those behind it, which come out of order until it is repeated.
+        let lost = info.received_out_of_order() / OUT_OF_ORDER_FOR_EACH_LOST;
+        let look = Look {
+            round_trip: info.round_trip(),
+            segments: info.received(),
+            lost,
+        };
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = line.class();
+        if let Some(class) = line.observe(look) {
+            tracing::info!(from = %before, to = %class, round_trip = ?look.round_trip, loss = ?look.loss(), "the line to the origin changed its class");
+        }
+        origin_line.store(Arc::new(LineStatus::from(&*line)));
+    }
+
+    /// The class and the round trip of the line, as last seen.
+    pub fn line(&self) -> (Class, Duration) {
+        let line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        (line.class(), line.last().round_trip)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The origin's side, in the order of a request: [`fetch`] (the way of it), [`slots`] (how many at once), [`pool`] and
 //! [`connect`] (with [`resolver`] and [`tls`]) for a [`connection`], [`exchange`] (which lends it to awc until the
-//! head is there), and for the body [`source`]: a [`reader`] of one connection, and [`resume`] for what breaks.
+//! head is there), and for the body [`source`]: a [`reader`] of one connection, [`resume`] for what breaks, and [`parallel`]
+//! for what one connection cannot carry.
 
 pub mod connect;
 pub mod connection;
@@ -8,6 +9,7 @@ pub mod exchange;
 pub mod fetch;
 pub mod lately;
 pub mod pace;
+pub mod parallel;
 pub mod pool;
 pub mod reader;
 pub mod resolver;

@@ -14,7 +14,7 @@ use tokio::time::Sleep;
 
 use super::{connection::Connection, pool::Pool};
 use crate::{
-    path::framing::{Decoder, Head, Malformed, Step},
+    path::framing::{Decoder, Framing, Head, Malformed, Step},
     traffic::sample::Outcome,
 };
 
@@ -37,6 +37,9 @@ pub enum BodyError {
     /// Nothing came for too long.
     #[error("the origin sent nothing for {0:?}")]
     Idle(Duration),
+    /// A part of the body cannot be had.
+    #[error("the origin does not give a part of the body")]
+    NoRest,
 }
 
 impl BodyError {
@@ -44,7 +47,7 @@ impl BodyError {
     pub fn outcome(&self) -> Outcome {
         match self {
             BodyError::Idle(_) => Outcome::OriginTimeout,
-            BodyError::Cut | BodyError::Broken(_) | BodyError::Malformed(_) => {
+            BodyError::Cut | BodyError::Broken(_) | BodyError::Malformed(_) | BodyError::NoRest => {
                 Outcome::OriginBroken
             }
         }
@@ -77,6 +80,23 @@ impl Reader {
             reader.finish();
         }
         reader
+    }
+
+    /// No body, and no connection.
+    pub fn nothing(pool: Rc<Pool>) -> Self {
+        Reader {
+            connection: None,
+            decoder: Decoder::new(Framing::None),
+            keep_alive: false,
+            pool,
+            waiting: None,
+            timer: None,
+        }
+    }
+
+    /// The connection, while the body is under way.
+    pub fn connection(&self) -> Option<&Connection> {
+        self.connection.as_ref()
     }
 
     /// Whether all of the body has arrived.

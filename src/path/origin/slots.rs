@@ -127,6 +127,22 @@ impl Slots {
         })
     }
 
+    /// Takes a slot that nobody needs just now: only where some stay free, for whoever comes.
+    pub fn try_take(self: &Arc<Self>) -> Option<Slot> {
+        let spare =
+            |limit: &Limit| limit.semaphore.available_permits() > limit.limit.load(SeqCst) / 4;
+        if !(spare(&self.host) && spare(&self.all)) {
+            return None;
+        }
+        let host = Arc::clone(&self.host.semaphore).try_acquire_owned().ok()?;
+        let all = Arc::clone(&self.all.semaphore).try_acquire_owned().ok()?;
+        self.counters.origin.in_use.up();
+        Some(Slot {
+            slots: Arc::clone(self),
+            permits: Some((host, all)),
+        })
+    }
+
     async fn permit(
         &self,
         limit: &Limit,

@@ -46,7 +46,14 @@ struct Resume {
     /// Where the last attempt began.
     from: u64,
     pace: Pace,
+    /// Whether the response at hand goes on to the end of what was asked for first.
+    to_the_end: bool,
+    /// When the line was last looked at.
+    looked: Instant,
 }
+
+/// How often a body's line is looked at.
+const LOOK: Duration = Duration::from_millis(250);
 
 type Fetching = Pin<Box<dyn Future<Output = Result<Rest, ResumeError>>>>;
 
@@ -64,19 +71,66 @@ impl Source {
 
     /// From now on a break is mended by asking for the rest.
     pub fn resume_by(&mut self, replay: Rc<Replay>, continuation: Continuation) {
-        let settings = replay.origin().transfers();
-        let pace = Pace::new(settings.stall_window);
-        let from = continuation.next();
-        self.resume = Some(Resume {
-            replay,
-            continuation,
-            rest: None,
-            broken: None,
-            attempts: 0,
-            spent: 0,
-            from,
-            pace,
-        });
+        self.resume = Some(Resume::new(replay, continuation));
+    }
+
+    /// A part of a body, still to be asked for.
+    pub fn part(replay: Rc<Replay>, part: Continuation, slot: Option<Slot>) -> Self {
+        let reader = Reader::nothing(Rc::clone(replay.origin().pool()));
+        let mut resume = Resume::new(replay, part);
+        resume.to_the_end = false;
+        resume.broken = Some(BodyError::NoRest);
+        resume.fetch(Duration::ZERO);
+        Source {
+            reader,
+            slot,
+            resume: Some(resume),
+        }
+    }
+
+    /// The slot, for whoever uses the source.
+    pub fn take_slot(&mut self) -> Option<Slot> {
+        self.slot.take()
+    }
+
+    /// Whether the response at hand goes on to the end of what was asked for first.
+    pub fn runs_to_the_end(&self) -> bool {
+        self.resume
+            .as_ref()
+            .is_some_and(|resume| resume.to_the_end && resume.broken.is_none())
+    }
+
+    /// Only what lies before `end` is wanted from now on.
+    pub fn limit(&mut self, end: u64) {
+        if let Some(resume) = &mut self.resume {
+            resume.continuation.limit(end);
+        }
+    }
+
+    /// What fetches the body over several connections, if its line and its rest make that worth it.
+    pub fn widens(&mut self, tuning: &Tuning) -> Option<(Rc<Replay>, Continuation, u64)> {
+        let resume = self.resume.as_mut().filter(|_| tuning.parallel)?;
+        let now = Instant::now();
+        let settings = resume.replay.origin().transfers();
+        if now < resume.looked + LOOK || resume.broken.is_some() || resume.rest.is_some() {
+            return None;
+        }
+        resume.looked = now;
+        if let Some(connection) = self.reader.connection() {
+            resume.replay.origin().look(connection);
+        }
+        let left = resume
+            .continuation
+            .end()?
+            .checked_sub(resume.continuation.next())?;
+        let worth_it = resume.replay.origin().is_poor() && left >= settings.parallel_least.as_u64();
+        worth_it.then(|| {
+            (
+                Rc::clone(&resume.replay),
+                resume.continuation.clone(),
+                left + resume.continuation.next(),
+            )
+        })
     }
 
     /// Whether all of the body has arrived.
@@ -101,7 +155,11 @@ impl Source {
 
     /// Whether no more is to come.
     pub fn is_done(&self) -> bool {
-        self.slot.is_none()
+        let rest_to_come = self
+            .resume
+            .as_ref()
+            .is_some_and(|resume| resume.rest.is_some());
+        self.reader.is_done() && !rest_to_come
     }
 
     /// The slot goes to whoever waits once no connection is needed any more.
@@ -182,6 +240,25 @@ impl Source {
 }
 
 impl Resume {
+    fn new(replay: Rc<Replay>, continuation: Continuation) -> Self {
+        let pace = Pace::new(replay.origin().transfers().stall_window);
+        let now = Instant::now();
+        let looked = now.checked_sub(LOOK).unwrap_or(now);
+        let from = continuation.next();
+        Resume {
+            replay,
+            continuation,
+            rest: None,
+            broken: None,
+            attempts: 0,
+            spent: 0,
+            from,
+            pace,
+            to_the_end: true,
+            looked,
+        }
+    }
+
     fn took(&mut self, bytes: usize) {
         self.continuation.advance(bytes as u64);
         if let Some(pace) = self.pace.moved(bytes, Instant::now()) {
@@ -252,7 +329,9 @@ impl Resume {
     /// The rest is here.
     fn mended(&mut self, rest: &Continuation) {
         let counters = &self.replay.origin().published().counters.origin;
+        self.to_the_end = false;
         match self.broken.take() {
+            Some(BodyError::NoRest) => {}
             Some(_) => counters.resumed.increment(),
             None => counters.stalls_mended.increment(),
         }

@@ -51,6 +51,7 @@ pub fn tables() -> Tables {
         tcp_options: true,
         tcp_buffers: false,
         resume: false,
+        parallel: false,
         follow_lines: false,
         rate_limit: true,
     };
@@ -74,6 +75,7 @@ pub fn tables() -> Tables {
         tcp_options: false,
         tcp_buffers: false,
         resume: false,
+        parallel: false,
         follow_lines: false,
         rate_limit: false,
         ..medium.clone()

@@ -1,12 +1,14 @@
 //! What the tests share: the whole proxy, an origin and a client made of raw sockets, an instance with actors and
 //! endpoints alone, and a real Redis.
 
+pub mod certificate;
 pub mod client;
 pub mod instance;
 pub mod message;
 pub mod origin;
 pub mod proxy;
 pub mod redis_server;
+pub mod sockets;
 
 use std::{
     future::Future,

@@ -265,7 +265,10 @@ fn accept<S: Fn(&mut Connection) + Send + Sync + 'static>(
             return;
         }
         let number = seen.connections.fetch_add(1, SeqCst);
-        let open = seen.open.fetch_add(1, SeqCst) + 1;
+        seen.open.fetch_add(1, SeqCst);
+        let others = seen.sockets.lock().unwrap();
+        let open = 1 + others.iter().filter(|other| !has_ended(other)).count();
+        drop(others);
         seen.most_open.fetch_max(open, SeqCst);
         socket.set_nodelay(true).unwrap();
         socket.set_write_timeout(Some(DEADLINE)).unwrap();
@@ -290,6 +293,16 @@ fn accept<S: Fn(&mut Connection) + Send + Sync + 'static>(
             };
             script(&mut connection);
         });
+    }
+}
+
+/// Whether the proxy has closed a connection, even if its script has not read so far.
+fn has_ended(socket: &TcpStream) -> bool {
+    let mut byte = [std::mem::MaybeUninit::uninit()];
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    match SockRef::from(socket).recv_with_flags(&mut byte, flags) {
+        Ok(n) => n == 0,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
     }
 }
 
@@ -408,6 +421,11 @@ impl Connection {
         }
         thread::sleep(Duration::from_millis(100));
         self.reset();
+    }
+
+    /// Ends the stream without a word, TLS's own goodbye not even.
+    pub fn vanish(&mut self) {
+        _ = self.socket().shutdown(Shutdown::Both);
     }
 
     /// Waits until the test opens the gate, or ends.

@@ -1,0 +1,118 @@
+//! At the end of its life: out of service first, then nothing new, and what is under way ends well.
+
+use std::{net::TcpStream, time::Duration};
+
+use crate::support::{
+    client::Ending,
+    origin::{Origin, ok},
+    proxy::Proxy,
+    until,
+};
+
+/// Half a body at once, the other half when the gate opens.
+fn halves() -> Origin {
+    Origin::following(|connection| {
+        while let Some(request) = connection.request() {
+            if request.target() == b"/film" {
+                connection.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfirst");
+                connection.wait();
+                connection.send("other");
+            } else {
+                connection.send(ok("short"));
+            }
+        }
+    })
+}
+
+#[test]
+fn draining_says_503_first_then_refuses_then_ends_when_the_last_transfer_did() {
+    let origin = halves();
+    let mut proxy = Proxy::before(&origin, |s| {
+        s.server.drain_notice = Duration::from_secs(1);
+    });
+    let address = proxy.address();
+    let mut film = proxy.client();
+    film.send("GET /film HTTP/1.1\r\nhost: proxy\r\n\r\n");
+    let head = film.head();
+    assert_eq!(film.exactly(5), b"first");
+    assert_eq!(proxy.get("/health").status, 200);
+
+    proxy.drain();
+    // During the notice: out of service for balancers, still in service for clients.
+    until("/health says 503", || {
+        (proxy.get("/health").status == 503).then_some(())
+    });
+    assert_eq!(proxy.get("/health/ready").status, 503);
+    assert_eq!(proxy.get("/health/live").status, 200);
+    assert_eq!(proxy.get("/short").text(), "short");
+
+    until("new connections are refused", || {
+        TcpStream::connect(address).is_err().then_some(())
+    });
+    origin.open_gate();
+    let mut rest = film.patient().exactly(5);
+    rest.append(&mut film.rest().0);
+    assert_eq!(rest, b"other", "{}", String::from_utf8_lossy(&head));
+    proxy.until_ended();
+}
+
+#[test]
+fn an_idle_connection_does_not_hold_up_the_end() {
+    let origin = halves();
+    let mut proxy = Proxy::before(&origin, |s| {
+        s.server.drain_timeout = Duration::from_secs(3600);
+    });
+    let mut idle = proxy.client();
+    assert_eq!(idle.get("/short").text(), "short");
+    let mut silent = proxy.client();
+    // Accepted for sure before the draining begins.
+    until("both are accepted", || {
+        (proxy.published().counters.clients.open.get() == 2).then_some(())
+    });
+    proxy.drain();
+    assert!(idle.closes());
+    assert!(silent.closes());
+    proxy.until_ended();
+}
+
+#[test]
+fn a_kept_connection_ends_with_the_response_under_way() {
+    let origin = halves();
+    let mut proxy = Proxy::before(&origin, |_| {});
+    let mut film = proxy.client();
+    film.send("GET /film HTTP/1.1\r\nhost: proxy\r\n\r\n");
+    let head = film.head();
+    assert_eq!(film.exactly(5), b"first");
+    proxy.drain();
+    until("draining began", || {
+        proxy.published().is_draining().then_some(())
+    });
+    until("new connections are refused", || {
+        TcpStream::connect(proxy.address()).is_err().then_some(())
+    });
+    origin.open_gate();
+    assert_eq!(
+        film.exactly(5),
+        b"other",
+        "{}",
+        String::from_utf8_lossy(&head)
+    );
+    assert!(film.closes());
+    proxy.until_ended();
+}
+
+#[test]
+fn a_transfer_that_does_not_end_in_time_is_cut_visibly() {
+    let origin = halves();
+    let mut proxy = Proxy::before(&origin, |s| {
+        s.server.drain_timeout = Duration::from_secs(1);
+    });
+    let mut film = proxy.client();
+    film.send("GET /film HTTP/1.1\r\nhost: proxy\r\n\r\n");
+    let head = film.head();
+    proxy.drain();
+    let (body, ending) = film.body(&head);
+    assert_eq!(body, b"first");
+    assert_ne!(ending, Ending::Whole);
+    proxy.until_ended();
+}

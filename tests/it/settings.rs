@@ -1,0 +1,363 @@
+//! Wrong settings stop the start with the key, what it must be and what it is; right ones lie over each other.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    net::TcpListener,
+    process::{Command, Output, Stdio},
+};
+
+use tempfile::TempDir;
+
+use crate::support::{client::Client, origin::Origin, proxy::Upstream as _};
+
+/// A folder of settings files, and the program in it.
+struct Program {
+    folder: TempDir,
+    variables: Vec<(String, String)>,
+}
+
+impl Program {
+    fn new() -> Self {
+        Program {
+            folder: tempfile::tempdir().unwrap(),
+            variables: Vec::new(),
+        }
+    }
+
+    fn file(self, name: &str, text: &str) -> Self {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+        self
+    }
+
+    fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fileproxy"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("FILEPROXY_SETTINGS", self.folder.path())
+            .envs(self.variables.iter().cloned())
+            .current_dir(self.folder.path());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// What is in force.
+    fn checked(&self) -> toml::Table {
+        let output = self.run(&["check"]);
+        assert!(output.status.success(), "{}", error(&output));
+        String::from_utf8(output.stdout).unwrap().parse().unwrap()
+    }
+}
+
+fn error(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_wrong_setting_stops_the_start_and_says_the_key_what_it_must_be_and_what_it_is() {
+    for (text, words) in [
+        ("[server]\nlisten = \"nowhere\"", vec!["server.listen"]),
+        ("[server]\nworkes = 2", vec!["server", "workes"]),
+        ("[sever]\nworkers = 2", vec!["sever"]),
+        (
+            "[server]\nhead_timeout = \"15\"",
+            vec!["server.head_timeout", "15"],
+        ),
+        (
+            "[server]\nhead_timeout = 15",
+            vec!["server.head_timeout", "15"],
+        ),
+        (
+            "[server]\nhead_timeout = \"0s\"",
+            vec!["server.head_timeout", "10ms", "0s"],
+        ),
+        ("[server]\nmax_head = \"64\"", vec!["server.max_head", "64"]),
+        (
+            "[server]\nmax_head = \"1GiB\"",
+            vec!["server.max_head", "128", "1"],
+        ),
+        (
+            "[server]\nmax_connections = 0",
+            vec!["server.max_connections", "1 to 1000000", "0"],
+        ),
+        (
+            "[server]\nmax_connections = -1",
+            vec!["server.max_connections", "-1"],
+        ),
+        (
+            "[server]\ntrusted_proxies = [\"me\"]",
+            vec!["server.trusted_proxies", "me", "10.0.0.0/8"],
+        ),
+        (
+            "[origin]\nurl = \"ftp://x\"",
+            vec!["origin.url", "ftp", "http"],
+        ),
+        (
+            "[origin]\nurl = \"files.example\"",
+            vec!["origin.url", "files.example", "http://"],
+        ),
+        ("[origin]\nhost = \"a b\"", vec!["origin.host", "a b"]),
+        (
+            "[tcp]\nsend_buffer = \"1GiB\"",
+            vec!["tcp.send_buffer", "auto", "1GiB"],
+        ),
+        (
+            "[optimization]\nlevel = \"turbo\"",
+            vec!["optimization.level", "turbo", "low", "medium", "high"],
+        ),
+        (
+            "[levels.low]\nconnections = 0",
+            vec!["levels.low.connections", "0"],
+        ),
+        (
+            "[classes.good]\nchunk = \"8\"",
+            vec!["classes.good.chunk", "8"],
+        ),
+        ("[rate_limit]\nmin = 0", vec!["rate_limit.min", "0"]),
+        (
+            "[rate_limit]\nmin = 50\nmax = 20",
+            vec!["rate_limit", "50", "20"],
+        ),
+        (
+            "[rate_limit]\ninitial = 5000",
+            vec!["rate_limit.initial", "5000"],
+        ),
+        ("[redis]\nurl = \"http://x\"", vec!["redis.url"]),
+        ("[log]\nfilter = \"=[\"", vec!["log.filter", "=["]),
+        ("[log]\nformat = \"xml\"", vec!["log.format", "xml", "json"]),
+    ] {
+        let program = Program::new().file("local.toml", text);
+        for command in ["check", "serve"] {
+            let output = program.run(&[command]);
+            let message = error(&output);
+            assert_eq!(
+                output.status.code(),
+                Some(2),
+                "{command} with {text}: {message}"
+            );
+            assert!(output.stdout.is_empty());
+            for word in &words {
+                assert!(
+                    message.contains(word),
+                    "no {word:?} about {text:?}: {message}"
+                );
+            }
+            assert!(!message.contains("panicked"), "{message}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_named() {
+    let program = Program::new().file("local.toml", "[server\n");
+    let output = program.run(&["check"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(error(&output).contains("local.toml"), "{}", error(&output));
+}
+
+#[test]
+fn a_settings_file_that_was_asked_for_must_be_there() {
+    let output = Program::new().run(&["check", "--env", "production"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(error(&output).contains("production.toml"));
+}
+
+#[test]
+fn the_environment_lies_over_the_named_file_and_that_over_the_defaults() {
+    let program = Program::new()
+        .file(
+            "local.toml",
+            "[server]\nworkers = 3\nmax_connections = 30\nbacklog = 77",
+        )
+        .file("other.toml", "[server]\nworkers = 4\nmax_connections = 40");
+    let server = |program: &Program, key: &str| program.checked()["server"][key].as_integer();
+    assert_eq!(server(&program, "workers"), Some(3));
+    let program = program.variable("FILEPROXY_ENV", "other");
+    assert_eq!(server(&program, "workers"), Some(4));
+    assert_eq!(
+        server(&program, "backlog"),
+        Some(1024),
+        "local.toml is not read"
+    );
+    let program = program
+        .variable("FILEPROXY__SERVER__WORKERS", "5")
+        .variable("FILEPROXY__ORIGIN__URL", "https://files.example/base")
+        .variable("FILEPROXY__ORIGIN__TLS__VERIFY", "false")
+        .variable(
+            "FILEPROXY__SERVER__TRUSTED_PROXIES",
+            "10.0.0.0/8, 192.0.2.7",
+        )
+        .variable("FILEPROXY__LEVELS__LOW__CONNECT_TIMEOUT", "9s")
+        .variable("FILEPROXY__RATE_LIMIT__INITIAL", "500");
+    assert_eq!(server(&program, "workers"), Some(5));
+    assert_eq!(server(&program, "max_connections"), Some(40));
+    let all = program.checked();
+    assert_eq!(
+        all["origin"]["url"].as_str(),
+        Some("https://files.example/base")
+    );
+    assert_eq!(all["origin"]["tls"]["verify"].as_bool(), Some(false));
+    assert_eq!(all["levels"]["low"]["connect_timeout"].as_str(), Some("9s"));
+    assert_eq!(
+        all["server"]["trusted_proxies"].as_array().unwrap().len(),
+        2
+    );
+}
+
+#[test]
+fn a_wrong_environment_variable_is_named_by_its_key() {
+    let program = Program::new().variable("FILEPROXY__SERVER__HEAD_TIMEOUT", "soon");
+    let output = program.run(&["check"]);
+    assert_eq!(output.status.code(), Some(2));
+    let message = error(&output);
+    assert!(
+        message.contains("server.head_timeout") && message.contains("soon"),
+        "{message}"
+    );
+    let program = Program::new().variable("FILEPROXY__SERVER__HAED_TIMEOUT", "1s");
+    let message = error(&program.run(&["check"]));
+    assert!(message.contains("haed_timeout"), "{message}");
+}
+
+#[test]
+fn what_check_prints_can_be_read_again_and_never_tells_a_secret() {
+    let program = Program::new()
+        .variable("FILEPROXY__ADMIN__TOKEN", "a-token-to-keep-secret")
+        .variable(
+            "FILEPROXY__REDIS__URL",
+            "redis://user:a-password-to-keep@127.0.0.1:1/0",
+        );
+    let output = program.run(&["check"]);
+    assert!(output.status.success(), "{}", error(&output));
+    let text = String::from_utf8(output.stdout).unwrap() + &error(&output_of(&program));
+    assert!(!text.contains("a-token-to-keep-secret"), "{text}");
+    assert!(!text.contains("a-password-to-keep"), "{text}");
+
+    let plain = Program::new();
+    let printed = String::from_utf8(plain.run(&["check"]).stdout).unwrap();
+    let again = Program::new().file("local.toml", &printed);
+    assert_eq!(plain.checked(), again.checked());
+}
+
+fn output_of(program: &Program) -> Output {
+    program.run(&["check"])
+}
+
+#[test]
+fn a_taken_port_is_said_in_words_with_exit_code_1() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let program = Program::new().variable("FILEPROXY__SERVER__LISTEN", &address);
+    let output = program.run(&[]);
+    assert_eq!(output.status.code(), Some(1));
+    let message = error(&output);
+    assert!(
+        message.contains(&address)
+            && message.contains("taken")
+            && message.contains("server.listen"),
+        "{message}"
+    );
+}
+
+#[test]
+fn an_address_that_is_not_here_is_said_in_words() {
+    let program = Program::new().variable("FILEPROXY__SERVER__LISTEN", "192.0.2.1:80");
+    let output = program.run(&["serve"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        error(&output).contains("not an address of this machine"),
+        "{}",
+        error(&output)
+    );
+}
+
+#[test]
+fn a_ca_file_that_is_not_there_is_said_in_words() {
+    let program = Program::new()
+        .variable("FILEPROXY__SERVER__LISTEN", "127.0.0.1:0")
+        .variable("FILEPROXY__ORIGIN__URL", "https://localhost:1")
+        .variable("FILEPROXY__ORIGIN__TLS__CA_FILE", "no-such.pem");
+    let output = program.run(&["serve"]);
+    assert_eq!(output.status.code(), Some(1));
+    let message = error(&output);
+    assert!(
+        message.contains("origin.tls.ca_file") && message.contains("no-such.pem"),
+        "{message}"
+    );
+}
+
+#[test]
+fn version_and_help_are_told() {
+    let program = Program::new();
+    let version = program.run(&["--version"]);
+    assert!(version.status.success());
+    assert_eq!(
+        String::from_utf8(version.stdout).unwrap().trim(),
+        concat!("fileproxy ", env!("CARGO_PKG_VERSION"))
+    );
+    let help = program.run(&["--help"]);
+    assert!(help.status.success());
+    let help = String::from_utf8(help.stdout).unwrap();
+    for command in ["serve", "check", "demo", "origin"] {
+        assert!(help.contains(command), "{help}");
+    }
+    let unknown = program.run(&["fly"]);
+    assert_eq!(unknown.status.code(), Some(2));
+}
+
+#[test]
+fn the_program_serves_until_sigterm_and_then_ends_with_code_0() {
+    let origin = Origin::saying(crate::support::origin::ok("from the origin"));
+    let program = Program::new()
+        .variable("FILEPROXY__SERVER__LISTEN", "127.0.0.1:0")
+        .variable("FILEPROXY__SERVER__DRAIN_NOTICE", "10ms")
+        .variable("FILEPROXY__ORIGIN__URL", &origin.url())
+        .variable("FILEPROXY__LOG__FORMAT", "json")
+        .variable("FILEPROXY__ADMIN__TOKEN", "a-token-to-keep-secret");
+    let mut child = program.command(&[]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut text = String::new();
+    let address = loop {
+        let mut line = String::new();
+        assert!(log.read_line(&mut line).unwrap() > 0, "it ended: {text}");
+        text += &line;
+        let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+        if event["message"] == "serving" {
+            break event["listen"].as_str().unwrap().parse().unwrap();
+        }
+    };
+    let answer = Client::to(address).get_with(
+        "/file?token=in-the-query",
+        "x-request-id: id-of-this-one\r\n",
+    );
+    assert_eq!(answer.text(), "from the origin");
+    let term = Command::new("kill").arg(child.id().to_string()).status();
+    assert!(term.unwrap().success());
+    log.read_to_string(&mut text).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let line: serde_json::Value = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .find(|event| event["target"] == "access")
+        .expect("an access line");
+    assert_eq!(line["id"], "id-of-this-one");
+    assert_eq!(line["method"], "GET");
+    assert_eq!(line["path"], "/file");
+    assert_eq!(line["status"], 200);
+    assert_eq!(line["bytes"], 15);
+    assert_eq!(line["outcome"], "completed");
+    assert!(line["origin_ms"].is_number() && line["total_ms"].is_number());
+    assert!(!text.contains("in-the-query"), "a query was logged: {text}");
+    assert!(
+        !text.contains("a-token-to-keep-secret"),
+        "a token was logged: {text}"
+    );
+}
