@@ -12,8 +12,8 @@ pub enum Network {
     Good,
     /// Another continent: 150 to 220 ms, 10 Mbit/s a connection, 1.5 % of the answers go wrong.
     Poor,
-    /// A crowded mobile network: 400 to 700 ms, 1 Mbit/s a connection, 1 % of the answers go wrong, and 60 % for 20
-    /// seconds of every minute.
+    /// A crowded mobile network: 400 to 700 ms, 1 Mbit/s a connection, 2 % of the answers go wrong, and for 15
+    /// seconds of every two minutes most requests are answered 503.
     VeryPoor,
     /// Good, poor and very poor in turn, a minute each.
     Changing,
@@ -22,9 +22,12 @@ pub enum Network {
 /// How long [`Network::Changing`] stays as it is.
 const TURN: Duration = Duration::from_secs(60);
 
-/// When in each turn of [`Network::VeryPoor`] most answers go wrong: soon enough to be seen in the first minute, and
-/// followed by a calm in which the limit can rise again.
-const HOLE: Range<Duration> = Duration::from_secs(15)..Duration::from_secs(35);
+/// When [`Network::VeryPoor`] is out of order, in seconds of each [`OUTAGE_EVERY`]: within the first minute, and with a
+/// calm behind it that is long enough for the limit to rise again.
+const OUTAGE: Range<u64> = 20..35;
+
+/// From one outage to the next, in seconds.
+const OUTAGE_EVERY: u64 = 120;
 
 /// What a network is like at a moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +40,8 @@ pub struct Conditions {
     pub total_rate: Option<BitRate>,
     /// The share of requests that go wrong, 0 to 1.
     pub faults: f64,
+    /// Whether there is an outage: most requests are answered 503.
+    pub outage: bool,
 }
 
 /// Bits per second.
@@ -90,22 +95,21 @@ impl Network {
                 connection_rate: None,
                 total_rate: None,
                 faults: 0.0,
+                outage: false,
             },
             Network::Poor => Conditions {
                 delay: ms(150)..ms(220),
                 connection_rate: Some(BitRate::mbit(10)),
                 total_rate: Some(BitRate::mbit(40)),
                 faults: 0.015,
+                outage: false,
             },
             Network::VeryPoor => Conditions {
                 delay: ms(400)..ms(700),
                 connection_rate: Some(BitRate::mbit(1)),
                 total_rate: Some(BitRate::mbit(4)),
-                faults: if HOLE.contains(&Duration::from_secs(age.as_secs() % TURN.as_secs())) {
-                    0.6
-                } else {
-                    0.01
-                },
+                faults: 0.02,
+                outage: OUTAGE.contains(&(age.as_secs() % OUTAGE_EVERY)),
             },
             Network::Changing => {
                 let turns = [Network::Good, Network::Poor, Network::VeryPoor];
@@ -146,6 +150,11 @@ impl Conditions {
                 _ => Fault::Reset(share),
             }
         });
+        let fault = if self.outage && random.f64() < 0.9 {
+            Some(Fault::Unavailable)
+        } else {
+            fault
+        };
         Fate { delay, fault }
     }
 }
@@ -166,10 +175,10 @@ mod tests {
         for (network, at, share) in [
             (Network::Good, 0, 0.0),
             (Network::Poor, 0, 0.015),
-            (Network::VeryPoor, 0, 0.01),
-            (Network::VeryPoor, 20, 0.6),
-            (Network::VeryPoor, 40, 0.01),
-            (Network::VeryPoor, 80, 0.6),
+            (Network::VeryPoor, 0, 0.02),
+            (Network::VeryPoor, 20, 0.9),
+            (Network::VeryPoor, 40, 0.02),
+            (Network::VeryPoor, 145, 0.9),
         ] {
             let conditions = network.conditions(Duration::from_secs(at));
             let faults = (0..20_000)
