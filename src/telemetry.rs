@@ -36,14 +36,19 @@ pub enum Format {
     Json,
 }
 
+/// A word that names no format.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a format: give pretty or json")]
+pub struct NotAFormat(String);
+
 impl TryFrom<String> for Format {
-    type Error = String;
+    type Error = NotAFormat;
 
     fn try_from(word: String) -> Result<Self, Self::Error> {
         match word.as_str() {
             "pretty" => Ok(Format::Pretty),
             "json" => Ok(Format::Json),
-            _ => Err(format!("`{word}` is not a format: give pretty or json")),
+            _ => Err(NotAFormat(word)),
         }
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{State, answer, health, millis, rounded};
 use crate::traffic::{
     published::Published,
+    quality::Class,
     sample::Outcome,
     summary::{Figures, Summary, Times},
 };
@@ -36,6 +37,8 @@ pub(super) async fn stats(state: web::Data<State>) -> HttpResponse {
             },
             "rate_limiter": rate_limiter(published),
             "origin_pool": origin_pool(published),
+            "transfers": transfers(published),
+            "network": network(published),
             "workers": workers(published),
             "redis": health::redis(published),
             "retunes": retunes(published),
@@ -152,6 +155,43 @@ fn origin_pool(published: &Published) -> Value {
         "retries": origin.retries.get(),
         "reaped": origin.reaped.get(),
         "slot_timeouts": origin.slot_timeouts.get(),
+    })
+}
+
+/// How bodies were kept going.
+fn transfers(published: &Published) -> Value {
+    let origin = &published.counters.origin;
+    let tuning = published.tuning.load();
+    json!({
+        "resume_enabled": tuning.resume,
+        "parallel_enabled": tuning.parallel,
+        "resumes": origin.resumes.get(),
+        "resumed": origin.resumed.get(),
+        "resumes_given_up": origin.resumes_given_up.get(),
+        "resumes_denied": origin.resumes_denied.get(),
+        "stalls": origin.stalls.get(),
+        "stalls_mended": origin.stalls_mended.get(),
+        "stalls_denied": origin.stalls_denied.get(),
+        "parallel": origin.parallel_transfers.get(),
+        "parts": origin.parts.get(),
+        "parts_given_up": origin.parts_given_up.get(),
+    })
+}
+
+/// The lines by what the kernel knows of them, whatever the applications behind them do.
+fn network(published: &Published) -> Value {
+    let clients = &published.counters.clients;
+    let by_class: Map<_, _> = Class::ALL
+        .iter()
+        .zip(&clients.by_class)
+        .map(|(class, connections)| (class.as_str().to_owned(), json!(connections.get())))
+        .collect();
+    json!({
+        "origin": **published.origin_line.load(),
+        "clients": {
+            "connections_by_class": by_class,
+            "congestion_switches": clients.congestion_switches.get(),
+        },
     })
 }
 

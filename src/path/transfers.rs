@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
-use crate::units::OutOfRange;
+use crate::{traffic::quality::Class, units::OutOfRange};
 
 /// How a broken or stalled body is continued.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,6 +38,8 @@ pub struct Settings {
     pub stall_share: f64,
     /// Second connections for stalled bodies, as a share of all bodies.
     pub stall_budget: f64,
+    /// From which class of the line to the origin on bodies come over several connections.
+    pub parallel_from: Class,
     /// A body with less to come is not worth several connections.
     #[serde(with = "crate::units::sized")]
     pub parallel_least: ByteSize,

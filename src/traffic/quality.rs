@@ -25,6 +25,9 @@ pub enum Class {
 }
 
 impl Class {
+    /// Every class, best first.
+    pub const ALL: [Class; 4] = [Class::Good, Class::Medium, Class::Poor, Class::VeryPoor];
+
     /// The class of a median time to the origin's first byte.
     pub fn of(response_time: Duration) -> Self {
         match response_time.as_micros() {

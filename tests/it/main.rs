@@ -8,6 +8,7 @@
 )]
 
 mod actors;
+mod adaptation;
 mod brokenness;
 mod command_line;
 mod connections;
@@ -17,6 +18,8 @@ mod floors;
 mod forwarding;
 mod limits;
 mod operators;
+mod properties;
 mod redis;
 mod settings;
 mod support;
+mod transfers;

@@ -80,6 +80,12 @@ async fn a_restarted_instance_takes_the_kept_level_up() {
 
     let instance = Instance::before_redis(&redis.url());
     instance.until_level("low").await;
+    // Asked before, it might have been too late: what was in force at the start is in the list of changes.
+    let retune = &instance.stats().await["retunes"][0];
+    assert_eq!(
+        (&retune["from"], &retune["to"]),
+        (&"high".into(), &"low".into())
+    );
     instance.stop().await;
 }
 

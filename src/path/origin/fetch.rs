@@ -40,7 +40,7 @@ use crate::{
         tcp, transfers,
         upload::{Progress, Upload},
     },
-    traffic::{published::Published, quality::Class, tuning::Tuning},
+    traffic::{published::Published, tuning::Tuning},
 };
 
 /// How long a refused upload's answer is waited for, once the origin stopped reading.
@@ -379,9 +379,9 @@ impl Origin {
             .look(connection, &self.shared.published.origin_line);
     }
 
-    /// Whether the line to the origin is poor or worse.
-    pub(super) fn is_poor(&self) -> bool {
-        self.shared.lately.line().0 >= Class::Poor
+    /// Whether the line to the origin is one on which several connections carry more than one.
+    pub(super) fn wants_several(&self) -> bool {
+        self.shared.lately.line().0 >= self.shared.transfers.parallel_from
     }
 
     /// A body came at this pace, in bytes per second.

@@ -123,7 +123,8 @@ impl Source {
             .continuation
             .end()?
             .checked_sub(resume.continuation.next())?;
-        let worth_it = resume.replay.origin().is_poor() && left >= settings.parallel_least.as_u64();
+        let worth_it =
+            resume.replay.origin().wants_several() && left >= settings.parallel_least.as_u64();
         worth_it.then(|| {
             (
                 Rc::clone(&resume.replay),

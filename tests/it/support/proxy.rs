@@ -164,6 +164,13 @@ impl Proxy {
         assert_eq!(self.outcomes(outcome), count, "{}", outcome.as_str());
     }
 
+    /// Waits until the rate limit has turned somebody away, as /stats tells it.
+    pub fn until_rejected(&self) {
+        super::until("somebody is turned away", || {
+            (self.stats()["rate_limiter"]["rejected"].as_u64()? > 0).then_some(())
+        });
+    }
+
     /// Begins to drain, as SIGTERM does.
     pub fn drain(&self) {
         self.ask.send(Ask::Drain).unwrap();

@@ -1,0 +1,52 @@
+//! One client, one large file.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{
+    connection::Delivered,
+    crowd::client,
+    event::Event,
+    plan::Plan,
+    tally::{Summary, Tally},
+    verdict::Expected,
+};
+use crate::catalog::File;
+
+/// Runs the download; at the limit, what came so far is the result.
+pub async fn run(plan: &Plan, length: u64, limit: Duration) -> Summary {
+    let delivered = Delivered::default();
+    let file = File::new(length, "download");
+    let expected = Expected::File {
+        content: file.content(plan.seed),
+        length,
+        from: 0,
+    };
+    let mut client = client(plan, 0, &delivered);
+    let mut tally = Tally::new();
+    Event::Begin.tell();
+    let start = Instant::now();
+    let mut tick = interval(Duration::from_secs(1));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut unfinished = 0;
+    let mut get = Box::pin(client.get(&file.path, &expected));
+    let limit = tokio::time::sleep(limit);
+    tokio::pin!(limit);
+    loop {
+        tokio::select! {
+            outcome = &mut get => {
+                tally.add(&outcome, true);
+                break;
+            }
+            () = &mut limit => {
+                unfinished = 1;
+                break;
+            }
+            _ = tick.tick() => Event::Progress { completed: 0, bytes: delivered.get() }.tell(),
+        }
+    }
+    let lasting = start.elapsed();
+    Event::End.tell();
+    tally.finish(unfinished, delivered.get(), lasting)
+}

@@ -1,0 +1,109 @@
+//! Many clients, each asking for one file after the other.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use tokio::time::{sleep, sleep_until, timeout_at};
+
+use super::{
+    connection::Delivered,
+    crowd::client,
+    event::Event,
+    plan::Plan,
+    tally::{Summary, Tally},
+    verdict::{Expected, Verdict},
+};
+use crate::{
+    catalog::{Catalog, Files},
+    random::Random,
+};
+
+/// Pause of a client after a request that brought nothing, so that errors are not asked for at full speed.
+const PAUSE: Duration = Duration::from_secs(1);
+
+struct Window {
+    begin: Instant,
+    end: Instant,
+}
+
+/// Runs the mix.
+pub async fn run(
+    plan: &Plan,
+    files: &Files,
+    warmup: Duration,
+    lasting: Duration,
+    grace: Duration,
+) -> Summary {
+    let catalog = Rc::new(Catalog::new(files, plan.seed));
+    let delivered = Delivered::default();
+    let tally = Rc::new(RefCell::new(Tally::new()));
+    let running = Rc::new(Cell::new(0_u64));
+    let start = Instant::now();
+    let window = Rc::new(Window {
+        begin: start + warmup,
+        end: start + warmup + lasting,
+    });
+    let mut tasks = Vec::new();
+    for number in 0..plan.clients {
+        let mut client = client(plan, number, &delivered);
+        let (catalog, tally, running, window) = (
+            Rc::clone(&catalog),
+            Rc::clone(&tally),
+            Rc::clone(&running),
+            Rc::clone(&window),
+        );
+        let seed = plan.seed;
+        let mut random = Random::new(seed ^ (number as u64 + 1).wrapping_mul(0x1_0001));
+        let ramp = warmup
+            .min(Duration::from_secs(5))
+            .mul_f64(number as f64 / plan.clients as f64);
+        tasks.push(tokio::task::spawn_local(async move {
+            sleep(ramp).await;
+            while Instant::now() < window.end {
+                let file = catalog.pick(&mut random);
+                let expected = Expected::File {
+                    content: file.content(seed),
+                    length: file.length,
+                    from: 0,
+                };
+                let counted = Instant::now() >= window.begin;
+                running.set(running.get() + u64::from(counted));
+                let outcome = client.get(&file.path, &expected).await;
+                running.set(running.get() - u64::from(counted));
+                if counted {
+                    tally
+                        .borrow_mut()
+                        .add(&outcome, Instant::now() < window.end);
+                }
+                if outcome.verdict != Verdict::Completed {
+                    sleep(PAUSE.min(window.end.saturating_duration_since(Instant::now()))).await;
+                }
+            }
+        }));
+    }
+    sleep_until(window.begin.into()).await;
+    Event::Begin.tell();
+    let before = delivered.get();
+    while Instant::now() < window.end {
+        let next = Instant::now() + Duration::from_secs(1);
+        sleep_until(next.min(window.end).into()).await;
+        Event::Progress {
+            completed: tally.borrow().completed(),
+            bytes: delivered.get() - before,
+        }
+        .tell();
+    }
+    let bytes = delivered.get() - before;
+    Event::End.tell();
+    let limit = window.end + grace;
+    for task in &mut tasks {
+        if timeout_at(limit.into(), &mut *task).await.is_err() {
+            task.abort();
+        }
+    }
+    let counted = std::mem::take(&mut *tally.borrow_mut());
+    counted.finish(running.get(), bytes, lasting)
+}

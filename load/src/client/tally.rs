@@ -1,0 +1,220 @@
+//! The sum of what all clients saw.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use super::verdict::{Outcome, Verdict};
+
+/// Percentiles of a time, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Times {
+    /// Half of them took at most this.
+    pub p50: f64,
+    /// 95 of 100.
+    pub p95: f64,
+    /// 99 of 100.
+    pub p99: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+/// What the clients saw, for the run's record.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Length of the counted time in seconds.
+    pub seconds: f64,
+    /// Requests begun in it.
+    pub requests: u64,
+    /// Of these, how many brought the whole right file.
+    pub completed: u64,
+    /// How many brought nothing usable.
+    pub failed: u64,
+    /// How many broke off visibly.
+    pub truncated: u64,
+    /// How many brought something wrong as if it were right.
+    pub wrong: u64,
+    /// How many were still under way when the run ended.
+    pub unfinished: u64,
+    /// Why, for all that were not completed.
+    pub reasons: BTreeMap<String, u64>,
+    /// Completed within the counted time, per second.
+    pub requests_per_second: f64,
+    /// Bytes of body that came within the counted time.
+    pub bytes: u64,
+    /// The same as bits per second.
+    pub goodput_bits: f64,
+    /// From asking to the last byte, of completed requests.
+    pub total_ms: Times,
+    /// From asking to the first byte of the head, of completed requests.
+    pub first_byte_ms: Times,
+    /// Viewers only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub viewing: Option<Viewing>,
+}
+
+/// What viewers saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Viewing {
+    /// Viewers.
+    pub viewers: u64,
+    /// Time stalled, per time stalled or playing, 0 to 1. The first start is not in it, unless it never came.
+    pub rebuffering: f64,
+    /// Seconds played, all viewers.
+    pub played_seconds: f64,
+    /// Seconds stalled, all viewers.
+    pub stalled_seconds: f64,
+    /// Stalls, all viewers.
+    pub stalls: u64,
+    /// Segments nobody waited for any longer.
+    pub skipped: u64,
+    /// Median time until the picture first moved, in milliseconds.
+    pub startup_p50_ms: f64,
+    /// Viewers who never saw a picture.
+    pub never_started: u64,
+}
+
+/// Counts as it goes.
+#[derive(Debug)]
+pub struct Tally {
+    total: Histogram<u64>,
+    first_byte: Histogram<u64>,
+    summary: Summary,
+    within: u64,
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1)
+}
+
+fn times(histogram: &Histogram<u64>) -> Times {
+    let at = |q| {
+        if histogram.is_empty() {
+            0.0
+        } else {
+            histogram.value_at_quantile(q) as f64 / 1e3
+        }
+    };
+    Times {
+        p50: at(0.5),
+        p95: at(0.95),
+        p99: at(0.99),
+        max: histogram.max() as f64 / 1e3,
+    }
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Tally {
+    /// Nothing yet.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "three digits are always allowed")]
+    pub fn new() -> Self {
+        let histogram = || Histogram::new(3).expect("three digits");
+        Self {
+            total: histogram(),
+            first_byte: histogram(),
+            summary: Summary::default(),
+            within: 0,
+        }
+    }
+
+    /// A request begun in the counted time ended; `within`: before the end of it.
+    pub fn add(&mut self, outcome: &Outcome, within: bool) {
+        let s = &mut self.summary;
+        s.requests += 1;
+        let why = match outcome.verdict {
+            Verdict::Completed => {
+                s.completed += 1;
+                self.within += u64::from(within);
+                // A histogram that grows takes any value.
+                _ = self.total.record(micros(outcome.total));
+                if let Some(first) = outcome.first_byte {
+                    _ = self.first_byte.record(micros(first));
+                }
+                return;
+            }
+            Verdict::Failed(why) => {
+                s.failed += 1;
+                why
+            }
+            Verdict::Truncated(why) => {
+                s.truncated += 1;
+                why
+            }
+            Verdict::Wrong(why) => {
+                s.wrong += 1;
+                why
+            }
+        };
+        *s.reasons.entry(why.to_owned()).or_default() += 1;
+    }
+
+    /// Completed so far.
+    #[must_use]
+    pub const fn completed(&self) -> u64 {
+        self.summary.completed
+    }
+
+    /// The sum: requests that never ended, bytes that came, and the length of the counted time.
+    #[must_use]
+    pub fn finish(mut self, unfinished: u64, bytes: u64, lasting: Duration) -> Summary {
+        let seconds = lasting.as_secs_f64();
+        let s = &mut self.summary;
+        s.seconds = seconds;
+        s.requests += unfinished;
+        s.unfinished = unfinished;
+        s.bytes = bytes;
+        s.requests_per_second = self.within as f64 / seconds;
+        s.goodput_bits = bytes as f64 * 8.0 / seconds;
+        s.total_ms = times(&self.total);
+        s.first_byte_ms = times(&self.first_byte);
+        self.summary
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_verdict_is_counted_once_and_only_completed_ones_have_times() {
+        let mut tally = Tally::new();
+        let outcome = |verdict, ms| Outcome {
+            verdict,
+            status: 200,
+            bytes: 10,
+            first_byte: Some(Duration::from_millis(ms / 2)),
+            total: Duration::from_millis(ms),
+            text: Vec::new(),
+        };
+        tally.add(&outcome(Verdict::Completed, 100), true);
+        tally.add(&outcome(Verdict::Completed, 300), false);
+        tally.add(&outcome(Verdict::Failed("status 503"), 9000), true);
+        tally.add(&outcome(Verdict::Truncated("reset"), 9000), true);
+        tally.add(&outcome(Verdict::Wrong("x"), 9000), true);
+        let summary = tally.finish(2, 1000, Duration::from_secs(2));
+        assert_eq!(
+            (
+                summary.requests,
+                summary.completed,
+                summary.failed,
+                summary.truncated,
+                summary.wrong
+            ),
+            (7, 2, 1, 1, 1)
+        );
+        assert_eq!(summary.requests_per_second, 0.5);
+        assert_eq!(summary.goodput_bits, 4000.0);
+        assert!(
+            (summary.total_ms.p99 - 300.0).abs() < 1.0,
+            "{:?}",
+            summary.total_ms
+        );
+    }
+}

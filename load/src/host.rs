@@ -1,0 +1,41 @@
+//! Where a process of the lab runs: in a namespace, or right here.
+
+use std::process::Command;
+
+use anyhow::{Result, anyhow};
+
+use crate::namespace::Namespace;
+
+/// A host of the lab.
+#[derive(Clone, Copy, Debug)]
+pub enum Host<'a> {
+    /// This machine's own network.
+    Here,
+    /// A network namespace.
+    In(&'a Namespace),
+}
+
+impl Host<'_> {
+    /// A command that runs there.
+    #[must_use]
+    pub fn command(self, program: &str) -> Command {
+        match self {
+            Self::Here => Command::new(program),
+            Self::In(namespace) => namespace.command(program),
+        }
+    }
+
+    /// Runs a function on a thread of its own there, and waits for it.
+    ///
+    /// # Errors
+    ///
+    /// The namespace cannot be entered, or the function panicked.
+    pub fn inside<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        match self {
+            Self::Here => std::thread::spawn(work)
+                .join()
+                .map_err(|_| anyhow!("a thread panicked")),
+            Self::In(namespace) => namespace.inside(work),
+        }
+    }
+}

@@ -1,0 +1,457 @@
+//! Bodies that break, stall or come slowly, from origins that are honest and from origins that lie.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use fileproxy::traffic::{level::Level, quality::Class};
+use proptest::prelude::*;
+
+use super::support::{
+    client::Ending,
+    origin::{Connection, Origin, Request},
+    proxy::Proxy,
+};
+
+/// Bytes that differ everywhere, so that a shifted or a mixed body shows.
+fn object(version: u8, len: usize) -> Vec<u8> {
+    (0..len)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8 ^ version)
+        .collect()
+}
+
+/// What the origin does with one request.
+#[derive(Clone, Debug)]
+enum Deed {
+    /// All that was asked for.
+    Whole,
+    /// So many bytes of it, then the end of the connection.
+    Cut(usize),
+    /// So many bytes of it, then a reset.
+    Reset(usize),
+    /// So many bytes, then silence.
+    Silence(usize),
+    /// The same, without a length: chunked, and cut before the last chunk.
+    CutChunks(usize),
+    /// A 200 with everything, whatever range was asked for.
+    NoRange,
+    /// Another version than before, under its own tag.
+    Changed,
+    /// Another version than before, under the tag of the first: only a weak one may do that, so it is weak.
+    Weak,
+    /// The right bytes under a range that is not theirs.
+    WrongRange,
+    /// A shorter range than was asked for.
+    ShortRange,
+    /// More bytes than the range says, with a length that says so.
+    TooMany,
+    /// A range in parts.
+    Multipart,
+    /// 416, though the range can be had.
+    Unsatisfied,
+    /// Coded by gzip.
+    Gzip,
+    /// 503 for now.
+    Busy,
+}
+
+/// `bytes=a-` or `bytes=a-b` of a request.
+fn asked(request: &Request, len: usize) -> Option<(usize, usize)> {
+    let value = request.field("range")?;
+    let (first, last) = value.strip_prefix("bytes=")?.split_once('-')?;
+    let last = last.parse().unwrap_or(len - 1).min(len - 1);
+    Some((first.parse().ok()?, last))
+}
+
+fn act(connection: &mut Connection, request: &Request, deed: &Deed, object: &[u8]) -> bool {
+    let range = asked(request, object.len());
+    let (first, last) = range.unwrap_or((0, object.len() - 1));
+    let part = &object[first..=last];
+    let tag = "etag: \"v1\"\r\naccept-ranges: bytes\r\n";
+    let content_range = format!("content-range: bytes {first}-{last}/{}\r\n", object.len());
+    let status = if range.is_some() {
+        "206 Partial Content"
+    } else {
+        "200 OK"
+    };
+    let told = if range.is_some() {
+        content_range.as_str()
+    } else {
+        ""
+    };
+    let head = format!(
+        "HTTP/1.1 {status}\r\n{tag}{told}content-length: {}\r\n\r\n",
+        part.len()
+    );
+    match *deed {
+        Deed::Whole => {
+            connection.send(head);
+            connection.send(part);
+            true
+        }
+        Deed::Cut(n) | Deed::Reset(n) | Deed::Silence(n) => {
+            connection.send(head);
+            connection.send(&part[..n.min(part.len())]);
+            match deed {
+                Deed::Reset(_) => connection.reset_when_read(),
+                Deed::Silence(_) if n < part.len() => drop(connection.stall()),
+                _ => {}
+            }
+            n >= part.len()
+        }
+        Deed::CutChunks(n) => {
+            connection.send(format!(
+                "HTTP/1.1 {status}\r\n{tag}{told}transfer-encoding: chunked\r\n\r\n"
+            ));
+            let part = &part[..n.min(part.len())];
+            for piece in part.chunks(7000) {
+                connection.send(format!("{:x}\r\n", piece.len()));
+                connection.send(piece);
+                connection.send("\r\n");
+            }
+            false
+        }
+        Deed::NoRange => {
+            connection.send(format!(
+                "HTTP/1.1 200 OK\r\n{tag}content-length: {}\r\n\r\n",
+                object.len()
+            ));
+            connection.send(object);
+            true
+        }
+        Deed::Changed | Deed::Weak => {
+            let tag = if matches!(deed, Deed::Weak) {
+                "W/\"v1\""
+            } else {
+                "\"v2\""
+            };
+            let other: Vec<u8> = part.iter().map(|byte| byte ^ 0xff).collect();
+            connection.send(format!(
+                "HTTP/1.1 {status}\r\netag: {tag}\r\n{told}content-length: {}\r\n\r\n",
+                other.len()
+            ));
+            connection.send(other);
+            true
+        }
+        Deed::WrongRange => {
+            let told = format!(
+                "content-range: bytes {}-{}/{}\r\n",
+                first + 1,
+                last + 1,
+                object.len() + 1
+            );
+            connection.send(format!(
+                "HTTP/1.1 206 Partial Content\r\n{tag}{told}content-length: {}\r\n\r\n",
+                part.len()
+            ));
+            connection.send(part);
+            true
+        }
+        Deed::ShortRange => {
+            let last = first + (last - first) / 2;
+            let part = &object[first..=last];
+            connection.send(format!(
+                "HTTP/1.1 206 Partial Content\r\n{tag}content-range: bytes {first}-{last}/{}\r\ncontent-length: {}\r\n\r\n",
+                object.len(),
+                part.len()
+            ));
+            connection.send(part);
+            true
+        }
+        Deed::TooMany => {
+            connection.send(format!(
+                "HTTP/1.1 {status}\r\n{tag}{told}content-length: {}\r\n\r\n",
+                part.len() + 5
+            ));
+            connection.send(part);
+            connection.send("extra");
+            true
+        }
+        Deed::Multipart => {
+            let body = format!("--x\r\n{content_range}\r\nbytes\r\n--x--\r\n");
+            connection.send(format!(
+                "HTTP/1.1 206 Partial Content\r\n{tag}content-type: multipart/byteranges; boundary=x\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            ));
+            true
+        }
+        Deed::Unsatisfied => {
+            connection.send(format!(
+                "HTTP/1.1 416 Range Not Satisfiable\r\ncontent-range: bytes */{}\r\ncontent-length: 0\r\n\r\n",
+                object.len()
+            ));
+            true
+        }
+        Deed::Gzip => {
+            connection.send(format!(
+                "HTTP/1.1 {status}\r\n{tag}{told}content-encoding: gzip\r\ncontent-length: {}\r\n\r\n",
+                part.len()
+            ));
+            connection.send(vec![0x1f; part.len()]);
+            true
+        }
+        Deed::Busy => {
+            connection.send("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n");
+            true
+        }
+    }
+}
+
+/// An origin that does one deed after the other, and then gives all that is asked for.
+fn origin(object: Vec<u8>, deeds: Vec<Deed>) -> Origin {
+    let next = Arc::new(AtomicUsize::new(0));
+    Origin::following(move |connection| {
+        while let Some(request) = connection.request() {
+            let deed = deeds.get(next.fetch_add(1, SeqCst)).unwrap_or(&Deed::Whole);
+            if !act(connection, &request, deed, &object) {
+                return;
+            }
+        }
+    })
+}
+
+fn quick(settings: &mut fileproxy::settings::Settings) {
+    settings.transfers.backoff_min = Duration::from_millis(1);
+    settings.transfers.backoff_max = Duration::from_millis(5);
+}
+
+fn count(proxy: &Proxy, name: &str) -> u64 {
+    proxy.stats()["transfers"][name].as_u64().unwrap()
+}
+
+#[test]
+fn a_body_that_is_cut_again_and_again_arrives_whole() {
+    let object = object(1, 3_000_000);
+    let deeds = vec![
+        Deed::Cut(500_000),
+        Deed::Reset(400_000),
+        Deed::Cut(0),
+        Deed::Busy,
+        Deed::CutChunks(300_000),
+    ];
+    let origin = origin(object.clone(), deeds);
+    let proxy = Proxy::before(&origin, quick);
+    let response = proxy.get("/film.mp4");
+    assert_eq!((response.status, response.ending), (200, Ending::Whole));
+    assert!(response.body == object, "the body differs");
+    assert!(count(&proxy, "resumed") >= 3);
+}
+
+#[test]
+fn a_thousand_cuts_of_which_each_brings_something_do_not_end_a_body() {
+    let object = object(2, 20_000_000);
+    let origin = origin(object.clone(), vec![Deed::Cut(100_000); 190]);
+    let proxy = Proxy::before(&origin, quick);
+    let response = proxy.get("/film.mp4");
+    assert_eq!(response.ending, Ending::Whole);
+    assert!(response.body == object, "the body differs");
+}
+
+#[test]
+fn a_body_without_length_is_resumed_too() {
+    let object = object(3, 500_000);
+    let origin = origin(
+        object.clone(),
+        vec![Deed::CutChunks(200_000), Deed::CutChunks(100_000)],
+    );
+    let proxy = Proxy::before(&origin, quick);
+    let response = proxy.get("/film.mp4");
+    assert_eq!(response.ending, Ending::Whole);
+    assert!(response.body == object, "the body differs");
+}
+
+#[test]
+fn a_body_without_length_that_broke_behind_its_last_byte_is_whole() {
+    let object = object(3, 200_000);
+    let origin = origin(
+        object.clone(),
+        vec![Deed::CutChunks(200_000), Deed::Unsatisfied],
+    );
+    let proxy = Proxy::before(&origin, quick);
+    let response = proxy.get("/film.mp4");
+    assert_eq!(response.ending, Ending::Whole);
+    assert!(response.body == object, "the body differs");
+}
+
+#[test]
+fn a_range_that_a_client_asked_for_is_resumed_within_it() {
+    let object = object(4, 2_000_000);
+    let origin = origin(object.clone(), vec![Deed::Cut(300_000), Deed::Cut(300_000)]);
+    let proxy = Proxy::before(&origin, quick);
+    let response = proxy
+        .client()
+        .get_with("/film.mp4", "range: bytes=500000-1499999\r\n");
+    assert_eq!((response.status, response.ending), (206, Ending::Whole));
+    assert!(
+        response.body == object[500_000..1_500_000],
+        "the body differs"
+    );
+    let last = origin.last();
+    assert_eq!(last.field("range").unwrap(), "bytes=1100000-1499999");
+    assert_eq!(last.field("if-range").unwrap(), "\"v1\"");
+    assert_eq!(last.field("accept-encoding").unwrap(), "identity");
+}
+
+#[test]
+fn a_silent_connection_is_left_for_one_that_delivers() {
+    let object = object(5, 1_000_000);
+    let origin = origin(object.clone(), vec![Deed::Silence(300_000)]);
+    let proxy = Proxy::before(&origin, |settings| {
+        quick(settings);
+        settings.transfers.stall_window = Duration::from_millis(300);
+    });
+    let response = proxy.client().patient().get("/film.mp4");
+    assert_eq!(response.ending, Ending::Whole);
+    assert!(response.body == object, "the body differs");
+    assert_eq!(count(&proxy, "stalls_mended"), 1);
+}
+
+#[test]
+fn an_origin_that_cuts_every_body_is_not_buried_in_requests() {
+    let origin = origin(object(6, 100_000), vec![Deed::Cut(10); 10_000]);
+    let proxy = Proxy::before(&origin, |settings| {
+        quick(settings);
+        settings.transfers.resume_burst = 5.0;
+        settings.transfers.resume_rate = 0.0;
+    });
+    for _ in 0..20 {
+        assert_ne!(proxy.get("/film.mp4").ending, Ending::Whole);
+    }
+    assert!(origin.hits() <= 20 + 5, "{} requests", origin.hits());
+    assert!(count(&proxy, "resumes_denied") > 0);
+}
+
+#[test]
+fn at_level_medium_a_cut_body_ends_visibly() {
+    let origin = origin(object(7, 1_000_000), vec![Deed::Cut(500_000)]);
+    let proxy = Proxy::before(&origin, |settings| {
+        settings.optimization.level = Level::Medium
+    });
+    assert_ne!(proxy.get("/film.mp4").ending, Ending::Whole);
+    assert_eq!(origin.hits(), 1);
+}
+
+/// An origin that gives each connection little at a time, as a long or lossy path does.
+fn narrow(object: Vec<u8>, after: Vec<Deed>) -> Origin {
+    let next = Arc::new(AtomicUsize::new(0));
+    Origin::following(move |connection| {
+        while let Some(request) = connection.request() {
+            let n = next.fetch_add(1, SeqCst);
+            if let Some(deed) = n.checked_sub(1).and_then(|n| after.get(n)) {
+                if !act(connection, &request, deed, &object) {
+                    return;
+                }
+                continue;
+            }
+            let range = asked(&request, object.len());
+            let (first, last) = range.unwrap_or((0, object.len() - 1));
+            let head = match range {
+                Some(_) => format!(
+                    "206 Partial Content\r\ncontent-range: bytes {first}-{last}/{}",
+                    object.len()
+                ),
+                None => "200 OK".to_owned(),
+            };
+            let part = &object[first..=last];
+            connection.send(format!(
+                "HTTP/1.1 {head}\r\netag: \"v1\"\r\ncontent-length: {}\r\n\r\n",
+                part.len()
+            ));
+            for piece in part.chunks(16 * 1024) {
+                if !connection.send(piece) {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    })
+}
+
+fn several(settings: &mut fileproxy::settings::Settings) {
+    quick(settings);
+    settings.transfers.parallel_from = Class::Good;
+}
+
+#[test]
+fn a_path_that_holds_each_connection_back_is_used_by_several() {
+    let object = object(8, 12_000_000);
+    let origin = narrow(object.clone(), Vec::new());
+    let proxy = Proxy::before(&origin, several);
+    let response = proxy.client().patient().get("/film.mp4");
+    assert_eq!((response.status, response.ending), (200, Ending::Whole));
+    assert!(response.body == object, "the body differs");
+    assert!(response.field("content-range").is_none());
+    assert_eq!(response.field("content-length").unwrap(), "12000000");
+    assert!(origin.most_open() > 2, "{} connections", origin.most_open());
+    assert_eq!(count(&proxy, "parallel"), 1);
+    assert_eq!(count(&proxy, "parts_given_up"), 0);
+}
+
+#[test]
+fn an_origin_without_ranges_is_fetched_the_plain_way() {
+    let object = object(9, 4_000_000);
+    let origin = narrow(object.clone(), vec![Deed::NoRange; 100]);
+    let proxy = Proxy::before(&origin, several);
+    let response = proxy.client().patient().get("/film.mp4");
+    assert_eq!(response.ending, Ending::Whole);
+    assert!(response.body == object, "the body differs");
+    assert!(count(&proxy, "parts_given_up") > 0);
+}
+
+fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+    let at = 0..400_000usize;
+    let deed = prop_oneof![
+        3 => at.clone().prop_map(Deed::Cut),
+        2 => at.clone().prop_map(Deed::Reset),
+        2 => at.prop_map(Deed::CutChunks),
+        1 => Just(Deed::Whole),
+        1 => Just(Deed::NoRange),
+        1 => Just(Deed::Changed),
+        1 => Just(Deed::Weak),
+        1 => Just(Deed::WrongRange),
+        1 => Just(Deed::ShortRange),
+        1 => Just(Deed::TooMany),
+        1 => Just(Deed::Multipart),
+        1 => Just(Deed::Unsatisfied),
+        1 => Just(Deed::Gzip),
+        1 => Just(Deed::Busy),
+    ];
+    prop::collection::vec(deed, 0..8)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_the_origin_does_no_wrong_byte_reaches_the_client(
+        first in 0..300_000usize,
+        deeds in deeds(),
+        len in 1..400_000usize,
+        several_connections in any::<bool>(),
+    ) {
+        let object = object(10, len);
+        let mut all = vec![Deed::Cut(first)];
+        all.extend(deeds);
+        let origin = origin(object.clone(), all.clone());
+        let proxy = Proxy::before(&origin, |settings| {
+            quick(settings);
+            if several_connections {
+                several(settings);
+                settings.transfers.parallel_least = bytesize::ByteSize::kib(64);
+                settings.transfers.parallel_segment = bytesize::ByteSize::kib(32);
+            }
+        });
+        let response = proxy.client().patient().get("/film.mp4");
+        prop_assert!(
+            object.starts_with(&response.body),
+            "{} bytes that are not the object's, after {all:?}", response.body.len()
+        );
+        if response.ending == Ending::Whole {
+            prop_assert_eq!(response.body.len(), object.len(), "a part looks whole, after {:?}", all);
+        }
+    }
+}
