@@ -7,7 +7,7 @@ WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY load/Cargo.toml load/
 RUN mkdir -p src load/src \
-    && touch src/lib.rs \
+    && touch src/lib.rs load/src/lib.rs \
     && echo 'fn main() {}' | tee src/main.rs load/src/main.rs >/dev/null \
     && cargo build --release --locked --package fileproxy \
     && rm -r src

@@ -181,8 +181,12 @@ fn show(place: &Place, options: demo::Options) -> Result<(), Failure> {
     settings.log.access = false;
     telemetry::start(&settings.log).map_err(Failure::run)?;
     actix_rt::System::new().block_on(async {
-        let demo = Demo::start(options)
-            .map_err(|error| Failure::Run(format!("the demo's origin: {error}")))?;
+        let address = options.origin;
+        let demo = Demo::start(options).map_err(|error| {
+            Failure::Run(format!(
+                "the demo's origin cannot listen on {address}: {error}; --origin takes another address"
+            ))
+        })?;
         settings.origin.url = demo.origin_url().parse().map_err(Failure::run)?;
         let app = Application::start(settings).map_err(Failure::run)?;
         let stop = async {
@@ -213,7 +217,7 @@ fn probe(url: &str) -> Result<(), Failure> {
             .get(url)
             .send()
             .await
-            .map_err(|error| Failure::Run(error.to_string()))?;
+            .map_err(|error| Failure::Run(format!("{url}: {error}")))?;
         match response.status() {
             status if status.is_success() => Ok(()),
             status => Err(Failure::Run(format!("{url} answered {status}"))),

@@ -144,10 +144,8 @@ impl Settings {
     fn checked(layers: Config) -> Result<Self, SettingsError> {
         let settings: Self = serde_path_to_error::deserialize(layers).map_err(|error| {
             let key = error.path().to_string();
-            SettingsError::Key {
-                key,
-                reason: error.into_inner().to_string(),
-            }
+            let reason = explained(&error.into_inner().to_string());
+            SettingsError::Key { key, reason }
         })?;
         settings.check()?;
         Ok(settings)
@@ -184,6 +182,21 @@ impl Settings {
             classes: self.classes.clone(),
         }
     }
+}
+
+/// What is wrong in the words of the library that saw it, with what it leaves out, and without the key once more.
+fn explained(reason: &str) -> String {
+    let reason = reason
+        .rsplit_once(" for key `")
+        .map_or(reason, |(reason, _)| reason);
+    let hint = if reason.contains("expected a duration") {
+        " with its unit, like \"15s\" or \"500ms\""
+    } else if reason.contains("invalid socket address") {
+        ": give an address and a port, like \"0.0.0.0:10080\""
+    } else {
+        ""
+    };
+    format!("{reason}{hint}")
 }
 
 fn optional(path: &Path) -> File<config::FileSourceFile, FileFormat> {

@@ -130,6 +130,17 @@ pub fn readable(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 
+/// A size as settings write it, exactly: `128KiB`, `1MiB`, `1000B`.
+pub fn readable_size(size: ByteSize) -> String {
+    let bytes = size.as_u64();
+    for (unit, name) in [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")] {
+        if bytes >= unit && bytes.is_multiple_of(unit) {
+            return format!("{}{name}", bytes / unit);
+        }
+    }
+    format!("{bytes}B")
+}
+
 /// A size without a unit, or no size at all.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a size: give a number with its unit, like 64KiB or 8MiB")]
@@ -158,7 +169,7 @@ pub mod sized {
     ///
     /// The serializer's own.
     pub fn serialize<S: Serializer>(size: &ByteSize, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(size)
+        serializer.serialize_str(&super::readable_size(*size))
     }
 
     /// Reads a size with its unit.

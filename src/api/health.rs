@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use actix_web::{HttpResponse, http::StatusCode, web};
-use bytesize::ByteSize;
 use serde_json::{Map, Value, json};
 
 use super::{State, answer, millis};
@@ -13,7 +12,7 @@ use crate::{
         published::{ActorStatus, OriginStatus, Published, RedisLink},
         tuning::Tuning,
     },
-    units::readable,
+    units::{readable, readable_size},
 };
 
 /// An actor that was started anew counts as a blemish for so long.
@@ -149,15 +148,4 @@ fn seconds(duration: Duration) -> Value {
     } else {
         json!(duration.as_secs_f64())
     }
-}
-
-/// A size as settings write it, exactly: `128KiB`, `1MiB`, `1000B`.
-fn readable_size(size: ByteSize) -> String {
-    let bytes = size.as_u64();
-    for (unit, name) in [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")] {
-        if bytes >= unit && bytes.is_multiple_of(unit) {
-            return format!("{}{name}", bytes / unit);
-        }
-    }
-    format!("{bytes}B")
 }

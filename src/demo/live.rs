@@ -29,7 +29,7 @@ impl Live {
         let metrics = &optimizer["metrics"];
         let now = Seen {
             at,
-            class: class(stats),
+            class: text(&stats["network_quality"]["quality"]),
             level: text(&optimizer["optimization_level"]),
             rate: text(&optimizer["current_rate_limit"]),
             requests: metrics["total_requests"].as_u64().unwrap_or(0),
@@ -57,22 +57,6 @@ impl Live {
         self.last = Some(now);
         line
     }
-}
-
-/// The quality, whether it stands alone or with more about it.
-fn class(stats: &Value) -> String {
-    let quality = &stats["network_quality"];
-    let known = [
-        quality,
-        &quality["quality"],
-        &quality["class"],
-        &quality["origins"][0]["quality"],
-        &quality[0]["quality"],
-    ];
-    known
-        .into_iter()
-        .find(|value| value.is_string())
-        .map_or_else(|| "-".into(), text)
 }
 
 fn text(value: &Value) -> String {
@@ -108,7 +92,7 @@ mod tests {
                 "current_rate_limit": rate,
                 "optimization_level": "high",
             },
-            "network_quality": class,
+            "network_quality": { "quality": class },
         })
     }
 

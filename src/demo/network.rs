@@ -12,7 +12,8 @@ pub enum Network {
     Good,
     /// Another continent: 150 to 220 ms, 10 Mbit/s a connection, 1.5 % of the answers go wrong.
     Poor,
-    /// A crowded mobile network: 400 to 700 ms, 1 Mbit/s a connection, 5 % of the answers go wrong.
+    /// A crowded mobile network: 400 to 700 ms, 1 Mbit/s a connection, 2 % of the answers go wrong, and for 15
+    /// seconds of every two minutes most requests are answered 503.
     VeryPoor,
     /// Good, poor and very poor in turn, a minute each.
     Changing,
@@ -20,6 +21,13 @@ pub enum Network {
 
 /// How long [`Network::Changing`] stays as it is.
 const TURN: Duration = Duration::from_secs(60);
+
+/// When [`Network::VeryPoor`] is out of order, in seconds of each [`OUTAGE_EVERY`]: within the first minute, and with a
+/// calm behind it that is long enough for the limit to rise again.
+const OUTAGE: Range<u64> = 20..35;
+
+/// From one outage to the next, in seconds.
+const OUTAGE_EVERY: u64 = 120;
 
 /// What a network is like at a moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +40,8 @@ pub struct Conditions {
     pub total_rate: Option<BitRate>,
     /// The share of requests that go wrong, 0 to 1.
     pub faults: f64,
+    /// Whether there is an outage: most requests are answered 503.
+    pub outage: bool,
 }
 
 /// Bits per second.
@@ -85,18 +95,21 @@ impl Network {
                 connection_rate: None,
                 total_rate: None,
                 faults: 0.0,
+                outage: false,
             },
             Network::Poor => Conditions {
                 delay: ms(150)..ms(220),
                 connection_rate: Some(BitRate::mbit(10)),
                 total_rate: Some(BitRate::mbit(40)),
                 faults: 0.015,
+                outage: false,
             },
             Network::VeryPoor => Conditions {
                 delay: ms(400)..ms(700),
                 connection_rate: Some(BitRate::mbit(1)),
                 total_rate: Some(BitRate::mbit(4)),
-                faults: 0.05,
+                faults: 0.02,
+                outage: OUTAGE.contains(&(age.as_secs() % OUTAGE_EVERY)),
             },
             Network::Changing => {
                 let turns = [Network::Good, Network::Poor, Network::VeryPoor];
@@ -137,6 +150,11 @@ impl Conditions {
                 _ => Fault::Reset(share),
             }
         });
+        let fault = if self.outage && random.f64() < 0.9 {
+            Some(Fault::Unavailable)
+        } else {
+            fault
+        };
         Fate { delay, fault }
     }
 }
@@ -154,17 +172,20 @@ mod tests {
 
     #[test]
     fn faults_come_as_often_as_the_network_says() {
-        for (network, share) in [
-            (Network::Good, 0.0),
-            (Network::Poor, 0.015),
-            (Network::VeryPoor, 0.05),
+        for (network, at, share) in [
+            (Network::Good, 0, 0.0),
+            (Network::Poor, 0, 0.015),
+            (Network::VeryPoor, 0, 0.02),
+            (Network::VeryPoor, 20, 0.9),
+            (Network::VeryPoor, 40, 0.02),
+            (Network::VeryPoor, 145, 0.9),
         ] {
-            let conditions = network.conditions(Duration::ZERO);
+            let conditions = network.conditions(Duration::from_secs(at));
             let faults = (0..20_000)
                 .filter(|n| conditions.fate(1, *n).fault.is_some())
                 .count();
             let seen = faults as f64 / 20_000.0;
-            assert!((seen - share).abs() < 0.005, "{network}: {seen}");
+            assert!((seen - share).abs() < 0.01, "{network} at {at} s: {seen}");
         }
     }
 

@@ -37,6 +37,10 @@ pub struct Transfer {
 }
 
 /// Over how many connections the body comes.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "each is in a transfer's own allocation, and most stay one"
+)]
 enum Flow {
     One(Source),
     Many(Box<Parallel>),

@@ -10,6 +10,7 @@
 mod actors;
 mod adaptation;
 mod brokenness;
+mod command_line;
 mod connections;
 mod demo;
 mod drain;

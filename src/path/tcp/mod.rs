@@ -65,7 +65,7 @@ impl fmt::Display for BufferSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BufferSize::Auto => f.write_str("auto"),
-            BufferSize::Fixed(size) => size.fmt(f),
+            BufferSize::Fixed(size) => f.write_str(&crate::units::readable_size(*size)),
         }
     }
 }
