@@ -280,7 +280,8 @@ impl Origin {
         loop {
             let connection = match kept.take() {
                 Some(connection) => connection,
-                None => self.connect(tuning, deadline).await?,
+                // Boxed: it is seldom taken, and large; every request would carry room for it.
+                None => Box::pin(self.connect(tuning, deadline)).await?,
             };
             let reused = connection.reused;
             let exchange = Exchange::new(connection, to_head, max_head);
