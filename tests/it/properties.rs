@@ -186,12 +186,13 @@ proptest! {
         }
         from.insert("connection".parse().unwrap(), HeaderValue::from_str(&names.join(" ,")).unwrap());
         let client = headers::Client {
-            address: "192.0.2.7".parse().unwrap(),
+            address: &HeaderValue::from_static("192.0.2.7"),
             trusted: false,
             scheme: "http",
-            host: None,
         };
-        let to = headers::to_origin(&from, client, &HeaderValue::from_static("origin"), "id");
+        let mut to = from;
+        let (host, id) = (HeaderValue::from_static("origin"), HeaderValue::from_static("id"));
+        headers::to_origin(&mut to, client, Some(&host), &id);
         let own = [
             "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "host", "via",
             "expect", "content-length", "forwarded", "x-request-id", "proxy-connection",
