@@ -32,6 +32,9 @@ pub struct Recipe {
     /// More of it wherever a limit on requests per second would be in the way.
     #[serde(default)]
     pub env_unlimited: BTreeMap<String, String>,
+    /// More of it on the loopback, where a limit on origin connections would be in the way.
+    #[serde(default)]
+    pub env_loopback: BTreeMap<String, String>,
     /// Files beside this one, copied to `{dir}` with everything filled in.
     #[serde(default)]
     pub files: Vec<String>,
@@ -71,6 +74,8 @@ pub struct Place {
     pub fileproxy: PathBuf,
     /// Whether limits on requests per second are set out of the way.
     pub unlimited: bool,
+    /// Whether it is the comparison on the loopback.
+    pub loopback: bool,
 }
 
 impl Peer {
@@ -188,16 +193,16 @@ impl Peer {
             .iter()
             .map(|w| self.fill(w, place))
             .collect();
-        let more = if place.unlimited {
-            Some(&self.recipe.env_unlimited)
-        } else {
-            None
-        };
+        let recipe = &self.recipe;
+        let more = [
+            place.unlimited.then_some(&recipe.env_unlimited),
+            place.loopback.then_some(&recipe.env_loopback),
+        ];
         let env = self
             .recipe
             .env
             .iter()
-            .chain(more.into_iter().flatten())
+            .chain(more.into_iter().flatten().flatten())
             .map(|(k, v)| (k.clone(), self.fill(v, place)))
             .collect();
         Ok((words, env))
@@ -248,6 +253,7 @@ mod tests {
             out: dir.clone(),
             fileproxy: "/bin/true".into(),
             unlimited: true,
+            loopback: true,
         };
         let peers = Peer::all(&folder).unwrap();
         assert!(peers.len() >= 6);

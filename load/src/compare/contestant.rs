@@ -89,6 +89,7 @@ pub fn start(
             PathBuf::new()
         },
         unlimited: true,
+        loopback: true,
     };
     let version = peer.version(&place)?;
     peer.set_up(&place)?;

@@ -63,6 +63,7 @@ pub async fn run(lab: &Lab, choice: &Choice) -> Result<()> {
             out: lab.out.clone(),
             fileproxy,
             unlimited: true,
+            loopback: false,
         };
         peer.set_up(&place)?;
         let version = peer.version(&place)?;

@@ -64,6 +64,7 @@ pub async fn perform(
     // A folder of its own for each run: no cache is left from the one before.
     let mut place = Place {
         unlimited: trial.faults.is_none(),
+        loopback: false,
         ..place.clone()
     };
     _ = std::fs::remove_dir_all(&place.dir);
