@@ -185,20 +185,10 @@ proptest! {
             from.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
         }
         from.insert("connection".parse().unwrap(), HeaderValue::from_str(&names.join(" ,")).unwrap());
-<<<<<<< HEAD
-        let client = headers::Client {
-            address: &HeaderValue::from_static("192.0.2.7"),
-            trusted: false,
-            scheme: "http",
-        };
-        let mut to = from;
-        let (host, id) = (HeaderValue::from_static("origin"), HeaderValue::from_static("id"));
-=======
         let address = HeaderValue::from_static("192.0.2.7");
         let client = headers::Client { address: &address, trusted: false, scheme: "http" };
         let (host, id) = (HeaderValue::from_static("origin"), HeaderValue::from_static("id"));
         let mut to = from;
->>>>>>> f4c835cfc2152d1dd3bc34981df6f3c6f0899a64
         headers::to_origin(&mut to, client, Some(&host), &id);
         let own = [
             "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "host", "via",
