@@ -1,4 +1,51 @@
 //! fileproxy: a reverse proxy for files that keeps delivering when the network is bad.
+//!
+//! # The path
+//!
+//! ```text
+//!  client                                                                                origin
+//!    |                                                                                      |
+//!    |--> path::listener, path::client_stream   the socket, its limits and options          |
+//!    |         |                                                                            |
+//!    |    path::handler                         the whole way on one screen                 |
+//!    |         |--> path::admission             the rate limit: leave now, a wait, or no    |
+//!    |         |--> path::headers               what may pass this hop                      |
+//!    |         |--> path::origin ---------------------------------------------- request --->|
+//!    |         |      slots, pool, connect, exchange                                        |
+//!    |         |<---- source <------------------------------------------------ response ----|
+//!    |<-- path::body                            back-pressure, idle limit                   |
+//!              |
+//!         path::meter                           one sample on every way out
+//! ```
+//!
+//! # The actors
+//!
+//! ```text
+//!  path::meter --samples--> actors::Reporter --> MetricsWindow --summary, every tick--+--> QualityClassifier
+//!                                                                                     |        | class
+//!  api::admin --level--> Tuner <--level of other instances-- RedisPool                |        v
+//!                          |                                                          |      Tuner
+//!                          +--retune--> RateLimiter <---------------------------------+
+//!                          +--retune--> RedisPool
+//!                          +--publishes--> traffic::published <--reads-- path, api
+//! ```
+//!
+//! Actors decide and publish; the path reads what is published and never waits for a mailbox. They meet in
+//! [`traffic`], which is pure: time is an argument, and neither a runtime nor a socket is known there.
+//!
+//! # The floors
+//!
+//! Imports go down only; a test holds this.
+//!
+//! ```text
+//!  main
+//!  app (wires everything)   settings (sum of the modules' own)   telemetry   demo (an origin to try it with)
+//!  path                     actors                               api
+//!  traffic                  problem (RFC 9457)
+//!  units
+//! ```
+//!
+//! On the floor of `path`, `path` takes [`actors::Reporter`] and nothing else of [`actors`]; [`api`] speaks to the actors.
 
 pub mod actors;
 pub mod api;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct Settings {
     /// Whether the proxy answers cross-origin requests itself.
     pub enabled: bool,
-    /// Pages that may read: `*`, or origins like https://player.example.
+    /// Pages that may read: `*`, or origins like `https://player.example`.
     pub origins: Vec<String>,
     /// How long a browser keeps the answer to a preflight.
     #[serde(with = "humantime_serde")]
