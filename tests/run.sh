@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The one test command: installs what the tests need where it is missing, then format, lints, docs and tests.
+# The one test command: installs what the tests need where it is missing, then format, lints, docs, the load lab in its
+# short form, and the tests.
 #
 #   tests/run.sh              everything
 #   tests/run.sh redis        format, lints and docs, then only the tests whose names contain `redis`
@@ -28,6 +29,8 @@ say() {
 # The packages that lack one of their commands.
 missing() {
     command -v redis-server >/dev/null && command -v redis-cli >/dev/null || echo redis-server
+    # The load lab's namespaces, and a look at its sockets.
+    command -v ip >/dev/null && command -v ss >/dev/null || echo iproute2
     # rustc links with it; ring compiles with it.
     command -v cc >/dev/null || echo gcc libc6-dev
     # `kill` is a program for the tests, not the shell's.
@@ -80,6 +83,21 @@ cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
 
 say "cargo doc"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+
+say "cargo build"
+cargo build --locked --workspace --quiet
+
+# Every scenario and workload for some seconds: it works, and no body is wrong. Only root may make namespaces.
+if [ $# -eq 0 ]; then
+    if [ "$(id -u)" -eq 0 ] && [ -c /dev/net/tun ]; then
+        say "load run --short"
+        "$CARGO_TARGET_DIR/debug/load" run normal poor very_poor --where both \
+            --workload mix,download,viewers,faults --peers fileproxy-high --short \
+            --fileproxy "$CARGO_TARGET_DIR/debug/fileproxy" --out "$CARGO_TARGET_DIR/lab"
+    else
+        say "load run --short: skipped, for it needs root and /dev/net/tun"
+    fi
+fi
 
 say "cargo test"
 # Many tests hold real connections: the soft limit on open files is low on some systems.
