@@ -14,6 +14,7 @@ pub mod pool;
 pub mod reader;
 pub mod resolver;
 pub mod resume;
+mod send;
 pub mod settings;
 pub mod slots;
 pub mod source;
