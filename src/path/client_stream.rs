@@ -16,6 +16,7 @@ use std::{
 };
 
 use actix_http::{StatusCode, header::HeaderValue};
+use bytes::BytesMut;
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -25,6 +26,7 @@ use tokio::{
 
 use super::{
     body::Transfer,
+    head_scan::HeadScan,
     line::{self, ClientLine},
     tcp,
 };
@@ -32,6 +34,8 @@ use crate::{problem::Problem, traffic::published::Published};
 
 /// How long a refused client may go on sending, so that the answer is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(2);
+/// How much a client may send ahead while its request is answered; the rest waits in the socket.
+const AHEAD: usize = 64 * 1024;
 /// What actix-http answers by itself to a head that it cannot read.
 const BAD_HEAD: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n";
 /// The same for one that is too large.
@@ -121,8 +125,12 @@ pub struct ClientStream {
     phase: Phase,
     /// Bytes of a request head so far; none between requests.
     head: usize,
-    /// Where in the head the last byte was.
-    head_at: HeadAt,
+    scan: HeadScan,
+    /// A request without a body is being answered. What the client sends behind it waits here.
+    answering: bool,
+    /// Whether any of the answer is out.
+    begun_answer: bool,
+    behind: BytesMut,
     /// How many requests had begun when the head's first byte came.
     head_after: u64,
     /// When the head must be whole.
@@ -132,36 +140,6 @@ pub struct ClientStream {
     /// Since when the socket takes nothing, and what it held then.
     blocked: Option<(Instant, usize)>,
     send_timer: Option<Pin<Box<Sleep>>>,
-}
-
-/// Where a request head is, as far as its end must be found: what follows is a body's, however large.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum HeadAt {
-    /// Before its first line: empty lines are skipped there (RFC 9112 §2.2).
-    Before,
-    /// In a line that holds something.
-    InLine,
-    /// At the begin of a line.
-    LineBegin,
-    /// Behind the empty line.
-    Behind,
-}
-
-impl HeadAt {
-    /// How many of `bytes` belong to the head.
-    fn step(&mut self, bytes: &[u8]) -> usize {
-        for (n, byte) in bytes.iter().enumerate() {
-            *self = match (*self, byte) {
-                (HeadAt::Behind, _) => return n,
-                (HeadAt::Before, b'\r' | b'\n') => HeadAt::Before,
-                (HeadAt::LineBegin, b'\r') => HeadAt::LineBegin,
-                (HeadAt::LineBegin, b'\n') => HeadAt::Behind,
-                (HeadAt::InLine, b'\n') => HeadAt::LineBegin,
-                _ => HeadAt::InLine,
-            };
-        }
-        bytes.len()
-    }
 }
 
 enum Phase {
@@ -210,7 +188,10 @@ impl ClientStream {
             quickack,
             phase: Phase::Open,
             head: 0,
-            head_at: HeadAt::Before,
+            scan: HeadScan::new(),
+            answering: false,
+            begun_answer: false,
+            behind: BytesMut::new(),
             head_after: 0,
             head_due: Some(Instant::now() + limits.head),
             head_timer: None,
@@ -285,20 +266,49 @@ impl ClientStream {
         Poll::Ready(())
     }
 
-    /// Watches over the request head: how long it takes, and how long it is.
-    fn poll_head(&mut self, cx: &mut Context<'_>, read: &[u8]) {
+    /// Looks after a client whose request is being answered: keeps what it sends ahead, and notices that it left.
+    fn poll_behind(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_head(cx, &[]);
+        let mut scratch = [0; 4096];
+        while self.behind.len() < AHEAD {
+            let mut piece = ReadBuf::new(&mut scratch);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut piece))?;
+            if piece.filled().is_empty() {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
+            self.behind.extend_from_slice(piece.filled());
+        }
+        Poll::Pending
+    }
+
+    /// The answer is out: the next head may come.
+    fn answered(&mut self, cx: &Context<'_>) {
+        let done = self.answering && self.begun_answer && self.client.engaged.get() == 0;
+        if done {
+            self.answering = false;
+            (self.head, self.scan) = (0, HeadScan::new());
+            // Whether something waits, or only the socket does: it must be asked again.
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Watches over the request head: how long it takes, and how long it is. With the last byte of a head that no
+    /// body follows: how many of the bytes belong to it.
+    fn poll_head(&mut self, cx: &mut Context<'_>, read: &[u8]) -> Option<usize> {
+        let mut whole = None;
         if self.client.engaged.get() > 0
             || (self.head > 0 && self.client.begun.get() != self.head_after)
         {
             // The head became a request.
             self.head = 0;
-            self.head_at = HeadAt::Before;
+            self.scan = HeadScan::new();
             self.head_due = None;
         }
         if self.client.engaged.get() > 0 {
-            return;
+            return None;
         }
-        if !read.is_empty() {
+        // What is left of a body that was refused is no head.
+        if !read.is_empty() && !self.client.body_refused.get() {
             if self.head == 0 {
                 self.head_after = self.client.begun.get();
                 // The first head has its time from the connection's begin, a later one from its own.
@@ -306,18 +316,23 @@ impl ClientStream {
                     self.head_due = Some(Instant::now() + self.limits.head);
                 }
             }
-            self.head += self.head_at.step(read);
+            let head = self.scan.step(read);
+            self.head += head;
             if self.head > self.limits.max_head {
                 self.client.published.counters.clients.bad_heads.increment();
                 let detail = format!(
                     "the request head is longer than {} bytes",
                     self.limits.max_head
                 );
-                return self.refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &detail);
+                self.refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &detail);
+                return None;
+            }
+            if self.scan.is_whole() && !self.scan.tells_of_a_body() {
+                whole = Some(head);
             }
         }
         if self.client.begun.get() == 0 && self.head_due.is_none() {
-            return;
+            return whole;
         }
         // actix-http forgets the time between two requests where half a head came with the request before.
         let idle = if self.client.body_refused.get() {
@@ -353,8 +368,9 @@ impl ClientStream {
                     "the request head took too long",
                 );
             }
-            return;
+            return None;
         }
+        whole
     }
 
     /// Ready when the client has read nothing for too long.
@@ -405,19 +421,39 @@ impl AsyncRead for ClientStream {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if matches!(this.phase, Phase::Open) {
+            if this.answering {
+                ready!(this.poll_behind(cx))?;
+            }
             let before = buf.filled().len();
-            let read = Pin::new(&mut this.io).poll_read(cx, buf);
+            let read = if this.behind.is_empty() {
+                Pin::new(&mut this.io).poll_read(cx, buf)
+            } else {
+                let n = this.behind.len().min(buf.remaining());
+                buf.put_slice(&this.behind.split_to(n));
+                Poll::Ready(Ok(()))
+            };
             let n = buf.filled().len() - before;
             if n == 0 && matches!(read, Poll::Ready(Ok(()))) && this.client.engaged.get() > 0 {
                 // A client that left must not keep its transfer running. actix-http can be told so, but then garbage
                 // behind a good request ends that one, too.
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
             }
-            this.poll_head(cx, &buf.filled()[before..]);
+            let head = this.poll_head(cx, &buf.filled()[before..]);
             if matches!(this.phase, Phase::Open) {
                 if n > 0 && this.quickack && this.client.engaged.get() > 0 {
                     // An upload: its sender waits for acknowledgements, not for an answer that could carry them.
                     tcp::rearm_quickack(&this.io);
+                }
+                if let Some(head) = head {
+                    // One head at a time: what is behind it waits until the answer is out.
+                    let rest = &buf.filled()[before + head..];
+                    if !rest.is_empty() {
+                        let mut behind = BytesMut::from(rest);
+                        behind.unsplit(std::mem::take(&mut this.behind));
+                        this.behind = behind;
+                    }
+                    buf.set_filled(before + head);
+                    (this.answering, this.begun_answer) = (true, false);
                 }
                 return read;
             }
@@ -470,6 +506,7 @@ impl AsyncWrite for ClientStream {
             Poll::Pending => this.poll_blocked(cx).map(Err),
             written => {
                 this.blocked = None;
+                this.begun_answer = true;
                 let follow = this.client.published.tuning.load().follow_lines;
                 this.line.look(&this.io, Instant::now(), follow);
                 written
@@ -482,6 +519,7 @@ impl AsyncWrite for ClientStream {
             // All that there is to say is said: the time to the next request runs.
             self.poll_head(cx, &[]);
         }
+        self.answered(cx);
         Pin::new(&mut self.io).poll_flush(cx)
     }
 

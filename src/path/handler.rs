@@ -1,6 +1,6 @@
 //! The whole way of a request on one screen.
 
-use std::{net::IpAddr, rc::Rc, sync::Arc};
+use std::{net::IpAddr, rc::Rc, sync::Arc, time::Instant};
 
 use actix_http::{
     Method, Version,
@@ -113,8 +113,9 @@ async fn exchange(
     }
     let upload = upload(request, worker.upload_limits);
     let progress = upload.as_ref().map(Upload::progress);
-    admission::admit(&worker.published).await?;
     let tuning = worker.published.tuning.load_full();
+    let deadline = Instant::now() + tuning.exchange_timeout;
+    admission::admit(&worker.published).await?;
     let fetched = worker
         .origin
         .fetch(
@@ -125,9 +126,15 @@ async fn exchange(
                 upload,
             },
             &tuning,
+            deadline,
         )
         .await
-        .map_err(|error| ProxyError::of(error, progress.and_then(|p| p.fault())))?;
+        .map_err(|error| {
+            ProxyError::of(error, progress.as_ref().and_then(upload::Progress::fault))
+        })?;
+    if progress.is_some_and(|progress| progress.abandoned()) {
+        client.refuses_body();
+    }
     meter.answered(fetched.status, fetched.ttfb);
     Ok(fetched)
 }
@@ -255,11 +262,11 @@ fn asked_by(request: &ServiceRequest, client: &Client, worker: &Worker) -> Strin
             .headers()
             .get_all("x-forwarded-for")
             .filter_map(|value| value.to_str().ok());
-        let hops = said
-            .flat_map(|value| value.split(','))
-            .filter_map(|hop| hop.trim().parse::<IpAddr>().ok());
-        // From the right, the first that is no proxy of ours.
-        let hops: Vec<_> = hops.collect();
+        let hops = said.flat_map(|value| value.split(','));
+        // From the right, the first that is no proxy of ours; behind what cannot be read, anything may be made up.
+        let mut hops: Vec<_> = hops.map(|hop| hop.trim().parse::<IpAddr>().ok()).collect();
+        let sound = hops.iter().rposition(Option::is_none).map_or(0, |n| n + 1);
+        let hops: Vec<_> = hops.drain(sound..).flatten().collect();
         if let Some(hop) = hops
             .iter()
             .rev()

@@ -9,6 +9,7 @@ pub mod cors;
 pub mod error;
 pub mod framing;
 pub mod handler;
+pub mod head_scan;
 pub mod headers;
 pub mod line;
 pub mod listener;

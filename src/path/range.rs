@@ -166,6 +166,11 @@ impl Continuation {
         self.end.is_some_and(|end| self.next >= end)
     }
 
+    /// Whether an end here would leave something out.
+    pub fn falls_short(&self) -> bool {
+        self.end.is_some_and(|end| self.next < end)
+    }
+
     /// The position of the next byte.
     pub fn next(&self) -> u64 {
         self.next
@@ -228,10 +233,7 @@ impl Continuation {
             && (self.complete.is_none()
                 || range.complete.is_none()
                 || range.complete == self.complete)
-            && (self.end.is_some()
-                || range
-                    .complete
-                    .is_none_or(|complete| range.last + 1 == complete))
+            && (self.end.is_some() || range.complete == Some(range.last + 1))
             && !matches!(framing, Framing::Length(told) if told != length)
             && framing != Framing::None;
         if !fits {
@@ -241,6 +243,12 @@ impl Continuation {
         self.complete = self.complete.or(range.complete);
         Ok(Continued::Body)
     }
+}
+
+/// How many bytes the body of a 206 with one range has, whatever its framing says.
+pub fn length(headers: &HeaderMap) -> Option<u64> {
+    let range = ContentRange::parse(single(headers, header::CONTENT_RANGE)?)?;
+    Some(range.last - range.first + 1)
 }
 
 /// A field that must stand alone.

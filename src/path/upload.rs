@@ -57,6 +57,7 @@ struct State {
     last: Cell<Instant>,
     ended: Cell<bool>,
     fault: Cell<Option<Fault>>,
+    abandoned: Cell<bool>,
 }
 
 impl Progress {
@@ -83,6 +84,12 @@ impl Progress {
     /// The rest is not wanted.
     pub fn abandon(&self) {
         self.0.ended.set(true);
+        self.0.abandoned.set(true);
+    }
+
+    /// Whether the origin answered without having all of it.
+    pub fn abandoned(&self) -> bool {
+        self.0.abandoned.get()
     }
 }
 
@@ -104,6 +111,7 @@ impl Upload {
             last: Cell::new(Instant::now()),
             ended: Cell::new(false),
             fault: Cell::new(None),
+            abandoned: Cell::new(false),
         };
         Upload {
             payload,

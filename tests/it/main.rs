@@ -9,6 +9,7 @@
 
 mod actors;
 mod adaptation;
+mod ahead;
 mod brokenness;
 mod command_line;
 mod connections;

@@ -110,6 +110,13 @@ impl Exchange {
         self.0.borrow_mut().failure.take()
     }
 
+    /// The connection cannot be used again: the origin still waits for a part of the request on it.
+    pub fn spoil(&self) {
+        if let Some((head, ..)) = &mut self.0.borrow_mut().head {
+            head.keep_alive = false;
+        }
+    }
+
     /// The final response head as it came; `None` while there is none.
     pub fn head_bytes(&self) -> Option<Bytes> {
         self.0

@@ -30,7 +30,12 @@ use super::{
     tls::Tls,
 };
 use crate::{
-    path::{framing::Framing, range::Continuation, tcp, transfers, upload::Upload},
+    path::{
+        framing::Framing,
+        range::{self, Continuation},
+        tcp, transfers,
+        upload::Upload,
+    },
     traffic::{published::Published, tuning::Tuning},
 };
 
@@ -185,9 +190,9 @@ impl Origin {
         self: &Rc<Self>,
         request: Request,
         tuning: &Tuning,
+        deadline: Instant,
     ) -> Result<Fetched, FetchError> {
-        let deadline = Instant::now() + tuning.exchange_timeout;
-        let is_get = request.method == Method::GET;
+        let is_get = request.method == Method::GET && request.upload.is_none();
         let head = self.request(request.method, request.target, request.headers)?;
 
         // A retune is in force from the next request on.
@@ -210,6 +215,9 @@ impl Origin {
             ..
         } = answered;
         let mut source = Source::new(connection, framed, slot, Rc::clone(&self.pool));
+        if status == StatusCode::PARTIAL_CONTENT {
+            source.expect(range::length(&headers));
+        }
         if is_get
             && tuning.resume
             && !source.is_here()
@@ -405,7 +413,10 @@ impl Origin {
         };
         let open = tokio::time::timeout_at(
             deadline.into(),
-            self.shared.sockets.reserve(tuning.connections),
+            // There is one host.
+            self.shared
+                .sockets
+                .reserve(tuning.connections.min(tuning.connections_per_host)),
         )
         .await
         .map_err(|_| NoSlot {
@@ -422,15 +433,22 @@ impl Origin {
     fn uri(&self, target: Option<PathAndQuery>) -> Uri {
         let base = self.shared.settings.url.base();
         let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let slash = if target.as_str().starts_with('?') {
+            "/"
+        } else {
+            ""
+        };
         let mut parts = Parts::default();
         parts.scheme = Some(Scheme::HTTP);
         parts.authority = Some(self.authority.clone());
-        parts.path_and_query = Some(if base.is_empty() {
-            target
-        } else {
-            // Both halves were valid by themselves.
-            PathAndQuery::try_from(format!("{base}{target}")).unwrap_or(target)
-        });
+        parts.path_and_query = Some(
+            if (base.is_empty() && slash.is_empty()) || target.as_str() == "*" {
+                target
+            } else {
+                // Both halves were valid by themselves.
+                PathAndQuery::try_from(format!("{base}{slash}{target}")).unwrap_or(target)
+            },
+        );
         Uri::from_parts(parts).unwrap_or_default()
     }
 }

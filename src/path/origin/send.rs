@@ -93,6 +93,7 @@ pub(super) async fn send(
                 .is_ok_and(|head| head.is_ok())
         {
             progress.abandon();
+            exchange.spoil();
             if let Some(answer) = exchange.parse() {
                 return Ok(answer);
             }

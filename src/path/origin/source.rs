@@ -27,6 +27,8 @@ use crate::{
 /// One body, from its first byte to its last.
 pub struct Source {
     reader: Reader,
+    /// How many more bytes must come before the end, where the head says it beside the framing.
+    expected: Option<u64>,
     slot: Option<Slot>,
     resume: Option<Resume>,
 }
@@ -39,6 +41,8 @@ struct Resume {
     rest: Option<Fetching>,
     /// The break that the rest mends; none while the connection only stands still.
     broken: Option<BodyError>,
+    /// The second connection's slot.
+    second: Option<Slot>,
     /// Attempts since the last progress.
     attempts: u32,
     /// Attempts in all.
@@ -62,11 +66,17 @@ impl Source {
     pub fn new(connection: Connection, head: Head, slot: Slot, pool: Rc<Pool>) -> Self {
         let mut source = Source {
             reader: Reader::new(connection, head, pool),
+            expected: None,
             slot: Some(slot),
             resume: None,
         };
         source.settle();
         source
+    }
+
+    /// The body has so many bytes, whatever its framing says.
+    pub fn expect(&mut self, bytes: Option<u64>) {
+        self.expected = bytes;
     }
 
     /// From now on a break is mended by asking for the rest.
@@ -83,6 +93,7 @@ impl Source {
         resume.fetch(Duration::ZERO);
         Source {
             reader,
+            expected: None,
             slot,
             resume: Some(resume),
         }
@@ -95,9 +106,9 @@ impl Source {
 
     /// Whether the response at hand goes on to the end of what was asked for first.
     pub fn runs_to_the_end(&self) -> bool {
-        self.resume
-            .as_ref()
-            .is_some_and(|resume| resume.to_the_end && resume.broken.is_none())
+        self.resume.as_ref().is_some_and(|resume| {
+            resume.to_the_end && resume.broken.is_none() && resume.rest.is_none()
+        })
     }
 
     /// Only what lies before `end` is wanted from now on.
@@ -182,6 +193,13 @@ impl Source {
     ) -> Poll<Option<Result<Bytes, BodyError>>> {
         let piece = self.poll_through_breaks(cx, tuning);
         self.settle();
+        match (&piece, &mut self.expected) {
+            (Poll::Ready(Some(Ok(piece))), Some(expected)) => {
+                *expected = expected.saturating_sub(piece.len() as u64)
+            }
+            (Poll::Ready(None), Some(1..)) => return Poll::Ready(Some(Err(BodyError::Cut))),
+            _ => {}
+        }
         piece
     }
 
@@ -199,6 +217,12 @@ impl Source {
                     Poll::Ready(Some(Ok(piece))) => {
                         resume.took(piece.len());
                         return Poll::Ready(Some(Ok(piece)));
+                    }
+                    // A framing that ends too early, by its own rules, is a break as well.
+                    Poll::Ready(None) if resume.continuation.falls_short() => {
+                        if let Err(error) = resume.begin(BodyError::Cut) {
+                            return Poll::Ready(Some(Err(error)));
+                        }
                     }
                     Poll::Ready(None) => return Poll::Ready(None),
                     Poll::Ready(Some(Err(error))) => {
@@ -222,6 +246,7 @@ impl Source {
                     reader,
                 }) => {
                     resume.rest = None;
+                    resume.second = None;
                     resume.mended(&continuation);
                     resume.continuation = continuation;
                     match reader {
@@ -231,6 +256,7 @@ impl Source {
                 }
                 Err(error) => {
                     resume.rest = None;
+                    resume.second = None;
                     if let Err(error) = resume.failed(&error) {
                         return Poll::Ready(Some(Err(error)));
                     }
@@ -251,6 +277,7 @@ impl Resume {
             continuation,
             rest: None,
             broken: None,
+            second: None,
             attempts: 0,
             spent: 0,
             from,
@@ -267,6 +294,7 @@ impl Resume {
         }
         // The connection that stood still moves again: the second one is not needed.
         self.rest = None;
+        self.second = None;
         let progress = self.replay.origin().transfers().resume_progress.as_u64();
         if self.attempts > 0 && self.continuation.next() - self.from >= progress {
             self.attempts = 0;
@@ -373,7 +401,10 @@ impl Resume {
             return;
         }
         let counters = &origin.published().counters.origin;
-        if self.spent >= settings.resume_limit || !origin.spend_on_stall() {
+        self.second = origin.try_slot();
+        if self.second.is_none() || self.spent >= settings.resume_limit || !origin.spend_on_stall()
+        {
+            self.second = None;
             counters.stalls_denied.increment();
             self.pace.restart();
             return;
