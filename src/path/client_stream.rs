@@ -188,7 +188,7 @@ impl ClientStream {
             quickack,
             phase: Phase::Open,
             head: 0,
-            scan: HeadScan::new(),
+            scan: HeadScan::default(),
             answering: false,
             begun_answer: false,
             behind: BytesMut::new(),
@@ -286,7 +286,7 @@ impl ClientStream {
         let done = self.answering && self.begun_answer && self.client.engaged.get() == 0;
         if done {
             self.answering = false;
-            (self.head, self.scan) = (0, HeadScan::new());
+            (self.head, self.scan) = (0, HeadScan::default());
             // Whether something waits, or only the socket does: it must be asked again.
             cx.waker().wake_by_ref();
         }
@@ -301,7 +301,7 @@ impl ClientStream {
         {
             // The head became a request.
             self.head = 0;
-            self.scan = HeadScan::new();
+            self.scan = HeadScan::default();
             self.head_due = None;
         }
         if self.client.engaged.get() > 0 {

@@ -29,9 +29,9 @@ enum At {
     Behind,
 }
 
-impl HeadScan {
+impl Default for HeadScan {
     /// Before a head.
-    pub fn new() -> Self {
+    fn default() -> Self {
         HeadScan {
             at: At::Before,
             name: [0; LONGEST],
@@ -39,7 +39,9 @@ impl HeadScan {
             body: false,
         }
     }
+}
 
+impl HeadScan {
     /// Whether the head is whole.
     pub fn is_whole(&self) -> bool {
         self.at == At::Behind
@@ -95,7 +97,7 @@ mod tests {
         let text = b"\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\nHEAD / HTTP/1.1\r\n";
         let end = text.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
         for cut in 0..text.len() {
-            let mut scan = HeadScan::new();
+            let mut scan = HeadScan::default();
             let first = scan.step(&text[..cut]);
             let second = if first < cut {
                 0
@@ -117,7 +119,7 @@ mod tests {
             ("Transfer-Encodings: chunked", false),
             ("Note: content-length: 5", false),
         ] {
-            let mut scan = HeadScan::new();
+            let mut scan = HeadScan::default();
             scan.step(format!("GET / HTTP/1.1\r\n{line}\r\n\r\n").as_bytes());
             assert!(scan.is_whole());
             assert_eq!(scan.tells_of_a_body(), tells, "{line}");
