@@ -137,6 +137,10 @@ pub(super) fn config(tuning: &Tuning) -> Value {
     }
     plain("redis_pool", json!(tuning.redis_pool));
     plain("tcp_options", json!(tuning.tcp_options));
+    plain("tcp_buffers", json!(tuning.tcp_buffers));
+    plain("resume", json!(tuning.resume));
+    plain("parallel", json!(tuning.parallel));
+    plain("follow_lines", json!(tuning.follow_lines));
     plain("rate_limit", json!(tuning.rate_limit));
     Value::Object(config)
 }
