@@ -176,11 +176,7 @@ impl Source {
 
     /// The slot goes to whoever waits once no connection is needed any more.
     fn settle(&mut self) {
-        let rest_to_come = self
-            .resume
-            .as_ref()
-            .is_some_and(|resume| resume.rest.is_some());
-        if self.reader.is_done() && !rest_to_come {
+        if self.is_done() {
             self.slot = None;
         }
     }
