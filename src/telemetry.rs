@@ -12,7 +12,7 @@ use tracing::Span;
 use tracing_actix_web::{RequestId, RootSpanBuilder};
 use tracing_subscriber::{EnvFilter, filter::ParseError};
 
-use crate::path::{client_stream::Client, headers};
+use crate::path::{client::Client, headers};
 
 /// `[log]`: what is written, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use actix_http::body::{BodySize, MessageBody};
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    client_stream::Client,
+    client::Client,
     meter::Meter,
     origin::{
         parallel::Parallel,

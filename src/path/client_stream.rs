@@ -9,7 +9,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    rc::{Rc, Weak},
+    rc::Rc,
     sync::Arc,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use super::{
-    body::Transfer,
+    client::Client,
     head_scan::HeadScan,
     line::{self, ClientLine},
     tcp,
@@ -54,66 +54,6 @@ pub struct Limits {
     pub send: Duration,
     /// Most connections.
     pub connections: u64,
-}
-
-/// What the handler knows of the connection that a request came on.
-#[derive(Debug)]
-pub struct Client {
-    /// The client's address.
-    pub peer: SocketAddr,
-    /// The same, as X-Forwarded-For says it.
-    pub address: HeaderValue,
-    /// Whether it is a trusted proxy.
-    pub trusted: bool,
-    /// Requests that are in a handler, or whose response is under way.
-    engaged: Cell<u32>,
-    /// Requests so far.
-    begun: Cell<u64>,
-    transfer: RefCell<Weak<RefCell<Transfer>>>,
-    reset: Cell<bool>,
-    /// Whether a request whose body trickled is being answered: the rest of it is not waited for.
-    body_refused: Cell<bool>,
-    published: Arc<Published>,
-}
-
-/// A request is under way for as long as this lives.
-#[derive(Debug)]
-pub struct Engaged(Rc<Client>);
-
-impl Client {
-    /// A head has become a request.
-    pub fn begin(&self) {
-        self.begun.set(self.begun.get() + 1);
-    }
-
-    /// A request is under way until the answer is dropped.
-    pub fn engage(self: &Rc<Self>) -> Engaged {
-        self.engaged.set(self.engaged.get() + 1);
-        self.published.counters.clients.requests.up();
-        Engaged(Rc::clone(self))
-    }
-
-    /// The transfer that reads on while the socket takes nothing.
-    pub fn sends(&self, transfer: &Rc<RefCell<Transfer>>) {
-        *self.transfer.borrow_mut() = Rc::downgrade(transfer);
-    }
-
-    /// A request whose body trickled is being answered: the rest of it is not waited for.
-    pub fn refuses_body(&self) {
-        self.body_refused.set(true);
-    }
-
-    /// Whether the connection ends with a reset instead of an orderly close.
-    pub fn end_with_reset(&self, reset: bool) {
-        self.reset.set(reset);
-    }
-}
-
-impl Drop for Engaged {
-    fn drop(&mut self) {
-        self.0.engaged.set(self.0.engaged.get() - 1);
-        self.0.published.counters.clients.requests.down();
-    }
 }
 
 /// A client's connection.

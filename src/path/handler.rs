@@ -18,7 +18,7 @@ use tracing_actix_web::RequestId;
 use super::{
     admission,
     body::{Body, Transfer},
-    client_stream::Client,
+    client::Client,
     error::ProxyError,
     framing::Framing,
     headers,

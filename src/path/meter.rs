@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use actix_http::{Method, StatusCode, Uri, header::HeaderValue};
 
-use super::{client_stream::Engaged, error::ProxyError, origin::reader::BodyError};
+use super::{client::Engaged, error::ProxyError, origin::reader::BodyError};
 use crate::{
     actors::Reporter,
     traffic::sample::{Outcome, Sample},

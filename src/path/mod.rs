@@ -1,9 +1,10 @@
-//! What a request walks through, in order: [`listener`] and [`client_stream`] (the sockets), [`handler`] (the whole
+//! What a request walks through, in order: [`listener`] and [`client_stream`] (the sockets), [`client`], [`handler`] (the whole
 //! way on one screen), [`admission`] (the limiter's gate), [`headers`], [`origin`], [`body`]; [`error`] is the only
 //! place where an error becomes a status.
 
 pub mod admission;
 pub mod body;
+pub mod client;
 pub mod client_stream;
 pub mod cors;
 pub mod error;

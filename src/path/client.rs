@@ -1,0 +1,73 @@
+//! A client, as its connection's stream and its requests' handlers both know it.
+
+use std::{
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    rc::{Rc, Weak},
+    sync::Arc,
+};
+
+use actix_http::header::HeaderValue;
+
+use super::body::Transfer;
+use crate::traffic::published::Published;
+
+/// What the handler knows of the connection that a request came on.
+#[derive(Debug)]
+pub struct Client {
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// The same, as X-Forwarded-For says it.
+    pub address: HeaderValue,
+    /// Whether it is a trusted proxy.
+    pub trusted: bool,
+    /// Requests that are in a handler, or whose response is under way.
+    pub(super) engaged: Cell<u32>,
+    /// Requests so far.
+    pub(super) begun: Cell<u64>,
+    pub(super) transfer: RefCell<Weak<RefCell<Transfer>>>,
+    pub(super) reset: Cell<bool>,
+    /// Whether a request whose body trickled is being answered: the rest of it is not waited for.
+    pub(super) body_refused: Cell<bool>,
+    pub(super) published: Arc<Published>,
+}
+
+/// A request is under way for as long as this lives.
+#[derive(Debug)]
+pub struct Engaged(Rc<Client>);
+
+impl Client {
+    /// A head has become a request.
+    pub fn begin(&self) {
+        self.begun.set(self.begun.get() + 1);
+    }
+
+    /// A request is under way until the answer is dropped.
+    pub fn engage(self: &Rc<Self>) -> Engaged {
+        self.engaged.set(self.engaged.get() + 1);
+        self.published.counters.clients.requests.up();
+        Engaged(Rc::clone(self))
+    }
+
+    /// The transfer that reads on while the socket takes nothing.
+    pub fn sends(&self, transfer: &Rc<RefCell<Transfer>>) {
+        *self.transfer.borrow_mut() = Rc::downgrade(transfer);
+    }
+
+    /// A request whose body trickled is being answered: the rest of it is not waited for.
+    pub fn refuses_body(&self) {
+        self.body_refused.set(true);
+    }
+
+    /// Whether the connection ends with a reset instead of an orderly close.
+    pub fn end_with_reset(&self, reset: bool) {
+        self.reset.set(reset);
+    }
+}
+
+impl Drop for Engaged {
+    fn drop(&mut self) {
+        self.0.engaged.set(self.0.engaged.get() - 1);
+        self.0.published.counters.clients.requests.down();
+    }
+}
