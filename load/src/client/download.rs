@@ -10,7 +10,7 @@ use super::{
     event::Event,
     plan::Plan,
     tally::{Summary, Tally},
-    verdict::Expected,
+    verdict::{Expected, Verdict},
 };
 use crate::catalog::File;
 
@@ -29,18 +29,20 @@ pub async fn run(plan: &Plan, length: u64, limit: Duration) -> Summary {
     let start = Instant::now();
     let mut tick = interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut unfinished = 0;
     let mut get = Box::pin(client.get(&file.path, &expected));
     let limit = tokio::time::sleep(limit);
     tokio::pin!(limit);
     loop {
         tokio::select! {
             outcome = &mut get => {
-                tally.add(&outcome, true);
+                tally.add(&outcome);
+                if outcome.verdict == Verdict::Completed {
+                    tally.completed_within();
+                }
                 break;
             }
             () = &mut limit => {
-                unfinished = 1;
+                tally.unfinished(start.elapsed());
                 break;
             }
             _ = tick.tick() => Event::Progress { completed: 0, bytes: delivered.get() }.tell(),
@@ -48,5 +50,5 @@ pub async fn run(plan: &Plan, length: u64, limit: Duration) -> Summary {
     }
     let lasting = start.elapsed();
     Event::End.tell();
-    tally.finish(unfinished, delivered.get(), lasting)
+    tally.finish(delivered.get(), lasting)
 }

@@ -1,7 +1,7 @@
 //! Many clients, each asking for one file after the other.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -14,7 +14,7 @@ use super::{
     event::Event,
     plan::Plan,
     tally::{Summary, Tally},
-    verdict::{Expected, Verdict},
+    verdict::{Expected, Outcome, Verdict},
 };
 use crate::{
     catalog::{Catalog, Files},
@@ -29,6 +29,44 @@ struct Window {
     end: Instant,
 }
 
+/// A request under way. Dropped before its end, it is counted as unfinished.
+struct UnderWay<'a> {
+    tally: &'a RefCell<Tally>,
+    begun: Instant,
+    counted: bool,
+}
+
+impl<'a> UnderWay<'a> {
+    fn begin(window: &Window, tally: &'a RefCell<Tally>) -> Self {
+        let begun = Instant::now();
+        UnderWay {
+            tally,
+            begun,
+            counted: begun >= window.begin,
+        }
+    }
+
+    fn end(mut self, window: &Window, outcome: &Outcome) {
+        let now = Instant::now();
+        let mut tally = self.tally.borrow_mut();
+        let in_time = (window.begin..window.end).contains(&now);
+        if in_time && outcome.verdict == Verdict::Completed {
+            tally.completed_within();
+        }
+        if std::mem::take(&mut self.counted) {
+            tally.add(outcome);
+        }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if self.counted {
+            self.tally.borrow_mut().unfinished(self.begun.elapsed());
+        }
+    }
+}
+
 /// Runs the mix.
 pub async fn run(
     plan: &Plan,
@@ -40,7 +78,6 @@ pub async fn run(
     let catalog = Rc::new(Catalog::new(files, plan.seed));
     let delivered = Delivered::default();
     let tally = Rc::new(RefCell::new(Tally::new()));
-    let running = Rc::new(Cell::new(0_u64));
     let start = Instant::now();
     let window = Rc::new(Window {
         begin: start + warmup,
@@ -49,12 +86,7 @@ pub async fn run(
     let mut tasks = Vec::new();
     for number in 0..plan.clients {
         let mut client = client(plan, number, &delivered);
-        let (catalog, tally, running, window) = (
-            Rc::clone(&catalog),
-            Rc::clone(&tally),
-            Rc::clone(&running),
-            Rc::clone(&window),
-        );
+        let (catalog, tally, window) = (Rc::clone(&catalog), Rc::clone(&tally), Rc::clone(&window));
         let seed = plan.seed;
         let mut random = Random::new(seed ^ (number as u64 + 1).wrapping_mul(0x1_0001));
         let ramp = warmup
@@ -69,15 +101,9 @@ pub async fn run(
                     length: file.length,
                     from: 0,
                 };
-                let counted = Instant::now() >= window.begin;
-                running.set(running.get() + u64::from(counted));
+                let under_way = UnderWay::begin(&window, &tally);
                 let outcome = client.get(&file.path, &expected).await;
-                running.set(running.get() - u64::from(counted));
-                if counted {
-                    tally
-                        .borrow_mut()
-                        .add(&outcome, Instant::now() < window.end);
-                }
+                under_way.end(&window, &outcome);
                 if outcome.verdict != Verdict::Completed {
                     sleep(PAUSE.min(window.end.saturating_duration_since(Instant::now()))).await;
                 }
@@ -102,8 +128,9 @@ pub async fn run(
     for task in &mut tasks {
         if timeout_at(limit.into(), &mut *task).await.is_err() {
             task.abort();
+            _ = task.await;
         }
     }
     let counted = std::mem::take(&mut *tally.borrow_mut());
-    counted.finish(running.get(), bytes, lasting)
+    counted.finish(bytes, lasting)
 }

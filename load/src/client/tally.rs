@@ -39,13 +39,14 @@ pub struct Summary {
     pub unfinished: u64,
     /// Why, for all that were not completed.
     pub reasons: BTreeMap<String, u64>,
-    /// Completed within the counted time, per second.
+    /// Completed within the counted time, whenever they began, per second.
     pub requests_per_second: f64,
     /// Bytes of body that came within the counted time.
     pub bytes: u64,
     /// The same as bits per second.
     pub goodput_bits: f64,
-    /// From asking to the last byte, of completed requests.
+    /// From asking to the last byte, of completed requests; one still under way at the end of the run counts with the
+    /// time it had taken so far.
     pub total_ms: Times,
     /// From asking to the first byte of the head, of completed requests.
     pub first_byte_ms: Times,
@@ -124,14 +125,25 @@ impl Tally {
         }
     }
 
-    /// A request begun in the counted time ended; `within`: before the end of it.
-    pub fn add(&mut self, outcome: &Outcome, within: bool) {
+    /// A request was completed within the counted time.
+    pub const fn completed_within(&mut self) {
+        self.within += 1;
+    }
+
+    /// A request begun in the counted time is still under way at the end of the run, after so long.
+    pub fn unfinished(&mut self, so_far: Duration) {
+        self.summary.requests += 1;
+        self.summary.unfinished += 1;
+        _ = self.total.record(micros(so_far));
+    }
+
+    /// A request begun in the counted time ended.
+    pub fn add(&mut self, outcome: &Outcome) {
         let s = &mut self.summary;
         s.requests += 1;
         let why = match outcome.verdict {
             Verdict::Completed => {
                 s.completed += 1;
-                self.within += u64::from(within);
                 // A histogram that grows takes any value.
                 _ = self.total.record(micros(outcome.total));
                 if let Some(first) = outcome.first_byte {
@@ -161,14 +173,12 @@ impl Tally {
         self.summary.completed
     }
 
-    /// The sum: requests that never ended, bytes that came, and the length of the counted time.
+    /// The sum: bytes that came, and the length of the counted time.
     #[must_use]
-    pub fn finish(mut self, unfinished: u64, bytes: u64, lasting: Duration) -> Summary {
+    pub fn finish(mut self, bytes: u64, lasting: Duration) -> Summary {
         let seconds = lasting.as_secs_f64();
         let s = &mut self.summary;
         s.seconds = seconds;
-        s.requests += unfinished;
-        s.unfinished = unfinished;
         s.bytes = bytes;
         s.requests_per_second = self.within as f64 / seconds;
         s.goodput_bits = bytes as f64 * 8.0 / seconds;
@@ -183,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_verdict_is_counted_once_and_only_completed_ones_have_times() {
+    fn each_verdict_is_counted_once_and_failed_ones_have_no_times() {
         let mut tally = Tally::new();
         let outcome = |verdict, ms| Outcome {
             verdict,
@@ -193,12 +203,15 @@ mod tests {
             total: Duration::from_millis(ms),
             text: Vec::new(),
         };
-        tally.add(&outcome(Verdict::Completed, 100), true);
-        tally.add(&outcome(Verdict::Completed, 300), false);
-        tally.add(&outcome(Verdict::Failed("status 503"), 9000), true);
-        tally.add(&outcome(Verdict::Truncated("reset"), 9000), true);
-        tally.add(&outcome(Verdict::Wrong("x"), 9000), true);
-        let summary = tally.finish(2, 1000, Duration::from_secs(2));
+        tally.add(&outcome(Verdict::Completed, 100));
+        tally.completed_within();
+        tally.add(&outcome(Verdict::Completed, 300));
+        tally.add(&outcome(Verdict::Failed("status 503"), 9000));
+        tally.add(&outcome(Verdict::Truncated("reset"), 9000));
+        tally.add(&outcome(Verdict::Wrong("x"), 9000));
+        tally.unfinished(Duration::from_millis(150));
+        tally.unfinished(Duration::from_millis(150));
+        let summary = tally.finish(1000, Duration::from_secs(2));
         assert_eq!(
             (
                 summary.requests,
@@ -211,6 +224,7 @@ mod tests {
         );
         assert_eq!(summary.requests_per_second, 0.5);
         assert_eq!(summary.goodput_bits, 4000.0);
+        assert!((summary.total_ms.p50 - 150.0).abs() < 1.0);
         assert!(
             (summary.total_ms.p99 - 300.0).abs() < 1.0,
             "{:?}",

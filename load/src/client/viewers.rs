@@ -85,7 +85,7 @@ pub async fn run(plan: &Plan, live: &Live, lasting: Duration) -> Summary {
     viewing.rebuffering =
         viewing.stalled_seconds / (viewing.stalled_seconds + viewing.played_seconds).max(1e-9);
     let counted = std::mem::take(&mut *tally.borrow_mut());
-    let mut summary = counted.finish(0, bytes, lasting);
+    let mut summary = counted.finish(bytes, lasting);
     summary.viewing = Some(viewing);
     summary
 }
@@ -153,7 +153,7 @@ impl Viewer {
         if outcome.verdict == Verdict::Completed && first.is_none() {
             outcome.verdict = Verdict::Wrong("a playlist that the stream does not have");
         }
-        self.tally.borrow_mut().add(&outcome, true);
+        self.count(&outcome);
         if outcome.verdict != Verdict::Completed {
             self.pause(Duration::from_secs(1)).await;
         }
@@ -165,8 +165,16 @@ impl Viewer {
         let outcome = timeout_at(self.end.into(), self.client.get(path, expected))
             .await
             .ok()?;
-        self.tally.borrow_mut().add(&outcome, true);
+        self.count(&outcome);
         Some(outcome)
+    }
+
+    fn count(&self, outcome: &Outcome) {
+        let mut tally = self.tally.borrow_mut();
+        tally.add(outcome);
+        if outcome.verdict == Verdict::Completed {
+            tally.completed_within();
+        }
     }
 
     async fn pause(&self, length: Duration) {
