@@ -81,6 +81,7 @@ impl Application {
             metrics: settings.metrics.clone(),
             quality: settings.quality.clone(),
             rate_limit: settings.rate_limit.clone(),
+            concurrency: settings.concurrency.clone(),
             redis: settings.redis.clone(),
             supervision: settings.supervision.clone(),
             origin: settings.origin.url.to_string(),

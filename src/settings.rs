@@ -15,6 +15,7 @@ use crate::{
     path::{cors, line, origin, server, tcp, transfers},
     telemetry,
     traffic::{
+        concurrency,
         level::Level,
         quality, rate,
         tuning::{ClassTable, LevelTable, Tables},
@@ -52,6 +53,8 @@ pub struct Settings {
     pub quality: quality::Settings,
     /// How the rate follows the origin's errors.
     pub rate_limit: rate::Settings,
+    /// How many exchanges go on at once.
+    pub concurrency: concurrency::Settings,
     /// When an actor counts as stuck.
     pub supervision: Supervision,
     /// Where the level is kept for all instances.
@@ -165,6 +168,7 @@ impl Settings {
         self.metrics.check()?;
         self.quality.check()?;
         self.rate_limit.check()?;
+        self.concurrency.check()?;
         self.supervision.check()?;
         self.redis.check()?;
         self.admin.check()?;

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::{
     traffic::{
+        concurrency,
         level::Level,
         published::Published,
         quality, rate,
@@ -85,6 +86,8 @@ pub struct Settings {
     pub quality: quality::Settings,
     /// `[rate_limit]`
     pub rate_limit: rate::Settings,
+    /// `[concurrency]`
+    pub concurrency: concurrency::Settings,
     /// `[redis]`
     pub redis: redis_pool::Settings,
     /// `[supervision]`
@@ -164,7 +167,15 @@ pub fn start(settings: &Settings, published: Arc<Published>) -> Result<Actors, N
     watchdog.watch(
         ActorName::RateLimiter,
         |d| &d.limiter,
-        move |lease| RateLimiter::new(&s.rate_limit, d.clone(), lease, Instant::now()),
+        move |lease| {
+            RateLimiter::new(
+                &s.rate_limit,
+                &s.concurrency,
+                d.clone(),
+                lease,
+                Instant::now(),
+            )
+        },
     )?;
     let s = settings.clone();
     let d = directory.clone();

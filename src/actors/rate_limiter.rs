@@ -1,4 +1,4 @@
-//! Sets the rate at which requests go to the origin.
+//! Sets the rate at which requests go to the origin, and how many exchanges it is given at once.
 
 use std::{
     sync::Arc,
@@ -14,23 +14,35 @@ use super::{
     tuner::Retuned,
 };
 use crate::traffic::{
+    concurrency::{self, ConcurrencyPolicy, FEW, Look},
     published::{self, Retune},
     rate::{RatePolicy, Settings},
     tuning::Tuning,
 };
 
-/// Owns the gate's rate.
+/// Owns the gate's rate and the limit on exchanges at once.
 pub(super) struct RateLimiter {
     policy: RatePolicy,
+    concurrency: ConcurrencyPolicy,
     directory: Arc<Directory>,
     lease: Lease,
 }
 
 impl RateLimiter {
-    pub fn new(settings: &Settings, directory: Arc<Directory>, lease: Lease, now: Instant) -> Self {
+    pub fn new(
+        settings: &Settings,
+        concurrency: &concurrency::Settings,
+        directory: Arc<Directory>,
+        lease: Lease,
+        now: Instant,
+    ) -> Self {
         let published = &directory.published;
         let so_far = published.summary.load().judged;
+        let most = published.tuning.load().connections_at_once();
+        // the limit lives in what is published, so it survives this actor
+        let limit = published.concurrency.limit(most);
         Self {
+            concurrency: ConcurrencyPolicy::new(concurrency, limit, now),
             // the rate lives in the gate, so it survives this actor
             policy: RatePolicy::new(settings, published.gate.rate(), so_far, now),
             directory,
@@ -39,6 +51,10 @@ impl RateLimiter {
     }
 
     fn switch(&self, tuning: &Tuning) {
+        self.directory
+            .published
+            .concurrency
+            .set_on(tuning.concurrency_limit);
         let gate = &self.directory.published.gate;
         if gate.is_on() != tuning.rate_limit {
             gate.set_on(tuning.rate_limit);
@@ -49,6 +65,36 @@ impl RateLimiter {
             };
             let why = format!("level {}", tuning.level);
             info!(from, to, why, "rate limit switched");
+        }
+    }
+
+    /// Judges how many exchanges the origin is given at once.
+    fn judge_concurrency(&mut self, now: Instant) {
+        let published = &self.directory.published;
+        let Some(heard) = published.concurrency.answers.take(FEW) else {
+            return;
+        };
+        if !published.concurrency.is_on() {
+            return;
+        }
+        let origin = &published.counters.origin;
+        let look = Look {
+            heard,
+            demand: origin.in_use.get() + origin.waiting.get(),
+            most: published.tuning.load().connections_at_once(),
+        };
+        let change = self.concurrency.observe(look, now);
+        published.concurrency.set(&self.concurrency, heard.median);
+        if let Some(change) = change {
+            let (from, to, why) = (change.from, change.to, change.why);
+            info!(from, to, why, "limit on exchanges at once changed");
+            published.retunes.push(Retune {
+                at: SystemTime::now(),
+                what: published::Retuned::Concurrency,
+                from: from.to_string(),
+                to: to.to_string(),
+                why,
+            });
         }
     }
 }
@@ -67,6 +113,8 @@ impl Handler<Tick> for RateLimiter {
         let published = &self.directory.published;
         // a retune that got lost is made good here
         self.switch(&published.tuning.load());
+        self.judge_concurrency(summary.at);
+        let published = &self.directory.published;
         if !published.gate.is_on() {
             return self.policy.skip(summary.judged, summary.at);
         }

@@ -36,6 +36,8 @@ pub(super) async fn stats(state: web::Data<State>) -> HttpResponse {
                 "samples": summary.origin.samples,
             },
             "rate_limiter": rate_limiter(published),
+            "concurrency": concurrency(published),
+            "limited_by": limited_by(published),
             "origin_pool": origin_pool(published),
             "transfers": transfers(published),
             "network": network(published),
@@ -137,6 +139,36 @@ fn rate_limiter(published: &Published) -> Value {
         "delayed": done.delayed,
         "rejected": done.rejected,
     })
+}
+
+/// How many exchanges the origin is given at once.
+fn concurrency(published: &Published) -> Value {
+    let origin = &published.counters.origin;
+    let most = published.tuning.load().connections_at_once();
+    let seen = published.concurrency.seen();
+    json!({
+        "enabled": published.concurrency.is_on(),
+        "limit": published.concurrency.limit(most),
+        "most": most,
+        "in_use": origin.in_use.get(),
+        "waiting": origin.waiting.get(),
+        "median_answer_ms": seen.map(|(median, _)| millis(median)),
+        "recent_best_ms": seen.map(|(_, reference)| millis(reference)),
+    })
+}
+
+/// What requests wait for just now before they go to the origin, if they do.
+fn limited_by(published: &Published) -> &'static str {
+    let most = published.tuning.load().connections_at_once();
+    if published.gate.waiting(Instant::now()) > 0 {
+        "rate"
+    } else if published.counters.origin.waiting.get() == 0 {
+        "nothing"
+    } else if published.concurrency.limit(most) < most {
+        "concurrency"
+    } else {
+        "connections"
+    }
 }
 
 fn origin_pool(published: &Published) -> Value {

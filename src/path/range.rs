@@ -42,6 +42,17 @@ impl ContentRange {
     }
 }
 
+/// How many bytes a request's `Range` asks for; none where it does not tell, or asks for several ranges.
+pub fn asked(value: &HeaderValue) -> Option<u64> {
+    let value = value.to_str().ok()?.trim();
+    let (first, last) = value.strip_prefix("bytes=")?.split_once('-')?;
+    match (number(first), number(last)) {
+        (Some(first), Some(last)) => last.checked_sub(first)?.checked_add(1),
+        (None, suffix) if first.trim().is_empty() => suffix,
+        _ => None,
+    }
+}
+
 fn unit_bytes(value: &HeaderValue) -> Option<&str> {
     let value = value.to_str().ok()?.trim();
     let (unit, rest) = value.split_at_checked(5)?;

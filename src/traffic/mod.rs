@@ -3,7 +3,9 @@
 //! Nothing here knows actix or sockets, and time is always an argument, so that every rule can be tested without
 //! a runtime. The actors own the changing parts; the path reads what they publish.
 
+pub mod answers;
 pub mod budget;
+pub mod concurrency;
 pub mod counters;
 pub mod gate;
 pub mod level;
@@ -12,6 +14,7 @@ pub mod published;
 pub mod quality;
 pub mod rate;
 pub mod sample;
+pub mod sizes;
 pub mod summary;
 pub mod tuning;
 pub mod width;

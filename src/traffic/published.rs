@@ -16,9 +16,11 @@ use arc_swap::ArcSwap;
 use serde::Serialize;
 
 use super::{
+    concurrency::Concurrency,
     counters::Counters,
     gate::Gate,
     line::{Line, LineStatus},
+    sizes::Sizes,
     summary::Summary,
     tuning::Tuning,
 };
@@ -30,6 +32,10 @@ pub struct Published {
     pub tuning: ArcSwap<Tuning>,
     /// Admission to the origin. Its rate is set by `RateLimiter`.
     pub gate: Gate,
+    /// How many exchanges the origin is given at once. Judged by `RateLimiter`.
+    pub concurrency: Concurrency,
+    /// How large answers were. Written by the path.
+    pub sizes: Sizes,
     /// What the window said at the last tick. Written by `MetricsWindow`.
     pub summary: ArcSwap<Summary>,
     /// The last changes. `Tuner` and `RateLimiter` add to it.
@@ -59,10 +65,14 @@ impl Published {
     /// What is published before the actors run. `origin` may hold user and password: they are taken out.
     pub fn new(tuning: Tuning, gate: Gate, origin: &str, workers: usize) -> Self {
         gate.set_on(tuning.rate_limit);
+        let concurrency = Concurrency::default();
+        concurrency.set_on(tuning.concurrency_limit);
         let now = Instant::now();
         Self {
             tuning: ArcSwap::from_pointee(tuning),
             gate,
+            concurrency,
+            sizes: Sizes::default(),
             summary: ArcSwap::from_pointee(Summary::empty(now)),
             retunes: Retunes::default(),
             redis: ArcSwap::from_pointee(RedisStatus::default()),
@@ -141,6 +151,8 @@ pub enum Retuned {
     Class,
     /// Requests per second to the origin.
     Rate,
+    /// Exchanges with the origin at once.
+    Concurrency,
 }
 
 /// How Redis is.

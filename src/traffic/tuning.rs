@@ -61,6 +61,8 @@ pub struct LevelSettings {
     pub tcp_buffers: bool,
     /// Whether the adaptive rate limit is on.
     pub rate_limit: bool,
+    /// Whether the adaptive limit on exchanges at once is on, and small ones go first.
+    pub concurrency_limit: bool,
     /// Whether bodies that break or stall are continued.
     pub resume: bool,
     /// Whether large bodies are fetched over several connections where the line is poor.
@@ -158,12 +160,21 @@ pub struct Tuning {
     pub tcp_buffers: bool,
     /// Whether the adaptive rate limit is on.
     pub rate_limit: bool,
+    /// Whether the adaptive limit on exchanges at once is on, and small ones go first.
+    pub concurrency_limit: bool,
     /// Whether bodies that break or stall are continued.
     pub resume: bool,
     /// Whether large bodies are fetched over several connections where the line is poor.
     pub parallel: bool,
     /// Whether each connection follows the class of its own line.
     pub follow_lines: bool,
+}
+
+impl Tuning {
+    /// Exchanges that the origin may be given at once: it is one host.
+    pub fn connections_at_once(&self) -> usize {
+        self.connections.min(self.connections_per_host)
+    }
 }
 
 impl Tables {
@@ -244,6 +255,7 @@ impl Tables {
             tcp_options: l.tcp_options,
             tcp_buffers: l.tcp_buffers,
             rate_limit: l.rate_limit,
+            concurrency_limit: l.concurrency_limit,
             resume: l.resume,
             parallel: l.parallel,
             follow_lines: l.follow_lines,

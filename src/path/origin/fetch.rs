@@ -9,7 +9,7 @@ use std::{
 
 use actix_http::{
     Method, StatusCode, Uri,
-    header::HeaderMap,
+    header::{self, HeaderMap},
     uri::{Authority, Parts, PathAndQuery, Scheme},
 };
 use awc::FrozenClientRequest;
@@ -38,6 +38,9 @@ use crate::{
     },
     traffic::{published::Published, tuning::Tuning},
 };
+
+/// A large answer waits for small ones that come up to this part of the exchange timeout later.
+const LARGE_WAIT: u32 = 4;
 
 /// What all workers share of the origin.
 #[derive(Clone)]
@@ -73,8 +76,7 @@ impl Shared {
         let counters = Arc::clone(&published.counters);
         Ok(Shared {
             slots: Arc::new(Slots::new(
-                tuning.connections,
-                tuning.connections_per_host,
+                tuning.connections_at_once(),
                 Arc::clone(&counters),
             )),
             sockets: Arc::new(Sockets::new(counters)),
@@ -196,10 +198,11 @@ impl Origin {
         let head = self.request(request.method, request.target, request.headers)?;
 
         // A retune is in force from the next request on.
-        self.shared
-            .slots
-            .set(tuning.connections, tuning.connections_per_host);
-        let slot = self.shared.slots.take(deadline).await?;
+        let published = &self.shared.published;
+        let most = tuning.connections_at_once();
+        self.shared.slots.set(published.concurrency.limit(most));
+        let handicap = self.handicap(&head, tuning);
+        let slot = self.shared.slots.take(handicap, deadline).await?;
         let Sent {
             status,
             headers,
@@ -214,6 +217,12 @@ impl Origin {
             connection,
             ..
         } = answered;
+        if is_get
+            && status == StatusCode::OK
+            && let Framing::Length(length) = framed.framing
+        {
+            published.sizes.learn(target_of(&head), length);
+        }
         let mut source = Source::new(connection, framed, slot, Rc::clone(&self.pool));
         if status == StatusCode::PARTIAL_CONTENT {
             source.expect(range::length(&headers));
@@ -230,6 +239,7 @@ impl Origin {
             source.resume_by(Replay::new(Rc::clone(self), head), continuation);
         }
         let ttfb = received.saturating_duration_since(sent);
+        published.concurrency.answers.add(ttfb);
         Ok(Fetched {
             status,
             headers,
@@ -237,6 +247,24 @@ impl Origin {
             source,
             ttfb,
         })
+    }
+
+    /// How much later than others it goes: one that will bring more than most waits for the small ones, but not for
+    /// ever.
+    fn handicap(&self, head: &FrozenClientRequest, tuning: &Tuning) -> Duration {
+        if !tuning.concurrency_limit {
+            return Duration::ZERO;
+        }
+        let sizes = &self.shared.published.sizes;
+        let asked = head.headers().get(header::RANGE).and_then(range::asked);
+        let is_large = asked
+            .or_else(|| sizes.expect(target_of(head)))
+            .is_some_and(|bytes| sizes.is_large(bytes));
+        if is_large {
+            tuning.exchange_timeout / LARGE_WAIT
+        } else {
+            Duration::ZERO
+        }
     }
 
     /// A request that can be sent more than once.
@@ -414,9 +442,7 @@ impl Origin {
         let open = tokio::time::timeout_at(
             deadline.into(),
             // There is one host.
-            self.shared
-                .sockets
-                .reserve(tuning.connections.min(tuning.connections_per_host)),
+            self.shared.sockets.reserve(tuning.connections_at_once()),
         )
         .await
         .map_err(|_| NoSlot {
@@ -451,6 +477,13 @@ impl Origin {
         );
         Uri::from_parts(parts).unwrap_or_default()
     }
+}
+
+/// What the sizes are kept by.
+fn target_of(head: &FrozenClientRequest) -> &str {
+    head.get_uri()
+        .path_and_query()
+        .map_or("/", PathAndQuery::as_str)
 }
 
 /// Methods that may be repeated (RFC 9110 §9.2.2).

@@ -174,8 +174,7 @@ impl Pool {
             self.published.counters.origin.reaped.increment();
         }
         while !idle.is_empty()
-            && (self.sockets.open.load(SeqCst)
-                > tuning.connections.min(tuning.connections_per_host)
+            && (self.sockets.open.load(SeqCst) > tuning.connections_at_once()
                 || self.sockets.wanted.load(SeqCst) > 0)
         {
             idle.pop_front();

@@ -1,85 +1,46 @@
-//! How many exchanges may be under way at the origin, over the whole process.
+//! How many exchanges may be under way at the origin, over the whole process, and who goes next.
 //!
-//! A retune changes the limit at once: more permits are added, fewer are taken back as they come free, and what is
-//! under way is never cut. Waiters go first in, first out.
+//! A retune changes the limit at once: waiters are let in as it grows, and as it shrinks whatever is under way goes
+//! on. Who waits is let in by the time it came, with a handicap for what will take long: small ones go first, and a
+//! large one goes before whatever came later than its handicap.
 
 use std::{
+    collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::sync::oneshot;
 
 use crate::traffic::counters::Counters;
 
-/// A limit that can change while permits are out.
-#[derive(Debug)]
-struct Limit {
-    semaphore: Arc<Semaphore>,
-    /// The limit in force. Written under `change`.
-    limit: AtomicUsize,
-    /// Permits that must not come back. Written under `change`.
-    debt: AtomicUsize,
-    /// A std Mutex: held for a few instructions, and only when the limit changes or a permit comes back into debt.
-    change: Mutex<()>,
-}
-
-impl Limit {
-    fn new(limit: usize) -> Self {
-        Limit {
-            semaphore: Arc::new(Semaphore::new(limit)),
-            limit: limit.into(),
-            debt: 0.into(),
-            change: Mutex::new(()),
-        }
-    }
-
-    fn set(&self, limit: usize) {
-        if self.limit.load(SeqCst) == limit {
-            return;
-        }
-        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.limit.swap(limit, SeqCst);
-        let debt = self.debt.load(SeqCst);
-        if limit > before {
-            let forgiven = debt.min(limit - before);
-            self.debt.store(debt - forgiven, SeqCst);
-            self.semaphore.add_permits(limit - before - forgiven);
-        } else {
-            let taken = self.semaphore.forget_permits(before - limit);
-            self.debt.store(debt + before - limit - taken, SeqCst);
-        }
-    }
-
-    fn give_back(&self, permit: OwnedSemaphorePermit) {
-        if self.debt.load(SeqCst) > 0 {
-            let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
-            let debt = self.debt.load(SeqCst);
-            if debt > 0 {
-                self.debt.store(debt - 1, SeqCst);
-                permit.forget();
-            }
-        }
-    }
-}
-
-/// The process's slots: in all, and to the origin's host.
+/// The process's slots.
 #[derive(Debug)]
 pub struct Slots {
-    all: Limit,
-    host: Limit,
+    /// A std mutex: held for a few instructions, never across an await.
+    queue: Mutex<Queue>,
+    /// The limit in force, as in `queue`.
+    limit: AtomicUsize,
     counters: Arc<Counters>,
 }
 
-/// Leave for one exchange. Dropped, it comes back to whoever waits longest.
 #[derive(Debug)]
-pub struct Slot {
-    slots: Arc<Slots>,
-    permits: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
+struct Queue {
+    limit: usize,
+    in_use: usize,
+    waiting: BTreeMap<Turn, oneshot::Sender<Slot>>,
+    came: u64,
 }
+
+/// When somebody's turn is: the time, and who came first.
+type Turn = (Instant, u64);
+
+/// Leave for one exchange. Dropped, it goes to whoever is next.
+#[derive(Debug)]
+pub struct Slot(Option<Arc<Slots>>);
 
 /// No slot came free before the deadline.
 #[derive(Debug, thiserror::Error)]
@@ -90,184 +51,218 @@ pub struct NoSlot {
 }
 
 impl Slots {
-    /// Slots for `all` exchanges, `host` of them to one host.
-    pub fn new(all: usize, host: usize, counters: Arc<Counters>) -> Self {
+    /// So many slots.
+    pub fn new(limit: usize, counters: Arc<Counters>) -> Self {
         Slots {
-            all: Limit::new(all),
-            host: Limit::new(host),
+            queue: Mutex::new(Queue {
+                limit,
+                in_use: 0,
+                waiting: BTreeMap::new(),
+                came: 0,
+            }),
+            limit: limit.into(),
             counters,
         }
     }
 
-    /// Changes the limits. What is under way goes on. Cheap where they are what they were.
-    pub fn set(&self, all: usize, host: usize) {
-        self.all.set(all);
-        self.host.set(host);
+    /// Changes the limit. What is under way goes on. Cheap where it is what it was.
+    pub fn set(self: &Arc<Self>, limit: usize) {
+        if self.limit.swap(limit, Relaxed) == limit {
+            return;
+        }
+        self.queue().limit = limit;
+        self.let_in();
     }
 
-    /// Takes a slot, waiting in line until `deadline`.
+    /// Takes a slot, waiting until `deadline`. With a handicap, those who come up to so much later go before.
     ///
     /// # Errors
     ///
     /// [`NoSlot`] at the deadline.
-    pub async fn take(self: &Arc<Self>, deadline: Instant) -> Result<Slot, NoSlot> {
-        // Host first: whoever waits for a busy host must not hold one of the slots that other hosts could use.
-        let host = self.permit(&self.host, deadline).await?;
-        let all = match self.permit(&self.all, deadline).await {
-            Ok(all) => all,
-            Err(none) => {
-                self.host.give_back(host);
-                return Err(none);
+    pub async fn take(
+        self: &Arc<Self>,
+        handicap: Duration,
+        deadline: Instant,
+    ) -> Result<Slot, NoSlot> {
+        let (turn, slot) = {
+            let mut queue = self.queue();
+            if queue.in_use < queue.limit && queue.waiting.is_empty() {
+                return Ok(self.occupy(&mut queue));
             }
+            queue.came += 1;
+            let turn = (Instant::now() + handicap, queue.came);
+            let (sender, slot) = oneshot::channel();
+            queue.waiting.insert(turn, sender);
+            (turn, slot)
         };
-        self.counters.origin.in_use.up();
-        Ok(Slot {
-            slots: Arc::clone(self),
-            permits: Some((host, all)),
-        })
+        let _waiting = Waiting::new(self, turn);
+        match tokio::time::timeout_at(deadline.into(), slot).await {
+            Ok(Ok(slot)) => Ok(slot),
+            Ok(Err(_)) | Err(_) => {
+                self.counters.origin.slot_timeouts.increment();
+                Err(NoSlot {
+                    limit: self.limit.load(Relaxed),
+                })
+            }
+        }
     }
 
     /// Takes a slot that nobody needs just now: only where some stay free, for whoever comes.
     pub fn try_take(self: &Arc<Self>) -> Option<Slot> {
-        let spare =
-            |limit: &Limit| limit.semaphore.available_permits() > limit.limit.load(SeqCst) / 4;
-        if !(spare(&self.host) && spare(&self.all)) {
-            return None;
-        }
-        let host = Arc::clone(&self.host.semaphore).try_acquire_owned().ok()?;
-        let all = Arc::clone(&self.all.semaphore).try_acquire_owned().ok()?;
-        self.counters.origin.in_use.up();
-        Some(Slot {
-            slots: Arc::clone(self),
-            permits: Some((host, all)),
-        })
+        let mut queue = self.queue();
+        let free = queue.limit.saturating_sub(queue.in_use);
+        (queue.waiting.is_empty() && free > queue.limit / 4).then(|| self.occupy(&mut queue))
     }
 
-    async fn permit(
-        &self,
-        limit: &Limit,
-        deadline: Instant,
-    ) -> Result<OwnedSemaphorePermit, NoSlot> {
-        match Arc::clone(&limit.semaphore).try_acquire_owned() {
-            Ok(permit) => return Ok(permit),
-            Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {}
-        }
-        let _waiting = Waiting::new(&self.counters);
-        match tokio::time::timeout_at(
-            deadline.into(),
-            Arc::clone(&limit.semaphore).acquire_owned(),
-        )
-        .await
-        {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => {
-                self.counters.origin.slot_timeouts.increment();
-                Err(NoSlot {
-                    limit: limit.limit.load(SeqCst),
-                })
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn occupy(self: &Arc<Self>, queue: &mut Queue) -> Slot {
+        queue.in_use += 1;
+        self.counters.origin.in_use.up();
+        Slot(Some(Arc::clone(self)))
+    }
+
+    /// Lets in who waits, as far as there is room.
+    fn let_in(self: &Arc<Self>) {
+        loop {
+            let (next, slot) = {
+                let mut queue = self.queue();
+                if queue.in_use >= queue.limit {
+                    return;
+                }
+                let Some((_, next)) = queue.waiting.pop_first() else {
+                    return;
+                };
+                (next, self.occupy(&mut queue))
+            };
+            // One that just left gives its slot back, and the next one is asked.
+            if let Err(mut slot) = next.send(slot) {
+                slot.leave();
             }
         }
+    }
+}
+
+impl Slot {
+    /// Gives the slot back, without letting anybody in.
+    fn leave(&mut self) -> Option<Arc<Slots>> {
+        let slots = self.0.take()?;
+        slots.queue().in_use -= 1;
+        slots.counters.origin.in_use.down();
+        Some(slots)
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if let Some((host, all)) = self.permits.take() {
-            self.slots.counters.origin.in_use.down();
-            self.slots.all.give_back(all);
-            self.slots.host.give_back(host);
+        if let Some(slots) = self.leave() {
+            slots.let_in();
         }
     }
 }
 
-/// Counts a waiter while it waits, also when its client leaves.
-struct Waiting<'a>(&'a Counters);
+/// Counts a waiter while it waits, and takes it out of the queue when its client leaves.
+struct Waiting<'a> {
+    slots: &'a Slots,
+    turn: Turn,
+}
 
 impl<'a> Waiting<'a> {
-    fn new(counters: &'a Counters) -> Self {
-        counters.origin.waiting.up();
-        Waiting(counters)
+    fn new(slots: &'a Slots, turn: Turn) -> Self {
+        slots.counters.origin.waiting.up();
+        Waiting { slots, turn }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.origin.waiting.down();
+        self.slots.queue().waiting.remove(&self.turn);
+        self.slots.counters.origin.waiting.down();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{cell::RefCell, rc::Rc};
 
     use super::*;
 
+    const NONE: Duration = Duration::ZERO;
+
     fn slots(n: usize) -> Arc<Slots> {
-        Arc::new(Slots::new(n, n, Arc::default()))
+        Arc::new(Slots::new(n, Arc::default()))
     }
 
     fn soon() -> Instant {
         Instant::now() + Duration::from_millis(20)
     }
 
+    async fn take(slots: &Arc<Slots>) -> Result<Slot, NoSlot> {
+        slots.take(NONE, soon()).await
+    }
+
     #[actix_rt::test]
     async fn a_full_house_turns_away_at_the_deadline() {
         let slots = slots(1);
-        let held = slots.take(soon()).await.unwrap();
-        assert!(slots.take(soon()).await.is_err());
+        let held = take(&slots).await.unwrap();
+        assert!(take(&slots).await.is_err());
+        assert!(
+            slots.queue().waiting.is_empty(),
+            "who gave up waits no more"
+        );
         drop(held);
-        assert!(slots.take(soon()).await.is_ok());
+        assert!(take(&slots).await.is_ok());
     }
 
     #[actix_rt::test]
     async fn a_lower_limit_takes_back_what_comes_free_and_cuts_nothing() {
         let slots = slots(3);
-        let held = [
-            slots.take(soon()).await.unwrap(),
-            slots.take(soon()).await.unwrap(),
-        ];
-        slots.set(1, 1);
+        let held = [take(&slots).await.unwrap(), take(&slots).await.unwrap()];
+        slots.set(1);
+        assert!(take(&slots).await.is_err());
         drop(held);
-        let one = slots.take(soon()).await.unwrap();
-        assert!(slots.take(soon()).await.is_err());
-        slots.set(2, 2);
-        assert!(slots.take(soon()).await.is_ok());
+        let one = take(&slots).await.unwrap();
+        assert!(take(&slots).await.is_err());
+        slots.set(2);
+        assert!(take(&slots).await.is_ok());
         drop(one);
+        assert_eq!(slots.queue().in_use, 0);
     }
 
     #[actix_rt::test]
-    async fn a_limit_lowered_and_raised_again_owes_nothing() {
-        let slots = slots(3);
-        let held = [
-            slots.take(soon()).await.unwrap(),
-            slots.take(soon()).await.unwrap(),
-            slots.take(soon()).await.unwrap(),
-        ];
-        slots.set(1, 1);
-        slots.set(3, 3);
-        drop(held);
-        let again = [
-            slots.take(soon()).await,
-            slots.take(soon()).await,
-            slots.take(soon()).await,
-        ];
-        assert!(again.iter().all(Result::is_ok));
-        assert!(slots.take(soon()).await.is_err());
-    }
-
-    #[actix_rt::test]
-    async fn who_waits_longest_goes_first() {
+    async fn a_higher_limit_lets_in_who_waits() {
         let slots = slots(1);
-        let held = slots.take(soon()).await.unwrap();
-        let order = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
-        let waiters: Vec<_> = (0..5)
-            .map(|n| {
-                let (slots, order) = (Arc::clone(&slots), order.clone());
+        let held = take(&slots).await.unwrap();
+        let waiter = {
+            let slots = Arc::clone(&slots);
+            actix_rt::spawn(async move {
+                slots
+                    .take(NONE, Instant::now() + Duration::from_secs(60))
+                    .await
+            })
+        };
+        tokio::task::yield_now().await;
+        slots.set(2);
+        assert!(waiter.await.unwrap().is_ok());
+        drop(held);
+    }
+
+    /// Lets waiters with these handicaps, in milliseconds, queue in this order; the order they are let in.
+    async fn order(handicaps: &[u64]) -> Vec<usize> {
+        let slots = slots(1);
+        let held = take(&slots).await.unwrap();
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let waiters: Vec<_> = handicaps
+            .iter()
+            .enumerate()
+            .map(|(n, &handicap)| {
+                let (slots, order) = (Arc::clone(&slots), Rc::clone(&order));
                 actix_rt::spawn(async move {
-                    let _slot = slots
-                        .take(Instant::now() + Duration::from_secs(5))
-                        .await
-                        .unwrap();
+                    let deadline = Instant::now() + Duration::from_secs(600);
+                    let handicap = Duration::from_millis(handicap);
+                    let _slot = slots.take(handicap, deadline).await.unwrap();
                     order.borrow_mut().push(n);
                 })
             })
@@ -277,6 +272,37 @@ mod tests {
         for waiter in waiters {
             waiter.await.unwrap();
         }
-        assert_eq!(*order.borrow(), [0, 1, 2, 3, 4]);
+        order.take()
+    }
+
+    #[actix_rt::test]
+    async fn among_equals_who_waits_longest_goes_first() {
+        assert_eq!(order(&[0, 0, 0, 0]).await, [0, 1, 2, 3]);
+    }
+
+    #[actix_rt::test]
+    async fn a_handicap_lets_others_go_before() {
+        assert_eq!(
+            order(&[100_000, 0, 50_000, 0, 100_000]).await,
+            [1, 3, 2, 0, 4]
+        );
+    }
+
+    #[actix_rt::test]
+    async fn a_slot_handed_to_one_who_left_meanwhile_goes_to_the_next() {
+        let slots = slots(1);
+        let held = take(&slots).await.unwrap();
+        let mut left = Box::pin(slots.take(NONE, Instant::now() + Duration::from_secs(60)));
+        assert!(futures_util::poll!(&mut left).is_pending());
+        let mut next = Box::pin(slots.take(NONE, Instant::now() + Duration::from_secs(60)));
+        assert!(futures_util::poll!(&mut next).is_pending());
+        drop(held); // handed over, not yet taken
+        drop(left);
+        assert!(matches!(
+            futures_util::poll!(&mut next),
+            std::task::Poll::Ready(Ok(_))
+        ));
+        drop(next);
+        assert_eq!(slots.queue().in_use, 0);
     }
 }

@@ -12,6 +12,7 @@ use fileproxy::{
     actors::{self, Actors, Supervision, redis_pool},
     api::{self, AdminToken},
     traffic::{
+        concurrency,
         level::Level,
         published::Published,
         quality, rate,
@@ -54,6 +55,7 @@ pub fn tables() -> Tables {
         parallel: false,
         follow_lines: false,
         rate_limit: true,
+        concurrency_limit: true,
     };
     let medium = LevelSettings {
         connect_timeout: Some(seconds(15)),
@@ -78,6 +80,7 @@ pub fn tables() -> Tables {
         parallel: false,
         follow_lines: false,
         rate_limit: false,
+        concurrency_limit: false,
         ..medium.clone()
     };
     Tables {
@@ -112,6 +115,12 @@ pub fn settings() -> actors::Settings {
             initial: None,
             queue: 1000,
             window: Duration::from_secs(10),
+        },
+        concurrency: concurrency::Settings {
+            min: 8,
+            tolerance: 2.0,
+            slack: Duration::from_millis(10),
+            window: Duration::from_secs(60),
         },
         redis: redis_pool::Settings {
             url: redis_pool::Target::None,

@@ -1,0 +1,479 @@
+//! How many exchanges the origin is given at once: as many as it answers about as fast as it lately could.
+//!
+//! A gradient limit: where answers take longer than a tolerance above their recent minimum, exchanges queue at the
+//! origin or on the way to it, and fewer are let in (see Netflix's concurrency-limits, "Gradient2"). Never fewer than
+//! Little's law says that the throughput needs. Nothing is probed by turning requests away: those over the limit wait
+//! in the proxy, small ones first. A cut must pay: where answers get no faster by it, or fewer, the origin is slow by
+//! itself, and that becomes its recent minimum.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::answers::{Answers, Heard};
+use crate::units::OutOfRange;
+
+/// Answers that a judgement needs.
+pub const FEW: u64 = 10;
+/// How much of the way to where it should be the limit goes at one judgement.
+const SMOOTHING: f64 = 0.2;
+/// The least that one judgement leaves of the limit, before smoothing.
+const STEEPEST: f64 = 0.5;
+/// A cut to this share of the limit must have shown what it is worth.
+const TRIAL: f64 = 0.7;
+/// Answers must get so much faster by it ...
+const FASTER: f64 = 0.85;
+/// ... and may get so much fewer.
+const FEWER: f64 = 0.9;
+/// The limit may change by this factor before it is told again.
+const TOLD: f64 = 1.25;
+
+/// `[concurrency]`: the adaptive limit on exchanges with the origin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Never fewer at once.
+    pub min: usize,
+    /// How many times their recent minimum answers may take.
+    pub tolerance: f64,
+    /// Answers that take at most so much longer than their recent minimum are never a queue.
+    #[serde(with = "humantime_serde")]
+    pub slack: Duration,
+    /// How far back the recent minimum reaches.
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+}
+
+impl Settings {
+    /// Checks what no single value shows.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfRange`] for the first key that makes no sense.
+    pub fn check(&self) -> Result<(), OutOfRange> {
+        let counts = 1..=100_000;
+        OutOfRange::unless(
+            counts.contains(&self.min),
+            "concurrency.min",
+            "1 to 100000",
+            self.min,
+        )?;
+        OutOfRange::unless(
+            (1.1..=100.0).contains(&self.tolerance),
+            "concurrency.tolerance",
+            "1.1 to 100",
+            self.tolerance,
+        )?;
+        let (least, most) = (Duration::ZERO, Duration::from_secs(10));
+        OutOfRange::unless_between("concurrency.slack", least, self.slack, most)?;
+        let (least, most) = (Duration::from_secs(2), Duration::from_secs(3600));
+        OutOfRange::unless_between("concurrency.window", least, self.window, most)
+    }
+}
+
+/// The limit in force, and what it is judged by. The path adds answers; the limiter judges.
+#[derive(Debug)]
+pub struct Concurrency {
+    /// How long the origin took to answer.
+    pub answers: Answers,
+    on: AtomicBool,
+    limit: AtomicUsize,
+    /// The last median and the recent minimum, in nanoseconds; zero before the first judgement.
+    median: AtomicU64,
+    reference: AtomicU64,
+}
+
+impl Default for Concurrency {
+    fn default() -> Self {
+        Concurrency {
+            answers: Answers::default(),
+            on: AtomicBool::new(false),
+            limit: AtomicUsize::new(usize::MAX),
+            median: AtomicU64::new(0),
+            reference: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Concurrency {
+    /// How many exchanges may be under way, where the level allows `most`.
+    pub fn limit(&self, most: usize) -> usize {
+        if self.is_on() {
+            self.limit.load(Relaxed).min(most)
+        } else {
+            most
+        }
+    }
+
+    /// Switches the limit on or off. Off, answers are still counted.
+    pub fn set_on(&self, on: bool) {
+        self.on.store(on, Relaxed);
+    }
+
+    /// Whether the limit is on.
+    pub fn is_on(&self) -> bool {
+        self.on.load(Relaxed)
+    }
+
+    /// The policy's word.
+    pub fn set(&self, policy: &ConcurrencyPolicy, median: Duration) {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.limit.store(policy.limit(), Relaxed);
+        self.median.store(nanos(median), Relaxed);
+        self.reference
+            .store(policy.reference().map_or(0, nanos), Relaxed);
+    }
+
+    /// The last median of the origin's answers and their recent minimum; none before the first judgement.
+    pub fn seen(&self) -> Option<(Duration, Duration)> {
+        let load = |nanos: &AtomicU64| Duration::from_nanos(nanos.load(Relaxed));
+        let seen = (load(&self.median), load(&self.reference));
+        (!seen.0.is_zero()).then_some(seen)
+    }
+}
+
+/// What the limit is judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// The answers since the last look.
+    pub heard: Heard,
+    /// Exchanges under way and requests waiting for leave.
+    pub demand: u64,
+    /// Most exchanges that the level allows.
+    pub most: usize,
+}
+
+/// A change worth telling.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The limit that was told last.
+    pub from: usize,
+    /// The limit now.
+    pub to: usize,
+    /// What it follows from.
+    pub why: String,
+}
+
+/// The limit and what it goes by.
+#[derive(Debug)]
+pub struct ConcurrencyPolicy {
+    settings: Settings,
+    limit: f64,
+    told: usize,
+    recent: Minimum,
+    /// What a cut that is under way began with.
+    cut: Option<Cut>,
+    looked: Instant,
+    /// Answers per second, smoothed.
+    rate: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    limit: f64,
+    median: Duration,
+    rate: f64,
+}
+
+impl ConcurrencyPolicy {
+    /// Begins with as many as are allowed.
+    pub fn new(settings: &Settings, most: usize, now: Instant) -> Self {
+        ConcurrencyPolicy {
+            recent: Minimum::new(settings.window / 2, now),
+            settings: settings.clone(),
+            limit: most as f64,
+            told: most,
+            cut: None,
+            looked: now,
+            rate: None,
+        }
+    }
+
+    /// The limit in force.
+    pub fn limit(&self) -> usize {
+        self.limit.round() as usize
+    }
+
+    /// The recent minimum of the answers' time; none before the first judgement.
+    pub fn reference(&self) -> Option<Duration> {
+        self.recent.get()
+    }
+
+    /// Judges by what was heard since the last time. The change, if it is worth telling.
+    pub fn observe(&mut self, look: Look, now: Instant) -> Option<Change> {
+        let most = (look.most as f64).max(1.0);
+        let past = now
+            .saturating_duration_since(self.looked)
+            .as_secs_f64()
+            .max(1e-3);
+        self.looked = now;
+        let rate = look.heard.answers as f64 / past;
+        let rate = self
+            .rate
+            .map_or(rate, |before| before + (rate - before) / 4.0);
+        self.rate = Some(rate);
+        let median = look.heard.median;
+        // A limit that nobody comes near decides nothing, and nothing can be learned of it.
+        let binds = look.demand as f64 >= self.limit / 2.0;
+        // Under load the minimum may hold a queue: only a time without load replaces what was less before.
+        let reference = self.recent.observe(median, now, !binds);
+
+        let bears =
+            (reference.mul_f64(self.settings.tolerance)).max(reference + self.settings.slack);
+        let gradient = (bears.as_secs_f64() / median.as_secs_f64().max(1e-9)).clamp(STEEPEST, 1.0);
+        // A level that allows fewer, or more.
+        self.limit = self.limit.min(most);
+        let mut why = "answers as fast as they lately were";
+        if binds {
+            let wanted = self.limit.mul_add(gradient, self.limit.sqrt());
+            let before = self.limit;
+            self.limit += (wanted - self.limit) * SMOOTHING;
+            if gradient < 1.0 && self.limit < before {
+                why = "answers take longer than they lately did";
+                let cut = *self.cut.get_or_insert(Cut {
+                    limit: before,
+                    median,
+                    rate,
+                });
+                if self.limit <= cut.limit * TRIAL {
+                    self.cut = None;
+                    let faster = median <= cut.median.mul_f64(FASTER);
+                    if !faster || rate < cut.rate * FEWER {
+                        // Fewer at once do not help: the origin is slow by itself.
+                        why = "fewer at once made nothing faster";
+                        self.limit = cut.limit;
+                        self.recent.forget(median, now);
+                    }
+                }
+            } else {
+                self.cut = None;
+            }
+        }
+        let needed = rate * reference.as_secs_f64();
+        let least = (self.settings.min as f64).max(needed).min(most);
+        self.limit = self.limit.clamp(least, most);
+
+        let (from, to) = (self.told, self.limit());
+        let (less, more) = (from.min(to) as f64, from.max(to) as f64);
+        (more >= less * TOLD || (to != from && to == look.most)).then(|| {
+            self.told = to;
+            Change {
+                from,
+                to,
+                why: format!(
+                    "{why}: {:.1} ms, {:.1} ms at best",
+                    median.as_secs_f64() * 1e3,
+                    reference.as_secs_f64() * 1e3
+                ),
+            }
+        })
+    }
+}
+
+/// The least of the last one to two spans.
+#[derive(Debug)]
+struct Minimum {
+    span: Duration,
+    begun: Instant,
+    now: Option<Duration>,
+    before: Option<Duration>,
+}
+
+impl Minimum {
+    fn new(span: Duration, now: Instant) -> Self {
+        Minimum {
+            span,
+            begun: now,
+            now: None,
+            before: None,
+        }
+    }
+
+    fn get(&self) -> Option<Duration> {
+        [self.now, self.before].into_iter().flatten().min()
+    }
+
+    fn observe(&mut self, value: Duration, now: Instant, forgets: bool) -> Duration {
+        if forgets && now.saturating_duration_since(self.begun) >= self.span {
+            self.before = self.now.take();
+            self.begun = now;
+        }
+        self.now = Some(self.now.map_or(value, |least| least.min(value)));
+        self.get().unwrap_or(value)
+    }
+
+    /// Whatever was less before counts no more.
+    fn forget(&mut self, value: Duration, now: Instant) {
+        (self.now, self.before, self.begun) = (Some(value), None, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TICK: Duration = Duration::from_secs(1);
+
+    fn settings() -> Settings {
+        Settings {
+            min: 8,
+            tolerance: 2.0,
+            slack: Duration::from_millis(5),
+            window: Duration::from_secs(60),
+        }
+    }
+
+    /// An origin whose clients always want `demand` at once.
+    struct Origin {
+        policy: ConcurrencyPolicy,
+        now: Instant,
+        changes: Vec<Change>,
+        answered: f64,
+    }
+
+    impl Origin {
+        fn new() -> Self {
+            let now = Instant::now();
+            Origin {
+                policy: ConcurrencyPolicy::new(&settings(), 50, now),
+                now,
+                changes: Vec::new(),
+                answered: 0.0,
+            }
+        }
+
+        /// Lets it work for so many seconds: `takes` tells how long an answer takes with so many at once.
+        fn run(&mut self, seconds: u32, demand: usize, takes: impl Fn(usize) -> Duration) {
+            for _ in 0..seconds {
+                let at_once = demand.min(self.policy.limit());
+                let median = takes(at_once);
+                let answers = (at_once as f64 / median.as_secs_f64()) as u64;
+                self.answered += answers as f64;
+                self.now += TICK;
+                let look = Look {
+                    heard: Heard { answers, median },
+                    demand: demand as u64,
+                    most: 50,
+                };
+                self.changes.extend(self.policy.observe(look, self.now));
+            }
+        }
+    }
+
+    /// Serves `servers` at once, each in `alone`; the rest queue.
+    fn queueing(servers: usize, alone: Duration) -> impl Fn(usize) -> Duration {
+        move |at_once| alone.mul_f64((at_once as f64 / servers as f64).max(1.0))
+    }
+
+    const ALONE: Duration = Duration::from_millis(20);
+
+    #[test]
+    fn an_origin_with_room_gets_all_that_is_allowed() {
+        let mut origin = Origin::new();
+        origin.run(100, 1000, queueing(100, ALONE));
+        assert_eq!(origin.policy.limit(), 50);
+        assert_eq!(origin.changes, []);
+    }
+
+    #[test]
+    fn exchanges_that_queue_at_the_origin_wait_in_the_proxy_instead_and_it_stays_busy() {
+        let mut origin = Origin::new();
+        origin.run(5, 4, queueing(10, ALONE)); // how fast it is with little to do
+        origin.run(300, 1000, queueing(10, ALONE));
+        let limit = origin.policy.limit();
+        assert!((10..=30).contains(&limit), "{limit}: {:?}", origin.changes);
+        assert!(origin.changes[0].to < 50 && origin.changes[0].why.contains("take longer"));
+        let busy = origin.answered / (300.0 * 10.0 / ALONE.as_secs_f64());
+        assert!(busy > 0.98, "{busy}");
+    }
+
+    #[test]
+    fn an_origin_that_is_slow_by_itself_is_not_throttled_for_it() {
+        let mut origin = Origin::new();
+        origin.run(10, 1000, |_| ALONE);
+        origin.run(30, 1000, |_| ALONE * 25);
+        assert!(origin.policy.limit() >= 45, "{:?}", origin.changes);
+        assert!(
+            origin
+                .changes
+                .iter()
+                .any(|change| change.why.contains("nothing faster")),
+            "{:?}",
+            origin.changes
+        );
+    }
+
+    #[test]
+    fn it_grows_again_when_the_origin_is_fast_again() {
+        let mut origin = Origin::new();
+        origin.run(5, 4, queueing(8, ALONE));
+        origin.run(60, 1000, queueing(8, ALONE));
+        assert!(origin.policy.limit() < 30);
+        origin.run(60, 1000, queueing(1000, ALONE));
+        assert_eq!(origin.policy.limit(), 50);
+    }
+
+    #[test]
+    fn with_little_to_do_it_stays_where_it_is() {
+        let mut origin = Origin::new();
+        origin.run(10, 3, |_| ALONE);
+        origin.run(100, 3, |_| ALONE * 100);
+        assert_eq!(origin.policy.limit(), 50);
+    }
+
+    #[test]
+    fn never_fewer_than_the_least_or_than_little_s_law_needs() {
+        let mut origin = Origin::new();
+        origin.run(5, 4, queueing(1, ALONE));
+        origin.run(300, 1000, queueing(1, ALONE));
+        assert!((8..=12).contains(&origin.policy.limit()));
+        let mut policy = ConcurrencyPolicy::new(&settings(), 50, origin.now);
+        let mut now = origin.now;
+        for median in [20, 20, 200, 200, 200, 200, 200] {
+            now += TICK;
+            let heard = Heard {
+                answers: 2000, // at 20 ms each: 40 at once
+                median: Duration::from_millis(median),
+            };
+            policy.observe(
+                Look {
+                    heard,
+                    demand: 100,
+                    most: 50,
+                },
+                now,
+            );
+            assert!(policy.limit() >= 40, "{}", policy.limit());
+        }
+    }
+
+    #[test]
+    fn times_too_short_to_matter_never_cut() {
+        let mut origin = Origin::new();
+        origin.run(5, 4, |_| Duration::from_micros(100));
+        origin.run(50, 1000, |_| Duration::from_millis(4));
+        assert_eq!(origin.policy.limit(), 50);
+    }
+
+    #[test]
+    fn a_lower_level_holds_at_once() {
+        let mut origin = Origin::new();
+        origin.run(3, 100, |_| ALONE);
+        let heard = Heard {
+            answers: 100,
+            median: ALONE,
+        };
+        let look = Look {
+            heard,
+            demand: 100,
+            most: 30,
+        };
+        assert_eq!(
+            origin.policy.observe(look, origin.now + TICK).unwrap().to,
+            30
+        );
+    }
+}

@@ -1,0 +1,142 @@
+//! How large the answer to a request will probably be: as large as the last time.
+//!
+//! It decides about order only, so that it may be wrong: two targets that share a place forget each other.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+/// Targets that are remembered at most: a power of two.
+const PLACES: usize = 16 * 1024;
+/// How far one answer moves what is typical, in powers of two.
+const STEP: f64 = 0.05;
+
+/// The sizes of lately. Shared by all workers.
+#[derive(Debug)]
+pub struct Sizes {
+    hasher: RandomState,
+    /// The upper half of a target's hash, and the size in powers of two, as `f32`. Zero: nothing.
+    places: Box<[AtomicU64]>,
+    /// The median size in powers of two: the bits of an `f64`, zero before the first one.
+    typical: AtomicU64,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Sizes {
+            hasher: RandomState::new(),
+            places: (0..PLACES).map(|_| AtomicU64::new(0)).collect(),
+            typical: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Sizes {
+    /// The answer to `target` has so many bytes.
+    pub fn learn(&self, target: &str, bytes: u64) {
+        let power = power(bytes);
+        let (place, tag) = self.place(target);
+        place.store(tag | u64::from((power as f32).to_bits()), Relaxed);
+        let typical = f64::from_bits(self.typical.load(Relaxed));
+        // A step towards each: it settles where as many pull up as down.
+        let moved = if typical == 0.0 {
+            power
+        } else {
+            typical + STEP * (power - typical).clamp(-1.0, 1.0)
+        };
+        self.typical.store(moved.to_bits(), Relaxed);
+    }
+
+    /// The bytes that the answer to `target` had last; none if that is not known.
+    pub fn expect(&self, target: &str) -> Option<u64> {
+        let (place, tag) = self.place(target);
+        let kept = place.load(Relaxed);
+        (kept != 0 && kept >> 32 << 32 == tag).then(|| {
+            let power = f64::from(f32::from_bits(kept as u32));
+            (power.exp2().round() as u64).saturating_sub(2)
+        })
+    }
+
+    /// Whether so many bytes are more than what is typical.
+    pub fn is_large(&self, bytes: u64) -> bool {
+        let typical = f64::from_bits(self.typical.load(Relaxed));
+        // A little more than typical is typical.
+        typical > 0.0 && power(bytes) > typical + 2.0 * STEP
+    }
+
+    fn place(&self, target: &str) -> (&AtomicU64, u64) {
+        let hash = self.hasher.hash_one(target);
+        (&self.places[hash as usize % PLACES], hash >> 32 << 32)
+    }
+}
+
+/// As a power of two; one byte more, so that no size is zero.
+fn power(bytes: u64) -> f64 {
+    (bytes as f64 + 2.0).log2()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_remembered_to_a_millionth() {
+        let sizes = Sizes::default();
+        assert_eq!(sizes.expect("/a"), None);
+        for bytes in [0, 1, 1000, 4_000_000, 5_000_000_000] {
+            sizes.learn("/a", bytes);
+            let expected = sizes.expect("/a").unwrap();
+            assert!(
+                expected.abs_diff(bytes) <= 2 + bytes / 100_000,
+                "{bytes}: {expected}"
+            );
+        }
+        assert_eq!(sizes.expect("/b"), None);
+    }
+
+    #[test]
+    fn half_of_the_answers_are_large() {
+        let sizes = Sizes::default();
+        let mut state = 1_u64;
+        let mut next = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (1024.0 * 2_f64.powf((state >> 40) as f64 / (1 << 24) as f64 * 7.0)) as u64
+        };
+        for _ in 0..2000 {
+            let bytes = next();
+            sizes.learn("/a", bytes);
+        }
+        let large = (0..2000).filter(|_| sizes.is_large(next())).count();
+        assert!((700..1300).contains(&large), "{large}");
+    }
+
+    #[test]
+    fn where_all_are_of_one_size_none_is_large() {
+        let sizes = Sizes::default();
+        assert!(!sizes.is_large(u64::MAX));
+        for _ in 0..100 {
+            sizes.learn("/a", 1_000_000);
+        }
+        assert!(!sizes.is_large(1_000_000));
+        assert!(sizes.is_large(3_000_000));
+    }
+
+    #[test]
+    fn more_targets_than_places_are_forgotten_and_never_taken_for_each_other() {
+        let sizes = Sizes::default();
+        for n in 0..100_000_u64 {
+            sizes.learn(&format!("/{n}"), n * 1000);
+        }
+        let mut known = 0;
+        for n in 0..100_000_u64 {
+            if let Some(bytes) = sizes.expect(&format!("/{n}")) {
+                known += 1;
+                assert!(bytes.abs_diff(n * 1000) <= 2 + n / 10, "{n}: {bytes}");
+            }
+        }
+        assert!(known > PLACES / 2 && known <= PLACES, "{known}");
+    }
+}
