@@ -205,6 +205,7 @@ fn transfers(published: &Published) -> Value {
         "stalls_mended": origin.stalls_mended.get(),
         "stalls_denied": origin.stalls_denied.get(),
         "parallel": origin.parallel_transfers.get(),
+        "first_parts": origin.first_parts.get(),
         "parts": origin.parts.get(),
         "parts_given_up": origin.parts_given_up.get(),
     })

@@ -18,7 +18,7 @@ use super::{
     origin::{
         parallel::Parallel,
         reader::{BodyError, READ},
-        source::Source,
+        source::{Source, Widened},
     },
 };
 use crate::traffic::{published::Published, tuning::Tuning};
@@ -55,10 +55,10 @@ impl Flow {
         tuning: &Tuning,
     ) -> Poll<Option<Result<Bytes, BodyError>>> {
         if let Flow::One(source) = self
-            && let Some((replay, whole, end)) = source.widens(tuning)
+            && let Some(widened) = source.widens(tuning)
             && let Flow::One(source) = std::mem::replace(self, Flow::Turning)
         {
-            *self = Flow::Many(Box::new(Parallel::new(source, replay, whole, end)));
+            *self = Flow::Many(Box::new(Parallel::new(source, widened)));
         }
         match self {
             Flow::One(source) => source.poll_piece(cx, tuning),
@@ -85,10 +85,18 @@ impl Flow {
 }
 
 impl Transfer {
-    /// A transfer that has not begun.
-    pub fn new(source: Source, published: Arc<Published>, meter: Meter) -> Rc<RefCell<Self>> {
+    /// A transfer that has not begun. `widened`: it comes over several connections from the start.
+    pub fn new(
+        source: Source,
+        widened: Option<Widened>,
+        published: Arc<Published>,
+        meter: Meter,
+    ) -> Rc<RefCell<Self>> {
         Rc::new(RefCell::new(Transfer {
-            flow: Flow::One(source),
+            flow: match widened {
+                Some(widened) => Flow::Many(Box::new(Parallel::new(source, widened))),
+                None => Flow::One(source),
+            },
             ahead: VecDeque::new(),
             ahead_bytes: 0,
             published,

@@ -153,6 +153,7 @@ fn relay(
         mut headers,
         framing,
         mut source,
+        widened,
         ..
     } = fetched;
     let told = content_length(&headers);
@@ -170,12 +171,14 @@ fn relay(
             _ => response.set_body(BoxBody::new(actix_http::body::None::new())),
         };
     }
-    if let Some(whole) = source.take_whole() {
+    if widened.is_none()
+        && let Some(whole) = source.take_whole()
+    {
         meter.passed(whole.len());
         meter.completed();
         return response.set_body(BoxBody::new(whole));
     }
-    let transfer = Transfer::new(source, Arc::clone(&worker.published), meter);
+    let transfer = Transfer::new(source, widened, Arc::clone(&worker.published), meter);
     client.sends(&transfer);
     let body = match framing {
         Framing::Length(length) => Body::new(transfer, BodySize::Sized(length)),

@@ -42,6 +42,21 @@ impl ContentRange {
     }
 }
 
+/// Whether the origin says that it has ranges (RFC 9110 §14.3).
+pub fn offered(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::ACCEPT_RANGES)
+        .is_some_and(|units| units.as_bytes().eq_ignore_ascii_case(b"bytes"))
+}
+
+/// The fields of a 206 become those of a 200 with the whole, `length` bytes.
+pub fn as_whole(headers: &mut HeaderMap, length: u64) {
+    headers.remove(header::CONTENT_RANGE);
+    headers.remove(header::TRANSFER_ENCODING);
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+}
+
 /// How many bytes a request's `Range` asks for; none where it does not tell, or asks for several ranges.
 pub fn asked(value: &HeaderValue) -> Option<u64> {
     let value = value.to_str().ok()?.trim();
@@ -146,6 +161,13 @@ impl Continuation {
             end,
             complete,
         })
+    }
+
+    /// The length of the whole that this is the first part of, at most `most` bytes of it; none where it is not.
+    pub fn begins_whole(&self, most: u64) -> Option<u64> {
+        let whole = self.complete?;
+        let end = self.end?;
+        (self.next == 0 && end == most.min(whole)).then_some(whole)
     }
 
     /// The part from `from` to before `end`, of the same version.

@@ -77,6 +77,8 @@ pub struct OriginCounters {
     pub resumes_denied: Counter,
     /// Bodies fetched over several connections.
     pub parallel_transfers: Counter,
+    /// Of them, those of which only a part was asked for to begin with.
+    pub first_parts: Counter,
     /// Parts that they were fetched in.
     pub parts: Counter,
     /// Parts that could not be had: their bodies went on over one connection.

@@ -16,10 +16,20 @@ const STEP: f64 = 0.05;
 #[derive(Debug)]
 pub struct Sizes {
     hasher: RandomState,
-    /// The upper half of a target's hash, and the size in powers of two, as `f32`. Zero: nothing.
+    /// The upper half of a target's hash, and the size in powers of two, as `f32`: negative where the answer could not
+    /// be had in ranges. Zero: nothing.
     places: Box<[AtomicU64]>,
     /// The median size in powers of two: the bits of an `f64`, zero before the first one.
     typical: AtomicU64,
+}
+
+/// What an answer was like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Bytes of its body.
+    pub bytes: u64,
+    /// Whether it could be had in ranges.
+    pub ranges: bool,
 }
 
 impl Default for Sizes {
@@ -33,11 +43,12 @@ impl Default for Sizes {
 }
 
 impl Sizes {
-    /// The answer to `target` has so many bytes.
-    pub fn learn(&self, target: &str, bytes: u64) {
+    /// The answer to `target` has so many bytes, and may be asked for in ranges or not.
+    pub fn learn(&self, target: &str, bytes: u64, ranges: bool) {
         let power = power(bytes);
         let (place, tag) = self.place(target);
-        place.store(tag | u64::from((power as f32).to_bits()), Relaxed);
+        let signed = if ranges { power } else { -power } as f32;
+        place.store(tag | u64::from(signed.to_bits()), Relaxed);
         let typical = f64::from_bits(self.typical.load(Relaxed));
         // A step towards each: it settles where as many pull up as down.
         let moved = if typical == 0.0 {
@@ -48,13 +59,16 @@ impl Sizes {
         self.typical.store(moved.to_bits(), Relaxed);
     }
 
-    /// The bytes that the answer to `target` had last; none if that is not known.
-    pub fn expect(&self, target: &str) -> Option<u64> {
+    /// What the answer to `target` was like last; none if that is not known.
+    pub fn expect(&self, target: &str) -> Option<Expected> {
         let (place, tag) = self.place(target);
         let kept = place.load(Relaxed);
         (kept != 0 && kept >> 32 << 32 == tag).then(|| {
-            let power = f64::from(f32::from_bits(kept as u32));
-            (power.exp2().round() as u64).saturating_sub(2)
+            let signed = f64::from(f32::from_bits(kept as u32));
+            Expected {
+                bytes: (signed.abs().exp2().round() as u64).saturating_sub(2),
+                ranges: signed > 0.0,
+            }
         })
     }
 
@@ -84,9 +98,13 @@ mod tests {
     fn a_size_is_remembered_to_a_millionth() {
         let sizes = Sizes::default();
         assert_eq!(sizes.expect("/a"), None);
-        for bytes in [0, 1, 1000, 4_000_000, 5_000_000_000] {
-            sizes.learn("/a", bytes);
-            let expected = sizes.expect("/a").unwrap();
+        for bytes in [0, 1, 1001, 4_000_000, 5_000_000_000] {
+            sizes.learn("/a", bytes, bytes % 2 == 0);
+            let Expected {
+                bytes: expected,
+                ranges,
+            } = sizes.expect("/a").unwrap();
+            assert_eq!(ranges, bytes % 2 == 0);
             assert!(
                 expected.abs_diff(bytes) <= 2 + bytes / 100_000,
                 "{bytes}: {expected}"
@@ -107,7 +125,7 @@ mod tests {
         };
         for _ in 0..2000 {
             let bytes = next();
-            sizes.learn("/a", bytes);
+            sizes.learn("/a", bytes, true);
         }
         let large = (0..2000).filter(|_| sizes.is_large(next())).count();
         assert!((700..1300).contains(&large), "{large}");
@@ -118,7 +136,7 @@ mod tests {
         let sizes = Sizes::default();
         assert!(!sizes.is_large(u64::MAX));
         for _ in 0..100 {
-            sizes.learn("/a", 1_000_000);
+            sizes.learn("/a", 1_000_000, true);
         }
         assert!(!sizes.is_large(1_000_000));
         assert!(sizes.is_large(3_000_000));
@@ -128,11 +146,11 @@ mod tests {
     fn more_targets_than_places_are_forgotten_and_never_taken_for_each_other() {
         let sizes = Sizes::default();
         for n in 0..100_000_u64 {
-            sizes.learn(&format!("/{n}"), n * 1000);
+            sizes.learn(&format!("/{n}"), n * 1000, true);
         }
         let mut known = 0;
         for n in 0..100_000_u64 {
-            if let Some(bytes) = sizes.expect(&format!("/{n}")) {
+            if let Some(Expected { bytes, .. }) = sizes.expect(&format!("/{n}")) {
                 known += 1;
                 assert!(bytes.abs_diff(n * 1000) <= 2 + n / 10, "{n}: {bytes}");
             }

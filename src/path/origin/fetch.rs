@@ -9,7 +9,7 @@ use std::{
 
 use actix_http::{
     Method, StatusCode, Uri,
-    header::{self, HeaderMap},
+    header::{self, HeaderMap, HeaderValue},
     uri::{Authority, Parts, PathAndQuery, Scheme},
 };
 use awc::FrozenClientRequest;
@@ -26,7 +26,7 @@ use super::{
     resume::Replay,
     send::send,
     slots::{NoSlot, Slot, Slots},
-    source::Source,
+    source::{Source, Widened},
     tls::Tls,
 };
 use crate::{
@@ -121,6 +121,8 @@ pub struct Fetched {
     pub framing: Framing,
     /// Where the body comes from.
     pub source: Source,
+    /// What fetches the rest, where the first response is only a part of the body.
+    pub widened: Option<Widened>,
     /// From the request sent to the head received.
     pub ttfb: Duration,
 }
@@ -203,13 +205,19 @@ impl Origin {
         self.shared.slots.set(published.concurrency.limit(most));
         let handicap = self.handicap(&head, tuning);
         let slot = self.shared.slots.take(handicap, deadline).await?;
+        let (sent, whole) = match self.first_part(&head, is_get, tuning) {
+            Some(part) => self.fetch_first_part(&head, part, tuning, deadline).await?,
+            None => (
+                self.exchange(&head, request.upload, tuning, deadline)
+                    .await?,
+                None,
+            ),
+        };
         let Sent {
-            status,
-            headers,
+            mut status,
+            mut headers,
             answered,
-        } = self
-            .exchange(&head, request.upload, tuning, deadline)
-            .await?;
+        } = sent;
         let Answered {
             head: framed,
             sent,
@@ -217,36 +225,122 @@ impl Origin {
             connection,
             ..
         } = answered;
+        let continuation = is_get
+            .then(|| Continuation::of(status, &headers, framed.framing))
+            .flatten();
+        let mut framing = framed.framing;
+        if let Some(whole) = whole {
+            // The client gets what it would get of one plain GET.
+            range::as_whole(&mut headers, whole);
+            (status, framing) = (StatusCode::OK, Framing::Length(whole));
+        }
         if is_get
             && status == StatusCode::OK
-            && let Framing::Length(length) = framed.framing
+            && let Framing::Length(length) = framing
         {
-            published.sizes.learn(target_of(&head), length);
+            let ranges = whole.is_some() || continuation.is_some() && range::offered(&headers);
+            published.sizes.learn(target_of(&head), length, ranges);
         }
         let mut source = Source::new(connection, framed, slot, Rc::clone(&self.pool));
         if status == StatusCode::PARTIAL_CONTENT {
             source.expect(range::length(&headers));
         }
-        if is_get
-            && tuning.resume
-            && !source.is_here()
-            && let Some(continuation) = Continuation::of(status, &headers, framed.framing)
+        let mut widened = None;
+        if tuning.resume
+            && (!source.is_here() || whole.is_some())
+            && let Some(continuation) = continuation
         {
             self.shared
                 .lately
                 .stalls
                 .earn(self.shared.transfers.stall_budget);
-            source.resume_by(Replay::new(Rc::clone(self), head), continuation);
+            let replay = Replay::new(Rc::clone(self), head);
+            if let (Some(end), Some(reach)) = (whole, continuation.end())
+                && reach < end
+            {
+                widened = Some(Widened {
+                    replay: Rc::clone(&replay),
+                    whole: continuation.clone(),
+                    reach,
+                    end,
+                });
+            }
+            source.resume_by(replay, continuation);
+            if widened.is_some() {
+                source.is_a_part();
+            }
         }
         let ttfb = received.saturating_duration_since(sent);
         published.concurrency.answers.add(ttfb);
         Ok(Fetched {
             status,
             headers,
-            framing: framed.framing,
+            framing,
             source,
+            widened,
             ttfb,
         })
+    }
+
+    /// The range to begin with, where the body is known to be large enough to come over several connections, and its
+    /// line is one on which that lately was worth it. Else a whole body would be asked for, and most of it thrown away.
+    fn first_part(
+        &self,
+        head: &FrozenClientRequest,
+        is_get: bool,
+        tuning: &Tuning,
+    ) -> Option<HeaderValue> {
+        let asks_for_less = || {
+            head.headers().contains_key(header::RANGE)
+                || head.headers().contains_key(header::IF_RANGE)
+        };
+        let several = is_get && tuning.parallel && tuning.resume && self.usual_width() > 1;
+        if !several || !self.wants_several() || asks_for_less() {
+            return None;
+        }
+        let settings = &self.shared.transfers;
+        let expected = self.shared.published.sizes.expect(target_of(head))?;
+        if !expected.ranges || expected.bytes < settings.parallel_least.as_u64() {
+            return None;
+        }
+        let last = settings.parallel_segment.as_u64().saturating_sub(1);
+        HeaderValue::from_str(&format!("bytes=0-{last}")).ok()
+    }
+
+    /// Asks for the first part of a body, and with it for the length of the whole. Where what comes is not the first
+    /// part of something that can be continued, it is asked for again, the plain way.
+    async fn fetch_first_part(
+        &self,
+        head: &FrozenClientRequest,
+        part: HeaderValue,
+        tuning: &Tuning,
+        deadline: Instant,
+    ) -> Result<(Sent, Option<u64>), FetchError> {
+        let mut fields = head.headers().clone();
+        fields.insert(header::RANGE, part);
+        let asking = self.frozen(head.get_method().clone(), head.get_uri().clone(), fields)?;
+        let counters = &self.shared.published.counters.origin;
+        let sent = self.exchange(&asking, None, tuning, deadline).await?;
+        match sent.status {
+            StatusCode::PARTIAL_CONTENT => {
+                let framing = sent.answered.head.framing;
+                let most = self.shared.transfers.parallel_segment.as_u64();
+                let whole = Continuation::of(sent.status, &sent.headers, framing)
+                    .and_then(|first| first.begins_whole(most));
+                if let Some(whole) = whole {
+                    counters.first_parts.increment();
+                    return Ok((sent, Some(whole)));
+                }
+            }
+            StatusCode::RANGE_NOT_SATISFIABLE => {}
+            // The whole, or none of it.
+            _ => return Ok((sent, None)),
+        }
+        tracing::debug!(status = %sent.status, "a first part was not what was asked for, asking for the whole");
+        drop(sent);
+        self.exchange(head, None, tuning, deadline)
+            .await
+            .map(|sent| (sent, None))
     }
 
     /// How much later than others it goes: one that will bring more than most waits for the small ones, but not for
@@ -258,7 +352,7 @@ impl Origin {
         let sizes = &self.shared.published.sizes;
         let asked = head.headers().get(header::RANGE).and_then(range::asked);
         let is_large = asked
-            .or_else(|| sizes.expect(target_of(head)))
+            .or_else(|| Some(sizes.expect(target_of(head))?.bytes))
             .is_some_and(|bytes| sizes.is_large(bytes));
         if is_large {
             tuning.exchange_timeout / LARGE_WAIT
@@ -274,11 +368,17 @@ impl Origin {
         target: Option<PathAndQuery>,
         headers: HeaderMap,
     ) -> Result<FrozenClientRequest, FetchError> {
+        self.frozen(method, self.uri(target), headers)
+    }
+
+    fn frozen(
+        &self,
+        method: Method,
+        uri: Uri,
+        headers: HeaderMap,
+    ) -> Result<FrozenClientRequest, FetchError> {
         // Else awc adds an Accept-Encoding of its own.
-        let mut head = self
-            .client
-            .request(method, self.uri(target))
-            .no_decompress();
+        let mut head = self.client.request(method, uri).no_decompress();
         *head.headers_mut() = headers;
         head.freeze()
             .map_err(|error| FetchError::Client(error.to_string()))

@@ -2,7 +2,9 @@
 //! and they are handed out in order.
 //!
 //! The first part is the first response itself. As long as one connection is enough it stays the only one; a part
-//! that cannot be had is given up with all behind it, and the body goes on the plain way.
+//! that cannot be had is given up with all behind it, and the body goes on the plain way. Parts get smaller towards
+//! the end, and where none is left to open, the longest one is split, so that all connections end at about the same
+//! time.
 
 use std::{
     collections::VecDeque,
@@ -17,11 +19,19 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{reader::BodyError, resume::Replay, slots::Slot, source::Source};
+use super::{
+    reader::BodyError,
+    resume::Replay,
+    slots::Slot,
+    source::{Source, Widened},
+};
 use crate::{
     path::range::Continuation,
     traffic::{tuning::Tuning, width::Width},
 };
+
+/// The smallest part that is cut off the rest.
+const LEAST: u64 = 64 * 1024;
 
 /// Bytes that parts may hold, over all transfers.
 #[derive(Debug)]
@@ -125,7 +135,13 @@ impl Part {
 
 impl Parallel {
     /// Begins with the first response as the only part.
-    pub fn new(mut first: Source, replay: Rc<Replay>, whole: Continuation, end: u64) -> Self {
+    pub fn new(mut first: Source, widened: Widened) -> Self {
+        let Widened {
+            replay,
+            whole,
+            reach,
+            end,
+        } = widened;
         let origin = replay.origin();
         let settings = origin.transfers();
         let now = Instant::now();
@@ -139,7 +155,7 @@ impl Parallel {
         let part = Part {
             source: Some(first),
             next: whole.next(),
-            end,
+            end: reach,
             ahead: VecDeque::new(),
             _room: None,
         };
@@ -151,7 +167,7 @@ impl Parallel {
             .increment();
         Parallel {
             parts: VecDeque::from([part]),
-            frontier: end,
+            frontier: reach,
             end,
             width,
             single: false,
@@ -283,24 +299,13 @@ impl Parallel {
             if busy >= self.width.get() {
                 return;
             }
-            let settings = self.replay.origin().transfers();
-            let segment = settings.parallel_segment.as_u64();
-            if self.frontier >= self.end {
-                // All is in parts. The first response still runs to the end: cut it short, if enough is left of it.
-                let Some(last) = self.parts.back_mut() else {
-                    return;
-                };
-                let cut = last.next + segment;
-                let runs = last.source.as_ref().is_some_and(Source::runs_to_the_end);
-                if !runs || cut + segment / 2 >= last.end {
+            if self.frontier >= self.end && !self.shorten() {
+                if !self.split() {
                     return;
                 }
-                last.end = cut;
-                if let Some(source) = &mut last.source {
-                    source.limit(cut);
-                }
-                self.frontier = cut;
+                continue;
             }
+            let segment = self.segment();
             let held: u64 = self
                 .parts
                 .iter()
@@ -312,7 +317,12 @@ impl Parallel {
                     .flat_map(|part| &part.ahead)
                     .map(|piece| piece.len() as u64)
                     .sum::<u64>();
-            if held + segment > settings.parallel_window.as_u64() {
+            let window = self.replay.origin().transfers().parallel_window;
+            if held + segment > window.as_u64() {
+                // The first part is what all the others wait for.
+                if self.split() {
+                    continue;
+                }
                 self.width.hold_back();
                 return;
             }
@@ -322,49 +332,112 @@ impl Parallel {
         }
     }
 
+    /// The length of the next part: so that about two rounds of parts are left for all connections.
+    fn segment(&self) -> u64 {
+        let most = self.replay.origin().transfers().parallel_segment.as_u64();
+        let left = match self.parts.back() {
+            Some(last) if self.frontier >= self.end => last.end - last.next,
+            _ => self.end - self.frontier,
+        };
+        (left / (2 * self.width.get() as u64)).clamp(LEAST.min(most), most)
+    }
+
+    /// All is in parts, but the first response still runs to the end: cuts it short, if enough is left of it.
+    fn shorten(&mut self) -> bool {
+        let segment = self.segment();
+        let Some(last) = self.parts.back_mut() else {
+            return false;
+        };
+        let cut = last.next + segment;
+        let runs = last.source.as_ref().is_some_and(Source::runs_to_the_end);
+        if !runs || cut + segment / 2 >= last.end {
+            return false;
+        }
+        last.end = cut;
+        if let Some(source) = &mut last.source {
+            source.limit(cut);
+        }
+        self.frontier = cut;
+        true
+    }
+
+    /// Gives the second half of what has most left to come to one more connection.
+    fn split(&mut self) -> bool {
+        let left = |part: &Part| part.source.as_ref().map_or(0, |_| part.end - part.next);
+        let Some((i, part)) = self
+            .parts
+            .iter()
+            .enumerate()
+            .max_by_key(|(_, part)| left(part))
+        else {
+            return false;
+        };
+        let (half, end) = (left(part) / 2, part.end);
+        if half < LEAST {
+            return false;
+        }
+        let middle = end - half;
+        let Ok((room, slot)) = self.leave(half) else {
+            return false;
+        };
+        let part = &mut self.parts[i];
+        part.end = middle;
+        if let Some(source) = &mut part.source {
+            source.limit(middle);
+        }
+        let half = self.part(middle, end, slot, room);
+        self.parts.insert(i + 1, half);
+        true
+    }
+
+    /// Leave for one more request that nobody else is waiting to make, and room for what it brings.
+    fn leave(&self, bytes: u64) -> Result<(Option<Room>, Option<Slot>), BodyError> {
+        let origin = self.replay.origin();
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let room = origin.memory().reserve(bytes).ok_or(BodyError::Cut)?;
+        let slot = origin.try_slot().ok_or(BodyError::Cut)?;
+        // One more request for the origin, like any other.
+        let gate = &origin.published().gate;
+        gate.admit(Instant::now(), Duration::ZERO)
+            .map_err(|_| BodyError::Cut)?;
+        Ok((Some(room), Some(slot)))
+    }
+
+    /// A part, asked for on a connection of its own.
+    fn part(&self, from: u64, end: u64, slot: Option<Slot>, room: Option<Room>) -> Part {
+        let origin = self.replay.origin();
+        origin.published().counters.origin.parts.increment();
+        Part {
+            source: Some(Source::part(
+                Rc::clone(&self.replay),
+                self.whole.part(from, end),
+                slot,
+            )),
+            next: from,
+            end,
+            ahead: VecDeque::new(),
+            _room: room,
+        }
+    }
+
     /// Opens the part at the frontier. One that the body cannot do without takes its slot whatever others do.
     fn open_next(&mut self, needed: bool) -> Result<(), BodyError> {
-        let origin = Rc::clone(self.replay.origin());
-        let settings = origin.transfers();
-        let segment = settings.parallel_segment.as_u64();
         let left = self.end - self.frontier;
+        let segment = self.segment();
         // No crumb at the end; and all of it in one, where this is the only connection.
         let len = if left < segment + segment / 2 || self.single {
             left
         } else {
             segment
         };
-        let bytes = usize::try_from(len).unwrap_or(usize::MAX);
-        let (mut room, mut slot) = (None, None);
-        if !needed {
-            // One more request for the origin, like any other.
-            let leave = origin
-                .published()
-                .gate
-                .admit(Instant::now(), Duration::ZERO);
-            room = Some(
-                origin
-                    .memory()
-                    .reserve(bytes)
-                    .filter(|_| leave.is_ok())
-                    .ok_or(BodyError::Cut)?,
-            );
-            slot = Some(origin.try_slot().ok_or(BodyError::Cut)?);
-        }
+        let (room, slot) = if needed {
+            (None, None)
+        } else {
+            self.leave(len)?
+        };
         let end = self.frontier + len;
-        let source = Source::part(
-            Rc::clone(&self.replay),
-            self.whole.part(self.frontier, end),
-            slot,
-        );
-        origin.published().counters.origin.parts.increment();
-        self.parts.push_back(Part {
-            source: Some(source),
-            next: self.frontier,
-            end,
-            ahead: VecDeque::new(),
-            _room: room,
-        });
+        let part = self.part(self.frontier, end, slot, room);
+        self.parts.push_back(part);
         self.frontier = end;
         Ok(())
     }

@@ -33,6 +33,18 @@ pub struct Source {
     resume: Option<Resume>,
 }
 
+/// What fetches a body over several connections beside its first response.
+pub struct Widened {
+    /// Asks for the parts.
+    pub replay: Rc<Replay>,
+    /// Where the body stands.
+    pub whole: Continuation,
+    /// The byte behind the first response's last.
+    pub reach: u64,
+    /// The byte behind the body's last.
+    pub end: u64,
+}
+
 /// How the body goes on if it breaks.
 struct Resume {
     replay: Rc<Replay>,
@@ -99,6 +111,13 @@ impl Source {
         }
     }
 
+    /// The response at hand is only the first part of the body.
+    pub fn is_a_part(&mut self) {
+        if let Some(resume) = &mut self.resume {
+            resume.to_the_end = false;
+        }
+    }
+
     /// The slot, for whoever uses the source.
     pub fn take_slot(&mut self) -> Option<Slot> {
         self.slot.take()
@@ -119,7 +138,7 @@ impl Source {
     }
 
     /// What fetches the body over several connections, if its line and its rest make that worth it.
-    pub fn widens(&mut self, tuning: &Tuning) -> Option<(Rc<Replay>, Continuation, u64)> {
+    pub fn widens(&mut self, tuning: &Tuning) -> Option<Widened> {
         let resume = self.resume.as_mut().filter(|_| tuning.parallel)?;
         let now = Instant::now();
         let settings = resume.replay.origin().transfers();
@@ -136,12 +155,12 @@ impl Source {
             .checked_sub(resume.continuation.next())?;
         let worth_it =
             resume.replay.origin().wants_several() && left >= settings.parallel_least.as_u64();
-        worth_it.then(|| {
-            (
-                Rc::clone(&resume.replay),
-                resume.continuation.clone(),
-                left + resume.continuation.next(),
-            )
+        let end = left + resume.continuation.next();
+        worth_it.then(|| Widened {
+            replay: Rc::clone(&resume.replay),
+            whole: resume.continuation.clone(),
+            reach: end,
+            end,
         })
     }
 
