@@ -263,7 +263,7 @@ fn app(
 > {
     let settings = Arc::clone(&site.settings);
     let worker = Rc::new(Worker {
-        origin: Rc::new(Origin::new(&site.origin)),
+        origin: Origin::start(&site.origin),
         reporter: site.actors.reporter(),
         published: Arc::clone(&site.published),
         upload_limits: upload::Limits {

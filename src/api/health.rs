@@ -142,6 +142,7 @@ pub(super) fn config(tuning: &Tuning) -> Value {
     plain("parallel", json!(tuning.parallel));
     plain("follow_lines", json!(tuning.follow_lines));
     plain("rate_limit", json!(tuning.rate_limit));
+    plain("warm_connections", json!(tuning.warm_connections));
     plain("concurrency_limit", json!(tuning.concurrency_limit));
     Value::Object(config)
 }

@@ -182,6 +182,7 @@ fn origin_pool(published: &Published) -> Value {
         "open": origin.open.get(),
         "idle": origin.idle.get(),
         "connects": origin.connects.get(),
+        "spares": origin.spares.get(),
         "connect_failures": origin.connect_failures.get(),
         "reuses": origin.reuses.get(),
         "retries": origin.retries.get(),

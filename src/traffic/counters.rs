@@ -59,6 +59,8 @@ pub struct OriginCounters {
     pub connects: Counter,
     /// Connects that failed.
     pub connect_failures: Counter,
+    /// Of them, those opened before anybody needed them.
+    pub spares: Counter,
     /// Requests that went out on a kept connection.
     pub reuses: Counter,
     /// Requests sent once more because a kept connection turned out dead.

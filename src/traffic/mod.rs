@@ -10,6 +10,7 @@ pub mod counters;
 pub mod gate;
 pub mod level;
 pub mod line;
+pub mod need;
 pub mod published;
 pub mod quality;
 pub mod rate;

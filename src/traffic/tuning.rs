@@ -63,6 +63,8 @@ pub struct LevelSettings {
     pub rate_limit: bool,
     /// Whether the adaptive limit on exchanges at once is on, and small ones go first.
     pub concurrency_limit: bool,
+    /// Whether as many origin connections are kept open as were lately in use at once.
+    pub warm_connections: bool,
     /// Whether bodies that break or stall are continued.
     pub resume: bool,
     /// Whether large bodies are fetched over several connections where the line is poor.
@@ -162,6 +164,8 @@ pub struct Tuning {
     pub rate_limit: bool,
     /// Whether the adaptive limit on exchanges at once is on, and small ones go first.
     pub concurrency_limit: bool,
+    /// Whether as many origin connections are kept open as were lately in use at once.
+    pub warm_connections: bool,
     /// Whether bodies that break or stall are continued.
     pub resume: bool,
     /// Whether large bodies are fetched over several connections where the line is poor.
@@ -256,6 +260,7 @@ impl Tables {
             tcp_buffers: l.tcp_buffers,
             rate_limit: l.rate_limit,
             concurrency_limit: l.concurrency_limit,
+            warm_connections: l.warm_connections,
             resume: l.resume,
             parallel: l.parallel,
             follow_lines: l.follow_lines,

@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use super::pool::OpenSocket;
+use super::pool::{InUse, OpenSocket};
 use crate::path::tcp;
 
 /// One connection to the origin.
@@ -28,6 +28,8 @@ pub struct Connection {
     pub reused: bool,
     /// Whether TCP_QUICKACK is set again after reads.
     pub quickack: bool,
+    /// While it is not idle in a pool.
+    pub in_use: Option<InUse>,
     opened: Instant,
     _open: OpenSocket,
 }
@@ -48,6 +50,7 @@ impl Connection {
             buf: BytesMut::new(),
             reused: false,
             quickack,
+            in_use: None,
             opened: Instant::now(),
             _open: open,
         }

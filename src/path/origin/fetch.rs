@@ -21,13 +21,14 @@ use super::{
     exchange::{Answered, Exchange, HeadError, Lend},
     lately::Lately,
     parallel::Memory,
-    pool::{Pool, Sockets},
+    pool::{OpenSocket, Pool, Sockets},
     resolver::Resolver,
     resume::Replay,
     send::send,
     slots::{NoSlot, Slot, Slots},
     source::{Source, Widened},
     tls::Tls,
+    warm::keep_warm,
 };
 use crate::{
     path::{
@@ -159,7 +160,7 @@ pub enum FetchError {
 
 impl Origin {
     /// The origin for the worker on this thread.
-    pub fn new(shared: &Shared) -> Self {
+    pub fn start(shared: &Shared) -> Rc<Self> {
         let connector = awc::Connector::new().connector(Lend).limit(0);
         let client = awc::Client::builder()
             .connector(connector)
@@ -168,7 +169,7 @@ impl Origin {
             .no_default_headers()
             .finish();
         let authority = shared.settings.url.authority();
-        Origin {
+        let origin = Rc::new(Origin {
             client,
             pool: Pool::start(Arc::clone(&shared.sockets), Arc::clone(&shared.published)),
             resolver: Resolver::new(shared.settings.url.host()),
@@ -177,7 +178,9 @@ impl Origin {
                 .parse()
                 .unwrap_or_else(|_| Authority::from_static("origin")),
             shared: shared.clone(),
-        }
+        });
+        actix_rt::spawn(keep_warm(Rc::downgrade(&origin)));
+        origin
     }
 
     /// The origin's settings.
@@ -250,10 +253,7 @@ impl Origin {
             && (!source.is_here() || whole.is_some())
             && let Some(continuation) = continuation
         {
-            self.shared
-                .lately
-                .stalls
-                .earn(self.shared.transfers.stall_budget);
+            self.earn_stalls();
             let replay = Replay::new(Rc::clone(self), head);
             if let (Some(end), Some(reach)) = (whole, continuation.end())
                 && reach < end
@@ -467,6 +467,12 @@ impl Origin {
         self.shared.lately.resumes.earn(1.0);
     }
 
+    /// One more request: some of them may be followed by a second one for what stalls.
+    pub(super) fn earn_stalls(&self) {
+        let share = self.shared.transfers.stall_budget;
+        self.shared.lately.stalls.earn(share);
+    }
+
     /// Whether the origin can bear a second connection for a body that stalls.
     pub(super) fn spend_on_stall(&self) -> bool {
         self.shared.lately.stalls.spend(Instant::now())
@@ -525,6 +531,32 @@ impl Origin {
     }
 
     async fn connect(&self, tuning: &Tuning, deadline: Instant) -> Result<Connection, FetchError> {
+        let limit = tuning.connections_at_once();
+        let reserved =
+            tokio::time::timeout_at(deadline.into(), self.shared.sockets.reserve(limit)).await;
+        let open = reserved.map_err(|_| NoSlot { limit })?;
+        let mut connection = self.open(open, tuning, deadline).await?;
+        self.pool.lend(&mut connection);
+        Ok(connection)
+    }
+
+    /// Opens a connection that nobody needs yet; none where there is no room for it.
+    pub(super) async fn open_spare(&self) -> Result<Option<Connection>, FetchError> {
+        let tuning = self.shared.published.tuning.load_full();
+        let limit = tuning.connections_at_once();
+        let Some(open) = self.shared.sockets.try_reserve(limit) else {
+            return Ok(None);
+        };
+        let deadline = Instant::now() + tuning.connect_timeout;
+        self.open(open, &tuning, deadline).await.map(Some)
+    }
+
+    async fn open(
+        &self,
+        open: OpenSocket,
+        tuning: &Tuning,
+        deadline: Instant,
+    ) -> Result<Connection, FetchError> {
         let url = &self.shared.settings.url;
         let counters = &self.shared.published.counters.origin;
         let target = Target {
@@ -539,15 +571,6 @@ impl Origin {
             connect_timeout: tuning.connect_timeout,
             deadline,
         };
-        let open = tokio::time::timeout_at(
-            deadline.into(),
-            // There is one host.
-            self.shared.sockets.reserve(tuning.connections_at_once()),
-        )
-        .await
-        .map_err(|_| NoSlot {
-            limit: tuning.connections,
-        })?;
         counters.connects.increment();
         target.connect(open).await.map_err(|error| {
             counters.connect_failures.increment();

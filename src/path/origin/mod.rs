@@ -19,6 +19,7 @@ pub mod settings;
 pub mod slots;
 pub mod source;
 pub mod tls;
+mod warm;
 
 pub use fetch::{Fetched, Origin};
 pub use settings::Settings;

@@ -38,6 +38,11 @@ impl Pace {
         }
     }
 
+    /// From now on less waiting makes a period.
+    pub fn hurry(&mut self, window: Duration) {
+        self.window = self.window.min(window);
+    }
+
     /// Bytes came. The pace of the period in bytes per second, if that is over.
     pub fn moved(&mut self, bytes: usize, now: Instant) -> Option<f64> {
         self.bytes += bytes as u64;
@@ -79,7 +84,7 @@ impl Pace {
         let timer = self
             .timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at.into())));
-        if timer.as_mut().poll(cx).is_ready() {
+        if timer.deadline() > at.into() || timer.as_mut().poll(cx).is_ready() {
             timer.as_mut().reset(at.into());
             _ = timer.as_mut().poll(cx);
         }

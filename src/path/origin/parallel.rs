@@ -301,7 +301,7 @@ impl Parallel {
             }
             if self.frontier >= self.end && !self.shorten() {
                 if !self.split() {
-                    return;
+                    return self.hurry();
                 }
                 continue;
             }
@@ -329,6 +329,18 @@ impl Parallel {
             if self.open_next(false).is_err() {
                 return;
             }
+        }
+    }
+
+    /// Nothing is left to open: what comes now is waited for, and a part that stands still is asked for once more soon.
+    fn hurry(&mut self) {
+        let window = self.replay.origin().width_period() * 2;
+        for source in self
+            .parts
+            .iter_mut()
+            .filter_map(|part| part.source.as_mut())
+        {
+            source.hurry(window);
         }
     }
 
@@ -407,6 +419,7 @@ impl Parallel {
     fn part(&self, from: u64, end: u64, slot: Option<Slot>, room: Option<Room>) -> Part {
         let origin = self.replay.origin();
         origin.published().counters.origin.parts.increment();
+        origin.earn_stalls();
         Part {
             source: Some(Source::part(
                 Rc::clone(&self.replay),

@@ -5,7 +5,7 @@
 //! needs a socket at the limit gets one that idles on another.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::VecDeque,
     future::{self, Future as _},
     pin::pin,
@@ -21,7 +21,7 @@ use std::{
 use tokio::sync::Notify;
 
 use super::connection::Connection;
-use crate::traffic::{counters::Counters, published::Published};
+use crate::traffic::{counters::Counters, need::Need, published::Published};
 
 /// The sockets of the whole process.
 #[derive(Debug, Default)]
@@ -66,7 +66,8 @@ impl Sockets {
         }
     }
 
-    fn try_reserve(self: &Arc<Self>, limit: usize) -> Option<OpenSocket> {
+    /// Leave to open one more, if there is room.
+    pub fn try_reserve(self: &Arc<Self>, limit: usize) -> Option<OpenSocket> {
         self.open
             .fetch_update(SeqCst, SeqCst, |open| (open < limit).then_some(open + 1))
             .ok()?;
@@ -103,6 +104,8 @@ impl Drop for Wanting<'_> {
 /// One worker's idle connections.
 pub struct Pool {
     idle: RefCell<VecDeque<Idle>>,
+    in_use: Rc<Cell<usize>>,
+    need: RefCell<Need>,
     /// The reaper's, registered with every idle connection.
     reaper: RefCell<Waker>,
     sockets: Arc<Sockets>,
@@ -112,6 +115,18 @@ pub struct Pool {
 struct Idle {
     connection: Connection,
     since: Instant,
+    /// Opened for a burst that has not come yet.
+    spare: bool,
+}
+
+/// A connection counts as in use for as long as this lives.
+#[derive(Debug)]
+pub struct InUse(Rc<Cell<usize>>);
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 impl Pool {
@@ -119,6 +134,8 @@ impl Pool {
     pub fn start(sockets: Arc<Sockets>, published: Arc<Published>) -> Rc<Self> {
         let pool = Rc::new(Pool {
             idle: RefCell::default(),
+            in_use: Rc::default(),
+            need: RefCell::new(Need::new(Instant::now())),
             reaper: RefCell::new(Waker::noop().clone()),
             sockets,
             published,
@@ -134,12 +151,14 @@ impl Pool {
         while let Some(Idle {
             mut connection,
             since,
+            ..
         }) = idle.pop_back()
         {
             self.published.counters.origin.idle.down();
             if since.elapsed() < keep_alive && connection.is_quiet(Waker::noop()) {
                 connection.reused = true;
                 self.published.counters.origin.reuses.increment();
+                self.lend(&mut connection);
                 return Some(connection);
             }
             self.published.counters.origin.reaped.increment();
@@ -153,11 +172,40 @@ impl Pool {
         if self.sockets.wanted.load(SeqCst) > 0 || !connection.falls_quiet(&self.reaper.borrow()) {
             return;
         }
+        connection.in_use = None;
         self.published.counters.origin.idle.up();
         self.idle.borrow_mut().push_back(Idle {
             connection,
             since: Instant::now(),
+            spare: false,
         });
+    }
+
+    /// A connection goes into use.
+    pub fn lend(&self, connection: &mut Connection) {
+        self.in_use.set(self.in_use.get() + 1);
+        connection.in_use = Some(InUse(Rc::clone(&self.in_use)));
+        let now = Instant::now();
+        self.need.borrow_mut().observe(self.in_use.get(), now);
+    }
+
+    /// How many fewer are open than were lately in use at once.
+    pub fn missing(&self, now: Instant) -> usize {
+        let open = self.in_use.get() + self.idle.borrow().len();
+        self.need.borrow_mut().lately(now).saturating_sub(open)
+    }
+
+    /// Keeps a connection that nobody used yet. It is the last to be used and the first to go.
+    pub fn keep_spare(&self, connection: Connection) {
+        self.published.counters.origin.spares.increment();
+        self.published.counters.origin.idle.up();
+        self.idle.borrow_mut().push_front(Idle {
+            connection,
+            since: Instant::now(),
+            spare: true,
+        });
+        // The reaper has not seen it yet.
+        self.reaper.borrow().wake_by_ref();
     }
 
     /// Closes what is dead, too old or over the limit; the oldest first.
@@ -167,7 +215,13 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
         idle.retain(|idle| {
-            idle.since.elapsed() < tuning.keep_alive && idle.connection.is_quiet(waker)
+            let young = idle.since.elapsed() < tuning.keep_alive;
+            let quiet = idle.connection.is_quiet(waker);
+            if idle.spare && young && !quiet {
+                // The origin does not keep what is not used: no more of them for now.
+                self.need.borrow_mut().forget();
+            }
+            young && quiet
         });
         for _ in idle.len()..before {
             self.published.counters.origin.idle.down();

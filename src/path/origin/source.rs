@@ -130,6 +130,13 @@ impl Source {
         })
     }
 
+    /// All else waits for this body: a stall is one after so much waiting already.
+    pub fn hurry(&mut self, window: Duration) {
+        if let Some(resume) = &mut self.resume {
+            resume.pace.hurry(window);
+        }
+    }
+
     /// Only what lies before `end` is wanted from now on.
     pub fn limit(&mut self, end: u64) {
         if let Some(resume) = &mut self.resume {

@@ -56,6 +56,7 @@ pub fn tables() -> Tables {
         follow_lines: false,
         rate_limit: true,
         concurrency_limit: true,
+        warm_connections: true,
     };
     let medium = LevelSettings {
         connect_timeout: Some(seconds(15)),
@@ -81,6 +82,7 @@ pub fn tables() -> Tables {
         follow_lines: false,
         rate_limit: false,
         concurrency_limit: false,
+        warm_connections: false,
         ..medium.clone()
     };
     Tables {
