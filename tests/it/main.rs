@@ -24,3 +24,4 @@ mod redis;
 mod settings;
 mod support;
 mod transfers;
+mod turns;

@@ -1,8 +1,9 @@
 //! Bodies that break, stall or come slowly, from origins that are honest and from origins that lie.
 
 use std::{
+    collections::VecDeque,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
@@ -347,27 +348,32 @@ fn narrow(object: Vec<u8>, after: Vec<Deed>) -> Origin {
                 }
                 continue;
             }
-            let range = asked(&request, object.len());
-            let (first, last) = range.unwrap_or((0, object.len() - 1));
-            let head = match range {
-                Some(_) => format!(
-                    "206 Partial Content\r\ncontent-range: bytes {first}-{last}/{}",
-                    object.len()
-                ),
-                None => "200 OK".to_owned(),
-            };
-            let part = &object[first..=last];
-            connection.send(format!(
-                "HTTP/1.1 {head}\r\netag: \"v1\"\r\ncontent-length: {}\r\n\r\n",
-                part.len()
-            ));
-            for piece in part.chunks(16 * 1024) {
-                if !connection.send(piece) {
-                    return;
-                }
-                std::thread::sleep(Duration::from_millis(10));
+            if !trickle(connection, &request, &object) {
+                return;
             }
         }
+    })
+}
+
+/// Sends what was asked for, little at a time.
+fn trickle(connection: &mut Connection, request: &Request, object: &[u8]) -> bool {
+    let range = asked(request, object.len());
+    let (first, last) = range.unwrap_or((0, object.len() - 1));
+    let head = match range {
+        Some(_) => format!(
+            "206 Partial Content\r\ncontent-range: bytes {first}-{last}/{}",
+            object.len()
+        ),
+        None => "200 OK".to_owned(),
+    };
+    let part = &object[first..=last];
+    connection.send(format!(
+        "HTTP/1.1 {head}\r\netag: \"v1\"\r\naccept-ranges: bytes\r\ncontent-length: {}\r\n\r\n",
+        part.len()
+    ));
+    part.chunks(16 * 1024).all(|piece| {
+        std::thread::sleep(Duration::from_millis(10));
+        connection.send(piece)
     })
 }
 
@@ -454,4 +460,123 @@ proptest! {
             prop_assert_eq!(response.body.len(), object.len(), "a part looks whole, after {:?}", all);
         }
     }
+}
+
+/// An origin with ranges that gives each connection little at a time; the deeds that are put in come first.
+fn surprising(object: Vec<u8>) -> (Origin, Arc<Mutex<VecDeque<Deed>>>) {
+    let deeds = Arc::new(Mutex::new(VecDeque::new()));
+    let next = Arc::clone(&deeds);
+    let origin = Origin::following(move |connection| {
+        while let Some(request) = connection.request() {
+            let deed = next.lock().unwrap().pop_front();
+            if let Some(deed) = deed {
+                if !act(connection, &request, &deed, &object) {
+                    return;
+                }
+            } else if !trickle(connection, &request, &object) {
+                return;
+            }
+        }
+    });
+    (origin, deeds)
+}
+
+#[test]
+fn a_body_known_to_be_large_is_begun_with_a_range() {
+    let object = object(11, 6_000_000);
+    let (origin, _) = surprising(object.clone());
+    let proxy = Proxy::before(&origin, several);
+    let first = proxy.client().patient().get("/film.mp4");
+    assert!(first.body == object, "the body differs");
+    assert_eq!(count(&proxy, "first_parts"), 0);
+    let before = origin.hits();
+
+    let second = proxy.client().patient().get("/film.mp4");
+    assert_eq!((second.status, second.ending), (200, Ending::Whole));
+    assert!(second.body == object, "the body differs");
+    for name in [
+        "etag",
+        "content-length",
+        "accept-ranges",
+        "content-range",
+        "transfer-encoding",
+    ] {
+        assert_eq!(second.field(name), first.field(name), "{name}");
+    }
+    assert_eq!(count(&proxy, "first_parts"), 1);
+    let requests = origin.requests();
+    assert_eq!(
+        requests[before].field("range").unwrap(),
+        "bytes=0-262143",
+        "the whole is not asked for"
+    );
+
+    // What a client asks for itself stays as it is.
+    let part = proxy
+        .client()
+        .get_with("/film.mp4", "range: bytes=100-199\r\n");
+    assert_eq!((part.status, part.body.len()), (206, 100));
+    assert_eq!(
+        origin.last().field("range").unwrap(),
+        "bytes=100-199",
+        "a client's range"
+    );
+    assert_eq!(count(&proxy, "first_parts"), 1);
+}
+
+#[test]
+fn a_first_part_that_is_none_is_asked_for_again_as_a_whole() {
+    for deed in [
+        Deed::NoRange,
+        Deed::Weak,
+        Deed::WrongRange,
+        Deed::ShortRange,
+        Deed::TooMany,
+        Deed::Multipart,
+        Deed::Unsatisfied,
+        Deed::Gzip,
+        Deed::Cut(1000),
+        Deed::Reset(1000),
+        Deed::CutChunks(1000),
+    ] {
+        let object = object(12, 3_000_000);
+        let (origin, deeds) = surprising(object.clone());
+        let proxy = Proxy::before(&origin, several);
+        // Until it is known to be worth it.
+        proxy.client().patient().get("/film.mp4");
+        deeds.lock().unwrap().push_back(deed.clone());
+        let response = proxy.client().patient().get("/film.mp4");
+        assert_eq!(
+            (response.status, response.ending),
+            (200, Ending::Whole),
+            "{deed:?}"
+        );
+        assert!(response.body == object, "the body differs after {deed:?}");
+        assert_eq!(response.field("content-length").unwrap(), "3000000");
+        assert!(response.field("content-range").is_none(), "{deed:?}");
+    }
+}
+
+#[test]
+fn an_answer_that_is_no_body_passes_where_a_first_part_was_asked_for() {
+    let object = object(13, 3_000_000);
+    let (origin, deeds) = surprising(object);
+    let proxy = Proxy::before(&origin, several);
+    proxy.client().patient().get("/film.mp4");
+    deeds.lock().unwrap().push_back(Deed::Busy);
+    assert_eq!(proxy.get("/film.mp4").status, 503);
+}
+
+#[test]
+fn an_object_that_became_another_one_is_never_mixed_with_the_one_before() {
+    let object = object(14, 3_000_000);
+    let other: Vec<u8> = object.iter().map(|byte| byte ^ 0xff).collect();
+    let (origin, deeds) = surprising(object.clone());
+    let proxy = Proxy::before(&origin, several);
+    proxy.client().patient().get("/film.mp4");
+    // The first part is of the new version, what follows of the old one.
+    deeds.lock().unwrap().push_back(Deed::Changed);
+    let response = proxy.client().patient().get("/film.mp4");
+    assert_ne!(response.ending, Ending::Whole);
+    assert!(other.starts_with(&response.body), "two versions are mixed");
 }
