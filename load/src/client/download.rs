@@ -27,7 +27,8 @@ pub async fn run(plan: &Plan, length: u64, limit: Duration) -> Summary {
     let mut tally = Tally::new();
     Event::Begin.tell();
     let start = Instant::now();
-    let mut tick = interval(Duration::from_secs(1));
+    let mut arrivals = Vec::new();
+    let mut tick = interval(Duration::from_millis(250));
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut get = Box::pin(client.get(&file.path, &expected));
     let limit = tokio::time::sleep(limit);
@@ -45,10 +46,16 @@ pub async fn run(plan: &Plan, length: u64, limit: Duration) -> Summary {
                 tally.unfinished(start.elapsed());
                 break;
             }
-            _ = tick.tick() => Event::Progress { completed: 0, bytes: delivered.get() }.tell(),
+            _ = tick.tick() => {
+                arrivals.push((start.elapsed().as_secs_f64(), delivered.get()));
+                Event::Progress { completed: 0, bytes: delivered.get() }.tell();
+            }
         }
     }
     let lasting = start.elapsed();
+    arrivals.push((lasting.as_secs_f64(), delivered.get()));
     Event::End.tell();
-    tally.finish(delivered.get(), lasting)
+    let mut summary = tally.finish(delivered.get(), lasting);
+    summary.arrivals = arrivals;
+    summary
 }

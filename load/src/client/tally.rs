@@ -50,6 +50,9 @@ pub struct Summary {
     pub total_ms: Times,
     /// From asking to the first byte of the head, of completed requests.
     pub first_byte_ms: Times,
+    /// Downloads only: seconds since the request, and bytes that had come by then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arrivals: Vec<(f64, u64)>,
     /// Viewers only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub viewing: Option<Viewing>,

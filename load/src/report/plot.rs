@@ -1,4 +1,4 @@
-//! Bars with their spread, as SVG.
+//! Bars with their spread, and how a download came, as SVG.
 
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
@@ -34,6 +34,15 @@ pub fn of(group: &Group<'_>) -> Vec<Block> {
         ],
     };
     let peers = group.peers();
+    if group.case.workload == "broken" {
+        let title = format!("{}: what had come, MB", group.case.title());
+        let svg = arrivals(&title, &peers, group);
+        return svg
+            .ok()
+            .map(|svg| Block::Plot(title, svg))
+            .into_iter()
+            .collect();
+    }
     plots
         .iter()
         .filter_map(|(what, measures)| {
@@ -146,6 +155,73 @@ fn bars(title: &str, names: &[&str], series: &[Series]) -> Result<String> {
                 .map_err(|e| anyhow!("{e}"))?;
         }
         root.present().map_err(broken)?;
+    }
+    Ok(svg)
+}
+
+/// What had come of a download over time, in the first round of each.
+fn arrivals(title: &str, names: &[&str], group: &Group<'_>) -> Result<String> {
+    let lines: Vec<(&str, Vec<(f64, f64)>)> = names
+        .iter()
+        .filter_map(|name| {
+            let record = group.records.iter().find(|r| r.peer == **name)?;
+            let points = record.clients.arrivals.iter();
+            Some((
+                *name,
+                points
+                    .map(|(at, bytes)| (*at, *bytes as f64 / 1e6))
+                    .collect(),
+            ))
+        })
+        .collect();
+    let points = || lines.iter().flat_map(|(_, points)| points);
+    let longest = points().map(|p| p.0).fold(0.0_f64, f64::max);
+    let most = points().map(|p| p.1).fold(0.0_f64, f64::max);
+    if most <= 0.0 {
+        return Err(anyhow!("nothing to draw"));
+    }
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, (860, 360)).into_drawing_area();
+        root.fill(&WHITE).map_err(|e| anyhow!("{e}"))?;
+        let mut chart = ChartBuilder::on(&root)
+            .caption(title, ("sans-serif", 15))
+            .margin(10)
+            .margin_right(30)
+            .x_label_area_size(40)
+            .y_label_area_size(50)
+            .build_cartesian_2d(0.0..longest * 1.05, 0.0..most * 1.1)
+            .map_err(|e| anyhow!("{e}"))?;
+        chart
+            .configure_mesh()
+            .light_line_style(WHITE)
+            .label_style(("sans-serif", 12))
+            .x_desc("seconds")
+            .draw()
+            .map_err(|e| anyhow!("{e}"))?;
+        for (n, (name, points)) in lines.iter().enumerate() {
+            let color = Palette99::pick(n).to_rgba();
+            chart
+                .draw_series([PathElement::new(points.clone(), color.stroke_width(2))])
+                .map_err(|e| anyhow!("{e}"))?
+                .label(*name)
+                .legend(move |(x, y)| {
+                    PathElement::new([(x, y), (x + 14, y)], color.stroke_width(2))
+                });
+            if let Some(end) = points.last() {
+                chart
+                    .draw_series([Circle::new(*end, 4, color.filled())])
+                    .map_err(|e| anyhow!("{e}"))?;
+            }
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::LowerRight)
+            .background_style(WHITE.mix(0.8))
+            .label_font(("sans-serif", 12))
+            .draw()
+            .map_err(|e| anyhow!("{e}"))?;
+        root.present().map_err(|e| anyhow!("{e}"))?;
     }
     Ok(svg)
 }

@@ -169,7 +169,7 @@ fn seen(group: &Group<'_>) -> Block {
                 FIRST_P99,
             ],
         ),
-        "download" => table(group, &[GOODPUT, P50, FIRST_P50]),
+        "download" | "broken" => table(group, &[GOODPUT, P50, FIRST_P50]),
         _ => table(
             group,
             &[
@@ -325,7 +325,7 @@ fn ratios(group: &Group<'_>, of: &str) -> Vec<Block> {
     }
     let measures: &[Measure] = match group.case.workload.as_str() {
         "viewers" => &[REBUFFERING, STARTUP, GOODPUT, CPU, MEMORY, FETCHED],
-        "download" => &[GOODPUT, P50, FIRST_P50, CPU_GB, MEMORY],
+        "download" | "broken" => &[GOODPUT, P50, FIRST_P50, CPU_GB, MEMORY],
         _ => &[
             REQUESTS,
             GOODPUT,

@@ -39,6 +39,8 @@ pub enum Workload {
     Viewers,
     /// The mix before an origin that cuts, resets, stalls and answers 503
     Faults,
+    /// One client, one file of 4 MB (or --size) from the origin of the faults
+    Broken,
 }
 
 /// What was asked for.
@@ -201,6 +203,18 @@ fn works(scenario: &Scenario, workload: Workload, choice: &Choice) -> Vec<(Work,
                 .map(|size| (Work::Download { size, limit }, 1))
                 .collect()
         }
+        Workload::Broken => {
+            let size = |bytes| vec![ByteSize::from_bytes(bytes)];
+            let short = size(if choice.short { 200_000 } else { 4_000_000 });
+            let limit = choice.lasting.unwrap_or(scenario.download.limit);
+            choice
+                .sizes
+                .clone()
+                .unwrap_or(short)
+                .into_iter()
+                .map(|size| (Work::Download { size, limit }, 1))
+                .collect()
+        }
         Workload::Viewers => {
             let v = &scenario.viewers;
             let (count, live) = if choice.per_client {
@@ -256,7 +270,8 @@ fn trial(
         },
         scenario: scenario.clone(),
         place,
-        faults: (workload == Workload::Faults).then_some(scenario.faults.origin),
+        faults: matches!(workload, Workload::Faults | Workload::Broken)
+            .then_some(scenario.faults.origin),
         work,
         live,
     }
