@@ -117,6 +117,52 @@ fn asking_for_what_does_not_exist_exits_with_2_and_says_what_does() {
     );
 }
 
+/// The files with the records of a folder, and what stands in them.
+fn records(folder: &Path) -> (Vec<std::path::PathBuf>, Vec<fileproxy_load::record::Record>) {
+    let files: Vec<_> = fs::read_dir(folder)
+        .unwrap_or_else(|error| panic!("{error}"))
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "jsonl"))
+        .collect();
+    let (runs, _) = report::read(&files).unwrap_or_else(|error| panic!("{error:#}"));
+    (files, runs)
+}
+
+#[test]
+fn at_level_high_a_client_on_a_poor_line_gets_bbr_and_at_level_low_what_the_system_has() {
+    if !can_run() || !fileproxy_load::congestion::known().contains(&"bbr".to_owned()) {
+        return;
+    }
+    let folder = folder("follow");
+    let out = folder.display().to_string();
+    let run = output(&[
+        "--out",
+        &out,
+        "run",
+        "poor",
+        "--where",
+        "client",
+        "--workload",
+        "download",
+        "--size",
+        "2MB",
+        "--peers",
+        "fileproxy-low,fileproxy-high",
+        "--short",
+    ]);
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    let (_, runs) = records(&folder);
+    for (peer, congestion) in [("fileproxy-low", "cubic"), ("fileproxy-high", "bbr")] {
+        let run = runs.iter().find(|run| run.peer == peer);
+        let run = run.unwrap_or_else(|| panic!("no record of {peer}"));
+        assert_eq!(run.clients.wrong, 0);
+        let seen = &run.congestion_seen.proxy;
+        assert!(seen.contains_key(congestion), "{peer}: {seen:?}");
+    }
+    _ = fs::remove_dir_all(folder);
+}
+
 #[test]
 fn a_short_run_completes_with_right_bodies_under_cubic_and_can_be_reported() {
     if !can_run() {
@@ -140,13 +186,7 @@ fn a_short_run_completes_with_right_bodies_under_cubic_and_can_be_reported() {
         "4 s",
     ]);
     assert!(run.status.success(), "{}", text(&run.stderr));
-    let records: Vec<_> = fs::read_dir(&folder)
-        .unwrap_or_else(|error| panic!("{error}"))
-        .flatten()
-        .map(|e| e.path())
-        .filter(|p| p.extension().is_some_and(|e| e == "jsonl"))
-        .collect();
-    let (runs, _) = report::read(&records).unwrap_or_else(|error| panic!("{error:#}"));
+    let (records, runs) = records(&folder);
     let [run] = runs.as_slice() else {
         panic!("{} records", runs.len())
     };

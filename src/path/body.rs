@@ -163,7 +163,8 @@ impl Transfer {
         let Some(first) = std::task::ready!(self.poll_piece(cx)) else {
             return Poll::Ready(None);
         };
-        let chunk = self.published.tuning.load().chunk.as_u64() as usize;
+        let chunk = self.published.tuning.load();
+        let chunk = chunk.chunk_for(self.meter.client_class()).as_u64() as usize;
         if first.len() >= chunk || self.ended || self.flow.is_done() && self.ahead.is_empty() {
             return Poll::Ready(Some(first));
         }

@@ -10,7 +10,7 @@ use std::{
 use actix_http::header::HeaderValue;
 
 use super::body::Transfer;
-use crate::traffic::published::Published;
+use crate::traffic::{published::Published, quality::Class};
 
 /// What the handler knows of the connection that a request came on.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct Client {
     pub address: HeaderValue,
     /// Whether it is a trusted proxy.
     pub trusted: bool,
+    /// The class of its line.
+    pub(super) class: Cell<Class>,
     /// Requests that are in a handler, or whose response is under way.
     pub(super) engaged: Cell<u32>,
     /// Requests so far.
@@ -37,6 +39,11 @@ pub struct Client {
 pub struct Engaged(Rc<Client>);
 
 impl Client {
+    /// The class of its line, as last seen.
+    pub fn class(&self) -> Class {
+        self.class.get()
+    }
+
     /// A head has become a request.
     pub fn begin(&self) {
         self.begun.set(self.begun.get() + 1);
@@ -62,6 +69,13 @@ impl Client {
     /// Whether the connection ends with a reset instead of an orderly close.
     pub fn end_with_reset(&self, reset: bool) {
         self.reset.set(reset);
+    }
+}
+
+impl Engaged {
+    /// Whose request it is.
+    pub fn client(&self) -> &Client {
+        &self.0
     }
 }
 

@@ -117,6 +117,7 @@ impl ClientStream {
             engaged: Cell::new(0),
             begun: Cell::new(0),
             transfer: RefCell::default(),
+            class: Cell::default(),
             reset: Cell::new(false),
             body_refused: Cell::new(false),
             published,
@@ -449,6 +450,7 @@ impl AsyncWrite for ClientStream {
                 this.begun_answer = true;
                 let follow = this.client.published.tuning.load().follow_lines;
                 this.line.look(&this.io, Instant::now(), follow);
+                this.client.class.set(this.line.class());
                 written
             }
         }

@@ -110,6 +110,11 @@ impl ClientLine {
         }
     }
 
+    /// The class, as last seen.
+    pub fn class(&self) -> Class {
+        self.line.class()
+    }
+
     fn follow(&mut self, socket: &impl AsFd, class: Class) -> io::Result<()> {
         let socket = SockRef::from(socket);
         if class >= Class::Poor {

@@ -7,7 +7,10 @@ use actix_http::{Method, StatusCode, Uri, header::HeaderValue};
 use super::{client::Engaged, error::ProxyError, origin::reader::BodyError};
 use crate::{
     actors::Reporter,
-    traffic::sample::{Outcome, Sample},
+    traffic::{
+        quality::Class,
+        sample::{Outcome, Sample},
+    },
 };
 
 /// The account of one request. Dropped, it reports a sample and writes the access line; a request that nobody ended
@@ -22,7 +25,7 @@ pub struct Meter {
     ttfb: Option<Duration>,
     bytes: u64,
     cause: Option<String>,
-    _engaged: Engaged,
+    engaged: Engaged,
 }
 
 /// What only the access line needs.
@@ -47,7 +50,7 @@ impl Meter {
             ttfb: None,
             bytes: 0,
             cause: None,
-            _engaged: engaged,
+            engaged,
         }
     }
 
@@ -59,6 +62,11 @@ impl Meter {
             uri: uri.clone(),
             client,
         });
+    }
+
+    /// The class of the client's line.
+    pub fn client_class(&self) -> Class {
+        self.engaged.client().class()
     }
 
     /// The origin's response head is here.

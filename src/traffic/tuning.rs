@@ -151,6 +151,9 @@ pub struct Tuning {
     /// How far small pieces that have arrived are gathered into one write.
     #[serde(with = "crate::units::sized")]
     pub chunk: ByteSize,
+    /// The same by the class of the client's line, where connections follow their lines.
+    #[serde(skip)]
+    pub line_chunks: Option<[ByteSize; Class::ALL.len()]>,
     /// Read-ahead for one transfer.
     #[serde(with = "crate::units::sized")]
     pub buffer: ByteSize,
@@ -175,6 +178,13 @@ pub struct Tuning {
 }
 
 impl Tuning {
+    /// How far small pieces are gathered into one write for a client whose line has this class: the worse of the two
+    /// lines decides.
+    pub fn chunk_for(&self, client: Class) -> ByteSize {
+        self.line_chunks
+            .map_or(self.chunk, |chunks| self.chunk.max(chunks[client as usize]))
+    }
+
     /// Exchanges that the origin may be given at once: it is one host.
     pub fn connections_at_once(&self) -> usize {
         self.connections.min(self.connections_per_host)
@@ -254,6 +264,15 @@ impl Tables {
             idle_read: l.idle_read.unwrap_or(c.idle_read),
             dns_cache: l.dns_cache,
             chunk: l.chunk.unwrap_or(c.chunk),
+            line_chunks: (l.follow_lines && l.chunk.is_none()).then(|| {
+                let classes = &self.classes;
+                [
+                    classes.good.chunk,
+                    classes.medium.chunk,
+                    classes.poor.chunk,
+                    classes.very_poor.chunk,
+                ]
+            }),
             buffer: l.buffer,
             redis_pool: l.redis_pool,
             tcp_options: l.tcp_options,
@@ -285,4 +304,33 @@ fn times(key: &str, is: Duration) -> Result<(), OutOfRange> {
         is,
         Duration::from_secs(24 * 3600),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tables() -> Tables {
+        let base = include_str!("../../settings/base.toml");
+        let base: toml::Table = base.parse().unwrap();
+        Tables {
+            levels: base["levels"].clone().try_into().unwrap(),
+            classes: base["classes"].clone().try_into().unwrap(),
+        }
+    }
+
+    #[test]
+    fn at_level_high_the_worse_of_the_two_lines_decides_the_chunk() {
+        let tuning = |class| tables().tuning(Level::High, class);
+        let kib = ByteSize::kib;
+        assert_eq!(tuning(Class::Good).chunk_for(Class::Good), kib(8));
+        assert_eq!(tuning(Class::Good).chunk_for(Class::VeryPoor), kib(64));
+        assert_eq!(tuning(Class::Poor).chunk_for(Class::Good), kib(32));
+    }
+
+    #[test]
+    fn at_level_low_the_chunk_is_the_level_s() {
+        let tuning = tables().tuning(Level::Low, Class::VeryPoor);
+        assert_eq!(tuning.chunk_for(Class::VeryPoor), ByteSize::kib(8));
+    }
 }
