@@ -82,6 +82,7 @@ impl RateLimiter {
             heard,
             demand: origin.in_use.get() + origin.waiting.get(),
             most: published.tuning.load().connections_at_once(),
+            round_trip: published.origin_line.load().round_trip(),
         };
         let change = self.concurrency.observe(look, now);
         published.concurrency.set(&self.concurrency, heard.median);

@@ -41,7 +41,7 @@ pub struct Settings {
     pub min: usize,
     /// How many times their recent minimum answers may take.
     pub tolerance: f64,
-    /// Answers that take at most so much longer than their recent minimum are never a queue.
+    /// Answers that take at most so much and a round trip longer than their recent minimum are never a queue.
     #[serde(with = "humantime_serde")]
     pub slack: Duration,
     /// How far back the recent minimum reaches.
@@ -146,6 +146,8 @@ pub struct Look {
     pub demand: u64,
     /// Most exchanges that the level allows.
     pub most: usize,
+    /// The round trip to the origin: a queue on the line shows in it, and is not the origin's.
+    pub round_trip: Duration,
 }
 
 /// A change worth telling.
@@ -229,8 +231,8 @@ impl ConcurrencyPolicy {
         // Under load the minimum may hold a queue: only a time without load replaces what was less before.
         let reference = self.recent.observe(median, now, !binds);
 
-        let bears =
-            (reference.mul_f64(self.settings.tolerance)).max(reference + self.settings.slack);
+        let bears = (reference.mul_f64(self.settings.tolerance))
+            .max(reference + self.settings.slack + look.round_trip);
         if self.rests.is_some_and(|rests| now >= rests) {
             self.rests = None;
         }
@@ -345,6 +347,7 @@ mod tests {
         now: Instant,
         changes: Vec<Change>,
         answered: f64,
+        round_trip: Duration,
     }
 
     impl Origin {
@@ -355,6 +358,7 @@ mod tests {
                 now,
                 changes: Vec::new(),
                 answered: 0.0,
+                round_trip: Duration::ZERO,
             }
         }
 
@@ -370,6 +374,7 @@ mod tests {
                     heard: Heard { answers, median },
                     demand: demand as u64,
                     most: 50,
+                    round_trip: self.round_trip,
                 };
                 self.changes.extend(self.policy.observe(look, self.now));
             }
@@ -424,6 +429,15 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_on_the_line_is_not_the_origin_s() {
+        let mut origin = Origin::new();
+        origin.run(5, 4, |_| Duration::from_millis(160));
+        origin.round_trip = Duration::from_millis(350);
+        origin.run(60, 1000, |_| Duration::from_millis(360));
+        assert_eq!(origin.changes, []);
+    }
+
+    #[test]
     fn it_grows_again_when_the_origin_is_fast_again() {
         let mut origin = Origin::new();
         origin.run(5, 4, queueing(8, ALONE));
@@ -460,6 +474,7 @@ mod tests {
                     heard,
                     demand: 100,
                     most: 50,
+                    round_trip: Duration::ZERO,
                 },
                 now,
             );
@@ -487,6 +502,7 @@ mod tests {
             heard,
             demand: 100,
             most: 30,
+            round_trip: Duration::ZERO,
         };
         assert_eq!(
             origin.policy.observe(look, origin.now + TICK).unwrap().to,

@@ -88,6 +88,13 @@ pub struct LineStatus {
     pub loss_percent: Option<f64>,
 }
 
+impl LineStatus {
+    /// The round trip.
+    pub fn round_trip(&self) -> Duration {
+        Duration::from_secs_f64(self.round_trip_ms.max(0.0) / 1e3)
+    }
+}
+
 impl From<&Line> for LineStatus {
     fn from(line: &Line) -> Self {
         let round = |number: f64| (number * 1e3).round() / 1e3;
