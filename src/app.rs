@@ -12,19 +12,28 @@ use actix_http::HttpService;
 use actix_rt::{net::TcpStream, task::JoinHandle};
 use actix_server::{GracefulShutdownSignal, Server, ServerHandle};
 use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
-use actix_web::{App, dev::AppConfig, middleware::Condition};
+use actix_web::{
+    App,
+    dev::{AppConfig, ServiceRequest},
+    middleware::Condition,
+};
+use arc_swap::ArcSwap;
 use tracing_actix_web::TracingLogger;
+
+pub mod reload;
+
+use reload::{Reloader, Source};
 
 use crate::{
     actors::{self, Actors, NotStarted},
-    api::{self, AdminToken},
+    api::{self, AdminToken, reload::Reloads},
     path::{
-        client_stream::{self, ClientStream},
+        client_stream::ClientStream,
         handler::{self, Worker},
         headers,
         listener::{self, ListenError},
-        origin::{Origin, fetch::Shared, tls::TlsError},
-        upload,
+        origin::tls::TlsError,
+        policy::{InForce, Policy},
     },
     settings::Settings,
     telemetry::RequestSpan,
@@ -37,14 +46,18 @@ const WRITE_BUFFER: usize = 32 * 1024;
 const DISCONNECT: Duration = Duration::from_secs(5);
 /// Refused connections that may linger beside the allowed ones, for each worker.
 const REFUSED: usize = 1024;
+/// Connections over those of the clients that the operators' own address takes.
+const OPERATORS: u64 = 256;
 
 /// The running proxy.
 pub struct Application {
     address: SocketAddr,
+    operators: SocketAddr,
     published: Arc<Published>,
     actors: Actors,
     token: AdminToken,
-    notice: Duration,
+    policy: InForce,
+    reloads: Reloads,
     handle: ServerHandle,
     served: JoinHandle<io::Result<()>>,
 }
@@ -67,53 +80,75 @@ pub enum StartError {
 }
 
 impl Application {
-    /// Binds, starts the actors and serves. Call it inside an actix system.
+    /// Binds, starts the actors and serves. Call it inside an actix system. A reload finds these settings again.
     ///
     /// # Errors
     ///
     /// [`StartError`], in words that say what to do.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
-        let listener = listener::listen(settings.server.listen, settings.server.backlog)?;
+        let same = settings.clone();
+        Self::start_from(settings, Box::new(move || Ok(same.clone())))
+    }
+
+    /// The same; a reload takes its settings from `source`.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`], in words that say what to do.
+    pub fn start_from(settings: Settings, source: Source) -> Result<Self, StartError> {
+        let backlog = settings.server.backlog;
+        let listener = listener::listen(settings.server.listen, backlog, "server.listen")?;
         let address = listener.local_addr()?;
-        let workers = settings.server.worker_count();
-        let actor_settings = actors::Settings {
-            tables: settings.tables(),
-            metrics: settings.metrics.clone(),
-            quality: settings.quality.clone(),
-            rate_limit: settings.rate_limit.clone(),
-            concurrency: settings.concurrency.clone(),
-            redis: settings.redis.clone(),
-            supervision: settings.supervision.clone(),
-            origin: settings.origin.url.to_string(),
+        let own = settings.admin.listen;
+        let own = own.map(|own| listener::listen(own, backlog, "admin.listen"));
+        let own = own.transpose()?;
+        let operators = match &own {
+            Some(own) => own.local_addr()?,
+            None => {
+                tracing::info!(
+                    "the operators' endpoints are on the public address: admin.listen gives them one of their own"
+                );
+                address
+            }
         };
-        let published = Arc::new(actor_settings.published(settings.optimization.level, workers));
-        let origin = Shared::new(
-            settings.origin.clone(),
-            settings.tcp.clone(),
-            settings.transfers.clone(),
-            Arc::clone(&published),
-        )?;
-        let actors = actors::start(&actor_settings, Arc::clone(&published))?;
+        let workers = settings.server.worker_count();
+        let for_actors = settings.for_actors();
+        let published = Arc::new(for_actors.published(settings.optimization.level, workers));
+        let policy = Policy::new(settings.terms(), Arc::clone(&published))?;
+        let policy = Arc::new(ArcSwap::from_pointee(policy));
+        let actors = actors::start(&for_actors, Arc::clone(&published))?;
         let token = AdminToken::of(&settings.admin)?;
-        let notice = settings.server.drain_notice;
+        let (reloads, asked) = Reloads::channel();
+        let reloader = Reloader {
+            source,
+            settings: settings.clone(),
+            policy: Arc::clone(&policy),
+            actors: actors.clone(),
+            token: token.clone(),
+        };
         let server = serve(
             listener,
+            own,
             workers,
             Site {
                 settings: Arc::new(settings),
                 published: Arc::clone(&published),
                 actors: actors.clone(),
-                origin,
+                policy: Arc::clone(&policy),
                 token: token.clone(),
+                reloads: reloads.clone(),
             },
         )?;
+        actix_rt::spawn(reloader.run(asked));
         let handle = server.handle();
         Ok(Application {
             address,
+            operators,
             published,
             actors,
             token,
-            notice,
+            policy,
+            reloads,
             handle,
             served: actix_rt::spawn(server),
         })
@@ -124,9 +159,14 @@ impl Application {
         self.address
     }
 
+    /// Where the operators' endpoints are.
+    pub fn operators(&self) -> SocketAddr {
+        self.operators
+    }
+
     /// The token that the admin endpoint asks for.
-    pub fn token(&self) -> &str {
-        self.token.as_str()
+    pub fn token(&self) -> Arc<String> {
+        self.token.reveal()
     }
 
     /// What actors and path share.
@@ -139,12 +179,20 @@ impl Application {
         &self.actors
     }
 
+    /// Has the settings read again. The log says what came of it.
+    pub async fn reload(&self, who: &str) {
+        if self.reloads.ask(who.to_owned()).await.is_none() {
+            tracing::warn!(who, "no reload could be done: others wait for theirs");
+        }
+    }
+
     /// Goes out of service: /health says 503 first, then nothing more is accepted, and what is under way may end.
     pub async fn drain(self) {
         self.published.drain();
+        let notice = self.policy.load().server.drain_notice;
         let requests = self.published.counters.clients.requests.get();
-        tracing::info!(requests, notice = ?self.notice, "draining: /health says 503 now");
-        tokio::time::sleep(self.notice).await;
+        tracing::info!(requests, ?notice, "draining: /health says 503 now");
+        tokio::time::sleep(notice).await;
         self.handle.stop(true).await;
         let cut = self.published.counters.clients.requests.get();
         tracing::info!(cut, "drained");
@@ -165,11 +213,28 @@ struct Site {
     settings: Arc<Settings>,
     published: Arc<Published>,
     actors: Actors,
-    origin: Shared,
+    policy: InForce,
     token: AdminToken,
+    reloads: Reloads,
 }
 
-fn serve(listener: TcpListener, workers: usize, site: Site) -> io::Result<Server> {
+/// What an address is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Serves {
+    /// The origin's files and the operators' endpoints.
+    Both,
+    /// The origin's files.
+    Files,
+    /// The operators' endpoints.
+    Operators,
+}
+
+fn serve(
+    listener: TcpListener,
+    operators: Option<TcpListener>,
+    workers: usize,
+    site: Site,
+) -> io::Result<Server> {
     let settings = Arc::clone(&site.settings);
     let connections = usize::try_from(settings.server.max_connections).unwrap_or(usize::MAX);
     let builder = Server::build()
@@ -178,29 +243,35 @@ fn serve(listener: TcpListener, workers: usize, site: Site) -> io::Result<Server
         .shutdown_timeout(settings.server.drain_timeout.as_secs())
         .disable_signals();
     let draining = builder.graceful_shutdown_signal();
-    Ok(builder
-        .listen("fileproxy", listener, move || {
-            connection(site.clone(), draining.clone())
-        })?
-        .run())
+    let public = match operators {
+        Some(_) => Serves::Files,
+        None => Serves::Both,
+    };
+    let place = |serves| {
+        let (site, draining) = (site.clone(), draining.clone());
+        move || connection(site.clone(), serves, draining.clone())
+    };
+    let mut builder = builder.listen("fileproxy", listener, place(public))?;
+    if let Some(operators) = operators {
+        builder = builder.listen("operators", operators, place(Serves::Operators))?;
+    }
+    Ok(builder.run())
 }
 
 /// What happens to an accepted socket: options, limits, HTTP.
 fn connection(
     site: Site,
+    serves: Serves,
     draining: GracefulShutdownSignal,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()> {
     let settings = Arc::clone(&site.settings);
     let published = Arc::clone(&site.published);
-    let limits = client_stream::Limits {
-        max_head: settings.server.max_head.as_u64() as usize,
-        head: settings.server.head_timeout,
-        idle: settings.server.keep_alive,
-        send: settings.server.send_timeout,
-        connections: settings.server.max_connections,
+    let policy = Arc::clone(&site.policy);
+    // An operator gets in when clients have taken every connection.
+    let connections = match serves {
+        Serves::Operators => settings.server.max_connections.saturating_add(OPERATORS),
+        Serves::Both | Serves::Files => settings.server.max_connections,
     };
-    let tcp = settings.tcp.clone();
-    let lines = Arc::new(settings.lines.clone());
     let http = HttpService::build()
         .keep_alive(settings.server.keep_alive)
         // The stream itself watches over heads, the first and the later ones.
@@ -216,24 +287,26 @@ fn connection(
         .on_connect_ext(|io: &ClientStream, data| {
             data.insert(Rc::clone(io.client()));
         })
-        .finish(map_config(app(site), |()| AppConfig::default()));
+        .finish(map_config(app(site, serves), |()| AppConfig::default()));
     fn_service(move |io: TcpStream| {
         let stream = io.peer_addr().map(|peer| {
             let tuning = published.tuning.load();
+            let policy = policy.load();
+            let tcp = &policy.tcp;
             if tuning.tcp_options
                 && let Err(error) = tcp.apply(&io, tuning.tcp_buffers)
             {
                 tracing::debug!(%error, "a client's socket refused an option");
             }
             let quickack = tuning.tcp_options && tcp.quickack;
-            let trusted = headers::is_trusted(peer.ip(), &settings.server.trusted_proxies);
+            let trusted = headers::is_trusted(peer.ip(), &policy.server.trusted_proxies);
             ClientStream::new(
                 io,
                 peer,
                 trusted,
-                limits,
+                policy.connection_limits(connections),
                 quickack,
-                Arc::clone(&lines),
+                Arc::clone(&policy.lines),
                 Arc::clone(&published),
             )
         });
@@ -249,12 +322,13 @@ fn connection(
     )
 }
 
-/// The operators' endpoints, and the origin behind every other path.
+/// The operators' endpoints, and the origin behind every other path; or one of the two.
 fn app(
     site: Site,
+    serves: Serves,
 ) -> App<
     impl ServiceFactory<
-        actix_web::dev::ServiceRequest,
+        ServiceRequest,
         Config = (),
         Response = actix_web::dev::ServiceResponse<impl actix_web::body::MessageBody>,
         Error = actix_web::Error,
@@ -262,28 +336,34 @@ fn app(
     >,
 > {
     let settings = Arc::clone(&site.settings);
-    let worker = Rc::new(Worker {
-        origin: Origin::start(&site.origin),
-        reporter: site.actors.reporter(),
-        published: Arc::clone(&site.published),
-        upload_limits: upload::Limits {
-            idle: settings.server.body_timeout,
-            rate: settings.server.body_min_rate.as_u64(),
-            grace: settings.server.body_grace,
-        },
-        trusted_proxies: settings.server.trusted_proxies.clone().into(),
-        host: Worker::host_of(&settings.origin),
-        access_log: settings.log.access,
-    });
+    let worker = Rc::new(Worker::new(
+        site.policy,
+        site.actors.reporter(),
+        Arc::clone(&site.published),
+    ));
     let operators = api::State {
         published: site.published,
         actors: site.actors,
         token: site.token,
+        reloads: site.reloads,
     };
     App::new()
-        .configure(move |endpoints| api::configure(endpoints, operators))
-        .default_service(fn_service(move |request| {
-            handler::forward(request, Rc::clone(&worker))
+        .configure(move |endpoints| {
+            if serves != Serves::Files {
+                api::configure(endpoints, operators);
+            }
+        })
+        .default_service(fn_service(move |request: ServiceRequest| {
+            let worker = Rc::clone(&worker);
+            async move {
+                match serves {
+                    Serves::Operators => {
+                        let nothing = api::nothing_here(request.request());
+                        Ok(request.into_response(nothing))
+                    }
+                    Serves::Both | Serves::Files => handler::forward(request, worker).await,
+                }
+            }
         }))
         .wrap(Condition::new(
             settings.cors.enabled,

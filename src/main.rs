@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{net::SocketAddr, path::PathBuf, pin::pin, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use fileproxy::{
@@ -9,6 +9,7 @@ use fileproxy::{
     settings::{Place, Settings},
     telemetry,
 };
+use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -120,9 +121,18 @@ fn serve(place: &Place) -> Result<(), Failure> {
     actix_rt::System::new().block_on(async {
         let origin = settings.origin.url.to_string();
         let level = settings.optimization.level;
-        let app = Application::start(settings).map_err(Failure::run)?;
-        tracing::info!(listen = %app.address(), origin, %level, version = env!("CARGO_PKG_VERSION"), "serving");
-        let why = ending().await;
+        let mut hangups = signal(SignalKind::hangup()).map_err(Failure::run)?;
+        let place = place.clone();
+        let source = Box::new(move || Settings::read(&place));
+        let app = Application::start_from(settings, source).map_err(Failure::run)?;
+        tracing::info!(listen = %app.address(), operators = %app.operators(), origin, %level, version = env!("CARGO_PKG_VERSION"), "serving");
+        let mut end = pin!(ending());
+        let why = loop {
+            tokio::select! {
+                why = &mut end => break why,
+                Some(()) = hangups.recv() => app.reload("SIGHUP").await,
+            }
+        };
         tracing::info!(signal = why, "asked to end");
         tokio::select! {
             () = app.drain() => {}
@@ -153,7 +163,6 @@ fn open_files(settings: &Settings) {
 
 /// Waits for SIGTERM or SIGINT.
 async fn ending() -> &'static str {
-    use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut term), Ok(mut int)) = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
@@ -192,7 +201,7 @@ fn show(place: &Place, options: demo::Options) -> Result<(), Failure> {
         let stop = async {
             ending().await;
         };
-        demo.show(app.address(), app.token(), &mut std::io::stdout(), stop)
+        demo.show(app.address(), &app.token(), &mut std::io::stdout(), stop)
             .await
             .map_err(Failure::run)?;
         app.stop().await;

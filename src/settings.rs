@@ -10,9 +10,9 @@ use config::{Config, Environment, File, FileFormat};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    actors::{Supervision, redis_pool},
+    actors::{self, Supervision, redis_pool},
     api::admin,
-    path::{cors, line, origin, server, tcp, transfers},
+    path::{cors, line, origin, policy::Terms, server, tcp, transfers},
     telemetry,
     traffic::{
         concurrency,
@@ -177,6 +177,32 @@ impl Settings {
             reason: format!("`{}` is no filter: {error}", self.log.filter),
         })?;
         Ok(())
+    }
+
+    /// What connections and requests meet.
+    pub fn terms(&self) -> Terms<'_> {
+        Terms {
+            server: &self.server,
+            tcp: &self.tcp,
+            lines: &self.lines,
+            origin: &self.origin,
+            transfers: &self.transfers,
+            access_log: self.log.access,
+        }
+    }
+
+    /// What the actors decide by.
+    pub fn for_actors(&self) -> actors::Settings {
+        actors::Settings {
+            tables: self.tables(),
+            metrics: self.metrics.clone(),
+            quality: self.quality.clone(),
+            rate_limit: self.rate_limit.clone(),
+            concurrency: self.concurrency.clone(),
+            redis: self.redis.clone(),
+            supervision: self.supervision.clone(),
+            origin: self.origin.url.to_string(),
+        }
     }
 
     /// The tables that tunings are derived from.

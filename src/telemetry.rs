@@ -1,6 +1,6 @@
 //! Logs: one line an event, as text for people or as JSON for machines.
 
-use std::io;
+use std::{io, sync::OnceLock};
 
 use actix_web::{
     HttpMessage as _,
@@ -10,7 +10,10 @@ use actix_web::{
 use serde::{Deserialize, Serialize};
 use tracing::Span;
 use tracing_actix_web::{RequestId, RootSpanBuilder};
-use tracing_subscriber::{EnvFilter, filter::ParseError};
+use tracing_subscriber::{
+    EnvFilter, Layer as _, Registry, filter::ParseError, layer::SubscriberExt as _, reload,
+    util::SubscriberInitExt as _,
+};
 
 use crate::path::{client::Client, headers};
 
@@ -72,21 +75,35 @@ impl Settings {
 /// A filter that makes no sense.
 pub fn start(settings: &Settings) -> Result<(), ParseError> {
     let colours = io::IsTerminal::is_terminal(&io::stderr());
-    let events = tracing_subscriber::fmt()
-        .with_env_filter(settings.filter()?)
+    let (filter, handle) = reload::Layer::new(settings.filter()?);
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(colours);
-    // An earlier subscriber stays: tests start many proxies in one process.
-    _ = match settings.format {
-        Format::Pretty => events.with_target(false).try_init(),
-        Format::Json => events
+    let lines = match settings.format {
+        Format::Pretty => lines.with_target(false).boxed(),
+        Format::Json => lines
             .json()
             .flatten_event(true)
             .with_current_span(true)
             .with_span_list(false)
-            .try_init(),
+            .boxed(),
     };
+    let events = tracing_subscriber::registry().with(filter).with(lines);
+    // An earlier subscriber stays: tests start many proxies in one process.
+    if events.try_init().is_ok() {
+        _ = FILTER.set(handle);
+    }
     Ok(())
+}
+
+/// The filter in force.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// Takes another filter from now on. Settings that were checked have one that makes sense.
+pub fn refilter(settings: &Settings) {
+    if let (Some(filter), Ok(new)) = (FILTER.get(), settings.filter()) {
+        _ = filter.reload(new);
+    }
 }
 
 /// The span of a request, with its id: the client's own, or the one made here.

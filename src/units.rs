@@ -214,6 +214,45 @@ pub mod sized_if_any {
     }
 }
 
+/// For serde: a value that may be left out, where an empty text says so.
+pub mod if_not_empty {
+    use std::{fmt::Display, str::FromStr};
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+
+    /// Writes the value as text.
+    ///
+    /// # Errors
+    ///
+    /// The serializer's own.
+    pub fn serialize<T: Display, S: Serializer>(
+        value: &Option<T>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => serializer.collect_str(value),
+            None => serializer.serialize_str(""),
+        }
+    }
+
+    /// Reads the value from text.
+    ///
+    /// # Errors
+    ///
+    /// The value's own, in the deserializer's words.
+    pub fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+    where
+        T: FromStr,
+        T::Err: Display,
+        D: Deserializer<'de>,
+    {
+        let text = String::deserialize(deserializer)?;
+        (!text.is_empty())
+            .then(|| text.parse().map_err(D::Error::custom))
+            .transpose()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -105,6 +105,19 @@ impl<A: Actor<Context = Context<A>>> Post<A> {
         }
     }
 
+    /// Waits until the actor has heard a message, or is given up: whether it heard it.
+    pub async fn say<M>(&self, message: M) -> bool
+    where
+        M: Message<Result = ()> + Send + 'static,
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+    {
+        match self.addr() {
+            Some(addr) => addr.send(message).timeout(super::PATIENCE).await.is_ok(),
+            None => false,
+        }
+    }
+
     pub fn addr(&self) -> Option<Arc<Addr<A>>> {
         self.0.load_full()
     }

@@ -15,6 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use actix::Message;
+use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -108,6 +110,14 @@ impl Settings {
     }
 }
 
+/// How long an actor is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// To the actors that decide: these settings from now on.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+struct Resettled(Arc<Settings>);
+
 /// The actors could not be started.
 #[derive(Debug, thiserror::Error)]
 #[error("the actors could not be started: {0}")]
@@ -133,6 +143,8 @@ pub struct Actors(Arc<Running>);
 
 struct Running {
     directory: Arc<Directory>,
+    /// An actor that is started anew begins with these.
+    settings: Arc<ArcSwap<Settings>>,
     stop: watch::Sender<bool>,
     stopped: watch::Receiver<()>,
 }
@@ -155,19 +167,21 @@ pub fn start(settings: &Settings, published: Arc<Published>) -> Result<Actors, N
         &settings.quality,
         directory.published.started,
     )));
-    let s = settings.clone();
+    let current = Arc::new(ArcSwap::from_pointee(settings.clone()));
+    let s = current.clone();
     let d = directory.clone();
     watchdog.watch(
         ActorName::Tuner,
         |d| &d.tuner,
-        move |lease| Tuner::new(s.tables.clone(), d.clone(), lease),
+        move |lease| Tuner::new(s.load().tables.clone(), d.clone(), lease),
     )?;
-    let s = settings.clone();
+    let s = current.clone();
     let d = directory.clone();
     watchdog.watch(
         ActorName::RateLimiter,
         |d| &d.limiter,
         move |lease| {
+            let s = s.load();
             RateLimiter::new(
                 &s.rate_limit,
                 &s.concurrency,
@@ -177,20 +191,26 @@ pub fn start(settings: &Settings, published: Arc<Published>) -> Result<Actors, N
             )
         },
     )?;
-    let s = settings.clone();
+    let s = current.clone();
     let d = directory.clone();
     watchdog.watch(
         ActorName::QualityClassifier,
         |d| &d.classifier,
-        move |lease| QualityClassifier::new(&s.quality, &s.origin, d.clone(), lease),
+        move |lease| {
+            let s = s.load();
+            QualityClassifier::new(&s.quality, &s.origin, d.clone(), lease)
+        },
     )?;
-    let s = settings.clone();
+    let s = current.clone();
     let d = directory.clone();
     let kept = redis_pool::Kept::default();
     watchdog.watch(
         ActorName::RedisPool,
         |d| &d.redis,
-        move |lease| RedisPool::new(&s.redis, s.metrics.tick, kept.clone(), d.clone(), lease),
+        move |lease| {
+            let s = s.load();
+            RedisPool::new(&s.redis, s.metrics.tick, kept.clone(), d.clone(), lease)
+        },
     )?;
     let tick = settings.metrics.tick;
     let d = directory.clone();
@@ -203,6 +223,7 @@ pub fn start(settings: &Settings, published: Arc<Published>) -> Result<Actors, N
     actix_rt::spawn(watchdog.run(stopping, running));
     Ok(Actors(Arc::new(Running {
         directory,
+        settings: current,
         stop,
         stopped,
     })))
@@ -224,7 +245,6 @@ impl Actors {
         level: Level,
         source: LevelSource,
     ) -> Result<LevelChange, TunerAway> {
-        const PATIENCE: Duration = Duration::from_secs(2);
         let tuner = self.0.directory.tuner.addr().ok_or(TunerAway)?;
         match tuner
             .send(SetLevel { level, source })
@@ -233,6 +253,26 @@ impl Actors {
         {
             Ok(Some(change)) => Ok(change),
             Ok(None) | Err(_) => Err(TunerAway),
+        }
+    }
+
+    /// Gives the actors other settings. Those in force until now stay for what they have already decided by them; the
+    /// Redis pool, the window and the watchdog keep theirs.
+    pub async fn resettle(&self, settings: Settings) {
+        let settings = Arc::new(settings);
+        // Whoever is started anew meanwhile begins with them.
+        self.0.settings.store(settings.clone());
+        let d = &self.0.directory;
+        let new = Resettled(settings);
+        let heard = [
+            d.tuner.say(new.clone()).await,
+            d.limiter.say(new.clone()).await,
+            d.classifier.say(new).await,
+        ];
+        if heard.contains(&false) {
+            tracing::warn!(
+                "an actor does not answer: it begins with the new settings once it is started anew"
+            );
         }
     }
 

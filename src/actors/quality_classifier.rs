@@ -11,6 +11,7 @@ use tokio::{net::TcpStream, time::timeout};
 use tracing::{info, warn};
 
 use super::{
+    Resettled,
     directory::{Directory, Lease, supervised},
     metrics_window::Tick,
     tuner::NewClass,
@@ -149,6 +150,20 @@ impl Handler<Tick> for QualityClassifier {
         self.classify(&tick);
         self.hear(tick.0.contact);
         self.probe(tick.0.at, ctx);
+    }
+}
+
+impl Handler<Resettled> for QualityClassifier {
+    type Result = ();
+
+    fn handle(&mut self, Resettled(settings): Resettled, ctx: &mut Self::Context) {
+        if self.lease.is_revoked() {
+            return ctx.stop();
+        }
+        let quality = &settings.quality;
+        self.classifier = Classifier::new(quality, self.classifier.class());
+        self.probe_after = quality.probe;
+        self.probed = host_and_port(&settings.origin).filter(|_| !quality.probe.is_zero());
     }
 }
 

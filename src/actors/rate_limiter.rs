@@ -9,6 +9,7 @@ use actix::{Actor, ActorContext, Context, Handler};
 use tracing::info;
 
 use super::{
+    Resettled,
     directory::{Directory, Lease, supervised},
     metrics_window::Tick,
     tuner::Retuned,
@@ -16,7 +17,7 @@ use super::{
 use crate::traffic::{
     concurrency::{self, ConcurrencyPolicy, FEW, Look},
     published::{self, Retune},
-    rate::{RatePolicy, Settings},
+    rate::{RateChange, RatePolicy, Settings},
     tuning::Tuning,
 };
 
@@ -98,6 +99,20 @@ impl RateLimiter {
             });
         }
     }
+
+    fn set(&self, change: RateChange) {
+        let published = &self.directory.published;
+        published.gate.set_rate(change.to);
+        let (from, to, why) = (change.from.to_string(), change.to.to_string(), change.why);
+        info!(from, to, why, "rate limit changed");
+        published.retunes.push(Retune {
+            at: SystemTime::now(),
+            what: published::Retuned::Rate,
+            from,
+            to,
+            why,
+        });
+    }
 }
 
 impl Actor for RateLimiter {
@@ -120,16 +135,25 @@ impl Handler<Tick> for RateLimiter {
             return self.policy.skip(summary.judged, summary.at);
         }
         if let Some(change) = self.policy.observe(summary.judged, summary.at) {
-            published.gate.set_rate(change.to);
-            let (from, to, why) = (change.from.to_string(), change.to.to_string(), change.why);
-            info!(from, to, why, "rate limit changed");
-            published.retunes.push(Retune {
-                at: SystemTime::now(),
-                what: published::Retuned::Rate,
-                from,
-                to,
-                why,
-            });
+            self.set(change);
+        }
+    }
+}
+
+impl Handler<Resettled> for RateLimiter {
+    type Result = ();
+
+    fn handle(&mut self, Resettled(settings): Resettled, ctx: &mut Self::Context) {
+        if self.lease.is_revoked() {
+            return ctx.stop();
+        }
+        let published = &self.directory.published;
+        let (from, so_far) = (published.gate.rate(), published.summary.load().judged);
+        self.policy = RatePolicy::new(&settings.rate_limit, from, so_far, Instant::now());
+        let to = self.policy.rate();
+        if to != from {
+            let why = "other bounds in the settings".to_owned();
+            self.set(RateChange { from, to, why });
         }
     }
 }

@@ -6,7 +6,7 @@ use actix::{Actor, ActorContext, Context, Handler, Message};
 use tracing::info;
 
 use super::{
-    LevelChange,
+    LevelChange, Resettled,
     directory::{Directory, Lease, supervised},
     redis_pool::Keep,
 };
@@ -134,6 +134,21 @@ impl Handler<NewClass> for Tuner {
             self.retune(before.level, new.class);
             let (from, to) = (before.class.as_str(), new.class.as_str());
             self.note(published::Retuned::Class, from, to, new.why);
+        }
+    }
+}
+
+impl Handler<Resettled> for Tuner {
+    type Result = ();
+
+    fn handle(&mut self, Resettled(settings): Resettled, ctx: &mut Self::Context) {
+        if self.lease.is_revoked() {
+            return ctx.stop();
+        }
+        if self.tables != settings.tables {
+            self.tables = settings.tables.clone();
+            let now = self.directory.published.tuning.load_full();
+            self.retune(now.level, now.class);
         }
     }
 }

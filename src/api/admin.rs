@@ -1,6 +1,6 @@
 //! `GET` and `POST /admin/optimization`: the level, shown and set.
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -10,11 +10,12 @@ use actix_web::{
     },
     web,
 };
+use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use subtle::ConstantTimeEq;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{State, answer, health};
 use crate::{
@@ -27,13 +28,16 @@ use crate::{
 /// The endpoint's path.
 pub const PATH: &str = "/admin/optimization";
 
-/// `[admin]`: who may change the level.
+/// `[admin]`: who may change the level, and where operators ask.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The bearer token; empty: one is made at the start and logged once.
     #[serde(serialize_with = "hidden")]
     pub token: String,
+    /// An address of the operators' own; none: they share the public one.
+    #[serde(with = "crate::units::if_not_empty")]
+    pub listen: Option<SocketAddr>,
 }
 
 impl Settings {
@@ -59,13 +63,16 @@ fn hidden<S: serde::Serializer>(secret: &str, serializer: S) -> Result<S::Ok, S:
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let token = if self.token.is_empty() { "none" } else { "set" };
-        f.debug_struct("Settings").field("token", &token).finish()
+        f.debug_struct("Settings")
+            .field("token", &token)
+            .field("listen", &self.listen)
+            .finish()
     }
 }
 
-/// The token that the admin endpoint asks for. It is never shown.
+/// The token that the admin endpoints ask for. It is never shown. Clones are the same token.
 #[derive(Clone)]
-pub struct AdminToken(Arc<str>);
+pub struct AdminToken(Arc<ArcSwap<String>>);
 
 impl AdminToken {
     /// The token of the settings, or one that is made now and logged once.
@@ -74,26 +81,40 @@ impl AdminToken {
     ///
     /// The system has no randomness to make one from.
     pub fn of(settings: &Settings) -> io::Result<Self> {
-        if settings.token.is_empty() {
-            let token = made()?;
-            info!(
-                token,
-                "no admin.token is set: this one was made for this run"
-            );
-            Ok(Self(token.into()))
-        } else {
-            Ok(Self(settings.token.as_str().into()))
+        let token = Self::chosen(settings)?;
+        Ok(Self(Arc::new(ArcSwap::from_pointee(token))))
+    }
+
+    /// Another token from now on, as [`AdminToken::of`] takes it.
+    ///
+    /// # Errors
+    ///
+    /// The system has no randomness to make one from; the token stays what it is.
+    pub fn renew(&self, settings: &Settings) -> io::Result<()> {
+        self.0.store(Arc::new(Self::chosen(settings)?));
+        Ok(())
+    }
+
+    fn chosen(settings: &Settings) -> io::Result<String> {
+        if !settings.token.is_empty() {
+            return Ok(settings.token.clone());
         }
+        let token = made()?;
+        info!(
+            token,
+            "no admin.token is set: this one was made for this run"
+        );
+        Ok(token)
     }
 
     /// The token itself, for whoever started the process.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    pub fn reveal(&self) -> Arc<String> {
+        self.0.load_full()
     }
 
     /// Compares in time that does not depend on where the two differ.
     fn matches(&self, given: &[u8]) -> bool {
-        self.0.as_bytes().ct_eq(given).into()
+        self.0.load().as_bytes().ct_eq(given).into()
     }
 }
 
@@ -150,6 +171,8 @@ async fn try_set(
     authorize(request, &state.token)?;
     let level = level(&read(body).await?)?;
     let change = state.actors.set_level(level, LevelSource::Admin).await?;
+    let (before, after) = (change.before.level, change.after.level);
+    info!(who = %who(request), %before, %after, "admin: optimization level set");
     Ok(answer(
         StatusCode::OK,
         &json!({
@@ -160,8 +183,20 @@ async fn try_set(
     ))
 }
 
-/// RFC 6750, section 2.1.
-fn authorize(request: &HttpRequest, token: &AdminToken) -> Result<(), Refusal> {
+/// Whoever asks, by the address of the connection: what a header says of it could be made up.
+pub(super) fn who(request: &HttpRequest) -> String {
+    let address = request.peer_addr().map(|peer| peer.ip().to_canonical());
+    address.map_or_else(|| "unknown".to_owned(), |address| address.to_string())
+}
+
+/// RFC 6750, section 2.1. Who has no token or a wrong one is written to the log.
+pub(super) fn authorize(request: &HttpRequest, token: &AdminToken) -> Result<(), Refusal> {
+    bearer(request, token).inspect_err(|refusal| {
+        warn!(who = %who(request), path = request.path(), why = %refusal, "admin: turned away");
+    })
+}
+
+fn bearer(request: &HttpRequest, token: &AdminToken) -> Result<(), Refusal> {
     let header = request
         .headers()
         .get(AUTHORIZATION)
@@ -211,9 +246,9 @@ fn level(body: &[u8]) -> Result<Level, Refusal> {
         .map_err(|_| Refusal::NoLevel(wanted.level))
 }
 
-/// Why a level was not set.
+/// Why an administrator's request is not done.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+pub(super) enum Refusal {
     /// 401
     #[error("give the admin token: `Authorization: Bearer <token>`")]
     NoToken,
@@ -248,7 +283,7 @@ impl Refusal {
         }
     }
 
-    fn response(&self, request: &HttpRequest) -> HttpResponse {
+    pub(super) fn response(&self, request: &HttpRequest) -> HttpResponse {
         const ALLOWED: &str = r#"send {"level": "low"}, {"level": "medium"} or {"level": "high"}"#;
         let detail = match self {
             Self::BadBody(_) | Self::NoLevel(_) => format!("{self}: {ALLOWED}"),
@@ -285,10 +320,10 @@ mod tests {
     fn a_token_that_is_made_is_long_and_never_the_same() {
         let made = || AdminToken::of(&Settings::default()).unwrap();
         let (one, other) = (made(), made());
-        assert_eq!(one.0.len(), 32);
-        assert_ne!(one.0, other.0);
-        assert!(one.matches(one.0.as_bytes()));
-        assert!(!one.matches(other.0.as_bytes()));
+        assert_eq!(one.reveal().len(), 32);
+        assert_ne!(one.reveal(), other.reveal());
+        assert!(one.matches(one.reveal().as_bytes()));
+        assert!(!one.matches(other.reveal().as_bytes()));
         assert!(!one.matches(b""));
     }
 
@@ -296,6 +331,7 @@ mod tests {
     fn a_token_is_never_shown_and_a_wrong_one_not_repeated() {
         let settings = Settings {
             token: "secret word".into(),
+            ..Settings::default()
         };
         let error = settings.check().unwrap_err().to_string();
         let shown = format!(

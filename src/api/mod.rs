@@ -19,6 +19,7 @@ use crate::{actors::Actors, problem::Problem, traffic::published::Published};
 
 pub mod admin;
 mod health;
+pub mod reload;
 mod stats;
 
 pub use admin::AdminToken;
@@ -32,6 +33,8 @@ pub struct State {
     pub actors: Actors,
     /// Who may change it.
     pub token: AdminToken,
+    /// Whom a reload is asked of.
+    pub reloads: reload::Reloads,
 }
 
 /// Adds the endpoints. They must come before the route that catches everything else.
@@ -67,22 +70,37 @@ pub fn configure(cfg: &mut web::ServiceConfig, state: State) {
     )
     .service(
         at(admin::PATH)
-            .app_data(state)
+            .app_data(state.clone())
             .route(web::get().to(admin::show))
             .route(web::head().to(admin::show))
             .route(web::post().to(admin::set))
             .default_service(web::to(get_or_post)),
+    )
+    .service(
+        at(reload::PATH)
+            .app_data(state)
+            .route(web::post().to(reload::reload))
+            .default_service(web::to(only_post)),
     );
 }
 
 /// The paths that are the proxy's own.
-pub const PATHS: [&str; 5] = [
+pub const PATHS: [&str; 6] = [
     "/health",
     "/health/live",
     "/health/ready",
     "/stats",
     admin::PATH,
+    reload::PATH,
 ];
+
+/// The answer to any other path on the operators' own address.
+pub fn nothing_here(request: &HttpRequest) -> HttpResponse {
+    let detail = "only the operators' endpoints are on this address";
+    Problem::new(StatusCode::NOT_FOUND, detail)
+        .at(request)
+        .into_response()
+}
 
 /// A resource at exactly this path as it came: the router alone would decode `%68` first.
 fn at(path: &'static str) -> Resource {
@@ -91,6 +109,10 @@ fn at(path: &'static str) -> Resource {
 
 async fn only_get(request: HttpRequest) -> HttpResponse {
     not_allowed(&request, "GET, HEAD")
+}
+
+async fn only_post(request: HttpRequest) -> HttpResponse {
+    not_allowed(&request, "POST")
 }
 
 async fn get_or_post(request: HttpRequest) -> HttpResponse {

@@ -1,6 +1,6 @@
 //! The whole way of a request on one screen.
 
-use std::{net::IpAddr, rc::Rc, sync::Arc, time::Instant};
+use std::{cell::RefCell, net::IpAddr, rc::Rc, sync::Arc, time::Instant};
 
 use actix_http::{
     Method, Version,
@@ -12,7 +12,6 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     web,
 };
-use ipnet::IpNet;
 use tracing_actix_web::RequestId;
 
 use super::{
@@ -23,7 +22,11 @@ use super::{
     framing::Framing,
     headers,
     meter::Meter,
-    origin::{Fetched, Origin, fetch::Request, settings::HostHeader},
+    origin::{
+        Fetched, Origin,
+        fetch::{Request, Shared},
+    },
+    policy::{InForce, Policy},
     upload::{self, Upload},
 };
 use crate::{actors::Reporter, traffic::published::Published};
@@ -33,32 +36,46 @@ const MAX_PASSES: usize = 8;
 
 /// What one worker needs for its requests.
 pub struct Worker {
-    /// The origin, with this worker's connections to it.
-    pub origin: Rc<Origin>,
+    /// What requests must keep to.
+    policy: InForce,
+    /// The origin, with this worker's connections to it, and what it was made of.
+    origin: RefCell<(Arc<Shared>, Rc<Origin>)>,
     /// Takes the samples.
-    pub reporter: Reporter,
+    reporter: Reporter,
     /// What the actors say.
-    pub published: Arc<Published>,
-    /// What an upload must keep to.
-    pub upload_limits: upload::Limits,
-    /// Whose X-Forwarded-* are believed.
-    pub trusted_proxies: Rc<[IpNet]>,
-    /// The Host that the origin sees, where it is not the client's.
-    pub host: Option<HeaderValue>,
-    /// Whether each request writes an access line.
-    pub access_log: bool,
+    published: Arc<Published>,
 }
 
 impl Worker {
-    /// The Host that the settings name for the origin; `None` where it is the client's.
-    pub fn host_of(settings: &super::origin::Settings) -> Option<HeaderValue> {
-        let name = match &settings.host {
-            HostHeader::Origin => settings.url.authority(),
-            HostHeader::Fixed(name) => name,
-            HostHeader::Client => return None,
-        };
-        HeaderValue::from_str(name).ok()
+    /// The worker on this thread.
+    pub fn new(policy: InForce, reporter: Reporter, published: Arc<Published>) -> Self {
+        let shared = Arc::clone(&policy.load().origin);
+        let origin = Origin::start(&shared);
+        Worker {
+            policy,
+            origin: RefCell::new((shared, origin)),
+            reporter,
+            published,
+        }
     }
+
+    /// What is in force now. Where the origin's side changed, transfers under way keep what they began with.
+    fn terms(&self) -> Terms {
+        let policy = self.policy.load_full();
+        let mut origin = self.origin.borrow_mut();
+        if !Arc::ptr_eq(&origin.0, &policy.origin) {
+            let shared = Arc::clone(&policy.origin);
+            *origin = (Arc::clone(&shared), Origin::start(&shared));
+        }
+        let origin = Rc::clone(&origin.1);
+        Terms { policy, origin }
+    }
+}
+
+/// What one request came under: it keeps to this to its end.
+struct Terms {
+    policy: Arc<Policy>,
+    origin: Rc<Origin>,
 }
 
 /// Forwards one request to the origin and its response to the client.
@@ -73,17 +90,18 @@ pub async fn forward(
     let Some(client) = request.conn_data::<Rc<Client>>().cloned() else {
         return Ok(request.into_response(HttpResponse::InternalServerError()));
     };
+    let terms = worker.terms();
     let id = request_id(&request);
     let mut meter = Meter::start(worker.reporter.clone(), client.engage()); // reports on every way out
-    if worker.access_log {
+    if terms.policy.access_log {
         meter.log(
             &id,
             request.method(),
             request.uri(),
-            asked_by(&request, &client, &worker),
+            asked_by(&request, &client, &terms.policy),
         );
     }
-    let response = match exchange(&mut request, &worker, &client, &id, &mut meter).await {
+    let response = match exchange(&mut request, &worker, &terms, &client, &id, &mut meter).await {
         Ok(fetched) => relay(&request, fetched, &worker, &client, &id, meter),
         Err(error) => {
             meter.failed(&error);
@@ -101,6 +119,7 @@ pub async fn forward(
 async fn exchange(
     request: &mut ServiceRequest,
     worker: &Worker,
+    terms: &Terms,
     client: &Client,
     id: &HeaderValue,
     meter: &mut Meter,
@@ -111,18 +130,18 @@ async fn exchange(
     if headers::passes_so_far(request.headers()) >= MAX_PASSES {
         return Err(ProxyError::Loop);
     }
-    let upload = upload(request, worker.upload_limits);
+    let upload = upload(request, terms.policy.upload_limits());
     let progress = upload.as_ref().map(Upload::progress);
     let tuning = worker.published.tuning.load_full();
     let deadline = Instant::now() + tuning.exchange_timeout;
     admission::admit(&worker.published).await?;
-    let fetched = worker
+    let fetched = terms
         .origin
         .fetch(
             Request {
                 method: request.method().clone(),
                 target: request.uri().path_and_query().cloned(),
-                headers: fields(request, worker, client, id),
+                headers: fields(request, &terms.policy, client, id),
                 upload,
             },
             &tuning,
@@ -198,7 +217,7 @@ fn relay(
 /// The fields that the origin sees. They are the request's own, taken from it: nothing needs them there any more.
 fn fields(
     request: &mut ServiceRequest,
-    worker: &Worker,
+    policy: &Policy,
     client: &Client,
     id: &HeaderValue,
 ) -> HeaderMap {
@@ -216,7 +235,7 @@ fn fields(
     if let Some(host) = named {
         fields.insert(header::HOST, host);
     }
-    headers::to_origin(&mut fields, from, worker.host.as_ref(), id);
+    headers::to_origin(&mut fields, from, policy.host.as_ref(), id);
     fields
 }
 
@@ -259,7 +278,7 @@ fn request_id(request: &ServiceRequest) -> HeaderValue {
 }
 
 /// Who asked: the peer, or whom a trusted proxy says it asks for.
-fn asked_by(request: &ServiceRequest, client: &Client, worker: &Worker) -> String {
+fn asked_by(request: &ServiceRequest, client: &Client, policy: &Policy) -> String {
     if client.trusted {
         let said = request
             .headers()
@@ -273,7 +292,7 @@ fn asked_by(request: &ServiceRequest, client: &Client, worker: &Worker) -> Strin
         if let Some(hop) = hops
             .iter()
             .rev()
-            .find(|hop| !headers::is_trusted(**hop, &worker.trusted_proxies))
+            .find(|hop| !headers::is_trusted(**hop, &policy.server.trusted_proxies))
         {
             return hop.to_string();
         }

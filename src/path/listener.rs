@@ -11,16 +11,26 @@ use socket2::{Domain, Protocol, Socket, Type};
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// Somebody else has the port.
-    #[error("{0} is taken: another process listens there (see `ss -ltnp`), or set server.listen")]
-    Taken(SocketAddr),
+    #[error("{address} is taken: another process listens there (see `ss -ltnp`), or set {key}")]
+    Taken {
+        /// The address.
+        address: SocketAddr,
+        /// The setting that it is from.
+        key: &'static str,
+    },
     /// The port is for root.
     #[error(
         "{0} needs more rights: ports under 1024 are for root, or for a process with CAP_NET_BIND_SERVICE"
     )]
     Forbidden(SocketAddr),
     /// The address is not this machine's.
-    #[error("{0} is not an address of this machine: set server.listen")]
-    NotHere(SocketAddr),
+    #[error("{address} is not an address of this machine: set {key}")]
+    NotHere {
+        /// The address.
+        address: SocketAddr,
+        /// The setting that it is from.
+        key: &'static str,
+    },
     /// Anything else that the system says.
     #[error("cannot listen on {address}: {source}")]
     Other {
@@ -31,16 +41,20 @@ pub enum ListenError {
     },
 }
 
-/// Listens on `address`. An unspecified IPv6 address takes IPv4 too.
+/// Listens on `address`, which the setting `key` names. An unspecified IPv6 address takes IPv4 too.
 ///
 /// # Errors
 ///
 /// [`ListenError`], in words that say what to do.
-pub fn listen(address: SocketAddr, backlog: u32) -> Result<TcpListener, ListenError> {
+pub fn listen(
+    address: SocketAddr,
+    backlog: u32,
+    key: &'static str,
+) -> Result<TcpListener, ListenError> {
     try_listen(address, backlog).map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => ListenError::Taken(address),
+        io::ErrorKind::AddrInUse => ListenError::Taken { address, key },
         io::ErrorKind::PermissionDenied => ListenError::Forbidden(address),
-        io::ErrorKind::AddrNotAvailable => ListenError::NotHere(address),
+        io::ErrorKind::AddrNotAvailable => ListenError::NotHere { address, key },
         _ => ListenError::Other { address, source },
     })
 }

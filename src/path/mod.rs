@@ -16,6 +16,7 @@ pub mod line;
 pub mod listener;
 pub mod meter;
 pub mod origin;
+pub mod policy;
 pub mod range;
 pub mod server;
 pub mod tcp;

@@ -27,7 +27,7 @@ const FLOORS: [(&str, u8); 12] = [
 /// Imports on one floor, with the names they are for; an empty list is all names.
 const BESIDE: [(&str, &str, &[&str]); 5] = [
     ("app", "settings", &[]),
-    ("app", "telemetry", &["RequestSpan"]),
+    ("app", "telemetry", &["RequestSpan", "refilter"]),
     ("settings", "telemetry", &["Settings", "self"]),
     // Samples go to the actors by it. Whatever else the two share lies in `traffic`.
     ("path", "actors", &["Reporter"]),

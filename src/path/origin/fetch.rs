@@ -44,7 +44,7 @@ use crate::{
 const LARGE_WAIT: u32 = 4;
 
 /// What all workers share of the origin.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Shared {
     settings: Arc<Settings>,
     options: Arc<tcp::Settings>,
@@ -88,6 +88,42 @@ impl Shared {
             tls,
             published: Arc::clone(&published),
         })
+    }
+
+    /// The same origin by other settings: what is open and in use counts on. None where nothing changed.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`](super::tls::TlsError) where the TLS settings do not hold.
+    pub fn renewed(
+        &self,
+        settings: &Settings,
+        options: &tcp::Settings,
+        transfers: &transfers::Settings,
+    ) -> Result<Option<Self>, super::tls::TlsError> {
+        // The file may hold other certificates than before.
+        let rereads = settings.url.is_https() && !settings.tls.ca_file.as_os_str().is_empty();
+        let same_transfers = *self.transfers == *transfers;
+        if *self.settings == *settings && *self.options == *options && same_transfers && !rereads {
+            return Ok(None);
+        }
+        let fresh = Self::new(
+            settings.clone(),
+            options.clone(),
+            transfers.clone(),
+            Arc::clone(&self.published),
+        )?;
+        let lately = if same_transfers {
+            Arc::clone(&self.lately)
+        } else {
+            fresh.lately
+        };
+        Ok(Some(Shared {
+            slots: Arc::clone(&self.slots),
+            sockets: Arc::clone(&self.sockets),
+            lately,
+            ..fresh
+        }))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use actix_http::Uri;
+use actix_http::{Uri, header::HeaderValue};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::units::OutOfRange;
@@ -37,6 +37,16 @@ impl Settings {
             "1KiB to 128KiB",
             is,
         )
+    }
+
+    /// The Host that the origin sees; `None` where it is the client's.
+    pub fn host_header(&self) -> Option<HeaderValue> {
+        let name = match &self.host {
+            HostHeader::Origin => self.url.authority(),
+            HostHeader::Fixed(name) => name,
+            HostHeader::Client => return None,
+        };
+        HeaderValue::from_str(name).ok()
     }
 }
 

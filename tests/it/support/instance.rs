@@ -165,8 +165,10 @@ impl Instance {
             actors: actors.clone(),
             token: AdminToken::of(&api::admin::Settings {
                 token: TOKEN.into(),
+                ..Default::default()
             })
             .unwrap(),
+            reloads: api::reload::Reloads::channel().0,
         };
         let factory = {
             let actors = actors.clone();

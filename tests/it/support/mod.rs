@@ -6,6 +6,7 @@ pub mod client;
 pub mod instance;
 pub mod message;
 pub mod origin;
+pub mod program;
 pub mod proxy;
 pub mod redis_server;
 pub mod sockets;

@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -54,7 +54,9 @@ enum Ask {
 /// A running proxy. Dropped, it ends at once.
 pub struct Proxy {
     address: SocketAddr,
+    operators: SocketAddr,
     published: Arc<Published>,
+    settings: Arc<Mutex<Settings>>,
     ask: tokio::sync::mpsc::UnboundedSender<Ask>,
     thread: Option<JoinHandle<()>>,
 }
@@ -76,15 +78,22 @@ impl Proxy {
         change(&mut settings);
         settings.check().unwrap();
 
+        let found = Arc::new(Mutex::new(settings.clone()));
+        let source = Arc::clone(&found);
+
         let (started, start) = mpsc::sync_channel(1);
         let (ask, mut asked) = tokio::sync::mpsc::unbounded_channel();
         let thread = thread::Builder::new()
             .name("proxy".into())
             .spawn(move || {
                 actix_rt::System::new().block_on(async {
-                    let app = Application::start(settings).unwrap();
+                    let source = move || {
+                        let found = source.lock().unwrap().clone();
+                        found.check().map(|()| found)
+                    };
+                    let app = Application::start_from(settings, Box::new(source)).unwrap();
                     started
-                        .send((app.address(), Arc::clone(app.published())))
+                        .send((app.address(), app.operators(), Arc::clone(app.published())))
                         .unwrap();
                     match asked.recv().await {
                         Some(Ask::Drain) => tokio::select! {
@@ -96,10 +105,13 @@ impl Proxy {
                 });
             })
             .unwrap();
-        let (address, published) = start.recv_timeout(DEADLINE).expect("the proxy must start");
+        let (address, operators, published) =
+            start.recv_timeout(DEADLINE).expect("the proxy must start");
         Proxy {
             address,
+            operators,
             published,
+            settings: found,
             ask,
             thread: Some(thread),
         }
@@ -108,6 +120,11 @@ impl Proxy {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// A new connection to the operators' address.
+    pub fn operator(&self) -> Client {
+        Client::to(self.operators)
     }
 
     /// What actors and path share.
@@ -127,7 +144,7 @@ impl Proxy {
 
     /// The JSON of an endpoint.
     pub fn json(&self, target: &str) -> Value {
-        serde_json::from_slice(&self.get(target).body).unwrap()
+        serde_json::from_slice(&self.operator().get(target).body).unwrap()
     }
 
     /// `GET /stats`.
@@ -138,7 +155,7 @@ impl Proxy {
     /// Sets the level as an operator does, and waits until it is in force.
     pub fn set_level(&self, level: &str) -> Response {
         let body = format!(r#"{{"level": "{level}"}}"#);
-        let mut client = self.client();
+        let mut client = self.operator();
         client.send(format!(
             "POST /admin/optimization HTTP/1.1\r\nhost: proxy\r\nauthorization: Bearer {TOKEN}\r\n\
              content-length: {}\r\n\r\n{body}",
@@ -147,6 +164,22 @@ impl Proxy {
         let response = client.response();
         assert_eq!(response.status, 200, "{response:?}");
         response
+    }
+
+    /// Changes what a reload finds, and asks for one as an operator does.
+    pub fn reload(&self, change: impl FnOnce(&mut Settings)) -> Response {
+        change(&mut self.settings.lock().unwrap());
+        self.reload_by(TOKEN)
+    }
+
+    /// Asks for a reload with this token.
+    pub fn reload_by(&self, token: &str) -> Response {
+        let mut client = self.operator();
+        client.send(format!(
+            "POST /admin/reload HTTP/1.1\r\nhost: proxy\r\nauthorization: Bearer {token}\r\n\
+             content-length: 0\r\n\r\n"
+        ));
+        client.response()
     }
 
     /// How many requests ended so. Samples come in batches: ask with [`until`](super::until).

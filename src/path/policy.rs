@@ -1,0 +1,112 @@
+//! What connections and requests meet, as the settings in force say.
+//!
+//! It is replaced as a whole when the settings are read again. A connection keeps to the one that it was accepted by,
+//! a request to the one that it came under: nothing changes under a transfer.
+
+use std::sync::Arc;
+
+use actix_http::header::HeaderValue;
+use arc_swap::ArcSwap;
+
+use super::{
+    client_stream, line,
+    origin::{self, fetch::Shared, tls::TlsError},
+    server, tcp, transfers, upload,
+};
+use crate::traffic::published::Published;
+
+/// The policy in force, as all workers see it.
+pub type InForce = Arc<ArcSwap<Policy>>;
+
+/// What connections and requests meet.
+#[derive(Debug)]
+pub struct Policy {
+    /// What clients must keep to.
+    pub server: server::Settings,
+    /// Which TCP options are set.
+    pub tcp: Arc<tcp::Settings>,
+    /// What a connection over a bad line gets.
+    pub lines: Arc<line::Settings>,
+    /// The origin, as all workers share it.
+    pub origin: Arc<Shared>,
+    /// The Host that the origin sees, where it is not the client's.
+    pub host: Option<HeaderValue>,
+    /// Whether each request writes an access line.
+    pub access_log: bool,
+}
+
+/// The settings that a policy is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// `[server]`
+    pub server: &'a server::Settings,
+    /// `[tcp]`
+    pub tcp: &'a tcp::Settings,
+    /// `[lines]`
+    pub lines: &'a line::Settings,
+    /// `[origin]`
+    pub origin: &'a origin::Settings,
+    /// `[transfers]`
+    pub transfers: &'a transfers::Settings,
+    /// Whether each request writes an access line.
+    pub access_log: bool,
+}
+
+impl Policy {
+    /// The first policy of a process.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`] where the TLS settings for the origin do not hold.
+    pub fn new(terms: Terms<'_>, published: Arc<Published>) -> Result<Self, TlsError> {
+        let (tcp, transfers) = (terms.tcp.clone(), terms.transfers.clone());
+        let origin = Shared::new(terms.origin.clone(), tcp, transfers, published)?;
+        Ok(Self::with(terms, Arc::new(origin)))
+    }
+
+    /// The policy after this one. Kept origin connections stay, unless something changed that they were made by.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`] where the TLS settings for the origin do not hold; this policy stays in force then.
+    pub fn next(&self, terms: Terms<'_>) -> Result<Self, TlsError> {
+        let origin = self
+            .origin
+            .renewed(terms.origin, terms.tcp, terms.transfers)?;
+        Ok(Self::with(
+            terms,
+            origin.map_or_else(|| Arc::clone(&self.origin), Arc::new),
+        ))
+    }
+
+    fn with(terms: Terms<'_>, origin: Arc<Shared>) -> Self {
+        Policy {
+            server: terms.server.clone(),
+            tcp: Arc::new(terms.tcp.clone()),
+            lines: Arc::new(terms.lines.clone()),
+            origin,
+            host: terms.origin.host_header(),
+            access_log: terms.access_log,
+        }
+    }
+
+    /// What a client's connection must keep to, where `connections` may be open.
+    pub fn connection_limits(&self, connections: u64) -> client_stream::Limits {
+        client_stream::Limits {
+            max_head: self.server.max_head.as_u64() as usize,
+            head: self.server.head_timeout,
+            idle: self.server.keep_alive,
+            send: self.server.send_timeout,
+            connections,
+        }
+    }
+
+    /// What an upload must keep to.
+    pub fn upload_limits(&self) -> upload::Limits {
+        upload::Limits {
+            idle: self.server.body_timeout,
+            rate: self.server.body_min_rate.as_u64(),
+            grace: self.server.body_grace,
+        }
+    }
+}
