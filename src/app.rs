@@ -20,8 +20,11 @@ use actix_web::{
 use arc_swap::ArcSwap;
 use tracing_actix_web::TracingLogger;
 
+pub mod pulse;
 pub mod reload;
+mod systemd;
 
+use pulse::{Pulse, Stalled};
 use reload::{Reloader, Source};
 
 use crate::{
@@ -31,7 +34,7 @@ use crate::{
         client_stream::ClientStream,
         handler::{self, Worker},
         headers,
-        listener::{self, ListenError},
+        listener::{self, Inherited, ListenError},
         origin::tls::TlsError,
         policy::{InForce, Policy},
     },
@@ -58,6 +61,7 @@ pub struct Application {
     token: AdminToken,
     policy: InForce,
     reloads: Reloads,
+    pulse: Pulse,
     handle: ServerHandle,
     served: JoinHandle<io::Result<()>>,
 }
@@ -87,21 +91,31 @@ impl Application {
     /// [`StartError`], in words that say what to do.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let same = settings.clone();
-        Self::start_from(settings, Box::new(move || Ok(same.clone())))
+        let source = Box::new(move || Ok(same.clone()));
+        Self::start_from(settings, source, Inherited::default())
     }
 
-    /// The same; a reload takes its settings from `source`.
+    /// The same; a reload takes its settings from `source`, and where a socket was `inherited`, no other is opened.
     ///
     /// # Errors
     ///
     /// [`StartError`], in words that say what to do.
-    pub fn start_from(settings: Settings, source: Source) -> Result<Self, StartError> {
+    pub fn start_from(
+        settings: Settings,
+        source: Source,
+        inherited: Inherited,
+    ) -> Result<Self, StartError> {
         let backlog = settings.server.backlog;
-        let listener = listener::listen(settings.server.listen, backlog, "server.listen")?;
+        let listener = match inherited.public {
+            Some(listener) => listener,
+            None => listener::listen(settings.server.listen, backlog, "server.listen")?,
+        };
         let address = listener.local_addr()?;
-        let own = settings.admin.listen;
-        let own = own.map(|own| listener::listen(own, backlog, "admin.listen"));
-        let own = own.transpose()?;
+        let own = match (inherited.operators, settings.admin.listen) {
+            (Some(listener), _) => Some(listener),
+            (None, Some(own)) => Some(listener::listen(own, backlog, "admin.listen")?),
+            (None, None) => None,
+        };
         let operators = match &own {
             Some(own) => own.local_addr()?,
             None => {
@@ -119,6 +133,7 @@ impl Application {
         let actors = actors::start(&for_actors, Arc::clone(&published))?;
         let token = AdminToken::of(&settings.admin)?;
         let (reloads, asked) = Reloads::channel();
+        let pulse = Pulse::new(workers);
         let reloader = Reloader {
             source,
             settings: settings.clone(),
@@ -137,6 +152,7 @@ impl Application {
                 policy: Arc::clone(&policy),
                 token: token.clone(),
                 reloads: reloads.clone(),
+                pulse: pulse.clone(),
             },
         )?;
         actix_rt::spawn(reloader.run(asked));
@@ -149,6 +165,7 @@ impl Application {
             token,
             policy,
             reloads,
+            pulse,
             handle,
             served: actix_rt::spawn(server),
         })
@@ -186,8 +203,24 @@ impl Application {
         }
     }
 
+    /// Tells systemd that the process serves, and from then on that it turns.
+    pub fn announce(&self) {
+        systemd::ready();
+        systemd::feed(self.pulse.clone(), Arc::clone(&self.published));
+    }
+
+    /// Whether workers and actors turned within `patience`.
+    ///
+    /// # Errors
+    ///
+    /// [`Stalled`]: what did not.
+    pub fn turns(&self, patience: Duration) -> Result<(), Stalled> {
+        self.pulse.check(&self.published, patience)
+    }
+
     /// Goes out of service: /health says 503 first, then nothing more is accepted, and what is under way may end.
     pub async fn drain(self) {
+        systemd::stopping();
         self.published.drain();
         let notice = self.policy.load().server.drain_notice;
         let requests = self.published.counters.clients.requests.get();
@@ -216,6 +249,7 @@ struct Site {
     policy: InForce,
     token: AdminToken,
     reloads: Reloads,
+    pulse: Pulse,
 }
 
 /// What an address is for.
@@ -272,6 +306,10 @@ fn connection(
         Serves::Operators => settings.server.max_connections.saturating_add(OPERATORS),
         Serves::Both | Serves::Files => settings.server.max_connections,
     };
+    if serves != Serves::Operators {
+        // Once for each worker thread.
+        site.pulse.join();
+    }
     let http = HttpService::build()
         .keep_alive(settings.server.keep_alive)
         // The stream itself watches over heads, the first and the later ones.

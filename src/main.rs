@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use fileproxy::{
     app::Application,
     demo::{self, Demo, network::Network, origin::Origin},
+    path::listener::Inherited,
     settings::{Place, Settings},
     telemetry,
 };
@@ -115,6 +116,11 @@ fn read(place: &Place) -> Result<Settings, Failure> {
 }
 
 fn serve(place: &Place) -> Result<(), Failure> {
+    let inherited = Inherited::take().map_err(|error| {
+        Failure::Run(format!(
+            "the sockets that were handed over cannot be used: {error}"
+        ))
+    })?;
     let settings = read(place)?;
     telemetry::start(&settings.log).map_err(Failure::run)?;
     open_files(&settings);
@@ -124,8 +130,9 @@ fn serve(place: &Place) -> Result<(), Failure> {
         let mut hangups = signal(SignalKind::hangup()).map_err(Failure::run)?;
         let place = place.clone();
         let source = Box::new(move || Settings::read(&place));
-        let app = Application::start_from(settings, source).map_err(Failure::run)?;
+        let app = Application::start_from(settings, source, inherited).map_err(Failure::run)?;
         tracing::info!(listen = %app.address(), operators = %app.operators(), origin, %level, version = env!("CARGO_PKG_VERSION"), "serving");
+        app.announce();
         let mut end = pin!(ending());
         let why = loop {
             tokio::select! {

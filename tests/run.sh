@@ -33,6 +33,8 @@ missing() {
     command -v ip >/dev/null && command -v ss >/dev/null || echo iproute2
     # rustc links with it; ring compiles with it.
     command -v cc >/dev/null || echo gcc libc6-dev
+    # The units are checked by systemd's own tool.
+    command -v systemd-analyze >/dev/null || echo systemd
     # `kill` is a program for the tests, not the shell's.
     [ -x /bin/kill ] || [ -x /usr/bin/kill ] || echo procps
 }

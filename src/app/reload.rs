@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::systemd;
 use crate::{
     actors::Actors,
     api::{
@@ -32,7 +33,9 @@ impl Reloader {
     /// Does one reload after the other, for as long as somebody can ask.
     pub async fn run(mut self, mut asked: mpsc::Receiver<Ask>) {
         while let Some(Ask { who, answer }) = asked.recv().await {
+            systemd::reloading();
             let outcome = self.reload().await;
+            systemd::ready();
             told(&who, &outcome);
             // Whoever asked may have left.
             _ = answer.send(outcome);

@@ -1,10 +1,11 @@
 //! The listening socket.
 
 use std::{
-    io,
+    env, io,
     net::{SocketAddr, TcpListener},
 };
 
+use listenfd::ListenFd;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Why the proxy cannot listen.
@@ -39,6 +40,48 @@ pub enum ListenError {
         /// What the system says.
         source: io::Error,
     },
+}
+
+/// Sockets that listen already, handed over by systemd (sd_listen_fds(3)): connections wait in them while the process is
+/// started anew.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// For clients.
+    pub public: Option<TcpListener>,
+    /// For operators: the one called `admin` (`FileDescriptorName=`), or a second one.
+    pub operators: Option<TcpListener>,
+}
+
+impl Inherited {
+    /// Takes what there is. Call it once, before there are threads.
+    ///
+    /// # Errors
+    ///
+    /// A descriptor that is no listening TCP socket, or one too many.
+    pub fn take() -> io::Result<Self> {
+        let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut names = names.split(':');
+        let mut handed = ListenFd::from_env();
+        let mut inherited = Self::default();
+        for at in 0..handed.len() {
+            let is_admin = names.next() == Some("admin");
+            let Some(listener) = handed.take_tcp_listener(at)? else {
+                continue;
+            };
+            listener.set_nonblocking(true)?;
+            let place = if is_admin || inherited.public.is_some() {
+                &mut inherited.operators
+            } else {
+                &mut inherited.public
+            };
+            if place.replace(listener).is_some() {
+                return Err(io::Error::other(
+                    "more sockets than two, or two for operators: give one for clients, and one called admin",
+                ));
+            }
+        }
+        Ok(inherited)
+    }
 }
 
 /// Listens on `address`, which the setting `key` names. An unspecified IPv6 address takes IPv4 too.

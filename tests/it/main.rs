@@ -25,5 +25,6 @@ mod redis;
 mod reload;
 mod settings;
 mod support;
+mod systemd;
 mod transfers;
 mod turns;

@@ -9,6 +9,7 @@ use std::{
 
 use fileproxy::{
     app::Application,
+    path::listener::Inherited,
     settings::Settings,
     traffic::{published::Published, sample::Outcome},
 };
@@ -91,7 +92,9 @@ impl Proxy {
                         let found = source.lock().unwrap().clone();
                         found.check().map(|()| found)
                     };
-                    let app = Application::start_from(settings, Box::new(source)).unwrap();
+                    let app =
+                        Application::start_from(settings, Box::new(source), Inherited::default())
+                            .unwrap();
                     started
                         .send((app.address(), app.operators(), Arc::clone(app.published())))
                         .unwrap();
