@@ -8,10 +8,10 @@ use std::{
     time::Duration,
 };
 
-use actix_http::HttpService;
+use actix_http::{HttpService, Protocol};
 use actix_rt::{net::TcpStream, task::JoinHandle};
 use actix_server::{GracefulShutdownSignal, Server, ServerHandle};
-use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
+use actix_service::{Service as _, ServiceFactory, fn_factory, fn_service, map_config};
 use actix_web::{
     App,
     dev::{AppConfig, ServiceRequest},
@@ -20,10 +20,12 @@ use actix_web::{
 use arc_swap::ArcSwap;
 use tracing_actix_web::TracingLogger;
 
+mod certificate;
 pub mod pulse;
 pub mod reload;
 mod systemd;
 
+use certificate::Certificate;
 use pulse::{Pulse, Stalled};
 use reload::{Reloader, Source};
 
@@ -32,11 +34,12 @@ use crate::{
     api::{self, AdminToken, reload::Reloads},
     path::{
         client_stream::ClientStream,
+        entrance::{Arrived, Entrance},
         handler::{self, Worker},
-        headers,
         listener::{self, Inherited, ListenError},
         origin::tls::TlsError,
         policy::{InForce, Policy},
+        tls::{CertificateError, Tls},
     },
     settings::Settings,
     telemetry::RequestSpan,
@@ -75,6 +78,9 @@ pub enum StartError {
     /// TLS to the origin.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// TLS to clients.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The actors.
     #[error(transparent)]
     Actors(#[from] NotStarted),
@@ -130,12 +136,15 @@ impl Application {
         let published = Arc::new(for_actors.published(settings.optimization.level, workers));
         let policy = Policy::new(settings.terms(), Arc::clone(&published))?;
         let policy = Arc::new(ArcSwap::from_pointee(policy));
+        let certificate = Certificate::of(&settings)?;
+        let tls = certificate.as_ref().map(Certificate::tls);
         let actors = actors::start(&for_actors, Arc::clone(&published))?;
         let token = AdminToken::of(&settings.admin)?;
         let (reloads, asked) = Reloads::channel();
         let pulse = Pulse::new(workers);
         let reloader = Reloader {
             source,
+            certificate,
             settings: settings.clone(),
             policy: Arc::clone(&policy),
             actors: actors.clone(),
@@ -153,6 +162,7 @@ impl Application {
                 token: token.clone(),
                 reloads: reloads.clone(),
                 pulse: pulse.clone(),
+                tls,
             },
         )?;
         actix_rt::spawn(reloader.run(asked));
@@ -250,6 +260,7 @@ struct Site {
     token: AdminToken,
     reloads: Reloads,
     pulse: Pulse,
+    tls: Option<Arc<Tls>>,
 }
 
 /// What an address is for.
@@ -292,26 +303,30 @@ fn serve(
     Ok(builder.run())
 }
 
-/// What happens to an accepted socket: options, limits, HTTP.
+/// What happens to an accepted socket: options, limits, TLS, HTTP.
 fn connection(
     site: Site,
     serves: Serves,
     draining: GracefulShutdownSignal,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()> {
-    let settings = Arc::clone(&site.settings);
-    let published = Arc::clone(&site.published);
-    let policy = Arc::clone(&site.policy);
-    // An operator gets in when clients have taken every connection.
-    let connections = match serves {
-        Serves::Operators => settings.server.max_connections.saturating_add(OPERATORS),
-        Serves::Both | Serves::Files => settings.server.max_connections,
+    let server = &site.settings.server;
+    let entrance = Entrance {
+        policy: Arc::clone(&site.policy),
+        published: Arc::clone(&site.published),
+        tls: site.tls.clone().filter(|_| serves != Serves::Operators),
+        // An operator gets in when clients have taken every connection.
+        connections: match serves {
+            Serves::Operators => server.max_connections.saturating_add(OPERATORS),
+            Serves::Both | Serves::Files => server.max_connections,
+        },
     };
     if serves != Serves::Operators {
         // Once for each worker thread.
         site.pulse.join();
     }
-    let http = HttpService::build()
-        .keep_alive(settings.server.keep_alive)
+    let leaving = draining.clone();
+    let http1 = HttpService::build()
+        .keep_alive(server.keep_alive)
         // The stream itself watches over heads, the first and the later ones.
         .client_request_timeout(Duration::ZERO)
         .client_disconnect_timeout(DISCONNECT)
@@ -319,51 +334,60 @@ fn connection(
         .h1_allow_half_closed(true)
         .h1_write_buffer_size(WRITE_BUFFER)
         .graceful_shutdown_signal(move || {
-            let draining = draining.clone();
-            async move { draining.notified().await }
+            let leaving = leaving.clone();
+            async move { leaving.notified().await }
         })
         .on_connect_ext(|io: &ClientStream, data| {
             data.insert(Rc::clone(io.client()));
-        })
-        .finish(map_config(app(site, serves), |()| AppConfig::default()));
-    fn_service(move |io: TcpStream| {
-        let stream = io.peer_addr().map(|peer| {
-            let tuning = published.tuning.load();
-            let policy = policy.load();
-            let tcp = &policy.tcp;
-            if tuning.tcp_options
-                && let Err(error) = tcp.apply(&io, tuning.tcp_buffers)
-            {
-                tracing::debug!(%error, "a client's socket refused an option");
-            }
-            let quickack = tuning.tcp_options && tcp.quickack;
-            let trusted = headers::is_trusted(peer.ip(), &policy.server.trusted_proxies);
-            ClientStream::new(
-                io,
-                peer,
-                trusted,
-                policy.connection_limits(connections),
-                quickack,
-                Arc::clone(&policy.lines),
-                Arc::clone(&published),
-            )
         });
+    // One worker for both: they share its connections to the origin.
+    let worker = Rc::new(Worker::new(
+        Arc::clone(&site.policy),
+        site.actors.reporter(),
+        Arc::clone(&site.published),
+    ));
+    let app = move || {
+        map_config(app(site.clone(), serves, Rc::clone(&worker)), |()| {
+            AppConfig::default()
+        })
+    };
+    let (http1, http2) = (Rc::new(http1.finish(app())), Rc::new(app()));
+    fn_factory(move || {
+        let (http1, http2) = (Rc::clone(&http1), Rc::clone(&http2));
+        let (entrance, draining) = (entrance.clone(), draining.clone());
         async move {
-            // A client that is gone already has no address.
-            let stream = stream.map_err(|_| ())?;
-            let peer = stream.client().peer;
-            Ok::<_, ()>((stream, actix_http::Protocol::Http1, Some(peer)))
+            let http1 = Rc::new(http1.new_service(()).await.map_err(|_| ())?);
+            let http2 = Rc::new(http2.new_service(()).await?);
+            Ok::<_, ()>(fn_service(move |io: TcpStream| {
+                let (http1, http2) = (Rc::clone(&http1), Rc::clone(&http2));
+                let (entrance, draining) = (entrance.clone(), draining.clone());
+                async move {
+                    match entrance.let_in(io).await {
+                        None => {}
+                        Some(Arrived::Http1(stream)) => {
+                            let peer = Some(stream.client().peer);
+                            let served = http1.call((stream, Protocol::Http1, peer)).await;
+                            if let Err(error) = served {
+                                tracing::debug!(%error, "a client's connection ended with an error");
+                            }
+                        }
+                        // Boxed: it is large, and every connection would carry room for it.
+                        Some(Arrived::Http2(guest)) => {
+                            Box::pin(guest.serve(&*http2, draining.notified())).await;
+                        }
+                    }
+                    Ok(())
+                }
+            }))
         }
     })
-    .and_then(
-        http.map_err(|error| tracing::debug!(%error, "a client's connection ended with an error")),
-    )
 }
 
 /// The operators' endpoints, and the origin behind every other path; or one of the two.
 fn app(
     site: Site,
     serves: Serves,
+    worker: Rc<Worker>,
 ) -> App<
     impl ServiceFactory<
         ServiceRequest,
@@ -374,11 +398,6 @@ fn app(
     >,
 > {
     let settings = Arc::clone(&site.settings);
-    let worker = Rc::new(Worker::new(
-        site.policy,
-        site.actors.reporter(),
-        Arc::clone(&site.published),
-    ));
     let operators = api::State {
         published: site.published,
         actors: site.actors,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     actors::{self, Supervision, redis_pool},
     api::admin,
-    path::{cors, line, origin, policy::Terms, server, tcp, transfers},
+    path::{cors, http2, line, origin, policy::Terms, server, tcp, tls, transfers},
     telemetry,
     traffic::{
         concurrency,
@@ -33,6 +33,10 @@ pub const BASE: &str = include_str!("../settings/base.toml");
 pub struct Settings {
     /// What clients meet.
     pub server: server::Settings,
+    /// TLS to clients.
+    pub tls: tls::Settings,
+    /// What clients that speak HTTP/2 must keep to.
+    pub http2: http2::settings::Settings,
     /// Where the files are.
     pub origin: origin::Settings,
     /// Which TCP options are set.
@@ -161,6 +165,8 @@ impl Settings {
     /// [`OutOfRange`] for the first key that makes no sense.
     pub fn check(&self) -> Result<(), SettingsError> {
         self.server.check()?;
+        self.tls.check()?;
+        self.http2.check()?;
         self.origin.check()?;
         self.transfers.check()?;
         self.lines.check()?;
@@ -185,6 +191,8 @@ impl Settings {
             server: &self.server,
             tcp: &self.tcp,
             lines: &self.lines,
+            tls: &self.tls,
+            http2: &self.http2,
             origin: &self.origin,
             transfers: &self.transfers,
             access_log: self.log.access,

@@ -5,14 +5,17 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::systemd;
+use super::{certificate::Certificate, systemd};
 use crate::{
     actors::Actors,
     api::{
         AdminToken,
         reload::{Ask, Change, NotReloaded, Reloaded},
     },
-    path::policy::{InForce, Policy},
+    path::{
+        policy::{InForce, Policy},
+        tls::Pair,
+    },
     settings::{Settings, SettingsError},
     telemetry::refilter,
 };
@@ -27,12 +30,26 @@ pub struct Reloader {
     pub(super) policy: InForce,
     pub(super) actors: Actors,
     pub(super) token: AdminToken,
+    pub(super) certificate: Option<Certificate>,
 }
 
 impl Reloader {
-    /// Does one reload after the other, for as long as somebody can ask.
+    /// Does one reload after the other, for as long as somebody can ask, and looks after the certificate meanwhile.
     pub async fn run(mut self, mut asked: mpsc::Receiver<Ask>) {
-        while let Some(Ask { who, answer }) = asked.recv().await {
+        loop {
+            let ask = match &mut self.certificate {
+                None => asked.recv().await,
+                Some(certificate) => tokio::select! {
+                    ask = asked.recv() => ask,
+                    () = tokio::time::sleep(self.settings.tls.watch) => {
+                        certificate.look(&self.settings);
+                        continue;
+                    }
+                },
+            };
+            let Some(Ask { who, answer }) = ask else {
+                return;
+            };
             systemd::reloading();
             let outcome = self.reload().await;
             systemd::ready();
@@ -47,13 +64,22 @@ impl Reloader {
         let taken = taken(&self.settings, &wanted);
         // What can fail comes first: then all of it changes, or nothing.
         let policy = self.policy.load().next(taken.terms()).map_err(refused)?;
-        if taken.admin.token != self.settings.admin.token {
-            self.token.renew(&taken.admin).map_err(refused)?;
-        }
+        let pair = match &self.certificate {
+            Some(_) => Some(Pair::read(&taken.tls).map_err(refused)?),
+            None => None,
+        };
         let reloaded = Reloaded {
             changed: changes(&self.settings, &taken),
             needs_restart: changes(&taken, &wanted),
         };
+        if let (Some(certificate), Some(pair)) = (&mut self.certificate, pair) {
+            certificate
+                .take(pair, taken.http2.enabled)
+                .map_err(refused)?;
+        }
+        if taken.admin.token != self.settings.admin.token {
+            self.token.renew(&taken.admin).map_err(refused)?;
+        }
         self.take(policy, taken).await;
         Ok(reloaded)
     }
@@ -99,6 +125,10 @@ fn taken(now: &Settings, wanted: &Settings) -> Settings {
     taken.server.keep_alive = now.server.keep_alive;
     taken.server.drain_timeout = now.server.drain_timeout;
     taken.admin.listen = now.admin.listen;
+    // Whether there is TLS is known to whoever connects.
+    if now.tls.is_on() != wanted.tls.is_on() {
+        taken.tls = now.tls.clone();
+    }
     // All that was measured is about this origin.
     taken.origin.url = now.origin.url.clone();
     // The beginning of what then moves by itself.

@@ -5,9 +5,11 @@ use std::{
     net::SocketAddr,
     rc::{Rc, Weak},
     sync::Arc,
+    task::Context,
 };
 
 use actix_http::header::HeaderValue;
+use actix_web::{HttpMessage as _, dev::ServiceRequest};
 
 use super::body::Transfer;
 use crate::traffic::{published::Published, quality::Class};
@@ -21,8 +23,10 @@ pub struct Client {
     pub address: HeaderValue,
     /// Whether it is a trusted proxy.
     pub trusted: bool,
-    /// The class of its line.
-    pub(super) class: Cell<Class>,
+    /// The class of its line: the connection's, whatever comes over it at once.
+    pub(super) class: Rc<Cell<Class>>,
+    /// Whether it speaks TLS.
+    pub secure: bool,
     /// Requests that are in a handler, or whose response is under way.
     pub(super) engaged: Cell<u32>,
     /// Requests so far.
@@ -42,6 +46,58 @@ impl Client {
     /// The class of its line, as last seen.
     pub fn class(&self) -> Class {
         self.class.get()
+    }
+
+    /// A client of which nothing has come yet.
+    pub fn new(peer: SocketAddr, trusted: bool, secure: bool, published: Arc<Published>) -> Self {
+        Client {
+            peer,
+            address: HeaderValue::from_str(&peer.ip().to_canonical().to_string())
+                .unwrap_or(HeaderValue::from_static("unknown")),
+            trusted,
+            secure,
+            class: Rc::default(),
+            engaged: Cell::new(0),
+            begun: Cell::new(0),
+            transfer: RefCell::default(),
+            reset: Cell::new(false),
+            body_refused: Cell::new(false),
+            published,
+        }
+    }
+
+    /// The same client with another request of its own.
+    pub fn again(&self) -> Self {
+        Client {
+            address: self.address.clone(),
+            published: Arc::clone(&self.published),
+            class: Rc::clone(&self.class),
+            engaged: Cell::new(0),
+            begun: Cell::new(0),
+            transfer: RefCell::default(),
+            reset: Cell::new(false),
+            body_refused: Cell::new(false),
+            ..*self
+        }
+    }
+
+    /// What the actors say, and what is counted.
+    pub fn published(&self) -> &Arc<Published> {
+        &self.published
+    }
+
+    /// Called while the client takes nothing of a response: its transfer reads on.
+    pub fn poll_ahead(&self, cx: &mut Context<'_>) {
+        let transfer = self.transfer.borrow().upgrade();
+        if let Some(transfer) = transfer {
+            transfer.borrow_mut().poll_ahead(cx);
+        }
+    }
+
+    /// The client that a request is from: its connection's, or over HTTP/2 its own.
+    pub fn of(request: &ServiceRequest) -> Option<Rc<Self>> {
+        let client = request.conn_data::<Rc<Self>>().cloned();
+        client.or_else(|| request.extensions().get::<Rc<Self>>().cloned())
     }
 
     /// A head has become a request.

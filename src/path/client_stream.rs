@@ -4,33 +4,27 @@
 //! actix-http bounds the first head only, and no write at all; so this stream stands between it and the socket.
 
 use std::{
-    cell::{Cell, RefCell},
     future::Future as _,
     io,
-    net::SocketAddr,
     pin::Pin,
     rc::Rc,
-    sync::Arc,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
-use actix_http::{StatusCode, header::HeaderValue};
+use actix_http::StatusCode;
 use bytes::BytesMut;
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::Sleep,
 };
 
 use super::{
-    client::Client,
-    head_scan::HeadScan,
-    line::{self, ClientLine},
-    tcp,
+    client::Client, head_scan::HeadScan, line::ClientLine, seat::Seat, send_watch::SendWatch, tcp,
+    transport::Transport,
 };
-use crate::{problem::Problem, traffic::published::Published};
+use crate::problem::Problem;
 
 /// How long a refused client may go on sending, so that the answer is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(2);
@@ -52,14 +46,13 @@ pub struct Limits {
     pub idle: Duration,
     /// Longest time in which the client's socket takes nothing.
     pub send: Duration,
-    /// Most connections.
-    pub connections: u64,
 }
 
 /// A client's connection.
 pub struct ClientStream {
-    io: TcpStream,
+    io: Transport,
     client: Rc<Client>,
+    _seat: Seat,
     limits: Limits,
     quickack: bool,
     phase: Phase,
@@ -77,9 +70,7 @@ pub struct ClientStream {
     head_due: Option<Instant>,
     head_timer: Option<Pin<Box<Sleep>>>,
     line: ClientLine,
-    /// Since when the socket takes nothing, and what it held then.
-    blocked: Option<(Instant, usize)>,
-    send_timer: Option<Pin<Box<Sleep>>>,
+    send: SendWatch,
 }
 
 enum Phase {
@@ -97,34 +88,18 @@ enum Phase {
 impl ClientStream {
     /// A connection just accepted. One too many is refused.
     pub fn new(
-        io: TcpStream,
-        peer: SocketAddr,
-        trusted: bool,
+        io: Transport,
+        client: Rc<Client>,
+        seat: Seat,
         limits: Limits,
         quickack: bool,
-        lines: Arc<line::Settings>,
-        published: Arc<Published>,
+        line: ClientLine,
     ) -> Self {
-        let line = ClientLine::new(lines, Arc::clone(&published.counters));
-        let counters = &published.counters.clients;
-        counters.accepted.increment();
-        let too_many = counters.open.up() > limits.connections;
-        let client = Rc::new(Client {
-            peer,
-            address: HeaderValue::from_str(&peer.ip().to_canonical().to_string())
-                .unwrap_or(HeaderValue::from_static("unknown")),
-            trusted,
-            engaged: Cell::new(0),
-            begun: Cell::new(0),
-            transfer: RefCell::default(),
-            class: Cell::default(),
-            reset: Cell::new(false),
-            body_refused: Cell::new(false),
-            published,
-        });
+        let too_many = seat.over;
         let mut stream = ClientStream {
             io,
             client,
+            _seat: seat,
             limits,
             quickack,
             phase: Phase::Open,
@@ -137,17 +112,9 @@ impl ClientStream {
             head_due: Some(Instant::now() + limits.head),
             head_timer: None,
             line,
-            blocked: None,
-            send_timer: None,
+            send: SendWatch::new(limits.send),
         };
         if too_many {
-            stream
-                .client
-                .published
-                .counters
-                .clients
-                .over_limit
-                .increment();
             stream.refuse(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "too many connections: try again in a moment",
@@ -316,41 +283,12 @@ impl ClientStream {
 
     /// Ready when the client has read nothing for too long.
     fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let transfer = self.client.transfer.borrow().upgrade();
-        if let Some(transfer) = transfer {
-            transfer.borrow_mut().poll_ahead(cx);
-        }
-        let limit = self.limits.send;
-        let io = &self.io;
-        let (mut since, mut held) = *self
-            .blocked
-            .get_or_insert_with(|| (Instant::now(), tcp::unacknowledged(io).unwrap_or_default()));
-        let timer = self
-            .send_timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until((since + limit).into())));
-        while timer.as_mut().poll(cx).is_ready() {
-            if since + limit <= Instant::now() {
-                // The socket takes more only when a good part of it is free; a slow reader may be reading all along.
-                let now_held = tcp::unacknowledged(&self.io).unwrap_or_default();
-                if now_held >= held {
-                    self.client
-                        .published
-                        .counters
-                        .clients
-                        .send_timeouts
-                        .increment();
-                    self.client.end_with_reset(true);
-                    return Poll::Ready(io::Error::new(
-                        io::ErrorKind::TimedOut,
-                        "the client stopped reading",
-                    ));
-                }
-                (since, held) = (Instant::now(), now_held);
-                self.blocked = Some((since, held));
-            }
-            timer.as_mut().reset((since + limit).into());
-        }
-        Poll::Pending
+        self.client.poll_ahead(cx);
+        let error = ready!(self.send.poll(cx, self.io.tcp()));
+        let counters = &self.client.published.counters.clients;
+        counters.send_timeouts.increment();
+        self.client.end_with_reset(true);
+        Poll::Ready(error)
     }
 }
 
@@ -383,7 +321,7 @@ impl AsyncRead for ClientStream {
             if matches!(this.phase, Phase::Open) {
                 if n > 0 && this.quickack && this.client.engaged.get() > 0 {
                     // An upload: its sender waits for acknowledgements, not for an answer that could carry them.
-                    tcp::rearm_quickack(&this.io);
+                    tcp::rearm_quickack(this.io.tcp());
                 }
                 if let Some(head) = head {
                     // One head at a time: what is behind it waits until the answer is out.
@@ -446,10 +384,10 @@ impl AsyncWrite for ClientStream {
         match Pin::new(&mut this.io).poll_write(cx, bytes) {
             Poll::Pending => this.poll_blocked(cx).map(Err),
             written => {
-                this.blocked = None;
+                this.send.took();
                 this.begun_answer = true;
                 let follow = this.client.published.tuning.load().follow_lines;
-                this.line.look(&this.io, Instant::now(), follow);
+                this.line.look(this.io.tcp(), Instant::now(), follow);
                 this.client.class.set(this.line.class());
                 written
             }
@@ -462,7 +400,15 @@ impl AsyncWrite for ClientStream {
             self.poll_head(cx, &[]);
         }
         self.answered(cx);
-        Pin::new(&mut self.io).poll_flush(cx)
+        let this = &mut *self;
+        match Pin::new(&mut this.io).poll_flush(cx) {
+            // TLS holds what the socket does not take.
+            Poll::Pending => this.poll_blocked(cx).map(Err),
+            flushed => {
+                this.send.took();
+                flushed
+            }
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -475,9 +421,8 @@ impl Drop for ClientStream {
     fn drop(&mut self) {
         if self.client.reset.get() {
             // Linger zero: the kernel sends a reset instead of an orderly end.
-            _ = SockRef::from(&self.io).set_linger(Some(Duration::ZERO));
+            _ = SockRef::from(self.io.tcp()).set_linger(Some(Duration::ZERO));
         }
-        self.client.published.counters.clients.open.down();
     }
 }
 

@@ -9,7 +9,7 @@ use actix_http::{
 };
 use actix_web::{
     HttpMessage as _, HttpResponse,
-    dev::{ServiceRequest, ServiceResponse},
+    dev::{Payload, ServiceRequest, ServiceResponse},
     web,
 };
 use tracing_actix_web::RequestId;
@@ -87,7 +87,7 @@ pub async fn forward(
     mut request: ServiceRequest,
     worker: Rc<Worker>,
 ) -> Result<ServiceResponse, actix_web::Error> {
-    let Some(client) = request.conn_data::<Rc<Client>>().cloned() else {
+    let Some(client) = Client::of(&request) else {
         return Ok(request.into_response(HttpResponse::InternalServerError()));
     };
     let terms = worker.terms();
@@ -229,7 +229,8 @@ fn fields(
     let from = headers::Client {
         address: &client.address,
         trusted: client.trusted,
-        scheme: "http",
+        scheme: if client.secure { "https" } else { "http" },
+        version: request.version(),
     };
     let mut fields = std::mem::replace(request.headers_mut(), HeaderMap::new());
     if let Some(host) = named {
@@ -244,7 +245,14 @@ fn upload(request: &mut ServiceRequest, limits: upload::Limits) -> Option<Upload
     if request.chunked().unwrap_or(false) {
         return Some(Upload::new(request.take_payload(), None, limits));
     }
-    let length = content_length(request.headers())?;
+    let Some(length) = content_length(request.headers()) else {
+        // HTTP/2 has no need to tell how long a body is.
+        let has_body = request.version() == Version::HTTP_2;
+        let payload = has_body.then(|| request.take_payload());
+        return payload
+            .filter(|payload| !matches!(payload, Payload::None))
+            .map(|payload| Upload::new(payload, None, limits));
+    };
     // A length of zero is worth telling where the method means a body (RFC 9110 §8.6).
     let means_a_body = matches!(
         *request.method(),

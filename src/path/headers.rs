@@ -3,13 +3,17 @@
 use std::net::IpAddr;
 
 use actix_http::{
-    StatusCode,
+    StatusCode, Version,
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 use ipnet::IpNet;
 
-/// What the proxy calls itself in Via.
+/// What the proxy calls itself in Via, behind the version of what it received.
+const NAME: &str = " fileproxy";
+/// In Via, for what came by HTTP/1.1.
 const VIA: &str = "1.1 fileproxy";
+/// The same for HTTP/2.
+const VIA_2: &str = "2.0 fileproxy";
 
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -29,6 +33,8 @@ pub struct Client<'a> {
     pub trusted: bool,
     /// `http` or `https`.
     pub scheme: &'static str,
+    /// What it speaks.
+    pub version: Version,
 }
 
 /// Whether an address is one of the trusted proxies'.
@@ -71,7 +77,11 @@ pub fn to_origin(
 ) {
     let named = named(headers);
     let asked = headers.get(header::HOST).cloned();
-    let via = joined(headers, &header::VIA, VIA.as_bytes());
+    let via = match client.version {
+        Version::HTTP_2 => VIA_2,
+        _ => VIA,
+    };
+    let via = joined(headers, &header::VIA, via.as_bytes());
     headers.retain(|name, _| {
         !(is_hop_by_hop(name)
             || *name == header::EXPECT
@@ -182,7 +192,7 @@ pub fn passes_so_far(headers: &HeaderMap) -> usize {
     headers
         .get_all(header::VIA)
         .filter_map(|value| value.to_str().ok())
-        .map(|value| value.matches(VIA).count())
+        .map(|value| value.matches(NAME).count())
         .sum()
 }
 
@@ -204,6 +214,7 @@ mod tests {
             address: &address,
             trusted,
             scheme: "http",
+            version: Version::HTTP_11,
         };
         let mut headers = map(fields);
         let (host, id) = (

@@ -9,9 +9,9 @@ use actix_http::header::HeaderValue;
 use arc_swap::ArcSwap;
 
 use super::{
-    client_stream, line,
+    client_stream, http2, line,
     origin::{self, fetch::Shared, tls::TlsError},
-    server, tcp, transfers, upload,
+    server, tcp, tls, transfers, upload,
 };
 use crate::traffic::published::Published;
 
@@ -27,6 +27,10 @@ pub struct Policy {
     pub tcp: Arc<tcp::Settings>,
     /// What a connection over a bad line gets.
     pub lines: Arc<line::Settings>,
+    /// What a handshake must keep to.
+    pub tls: tls::Settings,
+    /// What clients that speak HTTP/2 must keep to.
+    pub http2: http2::settings::Settings,
     /// The origin, as all workers share it.
     pub origin: Arc<Shared>,
     /// The Host that the origin sees, where it is not the client's.
@@ -44,6 +48,10 @@ pub struct Terms<'a> {
     pub tcp: &'a tcp::Settings,
     /// `[lines]`
     pub lines: &'a line::Settings,
+    /// `[tls]`
+    pub tls: &'a tls::Settings,
+    /// `[http2]`
+    pub http2: &'a http2::settings::Settings,
     /// `[origin]`
     pub origin: &'a origin::Settings,
     /// `[transfers]`
@@ -84,20 +92,21 @@ impl Policy {
             server: terms.server.clone(),
             tcp: Arc::new(terms.tcp.clone()),
             lines: Arc::new(terms.lines.clone()),
+            tls: terms.tls.clone(),
+            http2: terms.http2.clone(),
             origin,
             host: terms.origin.host_header(),
             access_log: terms.access_log,
         }
     }
 
-    /// What a client's connection must keep to, where `connections` may be open.
-    pub fn connection_limits(&self, connections: u64) -> client_stream::Limits {
+    /// What a client's connection must keep to.
+    pub fn connection_limits(&self) -> client_stream::Limits {
         client_stream::Limits {
             max_head: self.server.max_head.as_u64() as usize,
             head: self.server.head_timeout,
             idle: self.server.keep_alive,
             send: self.server.send_timeout,
-            connections,
         }
     }
 

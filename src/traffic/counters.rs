@@ -102,6 +102,16 @@ pub struct ClientCounters {
     pub accepted: Counter,
     /// Connections answered 503 because there were too many.
     pub over_limit: Counter,
+    /// TLS handshakes under way.
+    pub handshakes: Gauge,
+    /// TLS handshakes that failed or took too long.
+    pub handshakes_failed: Counter,
+    /// Connections closed because too many handshakes were under way.
+    pub handshakes_refused: Counter,
+    /// Connections that chose HTTP/2.
+    pub http2: Counter,
+    /// HTTP/2 connections ended because the client gave up too many requests.
+    pub reset_floods: Counter,
     /// Request heads that took too long.
     pub head_timeouts: Counter,
     /// Request heads that were no HTTP, or too large: answered 4xx before they became a request.

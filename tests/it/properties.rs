@@ -186,7 +186,7 @@ proptest! {
         }
         from.insert("connection".parse().unwrap(), HeaderValue::from_str(&names.join(" ,")).unwrap());
         let address = HeaderValue::from_static("192.0.2.7");
-        let client = headers::Client { address: &address, trusted: false, scheme: "http" };
+        let client = headers::Client { address: &address, trusted: false, scheme: "http", version: actix_http::Version::HTTP_11 };
         let (host, id) = (HeaderValue::from_static("origin"), HeaderValue::from_static("id"));
         let mut to = from;
         headers::to_origin(&mut to, client, Some(&host), &id);

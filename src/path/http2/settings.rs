@@ -1,0 +1,54 @@
+//! `[http2]`: what clients that speak HTTP/2 must keep to.
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
+
+use crate::units::OutOfRange;
+
+/// HTTP/2 to clients, which they choose by ALPN where TLS is on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Whether it is offered.
+    pub enabled: bool,
+    /// Requests under way at once on one connection (SETTINGS_MAX_CONCURRENT_STREAMS).
+    pub max_streams: u32,
+    /// Requests that a client may give up in one go; a tenth as many each second after that.
+    pub max_resets: u32,
+    /// What one connection's request bodies may bring before the origin has taken it.
+    #[serde(with = "crate::units::sized")]
+    pub window: ByteSize,
+}
+
+impl Settings {
+    /// Checks what no single value shows.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfRange`] for the first key that makes no sense.
+    pub fn check(&self) -> Result<(), OutOfRange> {
+        OutOfRange::unless(
+            (1..=10_000).contains(&self.max_streams),
+            "http2.max_streams",
+            "1 to 10000",
+            self.max_streams,
+        )?;
+        OutOfRange::unless(
+            (1..=1_000_000).contains(&self.max_resets),
+            "http2.max_resets",
+            "1 to 1000000",
+            self.max_resets,
+        )?;
+        OutOfRange::unless(
+            (64 * 1024..=256 * 1024 * 1024).contains(&self.window.as_u64()),
+            "http2.window",
+            "64KiB to 256MiB",
+            self.window,
+        )
+    }
+
+    /// The same as the library takes it.
+    pub fn window_size(&self) -> u32 {
+        u32::try_from(self.window.as_u64()).unwrap_or(u32::MAX >> 1)
+    }
+}

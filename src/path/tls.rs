@@ -1,0 +1,275 @@
+//! TLS to clients: the certificate, read again when its files change, and the handshake with its limits.
+
+use std::{fmt, fs, io, path::PathBuf, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use rustls::{
+    ServerConfig,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    server::ProducesTickets,
+    sign::{CertifiedKey, SingleCertAndKey},
+};
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use crate::{traffic::counters::ClientCounters, units::OutOfRange};
+
+/// HTTP/2, as ALPN calls it (RFC 9113 §3.1).
+pub const H2: &[u8] = b"h2";
+
+/// `[tls]`: TLS to clients. Off without a certificate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// A file of PEM certificates: the server's own, then those that lead to its root; empty: plain HTTP.
+    pub certificate: PathBuf,
+    /// A PEM file with its private key.
+    pub key: PathBuf,
+    /// How often the two files are looked at.
+    #[serde(with = "humantime_serde")]
+    pub watch: Duration,
+    /// Longest handshake.
+    #[serde(with = "humantime_serde")]
+    pub handshake_timeout: Duration,
+    /// Handshakes under way at once; a connection beyond them is closed.
+    pub max_handshakes: u64,
+}
+
+impl Settings {
+    /// Whether clients speak TLS.
+    pub fn is_on(&self) -> bool {
+        !self.certificate.as_os_str().is_empty()
+    }
+
+    /// Checks what no single value shows.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfRange`] for the first key that makes no sense.
+    pub fn check(&self) -> Result<(), OutOfRange> {
+        let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3600));
+        OutOfRange::unless(
+            self.is_on() != self.key.as_os_str().is_empty(),
+            "tls.key",
+            "set where tls.certificate is, and only there",
+            format!("`{}`", self.key.display()),
+        )?;
+        OutOfRange::unless_between("tls.watch", second / 10, self.watch, hour)?;
+        OutOfRange::unless_between(
+            "tls.handshake_timeout",
+            second / 100,
+            self.handshake_timeout,
+            hour,
+        )?;
+        OutOfRange::unless(
+            (1..=1_000_000).contains(&self.max_handshakes),
+            "tls.max_handshakes",
+            "1 to 1000000",
+            self.max_handshakes,
+        )
+    }
+}
+
+/// Why a certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// A file cannot be read.
+    #[error("{key} {path}: {source}")]
+    File {
+        /// The setting that names it.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{key} {path} holds no usable PEM {what}: {detail}")]
+    Pem {
+        /// The setting that names it.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        what: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The two do not belong together, or the library knows no such key.
+    #[error("tls.certificate {certificate} with tls.key {key}: {source}")]
+    Pair {
+        /// The file of certificates.
+        certificate: PathBuf,
+        /// The file of the key.
+        key: PathBuf,
+        /// What the library says.
+        source: rustls::Error,
+    },
+    /// The system has no randomness, or the library refused its own defaults.
+    #[error("TLS cannot be set up: {0}")]
+    Library(#[from] rustls::Error),
+}
+
+/// A certificate and its key, as their files have them.
+#[derive(Clone)]
+pub struct Pair {
+    files: [Vec<u8>; 2],
+    certified: Arc<CertifiedKey>,
+}
+
+impl fmt::Debug for Pair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pair")
+    }
+}
+
+impl Pair {
+    /// Reads both files and tries them together.
+    ///
+    /// # Errors
+    ///
+    /// [`CertificateError`], with the file at fault. Nothing of a key is ever told.
+    pub fn read(settings: &Settings) -> Result<Self, CertificateError> {
+        let read = |key: &'static str, path: &PathBuf| {
+            fs::read(path).map_err(|source| CertificateError::File {
+                key,
+                path: path.clone(),
+                source,
+            })
+        };
+        let chain = read("tls.certificate", &settings.certificate)?;
+        let key = read("tls.key", &settings.key)?;
+        let bad_chain = |detail: String| CertificateError::Pem {
+            key: "tls.certificate",
+            path: settings.certificate.clone(),
+            what: "certificate",
+            detail,
+        };
+        let certificates = CertificateDer::pem_slice_iter(&chain)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| bad_chain(error.to_string()))?;
+        if certificates.is_empty() {
+            return Err(bad_chain("no PEM block in it".to_owned()));
+        }
+        let private =
+            PrivateKeyDer::from_pem_slice(&key).map_err(|error| CertificateError::Pem {
+                key: "tls.key",
+                path: settings.key.clone(),
+                what: "private key",
+                detail: error.to_string(),
+            })?;
+        let certified = CertifiedKey::from_der(certificates, private, &ring::default_provider())
+            .map_err(|source| CertificateError::Pair {
+                certificate: settings.certificate.clone(),
+                key: settings.key.clone(),
+                source,
+            })?;
+        Ok(Pair {
+            files: [chain, key],
+            certified: Arc::new(certified),
+        })
+    }
+
+    /// Whether both files held the same.
+    pub fn is(&self, other: &Pair) -> bool {
+        self.files == other.files
+    }
+}
+
+/// TLS as every worker offers it. A new certificate is for the next handshake; connections go on with theirs.
+#[derive(Debug)]
+pub struct Tls {
+    config: ArcSwap<ServerConfig>,
+    /// Kept over a change of certificate, so that sessions can still be resumed.
+    tickets: Arc<dyn ProducesTickets>,
+}
+
+impl Tls {
+    /// With this certificate, and HTTP/2 by ALPN or not.
+    ///
+    /// # Errors
+    ///
+    /// [`CertificateError::Library`] where the system has no randomness.
+    pub fn new(pair: &Pair, http2: bool) -> Result<Self, CertificateError> {
+        let tickets = ring::Ticketer::new()?;
+        let config = config(pair, http2, Arc::clone(&tickets))?;
+        Ok(Tls {
+            config: ArcSwap::from_pointee(config),
+            tickets,
+        })
+    }
+
+    /// Takes another certificate.
+    ///
+    /// # Errors
+    ///
+    /// [`CertificateError::Library`] where the library refuses its own defaults.
+    pub fn renew(&self, pair: &Pair, http2: bool) -> Result<(), CertificateError> {
+        let config = config(pair, http2, Arc::clone(&self.tickets))?;
+        self.config.store(Arc::new(config));
+        Ok(())
+    }
+
+    /// Shakes hands. None, and counted, where that fails, takes too long, or too many are at it.
+    pub async fn accept(
+        &self,
+        io: TcpStream,
+        settings: &Settings,
+        counters: &ClientCounters,
+    ) -> Option<Box<TlsStream<TcpStream>>> {
+        let handshake = Handshake::begin(counters);
+        if handshake.at_once > settings.max_handshakes {
+            counters.handshakes_refused.increment();
+            return None;
+        }
+        let accept = TlsAcceptor::from(self.config.load_full()).accept(io);
+        let why = match tokio::time::timeout(settings.handshake_timeout, accept).await {
+            Ok(Ok(stream)) => return Some(Box::new(stream)),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("not done within {:?}", settings.handshake_timeout),
+        };
+        counters.handshakes_failed.increment();
+        tracing::debug!(why, "a client's TLS handshake failed");
+        None
+    }
+}
+
+/// A handshake is under way for as long as this lives.
+struct Handshake<'a> {
+    counters: &'a ClientCounters,
+    at_once: u64,
+}
+
+impl<'a> Handshake<'a> {
+    fn begin(counters: &'a ClientCounters) -> Self {
+        let at_once = counters.handshakes.up();
+        Handshake { counters, at_once }
+    }
+}
+
+impl Drop for Handshake<'_> {
+    fn drop(&mut self) {
+        self.counters.handshakes.down();
+    }
+}
+
+fn config(
+    pair: &Pair,
+    http2: bool,
+    tickets: Arc<dyn ProducesTickets>,
+) -> Result<ServerConfig, rustls::Error> {
+    let provider = Arc::new(ring::default_provider());
+    let resolver = SingleCertAndKey::from(Arc::clone(&pair.certified));
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(resolver));
+    config.ticketer = tickets;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    if http2 {
+        config.alpn_protocols.insert(0, H2.to_vec());
+    }
+    Ok(config)
+}
