@@ -81,6 +81,10 @@ pub async fn send<B: MessageBody>(
         let mut piece = match next.await {
             Ok(Some(Ok(piece))) => piece,
             Ok(Some(Err(_))) => {
+                // What was handed out before goes out first: a reset throws it away. The connection is polled in
+                // between, once for sure.
+                tokio::task::yield_now().await;
+                tokio::task::yield_now().await;
                 // Nothing but a reset tells a cut body from a whole one.
                 stream.send_reset(Reason::INTERNAL_ERROR);
                 return Ended::Broken;

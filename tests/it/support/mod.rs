@@ -9,6 +9,7 @@ pub mod origin;
 pub mod program;
 pub mod proxy;
 pub mod redis_server;
+pub mod secure;
 pub mod sockets;
 
 use std::{

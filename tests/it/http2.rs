@@ -1,0 +1,493 @@
+//! HTTP/2 to clients: the same promises as over HTTP/1.1, for each stream; and the limits that floods meet.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fileproxy::{settings::Settings, traffic::sample::Outcome};
+use h2::Reason;
+
+use crate::support::{
+    DEADLINE,
+    certificate::Certificate,
+    eventually,
+    origin::{Origin, ok, response},
+    proxy::{Proxy, TOKEN},
+    secure::{Frame, Frames, Secure, answer, h2, h2_with, request, whole},
+    until,
+};
+
+/// `/film` comes in two halves, the other when the gate opens; `/cut` breaks; `/slow` never comes; `/large` has 8 MiB.
+fn origin() -> Origin {
+    Origin::following(|connection| {
+        while let Some(request) = connection.request() {
+            let fine = match &request.target()[..] {
+                b"/film" => {
+                    connection.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfirst");
+                    connection.wait();
+                    connection.send("other")
+                }
+                b"/cut" => {
+                    connection.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfirst");
+                    return;
+                }
+                b"/cut-chunk" => {
+                    connection.send(
+                        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n",
+                    );
+                    return;
+                }
+                b"/slow" => {
+                    connection.stall();
+                    return;
+                }
+                b"/large" => connection.send(ok(vec![b'x'; 8 << 20])),
+                b"/none" => connection.send("HTTP/1.1 204 No Content\r\n\r\n"),
+                b"/same" => connection
+                    .send("HTTP/1.1 304 Not Modified\r\ncontent-length: 7\r\netag: \"a\"\r\n\r\n"),
+                b"/hops" => connection.send(response(
+                    "200 OK",
+                    "keep-alive: timeout=5\r\nx-kept: 1\r\n",
+                    "file",
+                )),
+                _ if request.method() == "HEAD" => {
+                    connection.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n")
+                }
+                _ => connection.send(ok("file")),
+            };
+            if !fine {
+                return;
+            }
+        }
+    })
+}
+
+fn proxy(origin: &Origin, certificate: &Certificate, change: impl FnOnce(&mut Settings)) -> Proxy {
+    Proxy::before(origin, |s| {
+        certificate.show(s);
+        change(s);
+    })
+}
+
+#[actix_rt::test]
+async fn a_request_and_its_response_pass_as_over_http1() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |_| {});
+    let mut client = h2(proxy.address(), &certificate).await;
+
+    let mut get = request("GET", "/a?b=c");
+    get.headers_mut().append("cookie", "a=1".parse().unwrap());
+    get.headers_mut().append("cookie", "b=2".parse().unwrap());
+    let (head, body) = answer(&mut client, get).await;
+    assert_eq!(
+        (head.status.as_u16(), body.unwrap()),
+        (200, b"file".to_vec())
+    );
+    assert_eq!(head.headers["content-length"], "4");
+    assert_eq!(head.headers["via"], "1.1 fileproxy");
+    assert!(head.headers.contains_key("date") && head.headers.contains_key("x-request-id"));
+    let sent = origin.last();
+    assert_eq!(sent.target(), b"/a?b=c");
+    for (name, value) in [
+        ("cookie", "a=1; b=2"),
+        ("via", "2.0 fileproxy"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "proxy"),
+        ("x-forwarded-for", "127.0.0.1"),
+    ] {
+        assert_eq!(sent.field(name).as_deref(), Some(value), "{name}");
+    }
+
+    let (head, body) = answer(&mut client, request("GET", "/hops")).await;
+    assert_eq!(body.unwrap(), b"file");
+    assert_eq!(head.headers["x-kept"], "1");
+    assert!(!head.headers.contains_key("keep-alive") && !head.headers.contains_key("connection"));
+
+    let (head, body) = answer(&mut client, request("HEAD", "/a")).await;
+    assert_eq!(
+        (&head.headers["content-length"], body.unwrap().len()),
+        (&"4".parse().unwrap(), 0)
+    );
+    let (head, body) = answer(&mut client, request("GET", "/none")).await;
+    assert_eq!((head.status.as_u16(), body.unwrap().len()), (204, 0));
+    let (head, body) = answer(&mut client, request("GET", "/same")).await;
+    assert_eq!((head.status.as_u16(), body.unwrap().len()), (304, 0));
+    assert_eq!(head.headers["content-length"], "7");
+    proxy.until_outcomes(Outcome::Completed, 5);
+}
+
+#[actix_rt::test]
+async fn an_upload_arrives_whole_with_a_length_and_without() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |_| {});
+    let mut client = h2(proxy.address(), &certificate).await;
+    let text = Bytes::from(vec![b'u'; 3 << 20]);
+    for length in [Some(text.len()), None] {
+        let mut post = request("POST", "/up");
+        if let Some(length) = length {
+            post.headers_mut().insert("content-length", length.into());
+        }
+        let (response, mut body) = client.send_request(post, false).unwrap();
+        let mut left = text.clone();
+        while !left.is_empty() {
+            body.reserve_capacity(left.len());
+            let room = std::future::poll_fn(|cx| body.poll_capacity(cx)).await;
+            let part = left.split_to(room.unwrap().unwrap().min(left.len()));
+            body.send_data(part, left.is_empty()).unwrap();
+        }
+        assert_eq!(response.await.unwrap().status(), 200);
+        let sent = origin.last();
+        let told = sent.field("content-length").map(|l| l.parse().unwrap());
+        assert_eq!(told, length);
+        assert_eq!(sent.body.len(), text.len());
+    }
+}
+
+#[actix_rt::test]
+async fn the_operators_endpoints_answer_too() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |_| {});
+    let mut client = h2(proxy.address(), &certificate).await;
+    let (head, body) = answer(&mut client, request("GET", "/health")).await;
+    assert_eq!(head.status, 200);
+    assert!(
+        String::from_utf8(body.unwrap())
+            .unwrap()
+            .contains("uptime_seconds")
+    );
+    let mut post = request("POST", "/admin/optimization");
+    let token = format!("Bearer {TOKEN}").parse().unwrap();
+    post.headers_mut().insert("authorization", token);
+    let (response, mut body) = client.send_request(post, false).unwrap();
+    body.send_data(r#"{"level": "low"}"#.into(), true).unwrap();
+    assert_eq!(response.await.unwrap().status(), 200);
+    let (head, _) = answer(&mut client, request("DELETE", "/health")).await;
+    assert_eq!(head.status, 405);
+    assert_eq!(origin.connections(), 0);
+}
+
+#[actix_rt::test]
+async fn a_body_that_breaks_resets_its_stream_and_no_other() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |_| {});
+    let mut client = h2(proxy.address(), &certificate).await;
+    let (film, _) = client.send_request(request("GET", "/film"), true).unwrap();
+    let film = film.await.unwrap().into_body();
+    for path in ["/cut", "/cut-chunk"] {
+        let (head, body) = answer(&mut client, request("GET", path)).await;
+        assert_eq!(head.status, 200);
+        let error = body.unwrap_err();
+        assert!(error.is_reset() && error.is_remote(), "{error}");
+        assert_eq!(error.reason(), Some(Reason::INTERNAL_ERROR));
+    }
+    origin.open_gate();
+    assert_eq!(whole(film).await.unwrap(), b"firstother");
+}
+
+#[actix_rt::test]
+async fn a_request_that_is_given_up_ends_at_the_origin_and_no_other_does() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |_| {});
+    let mut client = h2(proxy.address(), &certificate).await;
+    let (film, _) = client.send_request(request("GET", "/film"), true).unwrap();
+    let film = film.await.unwrap().into_body();
+    // Before the head, and in the middle of a body.
+    let (slow, mut given_up) = client.send_request(request("GET", "/slow"), true).unwrap();
+    eventually("it is at the origin", || async {
+        (origin.hits() == 2).then_some(())
+    })
+    .await;
+    given_up.send_reset(Reason::CANCEL);
+    drop(slow);
+    let (large, mut given_up) = client.send_request(request("GET", "/large"), true).unwrap();
+    let large = large.await.unwrap();
+    given_up.send_reset(Reason::CANCEL);
+    drop(large);
+    // Let the library send it.
+    eventually("both are over", || async {
+        (proxy.outcomes(Outcome::ClientLeft) == 2).then_some(())
+    })
+    .await;
+    origin.open_gate();
+    assert_eq!(whole(film).await.unwrap(), b"firstother");
+}
+
+#[test]
+fn a_client_that_leaves_ends_all_its_requests() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |_| {});
+    let mut client = Frames::to(proxy.address(), &certificate, &[]);
+    client.get(1, "/slow").get(3, "/film").get(5, "/slow");
+    until("all are at the origin", || {
+        (origin.hits() == 3).then_some(())
+    });
+    drop(client);
+    proxy.until_outcomes(Outcome::ClientLeft, 3);
+    until("nothing is left", || {
+        let clients = &proxy.published().counters.clients;
+        (clients.open.get() == 0 && clients.requests.get() == 0).then_some(())
+    });
+}
+
+#[test]
+fn a_stream_that_the_client_does_not_read_is_reset_and_the_rest_goes_on() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |s| {
+        s.server.send_timeout = Duration::from_millis(300);
+    });
+    // SETTINGS_INITIAL_WINDOW_SIZE: ten bytes of each body, then no more.
+    let mut client = Frames::to(proxy.address(), &certificate, &[(4, 10)]);
+    client.get(1, "/large");
+    assert_eq!(client.until(Frame::DATA, 1).payload.len(), 10);
+    let reset = client.until(Frame::RST_STREAM, 1);
+    assert_eq!(reset.code(), u32::from(Reason::CANCEL));
+    until("it is counted", || {
+        (proxy.published().counters.clients.send_timeouts.get() == 1).then_some(())
+    });
+    client.get(3, "/a");
+    assert_eq!(client.until(Frame::DATA, 3).payload, b"file");
+}
+
+#[test]
+fn a_connection_whose_socket_is_not_read_is_ended() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |s| {
+        s.server.send_timeout = Duration::from_millis(300);
+    });
+    // Windows as wide as they get: only the socket is in the way.
+    let wide = 0x7fff_ffff;
+    let mut client = Frames::to(proxy.address(), &certificate, &[(4, wide)]);
+    client.send(8, 0, 0, &(wide - 65_535).to_be_bytes());
+    for stream in 0..20 {
+        client.get(stream * 2 + 1, "/large");
+    }
+    until("it is ended", || {
+        let clients = &proxy.published().counters.clients;
+        (clients.open.get() == 0 && clients.requests.get() == 0).then_some(())
+    });
+    assert!(proxy.published().counters.clients.send_timeouts.get() >= 1);
+}
+
+#[test]
+fn more_streams_at_once_than_allowed_are_refused() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |s| s.http2.max_streams = 3);
+    let mut client = Frames::to(proxy.address(), &certificate, &[]);
+    // It is told so (SETTINGS_MAX_CONCURRENT_STREAMS), and does not care.
+    let settings = client.until(Frame::SETTINGS, 0);
+    assert!(settings.payload.chunks(6).any(|s| s == [0, 3, 0, 0, 0, 3]));
+    for stream in [1, 3, 5, 7] {
+        client.get(stream, "/slow");
+    }
+    let refused = client.until(Frame::RST_STREAM, 7);
+    assert_eq!(refused.code(), u32::from(Reason::REFUSED_STREAM));
+    until("three are at the origin", || {
+        (origin.hits() == 3).then_some(())
+    });
+}
+
+#[test]
+fn more_requests_over_all_connections_than_connections_may_be_are_refused() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |s| s.server.max_connections = 4);
+    let mut one = Frames::to(proxy.address(), &certificate, &[]);
+    one.get(1, "/slow").get(3, "/slow");
+    let mut other = Frames::to(proxy.address(), &certificate, &[]);
+    other.get(1, "/slow").get(3, "/slow");
+    until("four are at the origin", || {
+        (origin.hits() == 4).then_some(())
+    });
+    other.get(5, "/a");
+    let refused = other.until(Frame::RST_STREAM, 5);
+    assert_eq!(refused.code(), u32::from(Reason::REFUSED_STREAM));
+}
+
+/// CVE-2023-44487.
+#[test]
+fn a_flood_of_requests_given_up_ends_the_connection() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |s| s.http2.max_resets = 10);
+    let clients = &proxy.published().counters.clients;
+    let mut client = Frames::to(proxy.address(), &certificate, &[]);
+    for n in 0..11 {
+        client.get(n * 2 + 1, "/slow");
+        until("it is at the origin", || {
+            (origin.hits() == n as usize + 1).then_some(())
+        });
+        // The eleventh may find the connection ended.
+        _ = client.reset(n * 2 + 1);
+    }
+    let goodbye = client.until(Frame::GOAWAY, 0);
+    assert_eq!(goodbye.code(), u32::from(Reason::ENHANCE_YOUR_CALM));
+    assert_eq!(clients.reset_floods.get(), 1);
+
+    // As fast as it goes.
+    let mut client = Frames::to(proxy.address(), &certificate, &[]);
+    let mut sent = 0;
+    while sent < 100_000 {
+        let stream = sent * 2 + 1;
+        let asked = client.try_send(Frame::HEADERS, 0x5, stream, &Frames::fields("/slow"));
+        if asked.and_then(|()| client.reset(stream)).is_err() {
+            break;
+        }
+        sent += 1;
+    }
+    assert!(sent < 100_000, "it must not take them all");
+    until("both are closed", || {
+        (clients.open.get() == 0).then_some(())
+    });
+    // Far fewer reached the origin than were sent.
+    assert!(origin.hits() < 100, "{} of {sent}", origin.hits());
+    let mut other = Frames::to(proxy.address(), &certificate, &[]);
+    other.get(1, "/a");
+    assert_eq!(other.until(Frame::DATA, 1).payload, b"file");
+}
+
+#[test]
+fn requests_given_up_at_the_pace_of_a_viewer_are_fine() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |s| s.http2.max_resets = 10);
+    let mut client = Frames::to(proxy.address(), &certificate, &[]);
+    for n in 0..8 {
+        let stream = n * 2 + 1;
+        client.get(stream, "/slow");
+        until("it is at the origin", || {
+            (origin.hits() == n as usize + 1).then_some(())
+        });
+        client.reset(stream).unwrap();
+    }
+    proxy.until_outcomes(Outcome::ClientLeft, 8);
+    client.get(101, "/a");
+    assert_eq!(client.until(Frame::DATA, 101).payload, b"file");
+    assert_eq!(proxy.published().counters.clients.reset_floods.get(), 0);
+}
+
+#[actix_rt::test]
+async fn a_header_list_that_is_too_long_is_answered_431() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |s| {
+        s.server.max_head = bytesize::ByteSize::kib(8);
+    });
+    let mut client = h2(proxy.address(), &certificate).await;
+    let mut large = request("GET", "/a");
+    let value = "x".repeat(9000).parse().unwrap();
+    large.headers_mut().insert("x-large", value);
+    let (head, _) = answer(&mut client, large).await;
+    assert_eq!(head.status, 431);
+    assert_eq!(origin.connections(), 0);
+}
+
+/// CVE-2024-27316: a head that never ends.
+#[test]
+fn a_flood_of_continuations_ends_the_connection() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |_| {});
+    let mut client = Frames::to(proxy.address(), &certificate, &[]);
+    client.send(Frame::HEADERS, 0x1, 1, &Frames::fields("/a"));
+    // A literal field of 16 KiB, never indexed, again and again.
+    let mut field = vec![0x10, 1, b'x', 0x7f, 0xf9, 0x7e];
+    field.extend(vec![b'v'; 16_376 - field.len()]);
+    let mut sent = 0;
+    while sent < 10_000 && client.try_send(Frame::CONTINUATION, 0, 1, &field).is_ok() {
+        sent += 1;
+    }
+    assert!(sent < 10_000, "it must not take 160 MB of one head");
+    until("it is closed", || {
+        (proxy.published().counters.clients.open.get() == 0).then_some(())
+    });
+    assert_eq!(origin.connections(), 0);
+}
+
+#[test]
+fn a_connection_without_a_request_is_closed_and_so_is_an_idle_one() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |s| {
+        s.server.head_timeout = Duration::from_millis(300);
+        s.server.keep_alive = Duration::from_millis(600);
+    });
+    // Not even the preface.
+    let mut silent = Secure::to(proxy.address(), &certificate, &["h2"]).unwrap();
+    silent.rest();
+    let mut begun = Frames::to(proxy.address(), &certificate, &[]);
+    // Half a head is no request. Behind it nothing else may come, so the settings are seen to first.
+    begun.until(Frame::SETTINGS, 0);
+    begun.send(Frame::HEADERS, 0x1, 1, &Frames::fields("/a"));
+    let mut idle = Frames::to(proxy.address(), &certificate, &[]);
+    idle.get(1, "/a");
+    assert_eq!(idle.until(Frame::DATA, 1).payload, b"file");
+    for client in [&mut begun, &mut idle] {
+        assert_eq!(client.until(Frame::GOAWAY, 0).code(), 0);
+        while client.next().is_some() {}
+    }
+    until("all are closed", || {
+        (proxy.published().counters.clients.open.get() == 0).then_some(())
+    });
+}
+
+#[actix_rt::test]
+async fn draining_says_goaway_and_lets_a_transfer_end() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let mut proxy = proxy(&origin, &certificate, |_| {});
+    let mut client = h2(proxy.address(), &certificate).await;
+    let (film, _) = client.send_request(request("GET", "/film"), true).unwrap();
+    let film = film.await.unwrap().into_body();
+    proxy.drain();
+    // The library takes no more requests once the GOAWAY is here.
+    let refused = tokio::time::timeout(DEADLINE, async {
+        loop {
+            match client.clone().ready().await {
+                Ok(mut client) => {
+                    // Sent before it was heard: answered, or refused.
+                    _ = client.send_request(request("GET", "/a"), true);
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Err(_) => return,
+            }
+        }
+    });
+    refused.await.expect("a GOAWAY");
+    origin.open_gate();
+    assert_eq!(whole(film).await.unwrap(), b"firstother");
+    drop(client);
+    actix_rt::task::spawn_blocking(move || proxy.until_ended())
+        .await
+        .unwrap();
+}
+
+#[actix_rt::test]
+async fn a_body_larger_than_every_window_comes_whole_to_a_client_that_reads_in_time() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |s| {
+        s.server.send_timeout = Duration::from_secs(2);
+    });
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(16 * 1024);
+    let mut client = h2_with(proxy.address(), &certificate, &builder).await;
+    let bodies = (0..4).map(|_| {
+        let (response, _) = client.send_request(request("GET", "/large"), true).unwrap();
+        async move {
+            whole(response.await.unwrap().into_body())
+                .await
+                .unwrap()
+                .len()
+        }
+    });
+    let lengths = futures_util::future::join_all(bodies).await;
+    assert_eq!(lengths, [8 << 20; 4]);
+    assert_eq!(proxy.published().counters.clients.send_timeouts.get(), 0);
+}
+
+#[test]
+fn without_http2_alpn_chooses_http1() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |s| {
+        s.http2.enabled = false;
+        s.admin.listen = Some("127.0.0.1:0".parse().unwrap());
+    });
+    let mut client = Secure::to(proxy.address(), &certificate, &["h2", "http/1.1"]).unwrap();
+    assert_eq!(client.protocol(), Some(&b"http/1.1"[..]));
+    assert_eq!(client.get("/a").0, 200);
+    // Offered from the next connection on.
+    assert_eq!(proxy.reload(|s| s.http2.enabled = true).status, 200);
+    let client = Secure::to(proxy.address(), &certificate, &["h2", "http/1.1"]).unwrap();
+    assert_eq!(client.protocol(), Some(&b"h2"[..]));
+}

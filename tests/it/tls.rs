@@ -1,0 +1,311 @@
+//! TLS to clients: what holds for plain connections holds here, and certificates change under way.
+
+use std::time::Duration;
+
+use fileproxy::traffic::sample::Outcome;
+
+use crate::support::{
+    certificate::Certificate,
+    client::Client,
+    message,
+    origin::{Origin, ok},
+    program::Program,
+    proxy::Proxy,
+    secure::Secure,
+    until,
+};
+
+/// A file; `/film` comes in two halves, the other when the gate opens; `/cut` breaks.
+fn origin() -> Origin {
+    Origin::following(|connection| {
+        while let Some(request) = connection.request() {
+            match &request.target()[..] {
+                b"/film" => {
+                    connection.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfirst");
+                    connection.wait();
+                    connection.send("other");
+                }
+                b"/cut" => {
+                    connection.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfirst");
+                    return;
+                }
+                b"/large" => {
+                    connection.send(ok(vec![b'x'; 32 << 20]));
+                }
+                _ => {
+                    connection.send(ok("file"));
+                }
+            }
+        }
+    })
+}
+
+#[test]
+fn a_file_comes_over_tls_and_the_origin_hears_that_it_does() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = Proxy::before(&origin, |s| certificate.show(s));
+    for protocols in [&[][..], &["http/1.1"][..]] {
+        let mut client = Secure::to(proxy.address(), &certificate, protocols).unwrap();
+        assert_eq!(client.get("/a"), (200, b"file".to_vec()));
+        // And once more on the same connection.
+        assert_eq!(client.get("/b"), (200, b"file".to_vec()));
+    }
+    assert_eq!(
+        origin.last().field("x-forwarded-proto").as_deref(),
+        Some("https")
+    );
+    assert!(
+        origin
+            .last()
+            .field("forwarded")
+            .unwrap()
+            .ends_with("proto=https")
+    );
+}
+
+#[test]
+fn what_is_no_tls_gets_nothing_and_is_counted() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = Proxy::before(&origin, |s| certificate.show(s));
+    let mut client = proxy.client();
+    client.send("GET /a HTTP/1.1\r\nhost: proxy\r\n\r\n");
+    let (answer, _) = client.rest();
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    assert_eq!(origin.connections(), 0);
+    until("it is counted", || {
+        let counters = &proxy.published().counters.clients;
+        (counters.handshakes_failed.get() == 1 && counters.open.get() == 0).then_some(())
+    });
+}
+
+#[test]
+fn a_body_that_breaks_looks_broken_over_tls_too() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = Proxy::before(&origin, |s| certificate.show(s));
+    let mut client = Secure::to(proxy.address(), &certificate, &[]).unwrap();
+    client.send("GET /cut HTTP/1.1\r\nhost: proxy\r\n\r\n");
+    assert_eq!(message::fields(&client.head(), "content-length"), ["10"]);
+    assert_eq!(client.rest(), b"first");
+    proxy.until_outcomes(Outcome::OriginBroken, 1);
+}
+
+#[test]
+fn heads_have_the_same_limits() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = Proxy::before(&origin, |s| {
+        certificate.show(s);
+        s.server.max_head = bytesize::ByteSize::kib(1);
+        s.server.head_timeout = Duration::from_millis(300);
+    });
+    let mut long = Secure::to(proxy.address(), &certificate, &[]).unwrap();
+    long.send(format!("GET /{} HTTP/1.1\r\n", "x".repeat(2000)));
+    assert_eq!(message::status(&long.head()), 431);
+    let mut slow = Secure::to(proxy.address(), &certificate, &[]).unwrap();
+    slow.send("GET / HTT");
+    assert_eq!(message::status(&slow.head()), 408);
+}
+
+#[test]
+fn a_client_that_stops_reading_is_ended_and_one_that_leaves_ends_its_transfer() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = Proxy::before(&origin, |s| {
+        certificate.show(s);
+        s.server.send_timeout = Duration::from_millis(300);
+    });
+    let mut client = Secure::to(proxy.address(), &certificate, &[]).unwrap();
+    client.send("GET /large HTTP/1.1\r\nhost: proxy\r\n\r\n");
+    client.head();
+    until("it is ended", || {
+        let counters = &proxy.published().counters.clients;
+        (counters.send_timeouts.get() == 1 && counters.open.get() == 0).then_some(())
+    });
+    let mut client = Secure::to(proxy.address(), &certificate, &[]).unwrap();
+    client.send("GET /film HTTP/1.1\r\nhost: proxy\r\n\r\n");
+    client.head();
+    drop(client);
+    proxy.until_outcomes(Outcome::ClientLeft, 2);
+}
+
+#[test]
+fn a_handshake_has_its_time_and_no_more_than_so_many_are_at_it() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = Proxy::before(&origin, |s| {
+        certificate.show(s);
+        s.tls.handshake_timeout = Duration::from_secs(1);
+        s.tls.max_handshakes = 2;
+    });
+    let counters = &proxy.published().counters.clients;
+    let mut silent: Vec<Client> = (0..2).map(|_| proxy.client()).collect();
+    until("two are at it", || {
+        (counters.handshakes.get() == 2).then_some(())
+    });
+    assert!(proxy.client().closes(), "a third is closed at once");
+    assert_eq!(counters.handshakes_refused.get(), 1);
+    for client in &mut silent {
+        assert!(client.closes());
+    }
+    until("both are counted", || {
+        (counters.handshakes_failed.get() == 2).then_some(())
+    });
+    let mut client = Secure::to(proxy.address(), &certificate, &[]).unwrap();
+    assert_eq!(client.get("/a").0, 200);
+}
+
+#[test]
+fn one_connection_too_many_is_closed_without_a_handshake() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = Proxy::before(&origin, |s| {
+        certificate.show(s);
+        s.server.max_connections = 1;
+    });
+    let mut client = Secure::to(proxy.address(), &certificate, &[]).unwrap();
+    assert_eq!(client.get("/a").0, 200);
+    assert!(Secure::to(proxy.address(), &certificate, &[]).is_err());
+    assert_eq!(proxy.published().counters.clients.over_limit.get(), 1);
+    assert_eq!(client.get("/a").0, 200);
+}
+
+#[test]
+fn another_certificate_is_for_new_connections_and_cuts_no_transfer() {
+    let (origin, certificate, other) = (origin(), Certificate::new(), Certificate::new());
+    let first = Certificate::new();
+    certificate.replace_by(&first);
+    let proxy = Proxy::before(&origin, |s| certificate.show(s));
+    let mut film = Secure::to(proxy.address(), &first, &[]).unwrap();
+    film.send("GET /film HTTP/1.1\r\nhost: proxy\r\n\r\n");
+    film.head();
+    assert_eq!(film.exactly(5), b"first");
+
+    certificate.replace_by(&other);
+    until("the other one is shown", || {
+        Secure::to(proxy.address(), &other, &[]).ok()
+    });
+    assert!(Secure::to(proxy.address(), &first, &[]).is_err());
+    origin.open_gate();
+    assert_eq!(film.exactly(5), b"other");
+    assert_eq!(film.get("/a").1, b"file");
+}
+
+#[test]
+fn files_that_do_not_fit_change_nothing_and_a_reload_says_why() {
+    let (origin, certificate, other) = (origin(), Certificate::new(), Certificate::new());
+    let proxy = Proxy::before(&origin, |s| {
+        certificate.show(s);
+        s.tls.watch = Duration::from_secs(3600);
+        s.admin.listen = Some("127.0.0.1:0".parse().unwrap());
+    });
+    let same = Certificate::new();
+    same.replace_by(&certificate);
+    // Half of a change: the other's certificate with the old key.
+    std::fs::copy(other.ca_file(), certificate.ca_file()).unwrap();
+    let refused = proxy.reload(|s| s.levels.high.buffer = bytesize::ByteSize::kib(256));
+    assert_eq!(refused.status, 422);
+    let detail = refused.problem()["detail"].to_string();
+    assert!(
+        detail.contains("tls.certificate") && detail.contains("tls.key"),
+        "{detail}"
+    );
+    assert!(Secure::to(proxy.address(), &same, &[]).is_ok());
+
+    std::fs::write(certificate.key_file(), "no key").unwrap();
+    let detail = proxy.reload(|_| {}).problem()["detail"].to_string();
+    assert!(
+        detail.contains("holds no usable PEM private key"),
+        "{detail}"
+    );
+    assert!(!detail.contains("no key:"), "{detail}");
+
+    std::fs::copy(other.key_file(), certificate.key_file()).unwrap();
+    assert_eq!(proxy.reload(|_| {}).status, 200);
+    assert!(Secure::to(proxy.address(), &other, &[]).is_ok());
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_stops_the_start_and_one_that_breaks_later_is_told_once() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let file = |path: std::path::PathBuf| path.display().to_string();
+    let tls = format!(
+        "[tls]\ncertificate = \"{}\"\nkey = \"{}\"\nwatch = \"100ms\"\n",
+        file(certificate.ca_file()),
+        file(certificate.key_file())
+    );
+    let program = Program::before(&format!("http://{}", origin.address()), &tls);
+    let whole = std::fs::read(certificate.key_file()).unwrap();
+    std::fs::write(certificate.key_file(), &whole[..whole.len() / 2]).unwrap();
+    let line = program
+        .until_logged("the certificate's files cannot be used: the one before stays in force");
+    assert!(
+        line["error"].as_str().unwrap().contains("tls.key"),
+        "{line}"
+    );
+    assert!(Secure::to(program.address(), &certificate, &[]).is_ok());
+    drop(program);
+
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("local.toml"), tls).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_fileproxy"))
+        .env("FILEPROXY_SETTINGS", folder.path())
+        .env("FILEPROXY__SERVER__LISTEN", "127.0.0.1:0")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("tls.key") && said.contains("private key"),
+        "{said}"
+    );
+}
+
+#[test]
+fn the_operators_address_speaks_plain_http_beside_it() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = Proxy::before(&origin, |s| {
+        certificate.show(s);
+        s.admin.listen = Some("127.0.0.1:0".parse().unwrap());
+    });
+    assert_eq!(proxy.json("/health")["status"], "healthy");
+    let mut client = Secure::to(proxy.address(), &certificate, &[]).unwrap();
+    assert_eq!(client.get("/health").1, b"file");
+}
+
+#[test]
+fn switching_tls_on_or_off_needs_a_restart() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = Proxy::before(&origin, |_| {});
+    let told: serde_json::Value =
+        serde_json::from_slice(&proxy.reload(|s| certificate.show(s)).body).unwrap();
+    assert_eq!(told["changed"], serde_json::json!([]));
+    assert_eq!(told["needs_restart"][0]["key"], "tls.certificate");
+    assert_eq!(proxy.get("/a").text(), "file");
+}
+
+#[test]
+fn curl_and_openssl_agree() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = Proxy::before(&origin, |s| certificate.show(s));
+    let port = proxy.address().port();
+    for (version, shown) in [("--http1.1", "1.1"), ("--http2", "2")] {
+        let output = std::process::Command::new("curl")
+            .args(["-sS", version, "-w", " %{http_version}", "--cacert"])
+            .arg(certificate.ca_file())
+            .arg("--resolve")
+            .arg(format!("localhost:{port}:127.0.0.1"))
+            .arg(format!("https://localhost:{port}/a"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            format!("file {shown}"),
+            "{said}"
+        );
+    }
+    let output = std::process::Command::new("openssl")
+        .args(["s_client", "-brief", "-alpn", "h2", "-connect"])
+        .arg(proxy.address().to_string())
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("TLSv1.3"), "{said}");
+}
