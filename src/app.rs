@@ -341,13 +341,12 @@ fn connection(
             data.insert(Rc::clone(io.client()));
         });
     // One worker for both: they share its connections to the origin.
-    let worker = Rc::new(Worker::new(
-        Arc::clone(&site.policy),
-        site.actors.reporter(),
-        Arc::clone(&site.published),
-    ));
+    let worker = (serves != Serves::Operators).then(|| {
+        let (policy, published) = (Arc::clone(&site.policy), Arc::clone(&site.published));
+        Rc::new(Worker::new(policy, site.actors.reporter(), published))
+    });
     let app = move || {
-        map_config(app(site.clone(), serves, Rc::clone(&worker)), |()| {
+        map_config(app(site.clone(), serves, worker.clone()), |()| {
             AppConfig::default()
         })
     };
@@ -383,11 +382,11 @@ fn connection(
     })
 }
 
-/// The operators' endpoints, and the origin behind every other path; or one of the two.
+/// The operators' endpoints, and the origin behind every other path; or one of the two. A worker serves the origin's.
 fn app(
     site: Site,
     serves: Serves,
-    worker: Rc<Worker>,
+    worker: Option<Rc<Worker>>,
 ) -> App<
     impl ServiceFactory<
         ServiceRequest,
@@ -411,14 +410,14 @@ fn app(
             }
         })
         .default_service(fn_service(move |request: ServiceRequest| {
-            let worker = Rc::clone(&worker);
+            let worker = worker.clone();
             async move {
-                match serves {
-                    Serves::Operators => {
+                match worker {
+                    Some(worker) => handler::forward(request, worker).await,
+                    None => {
                         let nothing = api::nothing_here(request.request());
                         Ok(request.into_response(nothing))
                     }
-                    Serves::Both | Serves::Files => handler::forward(request, worker).await,
                 }
             }
         }))

@@ -342,6 +342,25 @@ fn a_flood_of_requests_given_up_ends_the_connection() {
     assert_eq!(other.until(Frame::DATA, 1).payload, b"file");
 }
 
+/// CVE-2025-8671: the client makes the proxy reset streams.
+#[test]
+fn a_flood_of_streams_that_must_be_reset_ends_the_connection() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |s| s.http2.max_resets = 10);
+    let mut client = Frames::to(proxy.address(), &certificate, &[]);
+    for n in 0..11 {
+        client.get(n * 2 + 1, "/slow");
+        until("it is at the origin", || {
+            (origin.hits() == n as usize + 1).then_some(())
+        });
+        // A window widened by nothing is an error of the stream (RFC 9113 §6.9).
+        _ = client.try_send(8, 0, n * 2 + 1, &[0; 4]);
+    }
+    let goodbye = client.until(Frame::GOAWAY, 0);
+    assert_eq!(goodbye.code(), u32::from(Reason::ENHANCE_YOUR_CALM));
+    proxy.until_outcomes(Outcome::ClientLeft, 11);
+}
+
 #[test]
 fn requests_given_up_at_the_pace_of_a_viewer_are_fine() {
     let (origin, certificate) = (origin(), Certificate::new());

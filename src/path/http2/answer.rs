@@ -25,7 +25,7 @@ use crate::path::client::Client;
 pub enum Ended {
     /// All of the response was handed over.
     Whole,
-    /// The client gave the request up.
+    /// The client gave the request up, or broke the stream.
     Reset,
     /// The client read nothing for too long: the stream was reset.
     Stalled,
@@ -37,7 +37,8 @@ pub enum Ended {
 
 impl From<h2::Error> for Ended {
     fn from(error: h2::Error) -> Self {
-        if error.is_reset() && error.is_remote() {
+        // By the client, or by the library for what the client did.
+        if error.is_reset() {
             Ended::Reset
         } else {
             Ended::Gone
