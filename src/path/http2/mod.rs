@@ -86,6 +86,7 @@ impl Guest {
         counters.http2.increment();
         let resets = f64::from(settings.max_resets);
         let resets = Budget::new(resets, resets / 10.0, Instant::now());
+        let at_once = usize::try_from(settings.max_streams).unwrap_or(usize::MAX);
         let mut streams = FuturesUnordered::new();
         let mut idle = pin!(tokio::time::sleep(limits.head));
         let mut draining = pin!(draining);
@@ -95,7 +96,8 @@ impl Guest {
             tokio::select! {
                 came = connection.accept() => match came {
                     Some(Ok((request, mut respond))) => {
-                        if counters.requests.get() >= requests {
+                        // The library forgets a stream that it had to reset; its request may still be under way.
+                        if streams.len() >= at_once || counters.requests.get() >= requests {
                             counters.over_limit.increment();
                             respond.send_reset(Reason::REFUSED_STREAM);
                         } else {
