@@ -13,6 +13,7 @@ use crate::{
     link::trial,
     live::Live,
     origin::{fault::Faults, server},
+    page,
     peer::Peer,
     report,
     run::{
@@ -62,6 +63,8 @@ enum Command {
     Run(Run),
     /// Compares contestants on the loopback, without a bad link
     Compare(Compare),
+    /// Fetches a page of many small files by HTTP/1.1 and by HTTP/2, over TLS and a bad link (needs root)
+    Page(Page),
     /// Makes a report of records: report.md, report.html and plots
     Report {
         /// Files with records, one JSON line each
@@ -144,6 +147,28 @@ struct Run {
     /// Seconds and small numbers: only that it works and that bodies are right
     #[arg(long)]
     short: bool,
+}
+
+#[derive(Debug, Args)]
+struct Page {
+    /// The scenario: a file under scenarios/, without .toml
+    #[arg(value_name = "SCENARIO", default_value = "poor")]
+    scenario: String,
+    /// Files of the page
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    files: usize,
+    /// Length of each
+    #[arg(long, default_value = "8KiB")]
+    size: ByteSize,
+    /// Pages by each protocol
+    #[arg(long, value_name = "N", default_value_t = 11)]
+    repeat: u32,
+    /// Congestion control on every host
+    #[arg(long, value_name = "NAME", default_value = "cubic")]
+    congestion: String,
+    /// Seeds network and contents
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
 }
 
 #[derive(Debug, Args)]
@@ -242,6 +267,17 @@ impl Cli {
                 };
                 run::run(&lab, &choice).await
             }
+            Command::Page(p) => page::page(
+                &find()?,
+                &page::Options {
+                    scenario: p.scenario,
+                    files: p.files,
+                    size: p.size,
+                    repeat: p.repeat,
+                    congestion: p.congestion,
+                    seed: p.seed,
+                },
+            ),
             Command::Report { files, of } => {
                 let (runs, comparisons) = report::read(&files)?;
                 let folder = report_folder.unwrap_or_else(|| PathBuf::from("report"));

@@ -15,6 +15,7 @@ pub mod moment;
 pub mod namespace;
 pub mod network;
 pub mod origin;
+pub mod page;
 pub mod peer;
 pub mod process;
 pub mod random;
