@@ -35,6 +35,9 @@ missing() {
     command -v cc >/dev/null || echo gcc libc6-dev
     # The units are checked by systemd's own tool.
     command -v systemd-analyze >/dev/null || echo systemd
+    # TLS and HTTP/2 are tried with clients that others wrote.
+    command -v curl >/dev/null || echo curl ca-certificates
+    command -v openssl >/dev/null || echo openssl
     # `kill` is a program for the tests, not the shell's.
     [ -x /bin/kill ] || [ -x /usr/bin/kill ] || echo procps
 }
@@ -95,6 +98,9 @@ if [ $# -eq 0 ]; then
         say "load run --short"
         "$CARGO_TARGET_DIR/debug/load" run normal poor very_poor --where both \
             --workload mix,download,viewers,faults --peers fileproxy-high --short \
+            --fileproxy "$CARGO_TARGET_DIR/debug/fileproxy" --out "$CARGO_TARGET_DIR/lab"
+        say "load page"
+        "$CARGO_TARGET_DIR/debug/load" page poor --repeat 1 \
             --fileproxy "$CARGO_TARGET_DIR/debug/fileproxy" --out "$CARGO_TARGET_DIR/lab"
     else
         say "load run --short: skipped, for it needs root and /dev/net/tun"
