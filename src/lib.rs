@@ -5,7 +5,8 @@
 //! ```text
 //!  client                                                                                origin
 //!    |                                                                                      |
-//!    |--> path::listener, path::client_stream   the socket, its limits and options          |
+//!    |--> path::listener, path::entrance        the socket, its limits, options and TLS     |
+//!    |    path::client_stream, path::http2      HTTP/1.1 or HTTP/2, with their limits       |
 //!    |         |                                                                            |
 //!    |    path::handler                         the whole way on one screen                 |
 //!    |         |--> path::admission             the rate limit: leave now, a wait, or no    |

@@ -195,6 +195,10 @@ fn show(place: &Place, options: demo::Options) -> Result<(), Failure> {
     settings.server.listen = options.listen;
     settings.redis.url = String::new().try_into().map_err(Failure::run)?;
     settings.log.access = false;
+    // What it prints to try is plain HTTP on one address.
+    settings.tls.certificate = PathBuf::new();
+    settings.tls.key = PathBuf::new();
+    settings.admin.listen = None;
     telemetry::start(&settings.log).map_err(Failure::run)?;
     actix_rt::System::new().block_on(async {
         let address = options.origin;

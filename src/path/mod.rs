@@ -1,6 +1,7 @@
-//! What a request walks through, in order: [`listener`] and [`client_stream`] (the sockets), [`client`], [`handler`] (the whole
-//! way on one screen), [`admission`] (the limiter's gate), [`headers`], [`origin`], [`body`]; [`error`] is the only
-//! place where an error becomes a status.
+//! What a request walks through, in order: [`listener`], [`entrance`] ([`seat`], TCP options, [`tls`]), then
+//! [`client_stream`] for HTTP/1.1 or [`http2`], [`client`], [`handler`] (the whole way on one screen), [`admission`] (the
+//! limiter's gate), [`headers`], [`origin`], [`body`]; [`error`] is the only place where an error becomes a status.
+//! [`policy`] is what they keep to, by the settings in force.
 
 pub mod admission;
 pub mod body;
