@@ -19,6 +19,7 @@ use crate::{
     actors::{self, Actors, NotStarted},
     api::{self, AdminToken},
     path::{
+        client::Client,
         client_stream::{self, ClientStream},
         handler::{self, Worker},
         headers,
@@ -83,6 +84,7 @@ impl Application {
             rate_limit: settings.rate_limit.clone(),
             concurrency: settings.concurrency.clone(),
             redis: settings.redis.clone(),
+            canary: settings.canary.clone(),
             supervision: settings.supervision.clone(),
             origin: settings.origin.url.to_string(),
         };
@@ -219,14 +221,16 @@ fn connection(
         .finish(map_config(app(site), |()| AppConfig::default()));
     fn_service(move |io: TcpStream| {
         let stream = io.peer_addr().map(|peer| {
-            let tuning = published.tuning.load();
+            let trusted = headers::is_trusted(peer.ip(), &settings.server.trusted_proxies);
+            let tuning = published
+                .tuning_for(Client::bucket_of(peer, trusted))
+                .load();
             if tuning.tcp_options
                 && let Err(error) = tcp.apply(&io, tuning.tcp_buffers)
             {
                 tracing::debug!(%error, "a client's socket refused an option");
             }
             let quickack = tuning.tcp_options && tcp.quickack;
-            let trusted = headers::is_trusted(peer.ip(), &settings.server.trusted_proxies);
             ClientStream::new(
                 io,
                 peer,

@@ -15,7 +15,7 @@ use crate::{
     path::{cors, line, origin, server, tcp, transfers},
     telemetry,
     traffic::{
-        concurrency,
+        canary, concurrency,
         level::Level,
         quality, rate,
         tuning::{ClassTable, LevelTable, Tables},
@@ -55,6 +55,8 @@ pub struct Settings {
     pub rate_limit: rate::Settings,
     /// How many exchanges go on at once.
     pub concurrency: concurrency::Settings,
+    /// How a canary of levels is judged.
+    pub canary: canary::Settings,
     /// When an actor counts as stuck.
     pub supervision: Supervision,
     /// Where the level is kept for all instances.
@@ -169,6 +171,7 @@ impl Settings {
         self.quality.check()?;
         self.rate_limit.check()?;
         self.concurrency.check()?;
+        self.canary.check()?;
         self.supervision.check()?;
         self.redis.check()?;
         self.admin.check()?;

@@ -12,15 +12,18 @@ use actix_web::{
 };
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 use tracing::info;
 
 use super::{State, answer, health};
 use crate::{
-    actors::{LevelSource, TunerAway},
+    actors::{LevelSource, NotSet, TunerAway},
     problem::Problem,
-    traffic::level::Level,
+    traffic::{
+        canary::{Conflict, Percent},
+        level::Level,
+    },
     units::OutOfRange,
 };
 
@@ -117,6 +120,13 @@ fn made() -> io::Result<String> {
 #[serde(deny_unknown_fields)]
 struct Wanted {
     level: String,
+    /// Of the clients; not given: everybody. Any value, so that `null` is not taken for that.
+    #[serde(default = "everybody")]
+    percent: Value,
+}
+
+fn everybody() -> Value {
+    Percent::ALL.get().into()
 }
 
 pub(super) async fn show(state: web::Data<State>) -> HttpResponse {
@@ -126,6 +136,7 @@ pub(super) async fn show(state: web::Data<State>) -> HttpResponse {
         &json!({
             "level": tuning.level,
             "allowed": Level::ALL,
+            "canary": state.published.canary.load().candidate,
             "tuning": health::config(&tuning),
         }),
     )
@@ -148,12 +159,14 @@ async fn try_set(
     state: &State,
 ) -> Result<HttpResponse, Refusal> {
     authorize(request, &state.token)?;
-    let level = level(&read(body).await?)?;
-    let change = state.actors.set_level(level, LevelSource::Admin).await?;
+    let (level, percent) = wanted(&read(body).await?)?;
+    let source = LevelSource::Admin;
+    let change = state.actors.roll_out(level, percent, source).await?;
     Ok(answer(
         StatusCode::OK,
         &json!({
-            "level": change.after.level,
+            "level": change.level,
+            "canary": change.canary,
             "before": health::config(&change.before),
             "after": health::config(&change.after),
         }),
@@ -202,13 +215,15 @@ async fn read(mut body: web::Payload) -> Result<Vec<u8>, Refusal> {
         .unwrap_or(Err(Refusal::TooSlow))
 }
 
-fn level(body: &[u8]) -> Result<Level, Refusal> {
-    let wanted: Wanted =
+fn wanted(body: &[u8]) -> Result<(Level, Percent), Refusal> {
+    let Wanted { level, percent } =
         serde_json::from_slice(body).map_err(|error| Refusal::BadBody(error.to_string()))?;
-    wanted
-        .level
-        .parse()
-        .map_err(|_| Refusal::NoLevel(wanted.level))
+    let level = level.parse().map_err(|_| Refusal::NoLevel(level))?;
+    let share = percent.as_i64().map(Percent::try_from);
+    match share {
+        Some(Ok(percent)) => Ok((level, percent)),
+        _ => Err(Refusal::NoPercent(percent.to_string())),
+    }
 }
 
 /// Why a level was not set.
@@ -226,6 +241,12 @@ enum Refusal {
     /// 400
     #[error("`{0}` is not a level")]
     NoLevel(String),
+    /// 400
+    #[error("{0:.40} is not a percentage: give a whole number from 0 to 100")]
+    NoPercent(String),
+    /// 409
+    #[error(transparent)]
+    Conflict(Conflict),
     /// 413
     #[error("the body is larger than 4 KiB")]
     TooLarge,
@@ -234,14 +255,24 @@ enum Refusal {
     TooSlow,
     /// 503
     #[error(transparent)]
-    Away(#[from] TunerAway),
+    Away(TunerAway),
+}
+
+impl From<NotSet> for Refusal {
+    fn from(why: NotSet) -> Self {
+        match why {
+            NotSet::Away(away) => Self::Away(away),
+            NotSet::Conflict(conflict) => Self::Conflict(conflict),
+        }
+    }
 }
 
 impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::NoToken | Self::WrongToken => StatusCode::UNAUTHORIZED,
-            Self::BadBody(_) | Self::NoLevel(_) => StatusCode::BAD_REQUEST,
+            Self::BadBody(_) | Self::NoLevel(_) | Self::NoPercent(_) => StatusCode::BAD_REQUEST,
+            Self::Conflict(_) => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Away(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -271,7 +302,7 @@ impl Refusal {
             Self::TooLarge | Self::TooSlow => {
                 builder.force_close();
             }
-            Self::BadBody(_) | Self::NoLevel(_) => {}
+            Self::BadBody(_) | Self::NoLevel(_) | Self::NoPercent(_) | Self::Conflict(_) => {}
         }
         builder.body(problem.body())
     }

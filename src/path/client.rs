@@ -10,7 +10,7 @@ use std::{
 use actix_http::header::HeaderValue;
 
 use super::body::Transfer;
-use crate::traffic::{published::Published, quality::Class};
+use crate::traffic::{canary::split::Bucket, published::Published, quality::Class};
 
 /// What the handler knows of the connection that a request came on.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct Client {
     pub address: HeaderValue,
     /// Whether it is a trusted proxy.
     pub trusted: bool,
+    /// Its place for a canary; of a trusted proxy, none: many clients share its connection.
+    pub bucket: Bucket,
     /// The class of its line.
     pub(super) class: Cell<Class>,
     /// Requests that are in a handler, or whose response is under way.
@@ -39,6 +41,15 @@ pub struct Client {
 pub struct Engaged(Rc<Client>);
 
 impl Client {
+    /// The place of a connection for a canary.
+    pub fn bucket_of(peer: SocketAddr, trusted: bool) -> Bucket {
+        if trusted {
+            Bucket::SHARED
+        } else {
+            Bucket::of(peer.ip())
+        }
+    }
+
     /// The class of its line, as last seen.
     pub fn class(&self) -> Class {
         self.class.get()

@@ -114,6 +114,7 @@ impl ClientStream {
             address: HeaderValue::from_str(&peer.ip().to_canonical().to_string())
                 .unwrap_or(HeaderValue::from_static("unknown")),
             trusted,
+            bucket: Client::bucket_of(peer, trusted),
             engaged: Cell::new(0),
             begun: Cell::new(0),
             transfer: RefCell::default(),
@@ -448,7 +449,8 @@ impl AsyncWrite for ClientStream {
             written => {
                 this.blocked = None;
                 this.begun_answer = true;
-                let follow = this.client.published.tuning.load().follow_lines;
+                let published = &this.client.published;
+                let follow = published.tuning_for(this.client.bucket).load().follow_lines;
                 this.line.look(&this.io, Instant::now(), follow);
                 this.client.class.set(this.line.class());
                 written

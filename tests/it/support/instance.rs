@@ -12,7 +12,7 @@ use fileproxy::{
     actors::{self, Actors, Supervision, redis_pool},
     api::{self, AdminToken},
     traffic::{
-        concurrency,
+        canary, concurrency,
         level::Level,
         published::Published,
         quality, rate,
@@ -129,6 +129,13 @@ pub fn settings() -> actors::Settings {
             prefix: "fileproxy".into(),
             heartbeat: Duration::from_millis(500),
             timeout: Duration::from_millis(500),
+        },
+        canary: canary::Settings {
+            window: Duration::from_secs(600),
+            min_samples: 200,
+            min_clients: 5,
+            max_slowdown: 0.2,
+            risk: 0.01,
         },
         supervision: Supervision {
             patience: Duration::from_secs(2),
@@ -296,6 +303,7 @@ async fn report(
             ttfb: Some(took),
             total: took,
             bytes: 1000,
+            canary: None,
         });
     }
     String::new()
