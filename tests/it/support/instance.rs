@@ -2,6 +2,7 @@
 //! does; everything else says that it is the origin's.
 
 use std::{
+    net::{IpAddr, Ipv4Addr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,7 +13,8 @@ use fileproxy::{
     actors::{self, Actors, Supervision, redis_pool},
     api::{self, AdminToken},
     traffic::{
-        canary, concurrency,
+        canary::{self, split::Bucket},
+        concurrency,
         level::Level,
         published::Published,
         quality, rate,
@@ -179,10 +181,12 @@ impl Instance {
             let actors = actors.clone();
             move || {
                 let reporter = web::Data::new(actors.reporter());
+                let published = web::Data::from(state.published.clone());
                 let state = state.clone();
                 App::new()
                     .configure(|cfg| api::configure(cfg, state))
                     .app_data(reporter)
+                    .app_data(published)
                     .route("/report/{outcome}/{millis}/{count}", web::to(report))
                     .default_service(web::to(|request: HttpRequest| async move {
                         format!("the origin's: {}", request.uri())
@@ -249,7 +253,17 @@ impl Instance {
 
     /// Reports so many requests, as a worker does.
     pub async fn report(&self, outcome: Outcome, origin_millis: u64, count: u64) {
-        let path = format!("/report/{}/{origin_millis}/{count}", outcome.as_str());
+        let client = Ipv4Addr::LOCALHOST.into();
+        self.report_from(client, outcome, origin_millis, count)
+            .await;
+    }
+
+    /// The same, as requests of this client.
+    pub async fn report_from(&self, client: IpAddr, outcome: Outcome, millis: u64, count: u64) {
+        let path = format!(
+            "/report/{}/{millis}/{count}?client={client}",
+            outcome.as_str()
+        );
         self.client
             .get(format!("{}{path}", self.url))
             .send()
@@ -284,9 +298,17 @@ impl Instance {
     }
 }
 
+/// Whose requests are reported.
+#[derive(serde::Deserialize)]
+struct From {
+    client: IpAddr,
+}
+
 async fn report(
     path: web::Path<(String, u64, u64)>,
+    from: web::Query<From>,
     reporter: web::Data<actors::Reporter>,
+    published: web::Data<Published>,
 ) -> String {
     let (outcome, millis, count) = path.into_inner();
     let outcome = Outcome::ALL
@@ -303,7 +325,7 @@ async fn report(
             ttfb: Some(took),
             total: took,
             bytes: 1000,
-            canary: None,
+            canary: published.split.membership(Bucket::of(from.client)),
         });
     }
     String::new()
