@@ -8,6 +8,7 @@ use fileproxy::{
     demo::{self, Demo, network::Network, origin::Origin},
     settings::{Place, Settings},
     telemetry,
+    traffic::level::Level,
 };
 
 #[global_allocator]
@@ -179,6 +180,9 @@ fn show(place: &Place, options: demo::Options) -> Result<(), Failure> {
     settings.server.listen = options.listen;
     settings.redis.url = String::new().try_into().map_err(Failure::run)?;
     settings.log.access = false;
+    if options.canary {
+        settings.optimization.level = Level::Low;
+    }
     telemetry::start(&settings.log).map_err(Failure::run)?;
     actix_rt::System::new().block_on(async {
         let address = options.origin;
