@@ -2,87 +2,155 @@
 
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::{rounded, stats};
 use crate::traffic::{
     canary::{
+        Candidate,
         interval::Estimate,
-        trial::{Comparison, Difference, GroupSummary},
+        trial::{Comparison, GroupSummary, Measures},
     },
     published::Published,
 };
 
-/// Null if no canary runs and none was rolled back.
-pub(super) fn canary(published: &Published) -> Value {
-    let canary = published.canary.load();
-    let last_rollback = canary.last_rollback.as_ref().map(|rollback| {
-        json!({
-            "at": humantime::format_rfc3339_millis(rollback.at).to_string(),
-            "reason": rollback.reason,
-        })
-    });
-    let Some(candidate) = canary.candidate else {
-        return match last_rollback {
-            None => Value::Null,
-            Some(last_rollback) => json!({
-                "candidate": null,
-                "groups": null,
-                "difference": null,
-                "last_rollback": last_rollback,
+/// The canary that runs, or what is left of the last one.
+#[derive(Debug, Serialize)]
+pub(super) struct Canary {
+    /// What runs; null: all clients have the level.
+    candidate: Option<Candidate>,
+    /// Null if nothing runs.
+    groups: Option<Groups>,
+    /// Null if nothing runs.
+    difference: Option<Difference>,
+    /// The last candidate that was taken back, until a level is set for everybody.
+    last_rollback: Option<LastRollback>,
+}
+
+#[derive(Debug, Serialize)]
+struct Groups {
+    stable: Group,
+    candidate: Group,
+}
+
+/// The numbers of `window`, and those that the difference is about, by the same names.
+#[derive(Debug, Serialize)]
+struct Group {
+    #[serde(flatten)]
+    window: Value,
+    /// Requests that were served or failed: all but those whose client left or was at fault.
+    counted_requests: u64,
+    /// Those that failed: by the origin, by the proxy, or turned away.
+    failed_requests: u64,
+    /// At least so many clients sent them; 64 are many.
+    clients: u64,
+    /// The failed among the counted, in percent.
+    error_rate: Option<f64>,
+    /// The median time to the end of a response, a failed one behind all served; null among the failed.
+    p50_ms: Option<f64>,
+    /// The 95th percentile of the same.
+    p95_ms: Option<f64>,
+    /// Bits of whole responses per second of the time that requests took, in Mbit/s.
+    goodput_mbps: Option<f64>,
+}
+
+/// Candidate less stable.
+#[derive(Debug, Serialize)]
+struct Difference {
+    /// In percentage points.
+    error_rate: Interval,
+    p50_ms: Interval,
+    p95_ms: Interval,
+    goodput_mbps: Interval,
+}
+
+/// A value and the bounds between which it lies with 95 % confidence. What is not known, or has no bound, is null.
+#[derive(Debug, Serialize)]
+struct Interval {
+    value: Option<f64>,
+    low: Option<f64>,
+    high: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct LastRollback {
+    /// RFC 3339.
+    at: String,
+    reason: String,
+}
+
+impl Canary {
+    /// None if no canary runs and none was rolled back.
+    pub(super) fn of(published: &Published) -> Option<Self> {
+        let canary = published.canary.load();
+        let last_rollback = canary.last_rollback.as_ref().map(|rollback| LastRollback {
+            at: humantime::format_rfc3339_millis(rollback.at).to_string(),
+            reason: rollback.reason.clone(),
+        });
+        let running = canary.candidate.map(|_| {
+            let comparison = published.comparison.load();
+            match comparison.as_deref() {
+                Some(comparison) if comparison.stage == canary.stage => comparison.clone(),
+                // before the first tick
+                _ => Comparison::empty(canary.stage, Instant::now()),
+            }
+        });
+        (running.is_some() || last_rollback.is_some()).then(|| Canary {
+            candidate: canary.candidate,
+            groups: running.as_ref().map(|comparison| Groups {
+                stable: Group::of(&comparison.stable),
+                candidate: Group::of(&comparison.candidate),
             }),
-        };
-    };
-    let comparison = published.comparison.load();
-    let empty = || Comparison::empty(canary.stage, Instant::now());
-    let begun = comparison
-        .as_deref()
-        .filter(|comparison| comparison.stage == canary.stage)
-        .cloned();
-    let comparison = begun.unwrap_or_else(empty);
-    json!({
-        "candidate": candidate,
-        "groups": {
-            "stable": group(&comparison.stable),
-            "candidate": group(&comparison.candidate),
-        },
-        "difference": difference(&comparison.difference),
-        "last_rollback": last_rollback,
-    })
-}
-
-/// The numbers of `window`, and those that the difference is about.
-fn group(group: &GroupSummary) -> Value {
-    let mut numbers = stats::window(&group.summary);
-    if let Value::Object(numbers) = &mut numbers {
-        numbers.insert("counted_requests".into(), json!(group.counted));
-        numbers.insert("failed_requests".into(), json!(group.failed));
-        numbers.insert("clients".into(), json!(group.clients));
+            difference: running
+                .as_ref()
+                .map(|comparison| Difference::of(&comparison.difference)),
+            last_rollback,
+        })
     }
-    numbers
 }
 
-fn difference(difference: &Difference) -> Value {
-    json!({
-        "error_rate": estimate(difference.error_rate, 6),
-        "p50_ms": estimate(difference.p50_ms, 3),
-        "p95_ms": estimate(difference.p95_ms, 3),
-        "goodput_mbps": estimate(difference.goodput_mbps, 3),
-    })
+impl Group {
+    fn of(group: &GroupSummary) -> Self {
+        let measures = &group.measures;
+        let value = |estimate: Option<Estimate>, scale| Interval::of(estimate, scale).value;
+        Group {
+            window: stats::window(&group.summary),
+            counted_requests: group.counted,
+            failed_requests: group.failed,
+            clients: group.clients,
+            error_rate: value(measures.error_rate, 100.0),
+            p50_ms: value(measures.p50_ms, 1.0),
+            p95_ms: value(measures.p95_ms, 1.0),
+            goodput_mbps: value(measures.goodput_mbps, 1.0),
+        }
+    }
 }
 
-/// What is not known, or has no bound, is null.
-fn estimate(estimate: Option<Estimate>, decimals: i32) -> Value {
-    let shown = |of: fn(&Estimate) -> f64| {
-        estimate
-            .as_ref()
-            .map(of)
-            .filter(|number| number.is_finite())
-            .map(|number| rounded(number, decimals))
-    };
-    json!({
-        "value": shown(|estimate| estimate.value),
-        "low": shown(|estimate| estimate.low),
-        "high": shown(|estimate| estimate.high),
-    })
+impl Difference {
+    fn of(difference: &Measures) -> Self {
+        Difference {
+            error_rate: Interval::of(difference.error_rate, 100.0),
+            p50_ms: Interval::of(difference.p50_ms, 1.0),
+            p95_ms: Interval::of(difference.p95_ms, 1.0),
+            goodput_mbps: Interval::of(difference.goodput_mbps, 1.0),
+        }
+    }
+}
+
+impl Interval {
+    fn of(estimate: Option<Estimate>, scale: f64) -> Self {
+        let shown = |of: fn(&Estimate) -> f64| {
+            let number = estimate
+                .as_ref()
+                .map(of)
+                .filter(|number| number.is_finite());
+            number.map(|number| rounded(number * scale, 3))
+        };
+        Interval {
+            value: shown(|estimate| estimate.value),
+            low: shown(|estimate| estimate.low),
+            high: shown(|estimate| estimate.high),
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use actix_web::{HttpResponse, http::StatusCode, web};
 use serde_json::{Map, Value, json};
 
-use super::{State, answer, canary, health, millis, rounded};
+use super::{State, answer, canary::Canary, health, millis, rounded};
 use crate::traffic::{
     published::Published,
     quality::Class,
@@ -43,7 +43,7 @@ pub(super) async fn stats(state: web::Data<State>) -> HttpResponse {
             "network": network(published),
             "workers": workers(published),
             "redis": health::redis(published),
-            "canary": canary::canary(published),
+            "canary": Canary::of(published),
             "retunes": retunes(published),
             "uptime_seconds": published.started.elapsed().as_secs(),
         }),

@@ -75,12 +75,11 @@ fn canary(canary: &Value) -> String {
             .as_f64()
             .map_or("-".to_owned(), |number| format!("{number:.0}"))
     };
-    // percentage points for shares, else as they are
-    let sure = |measure: &str, scale: f64| {
+    let sure = |measure: &str| {
         let bound = |which: &str| {
             let number = &canary["difference"][measure][which];
             let number = number.as_f64();
-            number.map_or("?".to_owned(), |number| format!("{:+.2}", number * scale))
+            number.map_or("?".to_owned(), |number| format!("{number:+.2}"))
         };
         format!("{} [{}, {}]", bound("value"), bound("low"), bound("high"))
     };
@@ -92,9 +91,9 @@ fn canary(canary: &Value) -> String {
         number("candidate", "counted_requests"),
         number("stable", "failed_requests"),
         number("stable", "counted_requests"),
-        sure("error_rate", 100.0),
-        sure("p95_ms", 1.0),
-        sure("goodput_mbps", 1.0),
+        sure("error_rate"),
+        sure("p95_ms"),
+        sure("goodput_mbps"),
     )
 }
 
@@ -162,7 +161,7 @@ mod tests {
                 "candidate": { "counted_requests": 110, "failed_requests": 0 },
             },
             "difference": {
-                "error_rate": { "value": -0.025, "low": -0.0719, "high": 0.0134 },
+                "error_rate": { "value": -2.5, "low": -7.19, "high": 1.34 },
                 "p95_ms": { "value": 12.0, "low": null, "high": null },
             },
             "last_rollback": null,

@@ -276,6 +276,14 @@ fn both_groups_are_counted_side_by_side() {
         assert!(difference.get("low").is_some() && difference.get("high").is_some());
     }
     assert_eq!(canary["difference"]["error_rate"]["value"], 0.0);
+    for measure in ["error_rate", "p50_ms", "p95_ms", "goodput_mbps"] {
+        let of = |group: &Value| group[measure].as_f64().unwrap();
+        let value = canary["difference"][measure]["value"].as_f64().unwrap();
+        assert!(
+            (value - (of(candidate) - of(stable))).abs() < 0.002,
+            "{measure}: {canary}"
+        );
+    }
 
     // Another share: the groups begin anew.
     asked(&proxy, r#"{"level": "high", "percent": 60}"#);

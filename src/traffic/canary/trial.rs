@@ -63,11 +63,16 @@ pub struct GroupSummary {
     pub failed: u64,
     /// At least so many clients; 64 are many.
     pub clients: u64,
+    /// What is compared.
+    pub measures: Measures,
 }
 
-/// Candidate less stable, with intervals of 95 %. None where a group has nothing to compare.
+/// Candidate less stable.
+pub type Difference = Measures;
+
+/// What is compared, with intervals of 95 %. None where there is nothing to say it by.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Difference {
+pub struct Measures {
     /// The share of requests that failed, 0 to 1.
     pub error_rate: Option<Estimate>,
     /// The median time to the end of a response, in milliseconds.
@@ -136,15 +141,13 @@ impl Trial {
     }
 
     fn difference(&self) -> Difference {
-        let of = |measure: &dyn Fn(&Side) -> Option<Estimate>| {
-            measure(&self.candidate)?.minus(measure(&self.stable)?)
-        };
-        const SHOWN: Alpha = Alpha::SHOWN;
-        Difference {
-            error_rate: of(&|side| side.error_rate(SHOWN)),
-            p50_ms: of(&|side| side.percentile(0, SHOWN)),
-            p95_ms: of(&|side| side.percentile(1, SHOWN)),
-            goodput_mbps: of(&|side| side.goodput(SHOWN)),
+        let (candidate, stable) = (self.candidate.measures(), self.stable.measures());
+        let of = |candidate: Option<Estimate>, stable: Option<Estimate>| candidate?.minus(stable?);
+        Measures {
+            error_rate: of(candidate.error_rate, stable.error_rate),
+            p50_ms: of(candidate.p50_ms, stable.p50_ms),
+            p95_ms: of(candidate.p95_ms, stable.p95_ms),
+            goodput_mbps: of(candidate.goodput_mbps, stable.goodput_mbps),
         }
     }
 
@@ -171,6 +174,7 @@ impl Comparison {
             counted: 0,
             failed: 0,
             clients: 0,
+            measures: Measures::default(),
         };
         Comparison {
             stage,
@@ -287,6 +291,17 @@ impl Side {
             counted: self.counted(),
             failed: self.sum.cells.sum(|cell| cell.failed),
             clients: self.clients(),
+            measures: self.measures(),
+        }
+    }
+
+    fn measures(&self) -> Measures {
+        const SHOWN: Alpha = Alpha::SHOWN;
+        Measures {
+            error_rate: self.error_rate(SHOWN),
+            p50_ms: self.percentile(0, SHOWN),
+            p95_ms: self.percentile(1, SHOWN),
+            goodput_mbps: self.goodput(SHOWN),
         }
     }
 
@@ -438,7 +453,7 @@ mod tests {
             (1000, 10)
         );
         assert_eq!(comparison.candidate.clients, 64);
-        let Difference {
+        let Measures {
             error_rate,
             p50_ms,
             p95_ms,
