@@ -99,12 +99,13 @@ impl Handler<Samples> for MetricsWindow {
     fn handle(&mut self, Samples(samples): Samples, _: &mut Self::Context) {
         let mut window = lock(&self.window);
         let mut referee = lock(&self.referee);
+        if samples.iter().any(|sample| sample.canary.is_some()) {
+            // the canary may have begun since the last tick
+            referee.follow(&self.directory.published.canary.load(), Instant::now());
+        }
         for sample in &samples {
             window.record(sample);
-            if sample.canary.is_some() {
-                referee.follow(&self.directory.published.canary.load(), Instant::now());
-                referee.record(sample);
-            }
+            referee.record(sample);
         }
     }
 }

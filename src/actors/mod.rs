@@ -3,6 +3,7 @@
 //! ```text
 //! workers --samples--> MetricsWindow --summary, every tick--> QualityClassifier --class--> Tuner
 //!                                     \-----------------------> RateLimiter <----retune----/ |
+//!                                     \--a candidate level is worse--------------------> Tuner
 //! admin ---level--> Tuner <--level from other instances-- RedisPool <----------retune------/
 //! ```
 //!

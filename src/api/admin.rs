@@ -280,7 +280,7 @@ impl Refusal {
     }
 
     fn response(&self, request: &HttpRequest) -> HttpResponse {
-        const ALLOWED: &str = r#"send {"level": "low"}, {"level": "medium"} or {"level": "high"}"#;
+        const ALLOWED: &str = r#"send {"level": "low"}, {"level": "medium"} or {"level": "high"}, with "percent" for a share of the clients"#;
         let detail = match self {
             Self::BadBody(_) | Self::NoLevel(_) => format!("{self}: {ALLOWED}"),
             _ => self.to_string(),

@@ -55,9 +55,14 @@ impl Judge {
             .or_else(|| slower(stable, candidate, alpha, settings.max_slowdown))
             .map(|worse| {
                 let of = |side: &Side| {
-                    format!("{} requests of {} clients", side.counted(), side.clients())
+                    let (requests, clients) = (side.counted(), side.clients());
+                    format!("{requests} requests of {clients} clients")
                 };
-                format!("{worse} ({}; {} stable)", of(candidate), of(stable))
+                format!(
+                    "{worse} (candidate: {}; stable: {})",
+                    of(candidate),
+                    of(stable)
+                )
             })
     }
 }
