@@ -327,8 +327,9 @@ fn a_candidate_that_is_worse_is_taken_back_by_itself_and_nothing_is_cut() {
         canary["candidate"].is_null().then_some(canary)
     });
     let reason = canary["last_rollback"]["reason"].as_str().unwrap();
+    // an answer that was there before the timer is served
     assert!(
-        reason.starts_with("error rate 100.00 % instead of 0.00 %"),
+        reason.starts_with("error rate ") && reason.contains(" instead of 0.00 %"),
         "{reason}"
     );
     assert_eq!(proxy.published().tuning.load().level, Level::Low);
