@@ -357,40 +357,45 @@ impl RedisPool {
                     let mut kept = lock(&this.kept.0);
                     kept.rollback_unsaved &= kept.shared.as_ref() != Some(&set);
                     drop(kept);
-                    // the fleet may have gone on: then that is in force
                     this.share_level(ctx);
                 });
+                // the fleet may have gone on, or this Redis takes no scripts
+                self.read(ctx);
             }
-            _ => {
-                let mut get_level = redis::cmd("GET");
-                get_level.arg(&level_key);
-                let mut get_canary = redis::cmd("GET");
-                get_canary.arg(&canary_key);
-                let commands = vec![get_level, get_canary];
-                self.run(ctx, "read the level", commands, |this, replies, ctx| {
-                    if let Ok([level, canary]) = <[redis::Value; 2]>::try_from(replies) {
-                        this.take(level, canary, ctx);
-                    }
-                });
-            }
+            _ => self.read(ctx),
         }
+    }
+
+    fn read(&mut self, ctx: &mut Context<Self>) {
+        let mut get_level = redis::cmd("GET");
+        get_level.arg(self.settings.level_key());
+        let mut get_canary = redis::cmd("GET");
+        get_canary.arg(self.settings.canary_key());
+        let commands = vec![get_level, get_canary];
+        self.run(ctx, "read the level", commands, |this, replies, ctx| {
+            if let Ok([level, canary]) = <[redis::Value; 2]>::try_from(replies) {
+                this.take(level, canary, ctx);
+            }
+        });
     }
 
     /// Takes what Redis holds, unless something newer is on its way there.
     fn take(&mut self, level: redis::Value, canary: redis::Value, ctx: &mut Context<Self>) {
-        let shared = {
-            let kept = lock(&self.kept.0);
-            if kept.unsaved || kept.rollback_unsaved {
-                return;
-            }
-            kept.shared.clone()
-        };
         let canary = canary_key::read(canary).unwrap_or_else(|error| {
             let key = self.settings.canary_key();
             warn!(key, %error, "redis holds no canary");
             // what runs goes on
             Canary::clone(&self.directory.published.canary.load())
         });
+        let shared = {
+            let mut kept = lock(&self.kept.0);
+            let stage = kept.shared.as_ref().map(|set| set.canary.stage);
+            if kept.unsaved || (kept.rollback_unsaved && stage == Some(canary.stage)) {
+                return;
+            }
+            kept.rollback_unsaved = false;
+            kept.shared.clone()
+        };
         let word = redis::from_redis_value::<Option<String>>(level).ok();
         match word.flatten().as_deref().map(str::parse::<Level>) {
             None => shared

@@ -647,3 +647,26 @@ async fn what_is_no_canary_in_redis_is_left_alone() {
     .await;
     one.stop().await;
 }
+
+#[actix_rt::test]
+async fn a_redis_that_takes_no_scripts_keeps_no_rollback_but_what_the_fleet_does_is_heard() {
+    let redis = RedisServer::start().await;
+    redis.cli(&["ACL", "SETUSER", "default", "-eval"]);
+    let one = Instance::before_redis(&redis.url());
+    one.until_redis("connected").await;
+    let half = r#"{"level": "low", "percent": 50}"#;
+    one.post(Some(TOKEN), half).await;
+    eventually("it is kept", || async {
+        (redis.cli(&["EXISTS", CANARY]) == "1").then_some(())
+    })
+    .await;
+    fail_inside(&one).await;
+    until_candidate(&one, Value::Null).await;
+    // longer than a heartbeat: the candidate that is still in Redis is not taken up again
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    until_candidate(&one, Value::Null).await;
+    redis.cli(&["SET", "fileproxy:level", "medium"]);
+    redis.cli(&["DEL", CANARY]);
+    one.until_level("medium").await;
+    one.stop().await;
+}

@@ -331,4 +331,31 @@ mod tests {
         });
         assert_eq!(all.sound().canary.candidate, None);
     }
+
+    #[test]
+    fn settings_out_of_range_name_their_key() {
+        let fine = Settings {
+            window: Duration::from_secs(600),
+            min_samples: 200,
+            min_clients: 5,
+            max_slowdown: 0.2,
+            risk: 0.01,
+        };
+        assert!(fine.check().is_ok());
+        let wrong: [(&str, fn(&mut Settings)); 7] = [
+            ("canary.window", |s| s.window = Duration::from_secs(9)),
+            ("canary.min_samples", |s| s.min_samples = 0),
+            ("canary.min_clients", |s| s.min_clients = 65),
+            ("canary.max_slowdown", |s| s.max_slowdown = -0.1),
+            ("canary.max_slowdown", |s| s.max_slowdown = f64::NAN),
+            ("canary.risk", |s| s.risk = 0.5),
+            ("canary.risk", |s| s.risk = f64::INFINITY),
+        ];
+        for (key, change) in wrong {
+            let mut settings = fine.clone();
+            change(&mut settings);
+            let error = settings.check().unwrap_err().to_string();
+            assert!(error.starts_with(key), "{error}");
+        }
+    }
 }
