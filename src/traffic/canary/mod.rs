@@ -342,7 +342,8 @@ mod tests {
             risk: 0.01,
         };
         assert!(fine.check().is_ok());
-        let wrong: [(&str, fn(&mut Settings)); 7] = [
+        type Change = fn(&mut Settings);
+        let wrong: [(&str, Change); 7] = [
             ("canary.window", |s| s.window = Duration::from_secs(9)),
             ("canary.min_samples", |s| s.min_samples = 0),
             ("canary.min_clients", |s| s.min_clients = 65),
