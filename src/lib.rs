@@ -28,6 +28,7 @@
 //!                          |                                                          |      Tuner
 //!                          +--retune--> RateLimiter <---------------------------------+
 //!                          +--retune--> RedisPool
+//!                          |<--a candidate level is worse-- MetricsWindow
 //!                          +--publishes--> traffic::published <--reads-- path, api
 //! ```
 //!

@@ -9,6 +9,7 @@ use fileproxy::{
     path::listener::Inherited,
     settings::{Place, Settings},
     telemetry,
+    traffic::level::Level,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -199,6 +200,9 @@ fn show(place: &Place, options: demo::Options) -> Result<(), Failure> {
     settings.tls.certificate = PathBuf::new();
     settings.tls.key = PathBuf::new();
     settings.admin.listen = None;
+    if options.canary {
+        settings.optimization.level = Level::Low;
+    }
     telemetry::start(&settings.log).map_err(Failure::run)?;
     actix_rt::System::new().block_on(async {
         let address = options.origin;

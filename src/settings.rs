@@ -15,7 +15,7 @@ use crate::{
     path::{cors, http2, line, origin, policy::Terms, server, tcp, tls, transfers},
     telemetry,
     traffic::{
-        concurrency,
+        canary, concurrency,
         level::Level,
         quality, rate,
         tuning::{ClassTable, LevelTable, Tables},
@@ -59,6 +59,8 @@ pub struct Settings {
     pub rate_limit: rate::Settings,
     /// How many exchanges go on at once.
     pub concurrency: concurrency::Settings,
+    /// How a canary of levels is judged.
+    pub canary: canary::Settings,
     /// When an actor counts as stuck.
     pub supervision: Supervision,
     /// Where the level is kept for all instances.
@@ -175,6 +177,7 @@ impl Settings {
         self.quality.check()?;
         self.rate_limit.check()?;
         self.concurrency.check()?;
+        self.canary.check()?;
         self.supervision.check()?;
         self.redis.check()?;
         self.admin.check()?;
@@ -208,6 +211,7 @@ impl Settings {
             rate_limit: self.rate_limit.clone(),
             concurrency: self.concurrency.clone(),
             redis: self.redis.clone(),
+            canary: self.canary.clone(),
             supervision: self.supervision.clone(),
             origin: self.origin.url.to_string(),
         }

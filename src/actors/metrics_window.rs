@@ -10,13 +10,15 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 use super::{
     directory::{Directory, Lease, supervised},
     lock,
+    tuner::RollBack,
 };
-use crate::traffic::{sample::Sample, summary::Summary, window::Window};
+use crate::traffic::{canary::referee::Referee, sample::Sample, summary::Summary, window::Window};
 
 /// Owns the window.
 pub(super) struct MetricsWindow {
     // a mutex only so that the counts outlive a panic here: nobody else locks it
     window: Arc<Mutex<Window>>,
+    referee: Arc<Mutex<Referee>>,
     tick: Duration,
     directory: Arc<Directory>,
     lease: Lease,
@@ -38,12 +40,14 @@ impl MetricsWindow {
 
     pub fn new(
         window: Arc<Mutex<Window>>,
+        referee: Arc<Mutex<Referee>>,
         tick: Duration,
         directory: Arc<Directory>,
         lease: Lease,
     ) -> Self {
         Self {
             window,
+            referee,
             tick,
             directory,
             lease,
@@ -56,6 +60,22 @@ impl MetricsWindow {
         // one that is full or dead hears the next
         _ = self.directory.classifier.tell(Tick(summary.clone()));
         _ = self.directory.limiter.tell(Tick(summary));
+        self.judge(Instant::now());
+    }
+
+    /// Compares the canary's groups. A candidate that is worse is told of until it is gone.
+    fn judge(&mut self, now: Instant) {
+        let published = &self.directory.published;
+        let canary = published.canary.load();
+        let mut referee = lock(&self.referee);
+        referee.follow(&canary, now);
+        published
+            .comparison
+            .store(referee.comparison(now).map(Arc::new));
+        if let Some(reason) = referee.verdict() {
+            let (stage, reason) = (canary.stage, reason.to_owned());
+            _ = self.directory.tuner.tell(RollBack { stage, reason });
+        }
     }
 }
 
@@ -78,8 +98,14 @@ impl Handler<Samples> for MetricsWindow {
 
     fn handle(&mut self, Samples(samples): Samples, _: &mut Self::Context) {
         let mut window = lock(&self.window);
+        let mut referee = lock(&self.referee);
+        if samples.iter().any(|sample| sample.canary.is_some()) {
+            // the canary may have begun since the last tick
+            referee.follow(&self.directory.published.canary.load(), Instant::now());
+        }
         for sample in &samples {
             window.record(sample);
+            referee.record(sample);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! workers --samples--> MetricsWindow --summary, every tick--> QualityClassifier --class--> Tuner
 //!                                     \-----------------------> RateLimiter <----retune----/ |
+//!                                     \--a candidate level is worse--------------------> Tuner
 //! admin ---level--> Tuner <--level from other instances-- RedisPool <----------retune------/
 //! ```
 //!
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 
 use crate::{
     traffic::{
+        canary::{self, Candidate, Conflict, Percent, referee::Referee},
         concurrency,
         level::Level,
         published::Published,
@@ -92,6 +94,8 @@ pub struct Settings {
     pub concurrency: concurrency::Settings,
     /// `[redis]`
     pub redis: redis_pool::Settings,
+    /// `[canary]`
+    pub canary: canary::Settings,
     /// `[supervision]`
     pub supervision: Supervision,
     /// The origin's URL: its host and port are asked for a connection when no request shows how the origin is.
@@ -128,13 +132,28 @@ pub struct NotStarted(#[from] io::Error);
 #[error("the tuner does not answer; it is being started anew, try again")]
 pub struct TunerAway;
 
-/// What a change of level did.
+/// Why a level was not set.
+#[derive(Debug, thiserror::Error)]
+pub enum NotSet {
+    /// Try again.
+    #[error(transparent)]
+    Away(#[from] TunerAway),
+    /// It does not fit what runs.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+}
+
+/// What a change of level did, for those clients that it is about: the canary's, or all.
 #[derive(Clone, Debug)]
 pub struct LevelChange {
-    /// The tuning before.
+    /// The level of everybody outside the canary from now on.
+    pub level: Level,
+    /// Their tuning before.
     pub before: Arc<Tuning>,
-    /// The tuning from now on.
+    /// Their tuning from now on.
     pub after: Arc<Tuning>,
+    /// The canary that runs from now on.
+    pub canary: Option<Candidate>,
 }
 
 /// The running actors. Clones are the same actors; they stop when the last clone is gone, or with [`Actors::stop`].
@@ -213,11 +232,12 @@ pub fn start(settings: &Settings, published: Arc<Published>) -> Result<Actors, N
         },
     )?;
     let tick = settings.metrics.tick;
+    let referee = Arc::new(Mutex::new(Referee::new(&settings.canary)));
     let d = directory.clone();
     watchdog.watch(
         ActorName::MetricsWindow,
         |d| &d.window,
-        move |lease| MetricsWindow::new(window.clone(), tick, d.clone(), lease),
+        move |lease| MetricsWindow::new(window.clone(), referee.clone(), tick, d.clone(), lease),
     )?;
 
     actix_rt::spawn(watchdog.run(stopping, running));
@@ -245,14 +265,34 @@ impl Actors {
         level: Level,
         source: LevelSource,
     ) -> Result<LevelChange, TunerAway> {
+        match self.roll_out(level, Percent::ALL, source).await {
+            Ok(change) => Ok(change),
+            // for everybody there is no conflict
+            Err(NotSet::Away(_) | NotSet::Conflict(_)) => Err(TunerAway),
+        }
+    }
+
+    /// Sets the level for a share of the clients; 100 % is everybody, 0 % takes a candidate back. Otherwise as
+    /// [`Actors::set_level`].
+    ///
+    /// # Errors
+    ///
+    /// [`NotSet`], with nothing changed.
+    pub async fn roll_out(
+        &self,
+        level: Level,
+        percent: Percent,
+        source: LevelSource,
+    ) -> Result<LevelChange, NotSet> {
         let tuner = self.0.directory.tuner.addr().ok_or(TunerAway)?;
-        match tuner
-            .send(SetLevel { level, source })
-            .timeout(PATIENCE)
-            .await
-        {
-            Ok(Some(change)) => Ok(change),
-            Ok(None) | Err(_) => Err(TunerAway),
+        let set = SetLevel {
+            level,
+            percent,
+            source,
+        };
+        match tuner.send(set).timeout(PATIENCE).await {
+            Ok(Some(change)) => Ok(change?),
+            Ok(None) | Err(_) => Err(TunerAway.into()),
         }
     }
 

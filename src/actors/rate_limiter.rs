@@ -150,6 +150,9 @@ impl Handler<Resettled> for RateLimiter {
         let published = &self.directory.published;
         let (from, so_far) = (published.gate.rate(), published.summary.load().judged);
         self.policy = RatePolicy::new(&settings.rate_limit, from, so_far, Instant::now());
+        let most = published.tuning.load().connections_at_once();
+        let limit = published.concurrency.limit(most);
+        self.concurrency = ConcurrencyPolicy::new(&settings.concurrency, limit, Instant::now());
         let to = self.policy.rate();
         if to != from {
             let why = "other bounds in the settings".to_owned();

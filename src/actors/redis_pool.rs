@@ -1,11 +1,11 @@
-//! Keeps the level in Redis for all instances, and tells Redis that this instance lives.
+//! Keeps the level and the canary in Redis for all instances, and tells Redis that this instance lives.
 //!
 //! Redis is never waited for: every exchange is a task of its own with a deadline, at most one ping is under way, and
 //! the actor stays free for messages. What was published last stays in force while Redis is away.
 //!
-//! Keys, below `redis.prefix`: `<prefix>:level` holds the level as a word; on the channel of the same name any message
-//! says that it changed, whereupon every instance reads it; `<prefix>:instance:<id>` is a summary of one instance and
-//! expires.
+//! Keys, below `redis.prefix`: `<prefix>:level` holds the level as a word, `<prefix>:canary` the canary as JSON; on the
+//! channel named like the level any message says that one of them changed, whereupon every instance reads both;
+//! `<prefix>:instance:<id>` is a summary of one instance and expires.
 
 use std::{
     sync::{
@@ -25,16 +25,18 @@ use tracing::{info, warn};
 use super::{
     directory::{Directory, Lease, supervised},
     lock,
-    tuner::{LevelSource, Retuned, SetLevel},
+    tuner::{Adopt, Retuned},
 };
 use crate::{
     traffic::{
+        canary::{Canary, Rollout},
         level::Level,
         published::{RedisLink, RedisStatus},
     },
     units::OutOfRange,
 };
 
+mod canary_key;
 mod feed;
 mod link;
 mod target;
@@ -88,6 +90,10 @@ impl Settings {
     fn level_key(&self) -> String {
         format!("{}:level", self.prefix)
     }
+
+    fn canary_key(&self) -> String {
+        format!("{}:canary", self.prefix)
+    }
 }
 
 /// Lets TLS connections find their cryptography. Can be called as often as one likes.
@@ -98,14 +104,16 @@ pub fn install_crypto() {
 
 /// What must survive the actor.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Kept(Arc<Mutex<KeptLevel>>);
+pub(super) struct Kept(Arc<Mutex<KeptRollout>>);
 
 #[derive(Debug, Default)]
-struct KeptLevel {
-    /// The level that was set last for all instances, as far as known here.
-    shared: Option<Level>,
+struct KeptRollout {
+    /// What was set last for all instances, as far as known here.
+    shared: Option<Rollout>,
     /// Set here, and not in Redis yet.
     unsaved: bool,
+    /// The candidate was taken back here, and that is not in Redis yet.
+    rollback_unsaved: bool,
     /// This instance's name in Redis.
     instance: Option<String>,
 }
@@ -155,12 +163,17 @@ impl Drop for Place {
     }
 }
 
-/// From the tuner: keep this level for all instances.
+/// From the tuner: keep this level and this canary for all instances.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Keep(pub Level);
+pub(super) struct Keep(pub Rollout);
 
-/// From the feed: the level may have changed.
+/// From the tuner: the candidate was found worse here and taken back; so for all instances, unless they have gone on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct KeepRollback(pub Rollout);
+
+/// From the feed: the level or the canary may have changed.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct ReadLevel;
@@ -297,6 +310,7 @@ impl RedisPool {
             "uptime_seconds": published.started.elapsed().as_secs(),
             "origin": published.origin,
             "optimization_level": tuning.level,
+            "canary": published.canary.load().candidate,
             "quality": tuning.class,
             "rate_per_second": published.gate.rate(),
             "total_requests": summary.total.requests,
@@ -314,55 +328,84 @@ impl RedisPool {
         self.run(ctx, "take the heartbeat", vec![command], |_, _, _| {});
     }
 
-    /// Brings the level here and the level in Redis together.
+    /// Brings what is set here and what is in Redis together.
     fn share_level(&mut self, ctx: &mut Context<Self>) {
-        let key = self.settings.level_key();
-        let (level, unsaved) = {
+        let (level_key, canary_key) = (self.settings.level_key(), self.settings.canary_key());
+        let (shared, unsaved, rollback_unsaved) = {
             let kept = lock(&self.kept.0);
-            (kept.shared, kept.unsaved)
+            (kept.shared.clone(), kept.unsaved, kept.rollback_unsaved)
         };
-        let Some(level) = level.filter(|_| unsaved) else {
-            let mut get = redis::cmd("GET");
-            get.arg(&key);
-            return self.run(ctx, "read the level", vec![get], |this, replies, ctx| {
-                this.take_level(replies.into_iter().next(), ctx);
-            });
-        };
-        let mut set = redis::cmd("SET");
-        set.arg(&key).arg(level.as_str());
         let mut publish = redis::cmd("PUBLISH");
-        publish.arg(&key).arg(level.as_str());
-        self.run(
-            ctx,
-            "keep the level",
-            vec![set, publish],
-            move |this, _, _| {
-                let mut kept = lock(&this.kept.0);
-                // unless another was set meanwhile
-                kept.unsaved &= kept.shared != Some(level);
-            },
-        );
+        publish.arg(&level_key);
+        match shared {
+            Some(set) if unsaved => {
+                let mut set_level = redis::cmd("SET");
+                set_level.arg(&level_key).arg(set.level.as_str());
+                let set_canary = canary_key::set(&canary_key, &set.canary);
+                publish.arg(set.level.as_str());
+                let commands = vec![set_level, set_canary, publish];
+                self.run(ctx, "keep the level", commands, move |this, _, _| {
+                    let mut kept = lock(&this.kept.0);
+                    // unless another was set meanwhile
+                    kept.unsaved &= kept.shared.as_ref() != Some(&set);
+                });
+            }
+            Some(set) if rollback_unsaved => {
+                publish.arg("rollback");
+                let commands = vec![canary_key::roll_back(&canary_key, &set.canary), publish];
+                self.run(ctx, "keep the rollback", commands, move |this, _, ctx| {
+                    let mut kept = lock(&this.kept.0);
+                    kept.rollback_unsaved &= kept.shared.as_ref() != Some(&set);
+                    drop(kept);
+                    this.share_level(ctx);
+                });
+                // the fleet may have gone on, or this Redis takes no scripts
+                self.read(ctx);
+            }
+            _ => self.read(ctx),
+        }
     }
 
-    /// Takes the level that Redis holds, unless a newer one is on its way there.
-    fn take_level(&mut self, reply: Option<redis::Value>, ctx: &mut Context<Self>) {
+    fn read(&mut self, ctx: &mut Context<Self>) {
+        let mut get_level = redis::cmd("GET");
+        get_level.arg(self.settings.level_key());
+        let mut get_canary = redis::cmd("GET");
+        get_canary.arg(self.settings.canary_key());
+        let commands = vec![get_level, get_canary];
+        self.run(ctx, "read the level", commands, |this, replies, ctx| {
+            if let Ok([level, canary]) = <[redis::Value; 2]>::try_from(replies) {
+                this.take(level, canary, ctx);
+            }
+        });
+    }
+
+    /// Takes what Redis holds, unless something newer is on its way there.
+    fn take(&mut self, level: redis::Value, canary: redis::Value, ctx: &mut Context<Self>) {
+        let canary = canary_key::read(canary).unwrap_or_else(|error| {
+            let key = self.settings.canary_key();
+            warn!(key, %error, "redis holds no canary");
+            // what runs goes on
+            Canary::clone(&self.directory.published.canary.load())
+        });
         let shared = {
-            let kept = lock(&self.kept.0);
-            if kept.unsaved {
+            let mut kept = lock(&self.kept.0);
+            let stage = kept.shared.as_ref().map(|set| set.canary.stage);
+            if kept.unsaved || (kept.rollback_unsaved && stage == Some(canary.stage)) {
                 return;
             }
-            kept.shared
+            kept.rollback_unsaved = false;
+            kept.shared.clone()
         };
-        let word = reply.and_then(|reply| redis::from_redis_value::<Option<String>>(reply).ok());
+        let word = redis::from_redis_value::<Option<String>>(level).ok();
         match word.flatten().as_deref().map(str::parse::<Level>) {
             None => shared
                 .into_iter()
-                .for_each(|level| self.put_back(level, ctx)),
+                .for_each(|rollout| self.put_back(&rollout, ctx)),
             Some(Ok(level)) => {
-                lock(&self.kept.0).shared = Some(level);
-                if self.directory.published.tuning.load().level != level {
-                    let source = LevelSource::Redis;
-                    _ = self.directory.tuner.tell(SetLevel { level, source });
+                let rollout = Rollout { level, canary }.sound();
+                lock(&self.kept.0).shared = Some(rollout.clone());
+                if self.directory.published.rollout() != rollout {
+                    _ = self.directory.tuner.tell(Adopt(rollout));
                 }
             }
             Some(Err(error)) => {
@@ -372,13 +415,15 @@ impl RedisPool {
     }
 
     /// Redis came back empty: what was set for all instances is set again, unless another instance set something
-    /// newer by now.
-    fn put_back(&mut self, level: Level, ctx: &mut Context<Self>) {
+    /// newer by now. The level last: who finds it finds the canary, too.
+    fn put_back(&mut self, rollout: &Rollout, ctx: &mut Context<Self>) {
         let mut set = redis::cmd("SET");
         set.arg(self.settings.level_key())
-            .arg(level.as_str())
+            .arg(rollout.level.as_str())
             .arg("NX");
-        self.run(ctx, "keep the level", vec![set], |_, _, _| {});
+        let canary = canary_key::put_back(&self.settings.canary_key(), &rollout.canary);
+        let commands = canary.into_iter().chain([set]).collect();
+        self.run(ctx, "keep the level", commands, |_, _, _| {});
     }
 
     /// Runs commands one after another, as a task of its own, and hands the replies over if all went well.
@@ -439,11 +484,28 @@ impl Actor for RedisPool {
 impl Handler<Keep> for RedisPool {
     type Result = ();
 
-    fn handle(&mut self, Keep(level): Keep, ctx: &mut Self::Context) {
+    fn handle(&mut self, Keep(rollout): Keep, ctx: &mut Self::Context) {
         {
             let mut kept = lock(&self.kept.0);
-            kept.shared = Some(level);
+            kept.shared = Some(rollout);
             kept.unsaved = true;
+            kept.rollback_unsaved = false;
+        }
+        if self.status == RedisLink::Connected {
+            self.share_level(ctx);
+        }
+    }
+}
+
+impl Handler<KeepRollback> for RedisPool {
+    type Result = ();
+
+    fn handle(&mut self, KeepRollback(rollout): KeepRollback, ctx: &mut Self::Context) {
+        {
+            let mut kept = lock(&self.kept.0);
+            kept.shared = Some(rollout);
+            // what was set here and is not there yet goes there as it is now
+            kept.rollback_unsaved = !kept.unsaved;
         }
         if self.status == RedisLink::Connected {
             self.share_level(ctx);

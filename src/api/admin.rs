@@ -13,15 +13,18 @@ use actix_web::{
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 use tracing::{info, warn};
 
 use super::{State, answer, health};
 use crate::{
-    actors::{LevelSource, TunerAway},
+    actors::{LevelSource, NotSet, TunerAway},
     problem::Problem,
-    traffic::level::Level,
+    traffic::{
+        canary::{Conflict, Percent},
+        level::Level,
+    },
     units::OutOfRange,
 };
 
@@ -138,6 +141,13 @@ fn made() -> io::Result<String> {
 #[serde(deny_unknown_fields)]
 struct Wanted {
     level: String,
+    /// Of the clients; not given: everybody. Any value, so that `null` is not taken for that.
+    #[serde(default = "everybody")]
+    percent: Value,
+}
+
+fn everybody() -> Value {
+    Percent::ALL.get().into()
 }
 
 pub(super) async fn show(state: web::Data<State>) -> HttpResponse {
@@ -147,6 +157,7 @@ pub(super) async fn show(state: web::Data<State>) -> HttpResponse {
         &json!({
             "level": tuning.level,
             "allowed": Level::ALL,
+            "canary": state.published.canary.load().candidate,
             "tuning": health::config(&tuning),
         }),
     )
@@ -169,14 +180,17 @@ async fn try_set(
     state: &State,
 ) -> Result<HttpResponse, Refusal> {
     authorize(request, &state.token)?;
-    let level = level(&read(body).await?)?;
-    let change = state.actors.set_level(level, LevelSource::Admin).await?;
+    let (level, percent) = wanted(&read(body).await?)?;
+    let source = LevelSource::Admin;
+    let change = state.actors.roll_out(level, percent, source).await?;
     let (before, after) = (change.before.level, change.after.level);
-    info!(who = %who(request), %before, %after, "admin: optimization level set");
+    let canary = change.canary.map(|candidate| candidate.to_string());
+    info!(who = %who(request), %before, %after, canary, "admin: optimization level set");
     Ok(answer(
         StatusCode::OK,
         &json!({
-            "level": change.after.level,
+            "level": change.level,
+            "canary": change.canary,
             "before": health::config(&change.before),
             "after": health::config(&change.after),
         }),
@@ -237,13 +251,15 @@ async fn read(mut body: web::Payload) -> Result<Vec<u8>, Refusal> {
         .unwrap_or(Err(Refusal::TooSlow))
 }
 
-fn level(body: &[u8]) -> Result<Level, Refusal> {
-    let wanted: Wanted =
+fn wanted(body: &[u8]) -> Result<(Level, Percent), Refusal> {
+    let Wanted { level, percent } =
         serde_json::from_slice(body).map_err(|error| Refusal::BadBody(error.to_string()))?;
-    wanted
-        .level
-        .parse()
-        .map_err(|_| Refusal::NoLevel(wanted.level))
+    let level = level.parse().map_err(|_| Refusal::NoLevel(level))?;
+    let share = percent.as_i64().map(Percent::try_from);
+    match share {
+        Some(Ok(percent)) => Ok((level, percent)),
+        _ => Err(Refusal::NoPercent(percent.to_string())),
+    }
 }
 
 /// Why an administrator's request is not done.
@@ -261,6 +277,12 @@ pub(super) enum Refusal {
     /// 400
     #[error("`{0}` is not a level")]
     NoLevel(String),
+    /// 400
+    #[error("{0:.40} is not a percentage: give a whole number from 0 to 100")]
+    NoPercent(String),
+    /// 409
+    #[error(transparent)]
+    Conflict(Conflict),
     /// 413
     #[error("the body is larger than 4 KiB")]
     TooLarge,
@@ -269,14 +291,24 @@ pub(super) enum Refusal {
     TooSlow,
     /// 503
     #[error(transparent)]
-    Away(#[from] TunerAway),
+    Away(TunerAway),
+}
+
+impl From<NotSet> for Refusal {
+    fn from(why: NotSet) -> Self {
+        match why {
+            NotSet::Away(away) => Self::Away(away),
+            NotSet::Conflict(conflict) => Self::Conflict(conflict),
+        }
+    }
 }
 
 impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::NoToken | Self::WrongToken => StatusCode::UNAUTHORIZED,
-            Self::BadBody(_) | Self::NoLevel(_) => StatusCode::BAD_REQUEST,
+            Self::BadBody(_) | Self::NoLevel(_) | Self::NoPercent(_) => StatusCode::BAD_REQUEST,
+            Self::Conflict(_) => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Away(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -284,7 +316,7 @@ impl Refusal {
     }
 
     pub(super) fn response(&self, request: &HttpRequest) -> HttpResponse {
-        const ALLOWED: &str = r#"send {"level": "low"}, {"level": "medium"} or {"level": "high"}"#;
+        const ALLOWED: &str = r#"send {"level": "low"}, {"level": "medium"} or {"level": "high"}, with "percent" for a share of the clients"#;
         let detail = match self {
             Self::BadBody(_) | Self::NoLevel(_) => format!("{self}: {ALLOWED}"),
             _ => self.to_string(),
@@ -306,7 +338,7 @@ impl Refusal {
             Self::TooLarge | Self::TooSlow => {
                 builder.force_close();
             }
-            Self::BadBody(_) | Self::NoLevel(_) => {}
+            Self::BadBody(_) | Self::NoLevel(_) | Self::NoPercent(_) | Self::Conflict(_) => {}
         }
         builder.body(problem.body())
     }

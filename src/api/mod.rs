@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::{actors::Actors, problem::Problem, traffic::published::Published};
 
 pub mod admin;
+mod canary;
 mod health;
 pub mod reload;
 mod stats;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use actix_web::{HttpResponse, http::StatusCode, web};
 use serde_json::{Map, Value, json};
 
-use super::{State, answer, health, millis, rounded};
+use super::{State, answer, canary::Canary, health, millis, rounded};
 use crate::traffic::{
     published::Published,
     quality::Class,
@@ -43,6 +43,7 @@ pub(super) async fn stats(state: web::Data<State>) -> HttpResponse {
             "network": network(published),
             "workers": workers(published),
             "redis": health::redis(published),
+            "canary": Canary::of(published),
             "retunes": retunes(published),
             "uptime_seconds": published.started.elapsed().as_secs(),
         }),
@@ -70,7 +71,7 @@ fn metrics(summary: &Summary) -> Value {
 }
 
 /// The same over the sliding window, as numbers.
-fn window(summary: &Summary) -> Value {
+pub(super) fn window(summary: &Summary) -> Value {
     let mut window = numbers(&summary.window);
     window.insert(
         "window_seconds".into(),

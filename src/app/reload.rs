@@ -137,7 +137,7 @@ fn taken(now: &Settings, wanted: &Settings) -> Settings {
     // The shape of what is counted.
     taken.rate_limit.queue = now.rate_limit.queue;
     taken.metrics = now.metrics.clone();
-    taken.concurrency = now.concurrency.clone();
+    taken.canary = now.canary.clone();
     taken.quality.window = now.quality.window;
     taken.quality.min_samples = now.quality.min_samples;
     // What is connected or running.

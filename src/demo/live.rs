@@ -51,12 +51,50 @@ impl Live {
             text(&metrics["error_rate"]),
             text(&metrics["p95_response_time_ms"]),
         );
+        line += &canary(&stats["canary"]);
         if let Some(viewers) = viewers {
             line += &format!("  {viewers}");
         }
         self.last = Some(now);
         line
     }
+}
+
+/// Both groups of a canary, and how sure their difference is; nothing if none runs.
+fn canary(canary: &Value) -> String {
+    let candidate = &canary["candidate"];
+    if candidate.is_null() {
+        return match canary["last_rollback"]["reason"].as_str() {
+            Some(reason) => format!("  canary rolled back: {reason}"),
+            None => String::new(),
+        };
+    }
+    let number = |group: &str, name: &str| {
+        let number = &canary["groups"][group][name];
+        number
+            .as_f64()
+            .map_or("-".to_owned(), |number| format!("{number:.0}"))
+    };
+    let sure = |measure: &str| {
+        let bound = |which: &str| {
+            let number = &canary["difference"][measure][which];
+            let number = number.as_f64();
+            number.map_or("?".to_owned(), |number| format!("{number:+.2}"))
+        };
+        format!("{} [{}, {}]", bound("value"), bound("low"), bound("high"))
+    };
+    format!(
+        "  canary {} for {} %: failed {} of {} (stable {} of {}), difference: errors {} %, p95 {} ms, goodput {} Mbit/s",
+        text(&candidate["level"]),
+        text(&candidate["percent"]),
+        number("candidate", "failed_requests"),
+        number("candidate", "counted_requests"),
+        number("stable", "failed_requests"),
+        number("stable", "counted_requests"),
+        sure("error_rate"),
+        sure("p95_ms"),
+        sure("goodput_mbps"),
+    )
 }
 
 fn text(value: &Value) -> String {
@@ -111,6 +149,34 @@ mod tests {
         assert!(line.contains("requests 40 (10.0/s)"), "{line}");
         let line = live.line(&stats("poor", 800, 40), second(9), None);
         assert!(line.contains("class poor  level"), "{line}");
+    }
+
+    #[test]
+    fn a_canary_shows_both_groups_and_how_sure_their_difference_is() {
+        let mut stats = stats("poor", 1000, 10);
+        stats["canary"] = json!({
+            "candidate": { "level": "high", "percent": 50 },
+            "groups": {
+                "stable": { "counted_requests": 120, "failed_requests": 3 },
+                "candidate": { "counted_requests": 110, "failed_requests": 0 },
+            },
+            "difference": {
+                "error_rate": { "value": -2.5, "low": -7.19, "high": 1.34 },
+                "p95_ms": { "value": 12.0, "low": null, "high": null },
+            },
+            "last_rollback": null,
+        });
+        let line = Live::default().line(&stats, Duration::ZERO, None);
+        assert!(
+            line.ends_with(
+                "canary high for 50 %: failed 0 of 110 (stable 3 of 120), difference: errors -2.50 [-7.19, +1.34] %, \
+                 p95 +12.00 [?, ?] ms, goodput ? [?, ?] Mbit/s"
+            ),
+            "{line}"
+        );
+        stats["canary"] = json!({ "candidate": null, "last_rollback": { "reason": "worse" } });
+        let line = Live::default().line(&stats, Duration::ZERO, None);
+        assert!(line.ends_with("canary rolled back: worse"), "{line}");
     }
 
     #[test]

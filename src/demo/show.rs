@@ -24,6 +24,9 @@ use super::{
 /// From one live line to the next.
 const EVERY: Duration = Duration::from_secs(3);
 
+/// Players that watch a canary if nobody says how many.
+const VIEWERS: usize = 12;
+
 /// Longest wait for /stats.
 const STATS_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -37,6 +40,10 @@ pub struct Options {
     /// Players that watch the stream through the proxy
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub viewers: usize,
+
+    /// Begin at level low and give half of the viewers level high: a canary. Without --viewers there are 12
+    #[arg(long)]
+    pub canary: bool,
 
     /// Where the proxy listens
     #[arg(long, default_value = "127.0.0.1:10080", value_name = "ADDRESS")]
@@ -64,7 +71,10 @@ impl Demo {
     /// # Errors
     ///
     /// As [`Origin::start`].
-    pub fn start(options: Options) -> io::Result<Demo> {
+    pub fn start(mut options: Options) -> io::Result<Demo> {
+        if options.canary && options.viewers == 0 {
+            options.viewers = VIEWERS;
+        }
         let origin = Origin::start(options.origin, options.network, options.seed)?;
         Ok(Demo { options, origin })
     }
@@ -95,6 +105,16 @@ impl Demo {
             viewers: self.options.viewers,
         };
         writeln!(out, "{tour}")?;
+        if self.options.canary {
+            let body = r#"{"level": "high", "percent": 50}"#;
+            match set_level(&base_url(proxy), token, body).await {
+                Ok(()) => writeln!(
+                    out,
+                    "Half of the viewers have level high now, the others keep low.\n"
+                )?,
+                Err(error) => writeln!(out, "the canary did not begin: {error}")?,
+            }
+        }
         let viewers = match self.options.viewers {
             0 => None,
             count => Some(Viewers::start(base_url(proxy), count)?),
@@ -128,6 +148,23 @@ async fn lines(base: String, viewers: Option<&Viewers>, out: &mut impl Write) ->
         }
         out.flush()?;
     }
+}
+
+/// Does what an operator does with curl.
+async fn set_level(
+    base: &str,
+    token: &str,
+    body: &'static str,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let client = Client::builder().timeout(STATS_TIMEOUT).finish();
+    let request = client
+        .post(format!("{base}/admin/optimization"))
+        .bearer_auth(token);
+    let response = request.send_body(body).await?;
+    if !response.status().is_success() {
+        return Err(format!("status {}", response.status()).into());
+    }
+    Ok(())
 }
 
 async fn stats(client: &Client, base: &str) -> Result<Value, Box<dyn std::error::Error>> {

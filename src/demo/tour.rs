@@ -70,6 +70,10 @@ Try, in another terminal:
     curl -s -X POST {proxy}/admin/optimization \\
       -H 'Authorization: Bearer {token}' \\
       -H 'Content-Type: application/json' -d '{{\"level\": \"low\"}}'
+  a canary: level medium for half of the clients (100 promotes it, 0 takes it back), and how they compare
+    curl -s -X POST {proxy}/admin/optimization -H 'Authorization: Bearer {token}' \
+      -H 'Content-Type: application/json' -d '{{\"level\": \"medium\", \"percent\": 50}}'
+    curl -s {proxy}/stats | jq .canary
 
 "
         )?;
@@ -108,6 +112,7 @@ mod tests {
             "network: poor",
             "'Authorization: Bearer t0ken'",
             "-d '{\"level\": \"low\"}'",
+            "-d '{\"level\": \"medium\", \"percent\": 50}'",
         ] {
             assert!(text.contains(part), "{part} is missing in:\n{text}");
         }

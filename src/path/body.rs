@@ -21,7 +21,7 @@ use super::{
         source::{Source, Widened},
     },
 };
-use crate::traffic::{published::Published, tuning::Tuning};
+use crate::traffic::{canary::split::Bucket, published::Published, tuning::Tuning};
 
 /// One response body on its way: the source, what was read ahead, and the account of it.
 pub struct Transfer {
@@ -29,6 +29,7 @@ pub struct Transfer {
     ahead: VecDeque<Bytes>,
     ahead_bytes: usize,
     published: Arc<Published>,
+    bucket: Bucket,
     meter: Meter,
     /// Found while something could still be handed out; told after that.
     failed: Option<BodyError>,
@@ -85,11 +86,13 @@ impl Flow {
 }
 
 impl Transfer {
-    /// A transfer that has not begun. `widened`: it comes over several connections from the start.
+    /// A transfer that has not begun, to a client of this bucket. `widened`: it comes over several connections from the
+    /// start.
     pub fn new(
         source: Source,
         widened: Option<Widened>,
         published: Arc<Published>,
+        bucket: Bucket,
         meter: Meter,
     ) -> Rc<RefCell<Self>> {
         Rc::new(RefCell::new(Transfer {
@@ -100,6 +103,7 @@ impl Transfer {
             ahead: VecDeque::new(),
             ahead_bytes: 0,
             published,
+            bucket,
             meter,
             failed: None,
             ended: false,
@@ -113,7 +117,7 @@ impl Transfer {
         if self.ended || self.failed.is_some() {
             return;
         }
-        let tuning = self.published.tuning.load();
+        let tuning = self.published.tuning_for(self.bucket).load();
         let buffer = tuning.buffer.as_u64() as usize;
         while self.ahead_bytes + READ <= buffer.max(READ) {
             match self.flow.poll_piece(cx, &tuning) {
@@ -143,7 +147,7 @@ impl Transfer {
         if self.ended || self.failed.is_some() {
             return Poll::Ready(None);
         }
-        let tuning = self.published.tuning.load();
+        let tuning = self.published.tuning_for(self.bucket).load();
         match self.flow.poll_piece(cx, &tuning) {
             Poll::Ready(Some(Ok(piece))) => Poll::Ready(Some(piece)),
             Poll::Ready(Some(Err(error))) => {
@@ -163,7 +167,7 @@ impl Transfer {
         let Some(first) = std::task::ready!(self.poll_piece(cx)) else {
             return Poll::Ready(None);
         };
-        let chunk = self.published.tuning.load();
+        let chunk = self.published.tuning_for(self.bucket).load();
         let chunk = chunk.chunk_for(self.meter.client_class()).as_u64() as usize;
         if first.len() >= chunk || self.ended || self.flow.is_done() && self.ahead.is_empty() {
             return Poll::Ready(Some(first));

@@ -12,7 +12,7 @@ use actix_http::header::HeaderValue;
 use actix_web::{HttpMessage as _, dev::ServiceRequest};
 
 use super::body::Transfer;
-use crate::traffic::{published::Published, quality::Class};
+use crate::traffic::{canary::split::Bucket, published::Published, quality::Class};
 
 /// What the handler knows of the connection that a request came on.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct Client {
     pub(super) class: Rc<Cell<Class>>,
     /// Whether it speaks TLS.
     pub secure: bool,
+    /// Its place for a canary; of a trusted proxy, none: many clients share its connection.
+    pub bucket: Bucket,
     /// Requests that are in a handler, or whose response is under way.
     pub(super) engaged: Cell<u32>,
     /// Requests so far.
@@ -43,6 +45,15 @@ pub struct Client {
 pub struct Engaged(Rc<Client>);
 
 impl Client {
+    /// The place of a connection for a canary.
+    pub fn bucket_of(peer: SocketAddr, trusted: bool) -> Bucket {
+        if trusted {
+            Bucket::SHARED
+        } else {
+            Bucket::of(peer.ip())
+        }
+    }
+
     /// The class of its line, as last seen.
     pub fn class(&self) -> Class {
         self.class.get()
@@ -56,6 +67,7 @@ impl Client {
                 .unwrap_or(HeaderValue::from_static("unknown")),
             trusted,
             secure,
+            bucket: Self::bucket_of(peer, trusted),
             class: Rc::default(),
             engaged: Cell::new(0),
             begun: Cell::new(0),

@@ -386,7 +386,8 @@ impl AsyncWrite for ClientStream {
             written => {
                 this.send.took();
                 this.begun_answer = true;
-                let follow = this.client.published.tuning.load().follow_lines;
+                let published = &this.client.published;
+                let follow = published.tuning_for(this.client.bucket).load().follow_lines;
                 this.line.look(this.io.tcp(), Instant::now(), follow);
                 this.client.class.set(this.line.class());
                 written

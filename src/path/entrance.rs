@@ -50,7 +50,9 @@ impl Entrance {
         let peer = io.peer_addr().ok()?;
         let seat = Seat::take(Arc::clone(&self.published), self.connections);
         let policy = self.policy.load_full();
-        let tuning = self.published.tuning.load();
+        let trusted = headers::is_trusted(peer.ip(), &policy.server.trusted_proxies);
+        let bucket = Client::bucket_of(peer, trusted);
+        let tuning = self.published.tuning_for(bucket).load();
         if tuning.tcp_options
             && let Err(error) = policy.tcp.apply(&io, tuning.tcp_buffers)
         {
@@ -68,7 +70,6 @@ impl Entrance {
                 Transport::Tls(Box::pin(tls.accept(io, &policy.tls, counters)).await?)
             }
         };
-        let trusted = headers::is_trusted(peer.ip(), &policy.server.trusted_proxies);
         let published = Arc::clone(&self.published);
         let client = Client::new(peer, trusted, io.is_secure(), published);
         let line = ClientLine::new(

@@ -29,7 +29,10 @@ use super::{
     policy::{InForce, Policy},
     upload::{self, Upload},
 };
-use crate::{actors::Reporter, traffic::published::Published};
+use crate::{
+    actors::Reporter,
+    traffic::{canary::split::Bucket, published::Published},
+};
 
 /// Most fileproxies that a request may pass before it is taken to go round.
 const MAX_PASSES: usize = 8;
@@ -92,17 +95,29 @@ pub async fn forward(
     };
     let terms = worker.terms();
     let id = request_id(&request);
-    let mut meter = Meter::start(worker.reporter.clone(), client.engage()); // reports on every way out
+    let asked_by = asked_by(&request, &client, &terms.policy);
+    let bucket = Bucket::of(asked_by);
+    // reports on every way out
+    let mut meter = Meter::start(
+        worker.reporter.clone(),
+        client.engage(),
+        worker.published.split.membership(bucket),
+    );
     if terms.policy.access_log {
-        meter.log(
-            &id,
-            request.method(),
-            request.uri(),
-            asked_by(&request, &client, &terms.policy),
-        );
+        meter.log(&id, request.method(), request.uri(), asked_by);
     }
-    let response = match exchange(&mut request, &worker, &terms, &client, &id, &mut meter).await {
-        Ok(fetched) => relay(&request, fetched, &worker, &client, &id, meter),
+    let response = match exchange(
+        &mut request,
+        &worker,
+        &terms,
+        &client,
+        bucket,
+        &id,
+        &mut meter,
+    )
+    .await
+    {
+        Ok(fetched) => relay(&request, fetched, &worker, &client, bucket, &id, meter),
         Err(error) => {
             meter.failed(&error);
             if matches!(error, ProxyError::SlowUpload) {
@@ -121,6 +136,7 @@ async fn exchange(
     worker: &Worker,
     terms: &Terms,
     client: &Client,
+    bucket: Bucket,
     id: &HeaderValue,
     meter: &mut Meter,
 ) -> Result<Fetched, ProxyError> {
@@ -132,9 +148,9 @@ async fn exchange(
     }
     let upload = upload(request, terms.policy.upload_limits());
     let progress = upload.as_ref().map(Upload::progress);
-    let tuning = worker.published.tuning.load_full();
+    let tuning = worker.published.tuning_for(bucket).load_full();
     let deadline = Instant::now() + tuning.exchange_timeout;
-    admission::admit(&worker.published).await?;
+    admission::admit(&worker.published, &tuning).await?;
     let fetched = terms
         .origin
         .fetch(
@@ -143,6 +159,7 @@ async fn exchange(
                 target: request.uri().path_and_query().cloned(),
                 headers: fields(request, &terms.policy, client, id),
                 upload,
+                bucket,
             },
             &tuning,
             deadline,
@@ -164,6 +181,7 @@ fn relay(
     fetched: Fetched,
     worker: &Worker,
     client: &Rc<Client>,
+    bucket: Bucket,
     id: &HeaderValue,
     mut meter: Meter,
 ) -> HttpResponse {
@@ -197,7 +215,8 @@ fn relay(
         meter.completed();
         return response.set_body(BoxBody::new(whole));
     }
-    let transfer = Transfer::new(source, widened, Arc::clone(&worker.published), meter);
+    let published = Arc::clone(&worker.published);
+    let transfer = Transfer::new(source, widened, published, bucket, meter);
     client.sends(&transfer);
     let body = match framing {
         Framing::Length(length) => Body::new(transfer, BodySize::Sized(length)),
@@ -286,26 +305,26 @@ fn request_id(request: &ServiceRequest) -> HeaderValue {
 }
 
 /// Who asked: the peer, or whom a trusted proxy says it asks for.
-fn asked_by(request: &ServiceRequest, client: &Client, policy: &Policy) -> String {
+fn asked_by(request: &ServiceRequest, client: &Client, policy: &Policy) -> IpAddr {
+    let mut asked_by = None;
     if client.trusted {
         let said = request
             .headers()
             .get_all("x-forwarded-for")
             .filter_map(|value| value.to_str().ok());
-        let hops = said.flat_map(|value| value.split(','));
-        // From the right, the first that is no proxy of ours; behind what cannot be read, anything may be made up.
-        let mut hops: Vec<_> = hops.map(|hop| hop.trim().parse::<IpAddr>().ok()).collect();
-        let sound = hops.iter().rposition(Option::is_none).map_or(0, |n| n + 1);
-        let hops: Vec<_> = hops.drain(sound..).flatten().collect();
-        if let Some(hop) = hops
-            .iter()
-            .rev()
-            .find(|hop| !headers::is_trusted(**hop, &policy.server.trusted_proxies))
-        {
-            return hop.to_string();
+        for hop in said.flat_map(|value| value.split(',')) {
+            match hop.trim().parse::<IpAddr>() {
+                // The last that is no proxy of ours.
+                Ok(hop) if !headers::is_trusted(hop, &policy.server.trusted_proxies) => {
+                    asked_by = Some(hop);
+                }
+                Ok(_) => {}
+                // Before what cannot be read, anything may be made up.
+                Err(_) => asked_by = None,
+            }
         }
     }
-    client.peer.ip().to_canonical().to_string()
+    asked_by.unwrap_or_else(|| client.peer.ip().to_canonical())
 }
 
 /// A body that tells its length and sends nothing: the answer to HEAD.

@@ -1,6 +1,9 @@
 //! The account of one request: begun when its head is here, told on every way out.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use actix_http::{Method, StatusCode, Uri, header::HeaderValue};
 
@@ -8,6 +11,7 @@ use super::{client::Engaged, error::ProxyError, origin::reader::BodyError};
 use crate::{
     actors::Reporter,
     traffic::{
+        canary::split::Membership,
         quality::Class,
         sample::{Outcome, Sample},
     },
@@ -25,6 +29,7 @@ pub struct Meter {
     ttfb: Option<Duration>,
     bytes: u64,
     cause: Option<String>,
+    canary: Option<Membership>,
     engaged: Engaged,
 }
 
@@ -34,12 +39,12 @@ struct Line {
     id: HeaderValue,
     method: Method,
     uri: Uri,
-    client: String,
+    client: IpAddr,
 }
 
 impl Meter {
-    /// Begins the account.
-    pub fn start(reporter: Reporter, engaged: Engaged) -> Self {
+    /// Begins the account of a request on this side of a canary, if one runs.
+    pub fn start(reporter: Reporter, engaged: Engaged, canary: Option<Membership>) -> Self {
         Meter {
             reporter,
             line: None,
@@ -50,12 +55,13 @@ impl Meter {
             ttfb: None,
             bytes: 0,
             cause: None,
+            canary,
             engaged,
         }
     }
 
     /// Makes the end of the request write an access line.
-    pub fn log(&mut self, id: &HeaderValue, method: &Method, uri: &Uri, client: String) {
+    pub fn log(&mut self, id: &HeaderValue, method: &Method, uri: &Uri, client: IpAddr) {
         self.line = Some(Line {
             id: id.clone(),
             method: method.clone(),
@@ -117,6 +123,7 @@ impl Drop for Meter {
             ttfb: self.ttfb,
             total,
             bytes: self.bytes,
+            canary: self.canary,
         });
         if let Some(line) = &self.line {
             tracing::info!(
@@ -132,6 +139,7 @@ impl Drop for Meter {
                 origin_ms = self.origin_ttfb.map(milliseconds),
                 total_ms = milliseconds(total),
                 cause = self.cause.as_deref(),
+                group = self.canary.map(|member| member.group.as_str()),
                 "request"
             );
         }

@@ -5,6 +5,7 @@
 
 pub mod answers;
 pub mod budget;
+pub mod canary;
 pub mod concurrency;
 pub mod counters;
 pub mod gate;

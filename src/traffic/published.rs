@@ -12,10 +12,15 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::Serialize;
 
 use super::{
+    canary::{
+        Canary, Rollout,
+        split::{Bucket, Group, Split},
+        trial::Comparison,
+    },
     concurrency::Concurrency,
     counters::Counters,
     gate::Gate,
@@ -28,8 +33,17 @@ use super::{
 /// Everything that is shared between workers, actors and endpoints.
 #[derive(Debug)]
 pub struct Published {
-    /// The parameters in force. Written by `Tuner`.
+    /// The parameters in force, for everything that the process shares and for all clients outside a canary. Written
+    /// by `Tuner`.
     pub tuning: ArcSwap<Tuning>,
+    /// The parameters of the clients in the canary, if one runs. Written by `Tuner`.
+    pub candidate: ArcSwap<Tuning>,
+    /// Who is in the canary. Written by `Tuner`.
+    pub split: Split,
+    /// The canary, running or ended. Written by `Tuner`.
+    pub canary: ArcSwap<Canary>,
+    /// The canary's two groups at the last tick. Written by `MetricsWindow`.
+    pub comparison: ArcSwapOption<Comparison>,
     /// Admission to the origin. Its rate is set by `RateLimiter`.
     pub gate: Gate,
     /// How many exchanges the origin is given at once. Judged by `RateLimiter`.
@@ -69,7 +83,11 @@ impl Published {
         concurrency.set_on(tuning.concurrency_limit);
         let now = Instant::now();
         Self {
+            candidate: ArcSwap::from_pointee(tuning.clone()),
             tuning: ArcSwap::from_pointee(tuning),
+            split: Split::default(),
+            canary: ArcSwap::default(),
+            comparison: ArcSwapOption::empty(),
             gate,
             concurrency,
             sizes: Sizes::default(),
@@ -85,6 +103,23 @@ impl Published {
             started: now,
             started_at: SystemTime::now(),
             draining: AtomicBool::new(false),
+        }
+    }
+
+    /// The parameters for a client: by its address alone, without a lock. Read anew for each step, so that a retune
+    /// reaches what is under way.
+    pub fn tuning_for(&self, client: Bucket) -> &ArcSwap<Tuning> {
+        match self.split.group(client) {
+            Group::Stable => &self.tuning,
+            Group::Candidate => &self.candidate,
+        }
+    }
+
+    /// Who has which level.
+    pub fn rollout(&self) -> Rollout {
+        Rollout {
+            level: self.tuning.load().level,
+            canary: Canary::clone(&self.canary.load()),
         }
     }
 
@@ -147,6 +182,8 @@ pub struct Retune {
 pub enum Retuned {
     /// How much optimization is on.
     Level,
+    /// The level that a share of the clients has.
+    Canary,
     /// The quality of the network.
     Class,
     /// Requests per second to the origin.

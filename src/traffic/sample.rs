@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::canary::split::Membership;
+
 /// How a request ended. Names are stable: they stand in the access log and in /stats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -97,4 +99,6 @@ pub struct Sample {
     pub total: Duration,
     /// Response body bytes handed to the client.
     pub bytes: u64,
+    /// Its client's side in the canary when it began; none if none ran.
+    pub canary: Option<Membership>,
 }

@@ -82,11 +82,20 @@ impl Window {
         let slots_in = |span: Duration| (span.as_nanos().div_ceil(slot.as_nanos()) as u64).max(1);
         let slots = slots_in(settings.window);
         Self {
+            recent: slots_in(quality.window).min(slots),
+            wanted: quality.min_samples,
+            ..Self::plain(slot, slots, start)
+        }
+    }
+
+    /// An empty window of so many slots that no classifier looks at.
+    pub fn plain(slot: Duration, slots: u64, start: Instant) -> Self {
+        Self {
             start,
             slot,
             slots,
-            recent: slots_in(quality.window).min(slots),
-            wanted: quality.min_samples,
+            recent: 1,
+            wanted: 0,
             total: Tally::new(3),
             sliding: Tally::new(2),
             past: VecDeque::new(),
@@ -266,8 +275,8 @@ impl<C: Counter> Tally<C> {
 
 /// Durations, in microseconds.
 #[derive(Debug)]
-struct Timing<C: Counter> {
-    count: u64,
+pub(super) struct Timing<C: Counter> {
+    pub count: u64,
     sum: Duration,
     min: Duration,
     max: Duration,
@@ -276,7 +285,7 @@ struct Timing<C: Counter> {
 }
 
 impl<C: Counter> Timing<C> {
-    fn new(digits: u8) -> Self {
+    pub fn new(digits: u8) -> Self {
         Self {
             count: 0,
             sum: Duration::ZERO,
@@ -286,7 +295,7 @@ impl<C: Counter> Timing<C> {
         }
     }
 
-    fn record(&mut self, duration: Option<Duration>) {
+    pub fn record(&mut self, duration: Option<Duration>) {
         // a day is long enough: a histogram grows with what it has to hold
         const LONGEST: Duration = Duration::from_secs(86_400);
         let Some(duration) = duration.map(|duration| duration.min(LONGEST)) else {
@@ -311,7 +320,7 @@ impl<C: Counter> Timing<C> {
         }
     }
 
-    fn subtract(&mut self, gone: &Self) {
+    pub fn subtract(&mut self, gone: &Self) {
         self.count -= gone.count;
         self.sum = self.sum.saturating_sub(gone.sum);
         if let (Some(histogram), Some(gone)) = (&mut self.histogram, &gone.histogram) {
@@ -319,7 +328,7 @@ impl<C: Counter> Timing<C> {
         }
     }
 
-    fn quantile(&self, quantile: f64) -> Duration {
+    pub fn quantile(&self, quantile: f64) -> Duration {
         let histogram = self.histogram.as_ref();
         Duration::from_micros(histogram.map_or(0, |h| h.value_at_quantile(quantile)))
     }
@@ -384,6 +393,7 @@ mod tests {
             ttfb: Some(Duration::from_millis(millis + 1)),
             total: Duration::from_millis(millis * 2),
             bytes: 1_000_000,
+            canary: None,
         }
     }
 
@@ -548,6 +558,7 @@ mod tests {
                     ttfb: None,
                     total: Duration::from_micros(micros),
                     bytes,
+                    canary: None,
                 };
                 window.record(&sample);
                 samples.push(sample);

@@ -20,9 +20,17 @@ use awc::{
     },
 };
 use bytes::Bytes;
-use fileproxy::demo::{Demo, Network, Options, Origin, Viewers, network::Fault};
+use fileproxy::{
+    demo::{Demo, Network, Options, Origin, Viewers, network::Fault},
+    traffic::level::Level,
+};
 use proptest::prelude::*;
 use ring::digest::{SHA256, digest};
+
+use crate::support::{
+    eventually,
+    proxy::{Proxy, TOKEN},
+};
 
 fn origin(network: Network) -> Origin {
     Origin::start(SocketAddr::from(([127, 0, 0, 1], 0)), network, 1).unwrap()
@@ -521,6 +529,7 @@ async fn the_demo_shows_the_tour_and_how_the_viewers_fared() {
     let demo = Demo::start(Options {
         network: Network::Good,
         viewers: 1,
+        canary: false,
         listen: any,
         origin: any,
         seed: 1,
@@ -545,4 +554,43 @@ async fn the_demo_shows_the_tour_and_how_the_viewers_fared() {
     let last = lines[lines.len() - 1];
     assert!(last.starts_with("viewers 1: segments "), "{text}");
     assert!(last.contains("failed 0, wrong 0, stalls 0"), "{text}");
+}
+
+#[actix_rt::test]
+async fn the_demo_shows_a_canary_with_viewers_in_both_groups() {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let demo = Demo::start(Options {
+        network: Network::Poor,
+        viewers: 0,
+        canary: true,
+        listen: any,
+        origin: any,
+        seed: 1,
+    })
+    .unwrap();
+    let proxy = Proxy::before(&demo.origin_url(), |s| s.optimization.level = Level::Low);
+    let mut out = Vec::new();
+    let stop = async {
+        eventually("both groups have been served", || async {
+            let comparison = proxy.published().comparison.load();
+            let both = comparison.as_deref()?;
+            (both.stable.counted > 0 && both.candidate.counted > 0).then_some(())
+        })
+        .await;
+        // until two more lines
+        actix_rt::time::sleep(Duration::from_secs(7)).await;
+    };
+
+    demo.show(proxy.address(), TOKEN, &mut out, stop)
+        .await
+        .unwrap();
+
+    let text = String::from_utf8(out).unwrap();
+    assert!(
+        text.contains("Half of the viewers have level high now"),
+        "{text}"
+    );
+    assert!(text.contains("level low"), "{text}");
+    assert!(text.contains("canary high for 50 %: failed "), "{text}");
+    assert!(text.contains("viewers 12: segments "), "{text}");
 }

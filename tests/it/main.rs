@@ -11,6 +11,7 @@ mod actors;
 mod adaptation;
 mod ahead;
 mod brokenness;
+mod canary;
 mod command_line;
 mod connections;
 mod demo;

@@ -16,7 +16,7 @@ use crate::{
     path::{
         client::Client, line::ClientLine, seat::Seat, send_watch::SendWatch, transport::Transport,
     },
-    traffic::{published::Published, quality::Class},
+    traffic::{canary::split::Bucket, published::Published, quality::Class},
 };
 
 /// A client's connection.
@@ -28,6 +28,7 @@ pub struct Wire {
     send: SendWatch,
     /// Bytes that the connection took so far.
     taken: Rc<Cell<u64>>,
+    bucket: Bucket,
     published: Arc<Published>,
     _seat: Seat,
 }
@@ -47,6 +48,7 @@ impl Wire {
             class: Rc::clone(&client.class),
             send,
             taken: Rc::default(),
+            bucket: client.bucket,
             published: Arc::clone(client.published()),
             _seat: seat,
         }
@@ -67,7 +69,7 @@ impl Wire {
             Poll::Ready(Ok(n)) => {
                 self.send.took();
                 self.taken.set(self.taken.get() + n as u64);
-                let follow = self.published.tuning.load().follow_lines;
+                let follow = self.published.tuning_for(self.bucket).load().follow_lines;
                 self.line.look(self.io.tcp(), Instant::now(), follow);
                 self.class.set(self.line.class());
                 Poll::Ready(Ok(n))

@@ -37,7 +37,7 @@ use crate::{
         tcp, transfers,
         upload::Upload,
     },
-    traffic::{published::Published, tuning::Tuning},
+    traffic::{canary::split::Bucket, published::Published, tuning::Tuning},
 };
 
 /// A large answer waits for small ones that come up to this part of the exchange timeout later.
@@ -146,6 +146,8 @@ pub struct Request {
     pub headers: HeaderMap,
     /// Its body.
     pub upload: Option<Upload>,
+    /// Whose it is: what continues the response follows the tuning of that client.
+    pub bucket: Bucket,
 }
 
 /// A response head and the source of its body.
@@ -238,9 +240,9 @@ impl Origin {
         let is_get = request.method == Method::GET && request.upload.is_none();
         let head = self.request(request.method, request.target, request.headers)?;
 
-        // A retune is in force from the next request on.
+        // A retune is in force from the next request on. The slots are everybody's, in a canary or not.
         let published = &self.shared.published;
-        let most = tuning.connections_at_once();
+        let most = published.tuning.load().connections_at_once();
         self.shared.slots.set(published.concurrency.limit(most));
         let handicap = self.handicap(&head, tuning);
         let slot = self.shared.slots.take(handicap, deadline).await?;
@@ -290,7 +292,7 @@ impl Origin {
             && let Some(continuation) = continuation
         {
             self.earn_stalls();
-            let replay = Replay::new(Rc::clone(self), head);
+            let replay = Replay::new(Rc::clone(self), head, request.bucket);
             if let (Some(end), Some(reach)) = (whole, continuation.end())
                 && reach < end
             {
@@ -567,7 +569,8 @@ impl Origin {
     }
 
     async fn connect(&self, tuning: &Tuning, deadline: Instant) -> Result<Connection, FetchError> {
-        let limit = tuning.connections_at_once();
+        // The sockets are everybody's, too.
+        let limit = self.shared.published.tuning.load().connections_at_once();
         let reserved =
             tokio::time::timeout_at(deadline.into(), self.shared.sockets.reserve(limit)).await;
         let open = reserved.map_err(|_| NoSlot { limit })?;

@@ -14,12 +14,16 @@ use super::{
     fetch::{FetchError, Sent},
     reader::Reader,
 };
-use crate::path::range::{Continuation, Continued, Mismatch};
+use crate::{
+    path::range::{Continuation, Continued, Mismatch},
+    traffic::canary::split::Bucket,
+};
 
 /// A request that can be made again, for a part of what it asked for.
 pub struct Replay {
     origin: Rc<Origin>,
     request: FrozenClientRequest,
+    bucket: Bucket,
 }
 
 /// Why the rest does not come.
@@ -52,9 +56,13 @@ pub struct Rest {
 }
 
 impl Replay {
-    /// Keeps a request for later.
-    pub fn new(origin: Rc<Origin>, request: FrozenClientRequest) -> Rc<Self> {
-        Rc::new(Replay { origin, request })
+    /// Keeps a client's request for later.
+    pub fn new(origin: Rc<Origin>, request: FrozenClientRequest, bucket: Bucket) -> Rc<Self> {
+        Rc::new(Replay {
+            origin,
+            request,
+            bucket,
+        })
     }
 
     /// Whom it goes to.
@@ -71,7 +79,7 @@ impl Replay {
         self: Rc<Self>,
         mut continuation: Continuation,
     ) -> Result<Rest, ResumeError> {
-        let tuning = self.origin.published().tuning.load_full();
+        let tuning = self.origin.published().tuning_for(self.bucket).load_full();
         let deadline = Instant::now() + tuning.exchange_timeout;
         let target = self.request.get_uri().path_and_query().cloned();
         let request = self.origin.request(

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read as _, Write as _},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{IpAddr, Shutdown, SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
@@ -100,6 +100,14 @@ impl Client {
     /// Connects.
     pub fn to(address: SocketAddr) -> Self {
         Self::on(TcpStream::connect_timeout(&address, DEADLINE).unwrap())
+    }
+
+    /// Connects from an address of its own, like 127.0.0.7.
+    pub fn from(own: IpAddr, address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(own, 0).into()).unwrap();
+        socket.connect(&address.into()).unwrap();
+        Self::on(socket.into())
     }
 
     /// Connects with so small a receive buffer that little fits between the proxy and a reader that stops.

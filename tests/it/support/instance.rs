@@ -2,6 +2,7 @@
 //! does; everything else says that it is the origin's.
 
 use std::{
+    net::{IpAddr, Ipv4Addr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,6 +13,7 @@ use fileproxy::{
     actors::{self, Actors, Supervision, redis_pool},
     api::{self, AdminToken},
     traffic::{
+        canary::{self, split::Bucket},
         concurrency,
         level::Level,
         published::Published,
@@ -130,6 +132,13 @@ pub fn settings() -> actors::Settings {
             heartbeat: Duration::from_millis(500),
             timeout: Duration::from_millis(500),
         },
+        canary: canary::Settings {
+            window: Duration::from_secs(600),
+            min_samples: 200,
+            min_clients: 5,
+            max_slowdown: 0.2,
+            risk: 0.01,
+        },
         supervision: Supervision {
             patience: Duration::from_secs(2),
         },
@@ -174,10 +183,12 @@ impl Instance {
             let actors = actors.clone();
             move || {
                 let reporter = web::Data::new(actors.reporter());
+                let published = web::Data::from(state.published.clone());
                 let state = state.clone();
                 App::new()
                     .configure(|cfg| api::configure(cfg, state))
                     .app_data(reporter)
+                    .app_data(published)
                     .route("/report/{outcome}/{millis}/{count}", web::to(report))
                     .default_service(web::to(|request: HttpRequest| async move {
                         format!("the origin's: {}", request.uri())
@@ -244,7 +255,17 @@ impl Instance {
 
     /// Reports so many requests, as a worker does.
     pub async fn report(&self, outcome: Outcome, origin_millis: u64, count: u64) {
-        let path = format!("/report/{}/{origin_millis}/{count}", outcome.as_str());
+        let client = Ipv4Addr::LOCALHOST.into();
+        self.report_from(client, outcome, origin_millis, count)
+            .await;
+    }
+
+    /// The same, as requests of this client.
+    pub async fn report_from(&self, client: IpAddr, outcome: Outcome, millis: u64, count: u64) {
+        let path = format!(
+            "/report/{}/{millis}/{count}?client={client}",
+            outcome.as_str()
+        );
         self.client
             .get(format!("{}{path}", self.url))
             .send()
@@ -279,9 +300,17 @@ impl Instance {
     }
 }
 
+/// Whose requests are reported.
+#[derive(serde::Deserialize)]
+struct From {
+    client: IpAddr,
+}
+
 async fn report(
     path: web::Path<(String, u64, u64)>,
+    from: web::Query<From>,
     reporter: web::Data<actors::Reporter>,
+    published: web::Data<Published>,
 ) -> String {
     let (outcome, millis, count) = path.into_inner();
     let outcome = Outcome::ALL
@@ -298,6 +327,7 @@ async fn report(
             ttfb: Some(took),
             total: took,
             bytes: 1000,
+            canary: published.split.membership(Bucket::of(from.client)),
         });
     }
     String::new()

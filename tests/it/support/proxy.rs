@@ -157,16 +157,20 @@ impl Proxy {
 
     /// Sets the level as an operator does, and waits until it is in force.
     pub fn set_level(&self, level: &str) -> Response {
-        let body = format!(r#"{{"level": "{level}"}}"#);
+        let response = self.post_level(&format!(r#"{{"level": "{level}"}}"#));
+        assert_eq!(response.status, 200, "{response:?}");
+        response
+    }
+
+    /// Asks the admin endpoint with this body.
+    pub fn post_level(&self, body: &str) -> Response {
         let mut client = self.operator();
         client.send(format!(
             "POST /admin/optimization HTTP/1.1\r\nhost: proxy\r\nauthorization: Bearer {TOKEN}\r\n\
              content-length: {}\r\n\r\n{body}",
             body.len()
         ));
-        let response = client.response();
-        assert_eq!(response.status, 200, "{response:?}");
-        response
+        client.response()
     }
 
     /// Changes what a reload finds, and asks for one as an operator does.

@@ -1,0 +1,214 @@
+//! Follows the canary that runs: counts its groups, and says when it must end.
+
+use std::time::Instant;
+
+use super::{
+    Canary, Settings,
+    judge::Judge,
+    trial::{Comparison, Trial},
+};
+use crate::traffic::{level::Level, sample::Sample};
+
+/// The trial of the stage that runs, and its judge.
+#[derive(Debug)]
+pub struct Referee {
+    settings: Settings,
+    trial: Option<Trial>,
+    judge: Judge,
+    /// Whom the judge has looked at.
+    judged: Option<Level>,
+    verdict: Option<String>,
+}
+
+impl Referee {
+    /// Nothing runs yet.
+    pub fn new(settings: &Settings) -> Self {
+        Referee {
+            settings: settings.clone(),
+            trial: None,
+            judge: Judge::default(),
+            judged: None,
+            verdict: None,
+        }
+    }
+
+    /// Takes note of what runs at `now`. Another share begins with empty groups: over the time in which it changed
+    /// they had different parts of the day, and would differ for that alone.
+    pub fn follow(&mut self, canary: &Canary, now: Instant) {
+        let Some(candidate) = canary.candidate else {
+            self.trial = None;
+            self.judged = None;
+            return;
+        };
+        if self.trial.as_ref().map(Trial::stage) == Some(canary.stage) {
+            return;
+        }
+        if self.judged == Some(candidate.level) {
+            self.judge.next_stage();
+        } else {
+            self.judge = Judge::default();
+        }
+        self.judged = Some(candidate.level);
+        self.verdict = None;
+        self.trial = Some(Trial::new(&self.settings, canary.stage, now));
+    }
+
+    /// Counts one sample, if it belongs to what runs. One that began before does not.
+    pub fn record(&mut self, sample: &Sample) {
+        if let (Some(member), Some(trial)) = (sample.canary, &mut self.trial)
+            && member.stage == trial.stage()
+        {
+            trial.record(sample, member);
+        }
+    }
+
+    /// What is known at `now`; none if nothing runs.
+    pub fn comparison(&mut self, now: Instant) -> Option<Comparison> {
+        self.trial.as_mut().map(|trial| trial.comparison(now))
+    }
+
+    /// Why the candidate must be rolled back, if it must: said again and again until it is.
+    pub fn verdict(&mut self) -> Option<&str> {
+        let trial = self.trial.as_ref()?;
+        if self.verdict.is_none() {
+            self.verdict = self.judge.look(&self.settings, trial);
+        }
+        self.verdict.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::traffic::{
+        canary::{
+            Candidate, Percent,
+            split::{Group, Membership},
+        },
+        sample::Outcome,
+    };
+
+    fn settings() -> Settings {
+        Settings {
+            window: Duration::from_secs(600),
+            min_samples: 200,
+            min_clients: 5,
+            max_slowdown: 0.2,
+            risk: 0.01,
+        }
+    }
+
+    fn canary(stage: u32, percent: i64) -> Canary {
+        Canary {
+            stage,
+            candidate: Some(Candidate {
+                level: Level::High,
+                percent: Percent::try_from(percent).unwrap(),
+            }),
+            last_rollback: None,
+        }
+    }
+
+    /// What a client's requests are like: each client has a line of its own.
+    struct Client {
+        group: Group,
+        cell: u8,
+        errors: f64,
+        millis: f64,
+    }
+
+    /// Clients with lines from twice as fast to twice as slow, and with errors from none to twice as many.
+    fn clients(random: &mut fastrand::Rng, count: usize, share: f64) -> Vec<Client> {
+        (0..count)
+            .map(|_| Client {
+                group: if random.f64() < share {
+                    Group::Candidate
+                } else {
+                    Group::Stable
+                },
+                cell: random.u8(0..64),
+                errors: 2.0 * random.f64(),
+                millis: 2f64.powf(random.f64() * 2.0 - 1.0),
+            })
+            .collect()
+    }
+
+    /// Lets the clients send some requests a second; after how many the candidate was found worse, if it was.
+    fn run(seed: u64, share: f64, seconds: u64, errors: [f64; 2], millis: [f64; 2]) -> Option<u64> {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let clients = clients(&mut random, 60, share);
+        let start = Instant::now();
+        let mut referee = Referee::new(&settings());
+        let canary = canary(1, 50);
+        let mut sent = 0;
+        for second in (0..seconds).step_by(10) {
+            let now = start + Duration::from_secs(second);
+            referee.follow(&canary, now);
+            for _ in 0..200 {
+                let client = &clients[random.usize(..clients.len())];
+                let side = usize::from(client.group == Group::Candidate);
+                let failed = random.f64() < errors[side] * client.errors;
+                let took = millis[side] * client.millis * (0.5 - random.f64().ln());
+                sent += 1;
+                referee.record(&Sample {
+                    ended: now,
+                    outcome: if failed {
+                        Outcome::OriginBroken
+                    } else {
+                        Outcome::Completed
+                    },
+                    origin_ttfb: None,
+                    ttfb: None,
+                    total: Duration::from_secs_f64(took / 1000.0),
+                    bytes: 100_000,
+                    canary: Some(Membership {
+                        stage: 1,
+                        group: client.group,
+                        cell: client.cell,
+                    }),
+                });
+            }
+            referee.comparison(now);
+            if referee.verdict().is_some() {
+                return Some(sent);
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn a_candidate_as_good_as_the_rest_is_seldom_rolled_back() {
+        // by chance alone clients with bad lines gather in one of the groups
+        for share in [0.5, 0.2] {
+            let wrong = (0..20)
+                .filter(|seed| run(*seed, share, 1000, [0.02; 2], [100.0; 2]).is_some())
+                .count();
+            assert!(wrong <= 1, "{wrong} of 20");
+        }
+    }
+
+    #[test]
+    fn a_candidate_with_many_more_errors_is_soon_rolled_back() {
+        for seed in 0..10 {
+            let sent = run(seed, 0.5, 3600, [0.01, 0.10], [100.0; 2]).expect("it must end");
+            assert!(sent < 10_000, "after {sent} requests");
+        }
+    }
+
+    #[test]
+    fn a_candidate_that_is_much_slower_is_soon_rolled_back() {
+        for seed in 0..10 {
+            let sent = run(seed, 0.5, 3600, [0.01; 2], [100.0, 400.0]).expect("it must end");
+            assert!(sent < 20_000, "after {sent} requests");
+        }
+    }
+
+    #[test]
+    fn a_better_candidate_stays() {
+        for seed in 0..3 {
+            assert_eq!(run(seed, 0.5, 600, [0.05, 0.001], [200.0, 50.0]), None);
+        }
+    }
+}
