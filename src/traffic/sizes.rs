@@ -21,7 +21,7 @@ pub struct Sizes {
     /// The upper half of a target's hash, and the size in powers of two, as `f32`: negative where the answer could not
     /// be had in ranges. Zero: nothing.
     places: Box<[AtomicU64]>,
-    /// The size in powers of two that [`SHARE`] of the answers do not pass: the bits of an `f64`, zero before the first one.
+    /// The size in powers of two under which [`SHARE`] of the answers stay: the bits of an `f64`, zero before the first one.
     typical: AtomicU64,
 }
 
