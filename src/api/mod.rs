@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_web::{
-    HttpRequest, HttpResponse, Resource,
+    FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder,
     guard::fn_guard,
     http::{
         Method, StatusCode,
@@ -13,13 +13,19 @@ use actix_web::{
     },
     web,
 };
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::{actors::Actors, problem::Problem, traffic::published::Published};
 
 pub mod admin;
+mod assets;
 mod canary;
+mod config;
+mod docs;
+mod figures;
 mod health;
+mod openapi;
 pub mod reload;
 mod stats;
 
@@ -82,17 +88,28 @@ pub fn configure(cfg: &mut web::ServiceConfig, state: State) {
             .app_data(state)
             .route(web::post().to(reload::reload))
             .default_service(web::to(only_post)),
-    );
+    )
+    .service(readable(openapi::PATH, openapi::describe))
+    .service(readable(docs::PATH, docs::page));
+    for asset in assets::ALL {
+        cfg.service(readable(
+            asset.path,
+            move || async move { asset.response() },
+        ));
+    }
 }
 
 /// The paths that are the proxy's own.
-pub const PATHS: [&str; 6] = [
+pub const PATHS: [&str; 9] = [
     "/health",
     "/health/live",
     "/health/ready",
     "/stats",
     admin::PATH,
     reload::PATH,
+    openapi::PATH,
+    docs::PATH,
+    "/monitor/style.css",
 ];
 
 /// The answer to any other path on the operators' own address.
@@ -101,6 +118,19 @@ pub fn nothing_here(request: &HttpRequest) -> HttpResponse {
     Problem::new(StatusCode::NOT_FOUND, detail)
         .at(request)
         .into_response()
+}
+
+/// A resource that is only read.
+fn readable<F, Args>(path: &'static str, handler: F) -> Resource
+where
+    F: Handler<Args> + Clone,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    at(path)
+        .route(web::get().to(handler.clone()))
+        .route(web::head().to(handler))
+        .default_service(web::to(only_get))
 }
 
 /// A resource at exactly this path as it came: the router alone would decode `%68` first.
@@ -141,11 +171,17 @@ fn method(method: &Method) -> &str {
     method.get(..method.len().min(20)).unwrap_or(method)
 }
 
-fn answer(status: StatusCode, body: &Value) -> HttpResponse {
+fn answer(status: StatusCode, body: &impl Serialize) -> HttpResponse {
     HttpResponse::build(status)
         .insert_header((CACHE_CONTROL, "no-store"))
         .content_type("application/json")
-        .body(body.to_string())
+        .body(json(body).to_string())
+}
+
+/// A value with its keys in order.
+fn json(body: &impl Serialize) -> Value {
+    // maps with names as keys, and numbers that are some
+    serde_json::to_value(body).unwrap_or_default()
 }
 
 /// Milliseconds, to the microsecond.

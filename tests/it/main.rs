@@ -15,6 +15,7 @@ mod canary;
 mod command_line;
 mod connections;
 mod demo;
+mod description;
 mod drain;
 mod floors;
 mod forwarding;
