@@ -23,9 +23,12 @@ mod assets;
 mod canary;
 mod config;
 mod docs;
+mod exposition;
 mod figures;
 mod health;
+mod metrics;
 mod openapi;
+mod process;
 pub mod reload;
 mod stats;
 
@@ -85,10 +88,11 @@ pub fn configure(cfg: &mut web::ServiceConfig, state: State) {
     )
     .service(
         at(reload::PATH)
-            .app_data(state)
+            .app_data(state.clone())
             .route(web::post().to(reload::reload))
             .default_service(web::to(only_post)),
     )
+    .service(readable(metrics::PATH, metrics::metrics).app_data(state.clone()))
     .service(readable(openapi::PATH, openapi::describe))
     .service(readable(docs::PATH, docs::page));
     for asset in assets::ALL {
@@ -100,13 +104,14 @@ pub fn configure(cfg: &mut web::ServiceConfig, state: State) {
 }
 
 /// The paths that are the proxy's own.
-pub const PATHS: [&str; 9] = [
+pub const PATHS: [&str; 10] = [
     "/health",
     "/health/live",
     "/health/ready",
     "/stats",
     admin::PATH,
     reload::PATH,
+    metrics::PATH,
     openapi::PATH,
     docs::PATH,
     "/monitor/style.css",

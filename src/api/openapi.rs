@@ -12,7 +12,7 @@ use utoipa::{
     },
 };
 
-use super::{admin, docs, health, reload, stats};
+use super::{admin, docs, health, metrics, reload, stats};
 use crate::problem::Problem;
 
 /// The endpoint's path.
@@ -31,6 +31,7 @@ pub(super) const PATH: &str = "/openapi.json";
         health::live,
         health::ready,
         stats::stats,
+        metrics::metrics,
         admin::show,
         admin::set,
         reload::reload,

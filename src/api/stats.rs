@@ -381,14 +381,19 @@ struct Workers {
     connections_accepted: u64,
     /// Connections answered 503 because there were too many.
     connections_over_limit: u64,
+    /// TLS handshakes under way.
     tls_handshakes: u64,
+    /// TLS handshakes that failed or took too long.
     tls_handshakes_failed: u64,
-    /// Handshakes not begun because too many were under way.
+    /// Connections closed because too many handshakes were under way.
     tls_handshakes_refused: u64,
+    /// Connections that chose HTTP/2.
     http2_connections_accepted: u64,
-    /// HTTP/2 connections ended because they reset too many streams.
+    /// HTTP/2 connections ended because the client gave up too many requests.
     http2_reset_floods: u64,
     requests_in_flight: u64,
+    /// Bytes of response bodies that clients got so far, those of transfers under way included.
+    sent_bytes: u64,
     /// Request heads that took too long.
     head_timeouts: u64,
     /// Request heads that were no HTTP, or too large.
@@ -415,6 +420,7 @@ impl Workers {
             http2_connections_accepted: clients.http2.get(),
             http2_reset_floods: clients.reset_floods.get(),
             requests_in_flight: clients.requests.get(),
+            sent_bytes: clients.sent_bytes.get(),
             head_timeouts: clients.head_timeouts.get(),
             bad_heads: clients.bad_heads.get(),
             body_timeouts: clients.body_timeouts.get(),

@@ -145,6 +145,11 @@ impl Engaged {
     pub fn client(&self) -> &Client {
         &self.0
     }
+
+    /// Body bytes were handed to the client.
+    pub fn sent(&self, bytes: u64) {
+        self.0.published.counters.clients.sent_bytes.add(bytes);
+    }
 }
 
 impl Drop for Engaged {

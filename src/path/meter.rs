@@ -85,6 +85,7 @@ impl Meter {
     /// Body bytes were handed to the client.
     pub fn passed(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
+        self.engaged.sent(bytes as u64);
     }
 
     /// The whole response was handed to the client.

@@ -22,6 +22,7 @@ mod forwarding;
 mod http2;
 mod limits;
 mod listeners;
+mod metrics;
 mod operators;
 mod properties;
 mod redis;
