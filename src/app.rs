@@ -31,7 +31,7 @@ use reload::{Reloader, Source};
 
 use crate::{
     actors::{self, Actors, NotStarted},
-    api::{self, AdminToken, reload::Reloads},
+    api::{self, AdminToken, Feed, reload::Reloads},
     path::{
         client_stream::ClientStream,
         entrance::{Arrived, Entrance},
@@ -150,6 +150,7 @@ impl Application {
             actors: actors.clone(),
             token: token.clone(),
         };
+        let monitor = settings.monitor.clone();
         let server = serve(
             listener,
             own,
@@ -163,6 +164,7 @@ impl Application {
                 reloads: reloads.clone(),
                 pulse: pulse.clone(),
                 tls,
+                feed: Feed::start(&monitor, Arc::clone(&published)),
             },
         )?;
         actix_rt::spawn(reloader.run(asked));
@@ -261,6 +263,7 @@ struct Site {
     reloads: Reloads,
     pulse: Pulse,
     tls: Option<Arc<Tls>>,
+    feed: Arc<Feed>,
 }
 
 /// What an address is for.
@@ -402,6 +405,7 @@ fn app(
         actors: site.actors,
         token: site.token,
         reloads: site.reloads,
+        feed: site.feed,
     };
     App::new()
         .configure(move |endpoints| {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     actors::{self, Supervision, redis_pool},
-    api::admin,
+    api::{admin, feed},
     path::{cors, http2, line, origin, policy::Terms, server, tcp, tls, transfers},
     telemetry,
     traffic::{
@@ -67,6 +67,8 @@ pub struct Settings {
     pub redis: redis_pool::Settings,
     /// Who may change the level.
     pub admin: admin::Settings,
+    /// What dashboards get.
+    pub monitor: feed::Settings,
     /// Which web pages may read.
     pub cors: cors::Settings,
     /// What is logged.
@@ -181,6 +183,7 @@ impl Settings {
         self.supervision.check()?;
         self.redis.check()?;
         self.admin.check()?;
+        self.monitor.check()?;
         self.log.filter().map_err(|error| SettingsError::Key {
             key: "log.filter".to_owned(),
             reason: format!("`{}` is no filter: {error}", self.log.filter),

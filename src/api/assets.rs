@@ -22,12 +22,38 @@ pub(super) struct Asset {
     content: &'static str,
 }
 
-/// Every file.
-pub(super) const ALL: [Asset; 1] = [Asset {
-    path: "/monitor/style.css",
-    media_type: "text/css; charset=utf-8",
-    content: include_str!("assets/style.css"),
-}];
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+macro_rules! asset {
+    ($name:literal, $media_type:expr, $file:literal) => {
+        Asset {
+            path: concat!("/monitor/", $name),
+            media_type: $media_type,
+            content: include_str!(concat!("assets/", $file)),
+        }
+    };
+}
+
+/// Every file. uPlot is vendored as its authors publish it.
+pub(super) const ALL: [Asset; 12] = [
+    asset!("style.css", CSS, "style.css"),
+    asset!("monitor.css", CSS, "monitor.css"),
+    asset!("monitor.js", SCRIPT, "monitor.js"),
+    asset!("charts.js", SCRIPT, "charts.js"),
+    asset!("history.js", SCRIPT, "history.js"),
+    asset!("steering.js", SCRIPT, "steering.js"),
+    asset!("stream.js", SCRIPT, "stream.js"),
+    asset!("tables.js", SCRIPT, "tables.js"),
+    asset!("units.js", SCRIPT, "units.js"),
+    asset!("uplot.js", SCRIPT, "uplot/uPlot.iife.min.js"),
+    asset!("uplot.css", CSS, "uplot/uPlot.min.css"),
+    asset!(
+        "uplot-license.txt",
+        "text/plain; charset=utf-8",
+        "uplot/LICENSE"
+    ),
+];
 
 impl Asset {
     /// The answer to a GET of it.

@@ -91,7 +91,7 @@ struct OriginHealth {
 
 /// One actor.
 #[derive(Debug, Serialize, ToSchema)]
-struct ActorHealth {
+pub(super) struct ActorHealth {
     status: ActorState,
     /// How often it had to be started anew.
     restarts: u64,
@@ -171,7 +171,7 @@ pub(super) async fn health(state: web::Data<State>) -> HttpResponse {
                 status: origin,
                 quality: tuning.class,
             }],
-            actors: actors(published),
+            actors: ActorHealth::all(published),
             performance_optimization: PerformanceOptimization {
                 uvloop_enabled: false,
                 event_loop: "tokio",
@@ -230,20 +230,23 @@ fn status(published: &Published, now: Instant) -> Status {
     }
 }
 
-fn actors(published: &Published) -> BTreeMap<&'static str, ActorHealth> {
-    let actors = published.actors.load();
-    actors
-        .iter()
-        .map(|(name, actor)| {
-            let status = if actor.running {
-                ActorState::Running
-            } else {
-                ActorState::Down
-            };
-            let restarts = actor.restarts;
-            (*name, ActorHealth { status, restarts })
-        })
-        .collect()
+impl ActorHealth {
+    /// Every actor by name.
+    pub(super) fn all(published: &Published) -> BTreeMap<&'static str, Self> {
+        let actors = published.actors.load();
+        actors
+            .iter()
+            .map(|(name, actor)| {
+                let status = if actor.running {
+                    ActorState::Running
+                } else {
+                    ActorState::Down
+                };
+                let restarts = actor.restarts;
+                (*name, Self { status, restarts })
+            })
+            .collect()
+    }
 }
 
 impl Redis {

@@ -24,15 +24,20 @@ mod canary;
 mod config;
 mod docs;
 mod exposition;
+pub mod feed;
 mod figures;
 mod health;
+mod history;
 mod metrics;
+mod monitor;
 mod openapi;
 mod process;
 pub mod reload;
 mod stats;
+mod stream;
 
 pub use admin::AdminToken;
+pub use feed::Feed;
 
 /// What the endpoints read and, for the level, change.
 #[derive(Clone)]
@@ -45,6 +50,8 @@ pub struct State {
     pub token: AdminToken,
     /// Whom a reload is asked of.
     pub reloads: reload::Reloads,
+    /// What dashboards follow.
+    pub feed: Arc<Feed>,
 }
 
 /// Adds the endpoints. They must come before the route that catches everything else.
@@ -92,9 +99,17 @@ pub fn configure(cfg: &mut web::ServiceConfig, state: State) {
             .route(web::post().to(reload::reload))
             .default_service(web::to(only_post)),
     )
+    .service(
+        at(stream::PATH)
+            .app_data(state.clone())
+            .route(web::get().to(stream::stream))
+            .route(web::head().to(stream::head))
+            .default_service(web::to(only_get)),
+    )
     .service(readable(metrics::PATH, metrics::metrics).app_data(state.clone()))
     .service(readable(openapi::PATH, openapi::describe))
-    .service(readable(docs::PATH, docs::page));
+    .service(readable(docs::PATH, docs::page))
+    .service(readable(monitor::PATH, monitor::page));
     for asset in assets::ALL {
         cfg.service(readable(
             asset.path,
@@ -103,18 +118,19 @@ pub fn configure(cfg: &mut web::ServiceConfig, state: State) {
     }
 }
 
-/// The paths that are the proxy's own.
-pub const PATHS: [&str; 10] = [
+/// The paths that are the proxy's own, but for the files of the pages, which are below `/monitor/`.
+pub const PATHS: [&str; 11] = [
     "/health",
     "/health/live",
     "/health/ready",
     "/stats",
+    stream::PATH,
+    metrics::PATH,
+    monitor::PATH,
+    docs::PATH,
+    openapi::PATH,
     admin::PATH,
     reload::PATH,
-    metrics::PATH,
-    openapi::PATH,
-    docs::PATH,
-    "/monitor/style.css",
 ];
 
 /// The answer to any other path on the operators' own address.

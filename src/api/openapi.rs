@@ -12,7 +12,7 @@ use utoipa::{
     },
 };
 
-use super::{admin, docs, health, metrics, reload, stats};
+use super::{admin, docs, health, metrics, monitor, reload, stats, stream};
 use crate::problem::Problem;
 
 /// The endpoint's path.
@@ -31,7 +31,9 @@ pub(super) const PATH: &str = "/openapi.json";
         health::live,
         health::ready,
         stats::stats,
+        stream::stream,
         metrics::metrics,
+        monitor::page,
         admin::show,
         admin::set,
         reload::reload,

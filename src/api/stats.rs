@@ -1,6 +1,6 @@
 //! `GET /stats`: what the process did, and what it decided and why.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, time::Instant};
 
 use actix_web::{HttpResponse, http::StatusCode, web};
 use serde::Serialize;
@@ -10,7 +10,7 @@ use super::{
     State, answer,
     canary::Canary,
     figures::{Figures, Metrics, Outcomes, Window},
-    health::Redis,
+    health::{ActorHealth, Redis},
     millis,
 };
 use crate::{
@@ -53,6 +53,8 @@ pub(super) struct Stats {
     network: Network,
     workers: Workers,
     redis: Redis,
+    /// The actors by name.
+    actors: BTreeMap<&'static str, ActorHealth>,
     /// The level that a share of the clients has, beside the one of the rest; null if there is none.
     canary: Option<Canary>,
     /// The last changes of level, canary, class, rate and concurrency, oldest first; a hundred at most.
@@ -83,6 +85,7 @@ impl Stats {
             network: Network::of(published),
             workers: Workers::of(published),
             redis: Redis::of(published),
+            actors: ActorHealth::all(published),
             canary: Canary::of(published),
             retunes: Retune::last(published),
             uptime_seconds: published.started.elapsed().as_secs(),

@@ -28,6 +28,7 @@ mod properties;
 mod redis;
 mod reload;
 mod settings;
+mod stream;
 mod support;
 mod systemd;
 mod tls;
