@@ -36,7 +36,8 @@ macro_rules! asset {
 }
 
 /// Every file. uPlot is vendored as its authors publish it.
-pub(super) const ALL: [Asset; 12] = [
+pub(super) const ALL: [Asset; 13] = [
+    asset!("icon.svg", "image/svg+xml", "icon.svg"),
     asset!("style.css", CSS, "style.css"),
     asset!("monitor.css", CSS, "monitor.css"),
     asset!("monitor.js", SCRIPT, "monitor.js"),

@@ -35,6 +35,7 @@ impl fmt::Display for Page<'_> {
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
              <title>{title}: endpoints</title>\
+             <link rel=\"icon\" href=\"/monitor/icon.svg\">\
              <link rel=\"stylesheet\" href=\"/monitor/style.css\"></head><body class=\"docs\">\
              <header><h1>{title} <small>{version}</small></h1>\
              <nav><a href=\"/monitor\">Monitor</a> <a href=\"/openapi.json\">openapi.json</a></nav></header><main>\

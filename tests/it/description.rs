@@ -242,13 +242,15 @@ fn the_page_of_the_description_shows_every_endpoint_and_runs_nothing() {
         assert!(html.contains(&format!("id=\"{name}\"")), "{name}");
     }
     assert!(!html.contains("<script") && !html.contains("//"), "{html}");
-    let policy = page.field("content-security-policy").unwrap();
-    assert!(policy.starts_with("default-src 'none'"), "{policy}");
-    assert!(!policy.contains("unsafe"), "{policy}");
-    assert_eq!(
-        page.field("x-content-type-options").as_deref(),
-        Some("nosniff")
-    );
+    for page in [page, proxy.get("/monitor")] {
+        let policy = page.field("content-security-policy").unwrap();
+        assert!(policy.starts_with("default-src 'none'"), "{policy}");
+        assert!(!policy.contains("unsafe"), "{policy}");
+        assert_eq!(
+            page.field("x-content-type-options").as_deref(),
+            Some("nosniff")
+        );
+    }
     let style = proxy.get("/monitor/style.css");
     assert_eq!(style.status, 200);
     assert_eq!(

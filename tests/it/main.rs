@@ -14,6 +14,7 @@ mod brokenness;
 mod canary;
 mod command_line;
 mod connections;
+mod dashboard;
 mod demo;
 mod description;
 mod drain;

@@ -8,18 +8,18 @@ const CLASSES = ["good", "medium", "poor", "very_poor"];
 const PERCENTILES = (what) => [
   { column: `p50_${what}`, label: "p50", colour: "--one" },
   { column: `p95_${what}`, label: "p95", colour: "--two", dash: [8, 3] },
-  { column: `p99_${what}`, label: "p99", colour: "--three", dash: [2, 3] },
+  { column: `p99_${what}`, label: "p99", colour: "--five", dash: [2, 3] },
 ];
 const CHARTS = [
-  { title: "Requests", unit: "/s", lines: [{ column: "requests_per_second", label: "ended", colour: "--one", fill: true }] },
-  { title: "Throughput", unit: "Mbit/s", lines: [{ column: "sent_mbps", label: "to clients", colour: "--four", fill: true }] },
-  { title: "Time to first byte", unit: "ms", lines: PERCENTILES("ttfb_ms") },
-  { title: "Total time", unit: "ms", lines: PERCENTILES("response_time_ms") },
   {
     title: "Class of the origin",
     classes: true,
     lines: [{ column: "class", label: "class", colour: "--ink" }],
   },
+  { title: "Requests", unit: "/s", lines: [{ column: "requests_per_second", label: "ended", colour: "--one", fill: true }] },
+  { title: "Throughput", unit: "Mbit/s", lines: [{ column: "sent_mbps", label: "to clients", colour: "--four", fill: true }] },
+  { title: "Time to first byte", unit: "ms", lines: PERCENTILES("ttfb_ms") },
+  { title: "Total time", unit: "ms", lines: PERCENTILES("response_time_ms") },
   { title: "Errors by the origin's fault", unit: "%", least: 1, lines: [{ column: "error_percent", label: "of the requests", colour: "--three", fill: true }] },
   {
     title: "Rate limit",
@@ -56,6 +56,9 @@ const CHARTS = [
     ],
   },
 ];
+
+// Seconds that are shown at least, however short the history is.
+const LEAST = 60;
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en-GB");
@@ -103,7 +106,8 @@ class Chart {
     this.figure = element("figure", undefined, parent);
     if (spec.classes) this.figure.className = "wide";
     const caption = element("figcaption", undefined, this.figure);
-    element("h2", spec.title, caption);
+    const heading = element("h2", `${spec.title} `, caption);
+    if (spec.unit && spec.unit !== "ms") element("small", spec.unit, heading);
     this.legend = spec.classes
       ? { show: () => {} }
       : new Legend(spec, caption, (at, shown) => {
@@ -123,7 +127,7 @@ class Chart {
   }
 
   size() {
-    return { width: Math.max(this.place.clientWidth, 120), height: this.spec.classes ? 150 : 170 };
+    return { width: Math.max(this.place.clientWidth, 120), height: this.place.clientHeight };
   }
 
   build() {
@@ -138,7 +142,7 @@ class Chart {
     };
     const values = this.spec.classes
       ? { splits: () => [0.5, 1.5, 2.5, 3.5], values: () => CLASSES.map(words), grid: { show: false } }
-      : { values: (_, splits) => splits.map((split) => readable(split, this.spec.unit)) };
+      : { values: (_, splits) => splits.map((split) => (this.spec.unit === "ms" ? readable(split, "ms") : split.toLocaleString("en"))) };
     this.plot = new uPlot(
       {
         ...this.size(),
@@ -149,8 +153,8 @@ class Chart {
           y: { range: (_, __, most) => [0, this.spec.classes ? 4 : Math.max((most ?? 0) * 1.1, this.spec.least ?? 0.1)] },
         },
         axes: [
-          { ...axis, values: (_, splits) => splits.map((at) => clock(at)), space: 80 },
-          { ...axis, ...values, size: 72 },
+          { ...axis, values: (_, splits) => splits.map((at) => clock(at)), space: 80, size: 26 },
+          { ...axis, ...values, size: 66, space: 32 },
         ],
         series: [
           {},
@@ -269,7 +273,8 @@ export class Charts {
   /** From when to when is shown, in seconds since 1970. */
   range() {
     const now = this.times.at(-1) ?? Date.now() / 1000;
-    return [now - this.span, now];
+    const first = this.times[0] ?? now;
+    return [Math.max(now - this.span, Math.min(first, now - LEAST)), now];
   }
 
   draw(retunes) {

@@ -35,7 +35,7 @@ export function showNow(list, stats, history) {
   const { window = {}, rate_limiter = {}, origin_pool = {}, network_quality = {}, workers = {} } = stats;
   const tiles = [
     ["Requests", readable(history.last("requests_per_second"), "/s"), `${readable(workers.requests_in_flight, "")} in flight`],
-    ["Throughput", readable(history.last("sent_mbps"), "Mbit/s"), `${readable(workers.connections_open, "")} client connections`],
+    ["Throughput", readable(history.last("sent_mbps"), "Mbit/s"), `${readable(workers.connections_open, "")} connections`],
     ["First byte, p95", readable(window.p95_ttfb_ms, "ms"), `p50 ${readable(window.p50_ttfb_ms, "ms")}`],
     ["Total time, p95", readable(window.p95_response_time_ms, "ms"), `p50 ${readable(window.p50_response_time_ms, "ms")}`],
     ["Error rate", readable(window.error_rate_percent, "%"), `${readable(window.error_count, "")} of ${readable(window.total_requests, "")}`],
@@ -49,7 +49,13 @@ export function showNow(list, stats, history) {
       `${readable(origin_pool.in_use, "")} of ${readable(origin_pool.limit_per_host, "")}`,
       `${readable(origin_pool.waiting, "")} waiting`,
     ],
-    ["Origin", words(network_quality.quality), `${words(network_quality.origin_status)}, ${readable(network_quality.median_origin_response_time_ms, "ms")}`],
+    [
+      "Origin",
+      words(network_quality.quality),
+      network_quality.origin_status === "reachable"
+        ? `answers in ${readable(network_quality.median_origin_response_time_ms, "ms")}`
+        : words(network_quality.origin_status),
+    ],
     ["Level", words(stats.performance_optimizer?.optimization_level), `up for ${duration(stats.uptime_seconds ?? 0)}`],
   ];
   if (list.childElementCount !== tiles.length) {
@@ -67,7 +73,11 @@ export function showNow(list, stats, history) {
     const tile = list.children[at];
     tile.dataset.name = name;
     tile.dataset.class = name === "Origin" ? (network_quality.quality ?? "") : "";
-    tile.children[1].textContent = value;
+    // the number large, its unit small
+    const [number, ...unit] = value.split(" ");
+    const wordy = Number.isNaN(Number.parseFloat(number));
+    tile.children[1].replaceChildren(wordy ? value : number, " ");
+    if (!wordy) element("small", unit.join(" "), tile.children[1]);
     tile.children[2].textContent = more;
   });
 }
