@@ -11,7 +11,7 @@ use super::{millis, rounded};
 use crate::traffic::{published::Published, quality::Class};
 
 /// What the numbers of a row are, in order.
-const COLUMNS: [&str; 24] = [
+const COLUMNS: [&str; 25] = [
     "at_ms",
     "requests_per_second",
     "sent_mbps",
@@ -29,6 +29,7 @@ const COLUMNS: [&str; 24] = [
     "rate_waiting",
     "origin_in_use",
     "origin_waiting",
+    "origin_limit",
     "clients_good",
     "clients_medium",
     "clients_poor",
@@ -153,6 +154,7 @@ impl Row {
             published.gate.waiting(totals.at) as f64,
             origin.in_use.get() as f64,
             origin.waiting.get() as f64,
+            published.concurrency.limit(tuning.connections_at_once()) as f64,
             lines(Class::Good),
             lines(Class::Medium),
             lines(Class::Poor),

@@ -251,6 +251,11 @@ fn origin(out: &mut Exposition, published: &Published) {
             tuning.connections_per_host as u64,
         ),
         (
+            "fileproxy_origin_exchanges_adaptive_limit",
+            "Exchanges that the origin is given at once, by how fast it answers.",
+            published.concurrency.limit(tuning.connections_at_once()) as u64,
+        ),
+        (
             "fileproxy_origin_requests_waiting",
             "Requests that wait for a free connection.",
             origin.waiting.get(),
@@ -263,6 +268,11 @@ fn origin(out: &mut Exposition, published: &Published) {
             "fileproxy_origin_connects_total",
             "Connections to the origin opened.",
             &origin.connects,
+        ),
+        (
+            "fileproxy_origin_spares_total",
+            "Connections to the origin opened before anybody needed them.",
+            &origin.spares,
         ),
         (
             "fileproxy_origin_connect_failures_total",

@@ -1,6 +1,6 @@
 // The charts: what each shows, and how it is drawn.
 
-import { readable, words } from "./units.js";
+import { MARKS, readable, words } from "./units.js";
 
 const CLASSES = ["good", "medium", "poor", "very_poor"];
 
@@ -37,6 +37,7 @@ const CHARTS = [
     lines: [
       { column: "origin_in_use", label: "in use", colour: "--one", fill: true },
       { column: "origin_waiting", label: "requests waiting", colour: "--three", dash: [8, 3] },
+      { column: "origin_limit", label: "limit", colour: "--two", dash: [2, 3] },
     ],
   },
   {
@@ -150,7 +151,7 @@ class Chart {
         cursor: { sync: { key: "time" }, drag: { x: false, y: false }, y: false },
         scales: {
           x: { range: () => this.charts.range() },
-          y: { range: (_, __, most) => [0, this.spec.classes ? 4 : Math.max((most ?? 0) * 1.1, this.spec.least ?? 0.1)] },
+          y: { range: (_, __, most) => [0, this.spec.classes ? 5 : Math.max((most ?? 0) * 1.1, this.spec.least ?? 0.1)] },
         },
         axes: [
           { ...axis, values: (_, splits) => splits.map((at) => clock(at)), space: 80, size: 26 },
@@ -253,8 +254,7 @@ class Chart {
       ctx.moveTo(x(time), top + 14 * devicePixelRatio);
       ctx.lineTo(x(time), top + height);
       ctx.stroke();
-      // L, C or R: level, class or rate, as in the table of retunes
-      ctx.fillText(retune.what.charAt(0).toUpperCase(), x(time), top);
+      ctx.fillText(MARKS[retune.what] ?? "?", x(time), top);
     }
     ctx.restore();
   }

@@ -1,6 +1,6 @@
 // What is shown as numbers and words. Every text is set as text: none can become markup.
 
-import { duration, readable, words } from "./units.js";
+import { MARKS, duration, readable, words } from "./units.js";
 
 function element(name, text, parent, className) {
   const made = document.createElement(name);
@@ -32,7 +32,7 @@ function fill(table, rows) {
 
 /** The tiles at the top: made once, then only their numbers change. */
 export function showNow(list, stats, history) {
-  const { window = {}, rate_limiter = {}, origin_pool = {}, network_quality = {}, workers = {} } = stats;
+  const { window = {}, rate_limiter = {}, origin_pool = {}, network_quality = {}, workers = {}, concurrency = {} } = stats;
   const tiles = [
     ["Requests", readable(history.last("requests_per_second"), "/s"), `${readable(workers.requests_in_flight, "")} in flight`],
     ["Throughput", readable(history.last("sent_mbps"), "Mbit/s"), `${readable(workers.connections_open, "")} connections`],
@@ -46,8 +46,8 @@ export function showNow(list, stats, history) {
     ],
     [
       "Origin connections",
-      `${readable(origin_pool.in_use, "")} of ${readable(origin_pool.limit_per_host, "")}`,
-      `${readable(origin_pool.waiting, "")} waiting`,
+      `${readable(origin_pool.in_use, "")} of ${readable(concurrency.limit, "")}`,
+      `${readable(origin_pool.waiting, "")} waiting${stats.limited_by === "nothing" ? "" : ` for ${words(stats.limited_by)}`}`,
     ],
     [
       "Origin",
@@ -85,7 +85,7 @@ export function showNow(list, stats, history) {
 export function showRetunes(table, retunes) {
   const rows = retunes
     .toReversed()
-    .map(({ at, what, from, to, why }) => [new Date(at).toLocaleTimeString("en-GB"), words(what), `${words(from)} → ${words(to)}`, why]);
+    .map(({ at, what, from, to, why }) => [new Date(at).toLocaleTimeString("en-GB"), `${MARKS[what] ?? "?"} ${words(what)}`, `${words(from)} → ${words(to)}`, why]);
   fill(table, [["When", "What", "Change", "Why"], ...(rows.length > 0 ? rows : [["–", "nothing yet", "", ""]])]);
 }
 

@@ -29,3 +29,6 @@ export function duration(seconds) {
 
 /** A class or a level as words. */
 export const words = (name) => String(name ?? "–").replaceAll("_", " ");
+
+/** What a retune is marked with on the time line and in the table. */
+export const MARKS = { level: "L", class: "C", rate: "R", concurrency: "N" };
