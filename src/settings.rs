@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     actors::{self, Supervision, redis_pool},
     api::{admin, feed},
-    path::{cors, http2, line, origin, policy::Terms, server, tcp, tls, transfers},
+    path::{cors, http2, line, origin, policy::Terms, server, tcp, tls, trace, transfers},
     telemetry,
     traffic::{
         canary, concurrency,
@@ -69,6 +69,8 @@ pub struct Settings {
     pub admin: admin::Settings,
     /// What dashboards get.
     pub monitor: feed::Settings,
+    /// Where spans go.
+    pub traces: trace::Settings,
     /// Which web pages may read.
     pub cors: cors::Settings,
     /// What is logged.
@@ -184,6 +186,7 @@ impl Settings {
         self.redis.check()?;
         self.admin.check()?;
         self.monitor.check()?;
+        self.traces.check()?;
         self.log.filter().map_err(|error| SettingsError::Key {
             key: "log.filter".to_owned(),
             reason: format!("`{}` is no filter: {error}", self.log.filter),

@@ -144,6 +144,7 @@ fn taken(now: &Settings, wanted: &Settings) -> Settings {
     taken.redis = now.redis.clone();
     taken.supervision = now.supervision.clone();
     taken.monitor = now.monitor.clone();
+    taken.traces = now.traces.clone();
     taken.cors = now.cors.clone();
     taken.log.format = now.log.format;
     taken

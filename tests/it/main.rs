@@ -33,5 +33,6 @@ mod stream;
 mod support;
 mod systemd;
 mod tls;
+mod traces;
 mod transfers;
 mod turns;
