@@ -135,11 +135,12 @@ class Chart {
     const hovered = this.hovered;
     this.plot?.destroy();
     this.hovered = hovered;
+    const rem = Number.parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
     const axis = {
       stroke: colour("--faint"),
       grid: { stroke: colour("--rule"), width: 1 },
       ticks: { show: false },
-      font: "12px system-ui, sans-serif",
+      font: `${12 * rem}px system-ui, sans-serif`,
     };
     const values = this.spec.classes
       ? { splits: () => [0.5, 1.5, 2.5, 3.5], values: () => CLASSES.map(words), grid: { show: false } }
@@ -154,8 +155,8 @@ class Chart {
           y: { range: (_, __, most) => [0, this.spec.classes ? 5 : Math.max((most ?? 0) * 1.1, this.spec.least ?? 0.1)] },
         },
         axes: [
-          { ...axis, values: (_, splits) => splits.map((at) => clock(at)), space: 80, size: 26 },
-          { ...axis, ...values, size: 66, space: 32 },
+          { ...axis, values: (_, splits) => splits.map((at) => clock(at)), space: 80 * rem, size: 26 * rem },
+          { ...axis, ...values, size: 66 * rem, space: 32 * rem },
         ],
         series: [
           {},
@@ -242,7 +243,8 @@ class Chart {
     ctx.strokeStyle = colour("--ink");
     ctx.fillStyle = colour("--ink");
     ctx.lineWidth = devicePixelRatio;
-    ctx.font = `bold ${12 * devicePixelRatio}px system-ui, sans-serif`;
+    const rem = Number.parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
+    ctx.font = `bold ${12 * rem * devicePixelRatio}px system-ui, sans-serif`;
     ctx.textAlign = "center";
     ctx.textBaseline = "top";
     const { top, height } = plot.bbox;
@@ -251,7 +253,7 @@ class Chart {
       if (time < from || time > to) continue;
       ctx.setLineDash([3 * devicePixelRatio, 3 * devicePixelRatio]);
       ctx.beginPath();
-      ctx.moveTo(x(time), top + 14 * devicePixelRatio);
+      ctx.moveTo(x(time), top + 14 * rem * devicePixelRatio);
       ctx.lineTo(x(time), top + height);
       ctx.stroke();
       ctx.fillText(MARKS[retune.what] ?? "?", x(time), top);

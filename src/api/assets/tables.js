@@ -35,9 +35,10 @@ export function showNow(list, stats, history) {
   const { window = {}, rate_limiter = {}, origin_pool = {}, network_quality = {}, workers = {}, concurrency = {} } = stats;
   const tiles = [
     ["Requests", readable(history.last("requests_per_second"), "/s"), `${readable(workers.requests_in_flight, "")} in flight`],
-    ["Throughput", readable(history.last("sent_mbps"), "Mbit/s"), `${readable(workers.connections_open, "")} connections`],
-    ["First byte, p95", readable(window.p95_ttfb_ms, "ms"), `p50 ${readable(window.p50_ttfb_ms, "ms")}`],
-    ["Total time, p95", readable(window.p95_response_time_ms, "ms"), `p50 ${readable(window.p50_response_time_ms, "ms")}`],
+    ["Throughput", readable(history.last("sent_mbps"), "Mbit/s"), "response bodies"],
+    ["Clients", readable(workers.connections_open, ""), `${readable(workers.connections_accepted, "")} so far`],
+    ["First byte p95", readable(window.p95_ttfb_ms, "ms"), `p50 ${readable(window.p50_ttfb_ms, "ms")}`],
+    ["Total time p95", readable(window.p95_response_time_ms, "ms"), `p50 ${readable(window.p50_response_time_ms, "ms")}`],
     ["Error rate", readable(window.error_rate_percent, "%"), `${readable(window.error_count, "")} of ${readable(window.total_requests, "")}`],
     [
       "Rate limit",
@@ -45,7 +46,7 @@ export function showNow(list, stats, history) {
       `${readable(rate_limiter.rejected, "")} turned away`,
     ],
     [
-      "Origin connections",
+      "To the origin",
       `${readable(origin_pool.in_use, "")} of ${readable(concurrency.limit, "")}`,
       `${readable(origin_pool.waiting, "")} waiting${stats.limited_by === "nothing" ? "" : ` for ${words(stats.limited_by)}`}`,
     ],
@@ -53,7 +54,7 @@ export function showNow(list, stats, history) {
       "Origin",
       words(network_quality.quality),
       network_quality.origin_status === "reachable"
-        ? `answers in ${readable(network_quality.median_origin_response_time_ms, "ms")}`
+        ? `in ${readable(network_quality.median_origin_response_time_ms, "ms")}`
         : words(network_quality.origin_status),
     ],
     ["Level", words(stats.performance_optimizer?.optimization_level), `up for ${duration(stats.uptime_seconds ?? 0)}`],
@@ -118,7 +119,7 @@ const COMPARED = [
   ["Requests", "total_requests", "", null],
   ["Error rate", "error_rate_percent", "%", "error_rate"],
   ["Total time, p50", "p50_response_time_ms", "ms", "p50_ms"],
-  ["Total time, p95", "p95_response_time_ms", "ms", "p95_ms"],
+  ["Total time p95", "p95_response_time_ms", "ms", "p95_ms"],
   ["Goodput", "throughput_mbps", "Mbit/s", "goodput_mbps"],
 ];
 
