@@ -31,7 +31,7 @@ use reload::{Reloader, Source};
 
 use crate::{
     actors::{self, Actors, NotStarted},
-    api::{self, AdminToken, reload::Reloads},
+    api::{self, AdminToken, Feed, reload::Reloads},
     path::{
         client_stream::ClientStream,
         entrance::{Arrived, Entrance},
@@ -40,6 +40,7 @@ use crate::{
         origin::tls::TlsError,
         policy::{InForce, Policy},
         tls::{CertificateError, Tls},
+        trace::Traces,
     },
     settings::Settings,
     telemetry::RequestSpan,
@@ -65,6 +66,7 @@ pub struct Application {
     policy: InForce,
     reloads: Reloads,
     pulse: Pulse,
+    traces: Option<Traces>,
     handle: ServerHandle,
     served: JoinHandle<io::Result<()>>,
 }
@@ -150,6 +152,8 @@ impl Application {
             actors: actors.clone(),
             token: token.clone(),
         };
+        let monitor = settings.monitor.clone();
+        let traces = Traces::start(&settings.traces)?;
         let server = serve(
             listener,
             own,
@@ -163,6 +167,8 @@ impl Application {
                 reloads: reloads.clone(),
                 pulse: pulse.clone(),
                 tls,
+                feed: Feed::start(&monitor, Arc::clone(&published)),
+                traces: traces.clone(),
             },
         )?;
         actix_rt::spawn(reloader.run(asked));
@@ -176,6 +182,7 @@ impl Application {
             policy,
             reloads,
             pulse,
+            traces,
             handle,
             served: actix_rt::spawn(server),
         })
@@ -247,6 +254,10 @@ impl Application {
         self.handle.stop(false).await;
         _ = self.served.await;
         self.actors.stop().await;
+        if let Some(traces) = self.traces {
+            // it waits for the collector
+            _ = tokio::task::spawn_blocking(move || traces.stop()).await;
+        }
     }
 }
 
@@ -261,6 +272,8 @@ struct Site {
     reloads: Reloads,
     pulse: Pulse,
     tls: Option<Arc<Tls>>,
+    feed: Arc<Feed>,
+    traces: Option<Traces>,
 }
 
 /// What an address is for.
@@ -343,7 +356,13 @@ fn connection(
     // One worker for both: they share its connections to the origin.
     let worker = (serves != Serves::Operators).then(|| {
         let (policy, published) = (Arc::clone(&site.policy), Arc::clone(&site.published));
-        Rc::new(Worker::new(policy, site.actors.reporter(), published))
+        let tracer = site.traces.as_ref().map(Traces::tracer);
+        Rc::new(Worker::new(
+            policy,
+            site.actors.reporter(),
+            published,
+            tracer,
+        ))
     });
     let app = move || {
         map_config(app(site.clone(), serves, worker.clone()), |()| {
@@ -402,6 +421,7 @@ fn app(
         actors: site.actors,
         token: site.token,
         reloads: site.reloads,
+        feed: site.feed,
     };
     App::new()
         .configure(move |endpoints| {

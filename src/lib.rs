@@ -47,7 +47,8 @@
 //!  units
 //! ```
 //!
-//! On the floor of `path`, `path` takes [`actors::Reporter`] and nothing else of [`actors`]; [`api`] speaks to the actors.
+//! On the floor of `path`, `path` takes [`actors::Reporter`] and nothing else of [`actors`]; [`api`] speaks to the actors,
+//! and takes [`path::client`].
 
 pub mod actors;
 pub mod api;

@@ -10,19 +10,24 @@ use actix_web::{
     },
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The body of an error that the proxy makes itself. An error of the origin is passed on as it came.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Problem {
     /// What kind of problem: a URI that tools can compare, or `about:blank` if the status says it all.
     #[serde(rename = "type")]
+    #[schema(value_type = String, example = "about:blank")]
     pub kind: Cow<'static, str>,
     /// The status in words, the same for every problem of a kind.
+    #[schema(value_type = String)]
     pub title: Cow<'static, str>,
     /// The HTTP status.
     #[serde(serialize_with = "as_number")]
+    #[schema(value_type = u16)]
     pub status: StatusCode,
     /// What happened here, and what to do.
+    #[schema(value_type = String)]
     pub detail: Cow<'static, str>,
     /// The path that was asked for, without the query.
     #[serde(skip_serializing_if = "Option::is_none")]

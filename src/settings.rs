@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     actors::{self, Supervision, redis_pool},
-    api::admin,
-    path::{cors, http2, line, origin, policy::Terms, server, tcp, tls, transfers},
+    api::{admin, feed},
+    path::{cors, http2, line, origin, policy::Terms, server, tcp, tls, trace, transfers},
     telemetry,
     traffic::{
         canary, concurrency,
@@ -67,6 +67,10 @@ pub struct Settings {
     pub redis: redis_pool::Settings,
     /// Who may change the level.
     pub admin: admin::Settings,
+    /// What dashboards get.
+    pub monitor: feed::Settings,
+    /// Where spans go.
+    pub traces: trace::Settings,
     /// Which web pages may read.
     pub cors: cors::Settings,
     /// What is logged.
@@ -181,6 +185,8 @@ impl Settings {
         self.supervision.check()?;
         self.redis.check()?;
         self.admin.check()?;
+        self.monitor.check()?;
+        self.traces.check()?;
         self.log.filter().map_err(|error| SettingsError::Key {
             key: "log.filter".to_owned(),
             reason: format!("`{}` is no filter: {error}", self.log.filter),

@@ -31,6 +31,10 @@ missing() {
     command -v redis-server >/dev/null && command -v redis-cli >/dev/null || echo redis-server
     # The load lab's namespaces, and a look at its sockets.
     command -v ip >/dev/null && command -v ss >/dev/null || echo iproute2
+    # The dashboard is looked at in a real browser.
+    command -v chromedriver >/dev/null || echo chromium-driver
+    # promtool reads /metrics.
+    command -v promtool >/dev/null || echo prometheus
     # rustc links with it; ring compiles with it.
     command -v cc >/dev/null || echo gcc libc6-dev
     # The units are checked by systemd's own tool.

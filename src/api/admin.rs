@@ -13,16 +13,17 @@ use actix_web::{
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use subtle::ConstantTimeEq;
 use tracing::{info, warn};
+use utoipa::ToSchema;
 
-use super::{State, answer, health};
+use super::{State, answer, config::Config};
 use crate::{
     actors::{LevelSource, NotSet, TunerAway},
     problem::Problem,
     traffic::{
-        canary::{Conflict, Percent},
+        canary::{Candidate, Conflict, Percent},
         level::Level,
     },
     units::OutOfRange,
@@ -137,12 +138,16 @@ fn made() -> io::Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-#[derive(Deserialize)]
+/// The level that is wanted.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Wanted {
+    #[schema(value_type = Level)]
     level: String,
-    /// Of the clients; not given: everybody. Any value, so that `null` is not taken for that.
+    /// The share of the clients in percent, 0 to 100; not given: everybody. 0 takes a candidate back.
+    // any value, so that `null` is not taken for that
     #[serde(default = "everybody")]
+    #[schema(value_type = u8, maximum = 100)]
     percent: Value,
 }
 
@@ -150,19 +155,59 @@ fn everybody() -> Value {
     Percent::ALL.get().into()
 }
 
+/// The level, and what it comes to.
+#[derive(Serialize, ToSchema)]
+struct Shown {
+    level: Level,
+    /// What it may be set to.
+    allowed: [Level; Level::ALL.len()],
+    /// The level that a share of the clients has; null: all have the one.
+    canary: Option<Candidate>,
+    tuning: Config,
+}
+
+/// What a change of level did.
+#[derive(Serialize, ToSchema)]
+struct Changed {
+    /// What was asked for.
+    level: Level,
+    /// The level that a share of the clients has; null: all have the one.
+    canary: Option<Candidate>,
+    before: Config,
+    after: Config,
+}
+
+/// The level, and what it comes to. Open to anybody.
+#[utoipa::path(get, path = PATH, tag = "steering", responses(
+    (status = 200, description = "The level in force", body = Shown),
+    (status = "default", description = "Any error", body = Problem, content_type = Problem::MEDIA_TYPE),
+))]
 pub(super) async fn show(state: web::Data<State>) -> HttpResponse {
     let tuning = state.published.tuning.load();
     answer(
         StatusCode::OK,
-        &json!({
-            "level": tuning.level,
-            "allowed": Level::ALL,
-            "canary": state.published.canary.load().candidate,
-            "tuning": health::config(&tuning),
-        }),
+        &Shown {
+            level: tuning.level,
+            allowed: Level::ALL,
+            canary: state.published.canary.load().candidate,
+            tuning: Config::of(&tuning),
+        },
     )
 }
 
+/// Sets the level, for all clients or for a share of them, at once and on every instance that shares the Redis. Nothing restarts and no transfer is cut.
+#[utoipa::path(post, path = PATH, tag = "steering", security(("token" = [])), request_body = Wanted, responses(
+    (status = 200, description = "The level is in force", body = Changed),
+    (status = 400, description = "The body is not what is allowed", body = Problem, content_type = Problem::MEDIA_TYPE),
+    (status = 401, description = "No token, or a wrong one", body = Problem, content_type = Problem::MEDIA_TYPE,
+        headers(("WWW-Authenticate" = String, description = "`Bearer` (RFC 6750)"))),
+    (status = 409, description = "Another candidate runs, or none", body = Problem, content_type = Problem::MEDIA_TYPE),
+    (status = 408, description = "The body did not arrive in time", body = Problem, content_type = Problem::MEDIA_TYPE),
+    (status = 413, description = "The body is too large", body = Problem, content_type = Problem::MEDIA_TYPE),
+    (status = 503, description = "The tuner does not answer just now", body = Problem, content_type = Problem::MEDIA_TYPE,
+        headers(("Retry-After" = u64, description = "Seconds"))),
+    (status = "default", description = "Any other error", body = Problem, content_type = Problem::MEDIA_TYPE),
+))]
 pub(super) async fn set(
     request: HttpRequest,
     body: web::Payload,
@@ -188,12 +233,12 @@ async fn try_set(
     info!(who = %who(request), %before, %after, canary, "admin: optimization level set");
     Ok(answer(
         StatusCode::OK,
-        &json!({
-            "level": change.level,
-            "canary": change.canary,
-            "before": health::config(&change.before),
-            "after": health::config(&change.after),
-        }),
+        &Changed {
+            level: change.level,
+            canary: change.canary,
+            before: Config::of(&change.before),
+            after: Config::of(&change.after),
+        },
     ))
 }
 

@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use serde::Serialize;
-use serde_json::Value;
+use utoipa::ToSchema;
 
-use super::{rounded, stats};
+use super::{figures::Window, rounded};
 use crate::traffic::{
     canary::{
         Candidate,
@@ -16,7 +16,7 @@ use crate::traffic::{
 };
 
 /// The canary that runs, or what is left of the last one.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Canary {
     /// What runs; null: all clients have the level.
     candidate: Option<Candidate>,
@@ -28,17 +28,18 @@ pub(super) struct Canary {
     last_rollback: Option<LastRollback>,
 }
 
-#[derive(Debug, Serialize)]
+/// The clients that keep their level, and those that have the candidate's.
+#[derive(Debug, Serialize, ToSchema)]
 struct Groups {
     stable: Group,
     candidate: Group,
 }
 
 /// The numbers of `window`, and those that the difference is about, by the same names.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Group {
     #[serde(flatten)]
-    window: Value,
+    window: Window,
     /// Requests that were served or failed: all but those whose client left or was at fault.
     counted_requests: u64,
     /// Those that failed: by the origin, by the proxy, or turned away.
@@ -56,7 +57,7 @@ struct Group {
 }
 
 /// Candidate less stable.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Difference {
     /// In percentage points.
     error_rate: Interval,
@@ -66,16 +67,17 @@ struct Difference {
 }
 
 /// A value and the bounds between which it lies with 95 % confidence. What is not known, or has no bound, is null.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Interval {
     value: Option<f64>,
     low: Option<f64>,
     high: Option<f64>,
 }
 
-#[derive(Debug, Serialize)]
+/// A candidate that was taken back.
+#[derive(Debug, Serialize, ToSchema)]
 struct LastRollback {
-    /// RFC 3339.
+    #[schema(format = DateTime)]
     at: String,
     reason: String,
 }
@@ -115,7 +117,7 @@ impl Group {
         let measures = &group.measures;
         let value = |estimate: Option<Estimate>, scale| Interval::of(estimate, scale).value;
         Group {
-            window: stats::window(&group.summary),
+            window: Window::of(&group.summary),
             counted_requests: group.counted,
             failed_requests: group.failed,
             clients: group.clients,

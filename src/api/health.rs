@@ -1,83 +1,220 @@
 //! `GET /health`, `/health/live`, `/health/ready`: whether the process works, and what it works with.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant, SystemTime},
+};
 
 use actix_web::{HttpResponse, http::StatusCode, web};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::{State, answer, millis};
+use super::{State, answer, config::Config, millis};
 use crate::{
+    problem::Problem,
     traffic::{
         level::Level,
         published::{ActorStatus, OriginStatus, Published, RedisLink},
-        tuning::Tuning,
+        quality::Class,
     },
-    units::{readable, readable_size},
 };
 
 /// An actor that was started anew counts as a blemish for so long.
 const RECENTLY: Duration = Duration::from_secs(60);
 
+/// How the process is, and what it works with.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Health {
+    status: Status,
+    #[schema(format = DateTime)]
+    timestamp: String,
+    #[schema(example = "0.1.0")]
+    version: &'static str,
+    uptime_seconds: u64,
+    redis: Redis,
+    http_client: HttpClient,
+    /// The origins; one, for now.
+    origins: Vec<OriginHealth>,
+    /// The actors by name.
+    actors: BTreeMap<&'static str, ActorHealth>,
+    performance_optimization: PerformanceOptimization,
+    /// The tuning in force.
+    config: Config,
+}
+
+/// How the process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Status {
+    /// All is well.
+    Healthy,
+    /// It serves, but Redis or the origin is away, or an actor had to be started anew within the last minute.
+    Degraded,
+    /// It takes no new work.
+    Draining,
+}
+
+/// Redis.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Redis {
+    status: RedisLink,
+    /// How long the last ping took; null if there was none.
+    latency_ms: Option<f64>,
+    pool: Pool,
+}
+
+/// Redis commands under way at once.
+#[derive(Debug, Serialize, ToSchema)]
+struct Pool {
+    /// At most.
+    size: usize,
+    /// Just now.
+    in_use: usize,
+}
+
+/// The client that asks the origins.
+#[derive(Debug, Serialize, ToSchema)]
+struct HttpClient {
+    /// `degraded` while the origin cannot be reached.
+    status: Status,
+}
+
+/// One origin.
+#[derive(Debug, Serialize, ToSchema)]
+struct OriginHealth {
+    /// Without user and password.
+    url: String,
+    status: OriginStatus,
+    /// Its class by the median time to its first byte.
+    quality: Class,
+}
+
+/// One actor.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ActorHealth {
+    status: ActorState,
+    /// How often it had to be started anew.
+    restarts: u64,
+}
+
+/// Whether an actor works.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum ActorState {
+    /// It answers.
+    Running,
+    /// It does not, and is being started anew.
+    Down,
+}
+
+/// How much optimization is on.
+#[derive(Debug, Serialize, ToSchema)]
+struct PerformanceOptimization {
+    /// Always false: kept for existing dashboards.
+    uvloop_enabled: bool,
+    #[schema(example = "tokio")]
+    event_loop: &'static str,
+    /// Whether the level is above `low`.
+    optimizer_enabled: bool,
+    optimization_level: Level,
+}
+
+/// Whether the process runs, or takes new work.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Check {
+    status: CheckStatus,
+}
+
+/// What a check says.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum CheckStatus {
+    /// It runs.
+    Live,
+    /// It takes new work.
+    Ready,
+    /// It takes no new work.
+    Draining,
+}
+
+/// How the process is, for people and dashboards.
+#[utoipa::path(get, path = "/health", tag = "health", responses(
+    (status = 200, description = "It serves: `healthy` or `degraded`", body = Health),
+    (status = 503, description = "It takes no new work: `draining`", body = Health),
+    (status = "default", description = "Any error", body = Problem, content_type = Problem::MEDIA_TYPE),
+))]
 pub(super) async fn health(state: web::Data<State>) -> HttpResponse {
     let published = &state.published;
     let status = status(published, Instant::now());
     let code = match status {
-        "draining" => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::OK,
+        Status::Draining => StatusCode::SERVICE_UNAVAILABLE,
+        Status::Healthy | Status::Degraded => StatusCode::OK,
     };
     let tuning = published.tuning.load();
     let origin = **published.origin_status.load();
     answer(
         code,
-        &json!({
-            "status": status,
-            "timestamp": humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
-            "version": env!("CARGO_PKG_VERSION"),
-            "uptime_seconds": published.started.elapsed().as_secs(),
-            "redis": redis(published),
-            "http_client": {
-                "status": match origin {
-                    OriginStatus::Unreachable => "degraded",
-                    OriginStatus::Reachable | OriginStatus::Unknown => "healthy",
+        &Health {
+            status,
+            timestamp: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_seconds: published.started.elapsed().as_secs(),
+            redis: Redis::of(published),
+            http_client: HttpClient {
+                status: match origin {
+                    OriginStatus::Unreachable => Status::Degraded,
+                    OriginStatus::Reachable | OriginStatus::Unknown => Status::Healthy,
                 },
             },
-            "origins": [{
-                "url": published.origin,
-                "status": origin,
-                "quality": tuning.class,
+            origins: vec![OriginHealth {
+                url: published.origin.clone(),
+                status: origin,
+                quality: tuning.class,
             }],
-            "actors": actors(published),
-            "performance_optimization": {
-                "uvloop_enabled": false,
-                "event_loop": "tokio",
-                "optimizer_enabled": tuning.level != Level::Low,
-                "optimization_level": tuning.level,
+            actors: ActorHealth::all(published),
+            performance_optimization: PerformanceOptimization {
+                uvloop_enabled: false,
+                event_loop: "tokio",
+                optimizer_enabled: tuning.level != Level::Low,
+                optimization_level: tuning.level,
             },
-            "config": config(&tuning),
-        }),
+            config: Config::of(&tuning),
+        },
     )
 }
 
-/// Whether the process runs at all.
+/// Whether the process runs at all. An orchestrator restarts one that does not answer.
+#[utoipa::path(get, path = "/health/live", tag = "health", responses(
+    (status = 200, description = "It runs", body = Check),
+    (status = "default", description = "Any error", body = Problem, content_type = Problem::MEDIA_TYPE),
+))]
 pub(super) async fn live() -> HttpResponse {
-    answer(StatusCode::OK, &json!({ "status": "live" }))
+    answer(
+        StatusCode::OK,
+        &Check {
+            status: CheckStatus::Live,
+        },
+    )
 }
 
-/// Whether the process takes new work.
+/// Whether the process takes new work. A load balancer leaves out one that does not.
+#[utoipa::path(get, path = "/health/ready", tag = "health", responses(
+    (status = 200, description = "It takes new work", body = Check),
+    (status = 503, description = "It takes no new work", body = Check),
+    (status = "default", description = "Any error", body = Problem, content_type = Problem::MEDIA_TYPE),
+))]
 pub(super) async fn ready(state: web::Data<State>) -> HttpResponse {
-    if state.published.is_draining() {
-        answer(
-            StatusCode::SERVICE_UNAVAILABLE,
-            &json!({ "status": "draining" }),
-        )
+    let (code, status) = if state.published.is_draining() {
+        (StatusCode::SERVICE_UNAVAILABLE, CheckStatus::Draining)
     } else {
-        answer(StatusCode::OK, &json!({ "status": "ready" }))
-    }
+        (StatusCode::OK, CheckStatus::Ready)
+    };
+    answer(code, &Check { status })
 }
 
-fn status(published: &Published, now: Instant) -> &'static str {
+fn status(published: &Published, now: Instant) -> Status {
     if published.is_draining() {
-        return "draining";
+        return Status::Draining;
     }
     let blemished = |actor: &ActorStatus| {
         let recently = |at| now.saturating_duration_since(at) < RECENTLY;
@@ -86,72 +223,42 @@ fn status(published: &Published, now: Instant) -> &'static str {
     let degraded = published.redis.load().link == RedisLink::Disconnected
         || **published.origin_status.load() == OriginStatus::Unreachable
         || published.actors.load().values().any(blemished);
-    if degraded { "degraded" } else { "healthy" }
-}
-
-fn actors(published: &Published) -> Map<String, Value> {
-    let actors = published.actors.load();
-    actors
-        .iter()
-        .map(|(name, actor)| {
-            let status = if actor.running { "running" } else { "down" };
-            let value = json!({ "status": status, "restarts": actor.restarts });
-            ((*name).to_owned(), value)
-        })
-        .collect()
-}
-
-pub(super) fn redis(published: &Published) -> Value {
-    let redis = published.redis.load();
-    json!({
-        "status": redis.link,
-        "latency_ms": redis.latency.map(millis),
-        "pool": {
-            "size": redis.pool_size,
-            "in_use": redis.in_use,
-        },
-    })
-}
-
-/// The tuning in force: as people write it, and where it has a unit as a number beside it.
-pub(super) fn config(tuning: &Tuning) -> Value {
-    let mut config = Map::new();
-    let mut plain = |key: &str, value: Value| config.insert(key.to_owned(), value);
-    plain("optimization_level", json!(tuning.level));
-    plain("quality", json!(tuning.class));
-    plain("connections", json!(tuning.connections));
-    plain("connections_per_host", json!(tuning.connections_per_host));
-    for (key, duration) in [
-        ("keep_alive", tuning.keep_alive),
-        ("connect_timeout", tuning.connect_timeout),
-        ("exchange_timeout", tuning.exchange_timeout),
-        ("idle_read", tuning.idle_read),
-        ("dns_cache", tuning.dns_cache),
-    ] {
-        plain(key, json!(readable(duration)));
-        plain(&format!("{key}_seconds"), seconds(duration));
-    }
-    for (key, size) in [("chunk", tuning.chunk), ("buffer", tuning.buffer)] {
-        plain(key, json!(readable_size(size)));
-        plain(&format!("{key}_bytes"), json!(size.as_u64()));
-    }
-    plain("redis_pool", json!(tuning.redis_pool));
-    plain("tcp_options", json!(tuning.tcp_options));
-    plain("tcp_buffers", json!(tuning.tcp_buffers));
-    plain("resume", json!(tuning.resume));
-    plain("parallel", json!(tuning.parallel));
-    plain("follow_lines", json!(tuning.follow_lines));
-    plain("rate_limit", json!(tuning.rate_limit));
-    plain("warm_connections", json!(tuning.warm_connections));
-    plain("concurrency_limit", json!(tuning.concurrency_limit));
-    Value::Object(config)
-}
-
-/// Seconds: whole ones without a point.
-fn seconds(duration: Duration) -> Value {
-    if duration.subsec_nanos() == 0 {
-        json!(duration.as_secs())
+    if degraded {
+        Status::Degraded
     } else {
-        json!(duration.as_secs_f64())
+        Status::Healthy
+    }
+}
+
+impl ActorHealth {
+    /// Every actor by name.
+    pub(super) fn all(published: &Published) -> BTreeMap<&'static str, Self> {
+        let actors = published.actors.load();
+        actors
+            .iter()
+            .map(|(name, actor)| {
+                let status = if actor.running {
+                    ActorState::Running
+                } else {
+                    ActorState::Down
+                };
+                let restarts = actor.restarts;
+                (*name, Self { status, restarts })
+            })
+            .collect()
+    }
+}
+
+impl Redis {
+    pub(super) fn of(published: &Published) -> Self {
+        let redis = published.redis.load();
+        Self {
+            status: redis.link,
+            latency_ms: redis.latency.map(millis),
+            pool: Pool {
+                size: redis.pool_size,
+                in_use: redis.in_use,
+            },
+        }
     }
 }

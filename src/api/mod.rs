@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_web::{
-    HttpRequest, HttpResponse, Resource,
+    FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder,
     guard::fn_guard,
     http::{
         Method, StatusCode,
@@ -13,17 +13,31 @@ use actix_web::{
     },
     web,
 };
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::{actors::Actors, problem::Problem, traffic::published::Published};
 
 pub mod admin;
+mod assets;
 mod canary;
+mod config;
+mod docs;
+mod exposition;
+pub mod feed;
+mod figures;
 mod health;
+mod history;
+mod metrics;
+mod monitor;
+mod openapi;
+mod process;
 pub mod reload;
 mod stats;
+mod stream;
 
 pub use admin::AdminToken;
+pub use feed::Feed;
 
 /// What the endpoints read and, for the level, change.
 #[derive(Clone)]
@@ -36,6 +50,8 @@ pub struct State {
     pub token: AdminToken,
     /// Whom a reload is asked of.
     pub reloads: reload::Reloads,
+    /// What dashboards follow.
+    pub feed: Arc<Feed>,
 }
 
 /// Adds the endpoints. They must come before the route that catches everything else.
@@ -79,18 +95,40 @@ pub fn configure(cfg: &mut web::ServiceConfig, state: State) {
     )
     .service(
         at(reload::PATH)
-            .app_data(state)
+            .app_data(state.clone())
             .route(web::post().to(reload::reload))
             .default_service(web::to(only_post)),
-    );
+    )
+    .service(
+        at(stream::PATH)
+            .app_data(state.clone())
+            .route(web::get().to(stream::stream))
+            .route(web::head().to(stream::head))
+            .default_service(web::to(only_get)),
+    )
+    .service(readable(metrics::PATH, metrics::metrics).app_data(state.clone()))
+    .service(readable(openapi::PATH, openapi::describe))
+    .service(readable(docs::PATH, docs::page))
+    .service(readable(monitor::PATH, monitor::page));
+    for asset in assets::ALL {
+        cfg.service(readable(
+            asset.path,
+            move || async move { asset.response() },
+        ));
+    }
 }
 
-/// The paths that are the proxy's own.
-pub const PATHS: [&str; 6] = [
+/// The paths that are the proxy's own, but for the files of the pages, which are below `/monitor/`.
+pub const PATHS: [&str; 11] = [
     "/health",
     "/health/live",
     "/health/ready",
     "/stats",
+    stream::PATH,
+    metrics::PATH,
+    monitor::PATH,
+    docs::PATH,
+    openapi::PATH,
     admin::PATH,
     reload::PATH,
 ];
@@ -101,6 +139,19 @@ pub fn nothing_here(request: &HttpRequest) -> HttpResponse {
     Problem::new(StatusCode::NOT_FOUND, detail)
         .at(request)
         .into_response()
+}
+
+/// A resource that is only read.
+fn readable<F, Args>(path: &'static str, handler: F) -> Resource
+where
+    F: Handler<Args> + Clone,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    at(path)
+        .route(web::get().to(handler.clone()))
+        .route(web::head().to(handler))
+        .default_service(web::to(only_get))
 }
 
 /// A resource at exactly this path as it came: the router alone would decode `%68` first.
@@ -141,11 +192,17 @@ fn method(method: &Method) -> &str {
     method.get(..method.len().min(20)).unwrap_or(method)
 }
 
-fn answer(status: StatusCode, body: &Value) -> HttpResponse {
+fn answer(status: StatusCode, body: &impl Serialize) -> HttpResponse {
     HttpResponse::build(status)
         .insert_header((CACHE_CONTROL, "no-store"))
         .content_type("application/json")
-        .body(body.to_string())
+        .body(json(body).to_string())
+}
+
+/// A value with its keys in order.
+fn json(body: &impl Serialize) -> Value {
+    // maps with names as keys, and numbers that are some
+    serde_json::to_value(body).unwrap_or_default()
 }
 
 /// Milliseconds, to the microsecond.

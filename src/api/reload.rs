@@ -8,6 +8,7 @@ use actix_web::{
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
+use utoipa::ToSchema;
 
 use super::{State, admin, answer};
 use crate::problem::Problem;
@@ -19,7 +20,7 @@ pub const PATH: &str = "/admin/reload";
 const WAITING: usize = 4;
 
 /// What a reload did.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Reloaded {
     /// What is in force now.
     pub changed: Vec<Change>,
@@ -28,7 +29,7 @@ pub struct Reloaded {
 }
 
 /// One setting that is another than before.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Change {
     /// The whole key.
     pub key: String,
@@ -71,12 +72,23 @@ impl Reloads {
     }
 }
 
+/// Reads the settings again, as SIGHUP does. What can change at once does, without cutting a transfer.
+#[utoipa::path(post, path = PATH, tag = "steering", security(("token" = [])), responses(
+    (status = 200, description = "What changed, and what needs a restart", body = Reloaded),
+    (status = 401, description = "No token, or a wrong one", body = Problem, content_type = Problem::MEDIA_TYPE,
+        headers(("WWW-Authenticate" = String, description = "`Bearer` (RFC 6750)"))),
+    (status = 422, description = "The settings cannot be taken: nothing changed", body = Problem,
+        content_type = Problem::MEDIA_TYPE),
+    (status = 503, description = "Others wait for their reload", body = Problem, content_type = Problem::MEDIA_TYPE,
+        headers(("Retry-After" = u64, description = "Seconds"))),
+    (status = "default", description = "Any other error", body = Problem, content_type = Problem::MEDIA_TYPE),
+))]
 pub(super) async fn reload(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
     if let Err(refusal) = admin::authorize(&request, &state.token) {
         return refusal.response(&request);
     }
     match state.reloads.ask(admin::who(&request)).await {
-        Some(Ok(reloaded)) => answer(StatusCode::OK, &serde_json::json!(reloaded)),
+        Some(Ok(reloaded)) => answer(StatusCode::OK, &reloaded),
         Some(Err(error)) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
             .at(&request)
             .into_response(),

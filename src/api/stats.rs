@@ -1,269 +1,463 @@
 //! `GET /stats`: what the process did, and what it decided and why.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, time::Instant};
 
 use actix_web::{HttpResponse, http::StatusCode, web};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::{State, answer, canary::Canary, health, millis, rounded};
-use crate::traffic::{
-    published::Published,
-    quality::Class,
-    sample::Outcome,
-    summary::{Figures, Summary, Times},
+use super::{
+    State, answer,
+    canary::Canary,
+    figures::{Figures, Metrics, Outcomes, Window},
+    health::{ActorHealth, Redis},
+    millis,
+};
+use crate::{
+    problem::Problem,
+    traffic::{
+        level::Level,
+        line::LineStatus,
+        published::{OriginStatus, Published, Retuned},
+        quality::Class,
+        summary::Summary,
+    },
+    units::Rate,
 };
 
+/// What the process did, and what it decided and why.
+#[utoipa::path(get, path = "/stats", tag = "numbers", responses(
+    (status = 200, description = "The numbers of now", body = Stats),
+    (status = "default", description = "Any error", body = Problem, content_type = Problem::MEDIA_TYPE),
+))]
 pub(super) async fn stats(state: web::Data<State>) -> HttpResponse {
-    let published = &state.published;
-    let summary = published.summary.load();
-    let tuning = published.tuning.load();
-    answer(
-        StatusCode::OK,
-        &json!({
-            "performance_optimizer": {
-                "metrics": metrics(&summary),
-                "current_rate_limit": current_rate(published),
-                "optimization_level": tuning.level,
+    answer(StatusCode::OK, &Stats::of(&state.published))
+}
+
+/// What the process did, and what it decided and why.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Stats {
+    performance_optimizer: PerformanceOptimizer,
+    /// Since the start.
+    total: Figures,
+    /// The last 60 seconds, or what the settings say.
+    window: Window,
+    /// Since the start.
+    outcomes: Outcomes,
+    network_quality: NetworkQuality,
+    rate_limiter: RateLimiter,
+    concurrency: Concurrency,
+    limited_by: LimitedBy,
+    origin_pool: OriginPool,
+    transfers: Transfers,
+    network: Network,
+    workers: Workers,
+    redis: Redis,
+    /// The actors by name.
+    actors: BTreeMap<&'static str, ActorHealth>,
+    /// The level that a share of the clients has, beside the one of the rest; null if there is none.
+    canary: Option<Canary>,
+    /// The last changes of level, canary, class, rate and concurrency, oldest first; a hundred at most.
+    retunes: Vec<Retune>,
+    uptime_seconds: u64,
+}
+
+impl Stats {
+    pub(super) fn of(published: &Published) -> Self {
+        let summary = published.summary.load();
+        let tuning = published.tuning.load();
+        Self {
+            performance_optimizer: PerformanceOptimizer {
+                metrics: Metrics::of(&summary),
+                // a whole number, as it ever was
+                current_rate_limit: published.gate.rate().per_second().round() as u64,
+                optimization_level: tuning.level,
             },
-            "total": numbers(&summary.total),
-            "window": window(&summary),
-            "outcomes": outcomes(&summary.total),
-            "network_quality": {
-                "quality": tuning.class,
-                "origin": published.origin,
-                "origin_status": **published.origin_status.load(),
-                "median_origin_response_time_ms": summary.origin.median.map(millis),
-                "samples": summary.origin.samples,
-            },
-            "rate_limiter": rate_limiter(published),
-            "concurrency": concurrency(published),
-            "limited_by": limited_by(published),
-            "origin_pool": origin_pool(published),
-            "transfers": transfers(published),
-            "network": network(published),
-            "workers": workers(published),
-            "redis": health::redis(published),
-            "canary": Canary::of(published),
-            "retunes": retunes(published),
-            "uptime_seconds": published.started.elapsed().as_secs(),
-        }),
-    )
-}
-
-/// Since the start, as strings: scripts that read the Python service's /stats read this.
-fn metrics(summary: &Summary) -> Value {
-    let figures = &summary.total;
-    let ms = |duration| format!("{:.2}", millis(duration));
-    json!({
-        "total_requests": figures.requests,
-        "error_count": figures.errors,
-        "error_rate": format!("{:.2}%", figures.error_share() * 100.0),
-        "avg_response_time_ms": ms(figures.total.avg),
-        "min_response_time_ms": ms(figures.total.min),
-        "max_response_time_ms": ms(figures.total.max),
-        "p50_response_time_ms": ms(figures.total.p50),
-        "p95_response_time_ms": ms(figures.total.p95),
-        "p99_response_time_ms": ms(figures.total.p99),
-        "total_bytes_transferred": figures.bytes,
-        "throughput_mbps": format!("{:.2}", summary.throughput_mbps()),
-        "uvloop_enabled": false,
-    })
-}
-
-/// The same over the sliding window, as numbers.
-pub(super) fn window(summary: &Summary) -> Value {
-    let mut window = numbers(&summary.window);
-    window.insert(
-        "window_seconds".into(),
-        json!(rounded(summary.covers.as_secs_f64(), 3)),
-    );
-    window.insert(
-        "throughput_mbps".into(),
-        json!(rounded(summary.throughput_mbps(), 3)),
-    );
-    window.insert("outcomes".into(), outcomes(&summary.window));
-    Value::Object(window)
-}
-
-fn numbers(figures: &Figures) -> Map<String, Value> {
-    let mut numbers = Map::new();
-    numbers.insert("total_requests".into(), json!(figures.requests));
-    numbers.insert("error_count".into(), json!(figures.errors));
-    numbers.insert(
-        "error_rate_percent".into(),
-        json!(rounded(figures.error_share() * 100.0, 3)),
-    );
-    numbers.insert("total_bytes_transferred".into(), json!(figures.bytes));
-    times(&mut numbers, "response_time_ms", &figures.total);
-    times(&mut numbers, "ttfb_ms", &figures.ttfb);
-    times(&mut numbers, "origin_ttfb_ms", &figures.origin_ttfb);
-    numbers
-}
-
-fn times(numbers: &mut Map<String, Value>, what: &str, times: &Times) {
-    for (which, duration) in [
-        ("avg", times.avg),
-        ("min", times.min),
-        ("max", times.max),
-        ("p50", times.p50),
-        ("p95", times.p95),
-        ("p99", times.p99),
-    ] {
-        numbers.insert(format!("{which}_{what}"), json!(millis(duration)));
+            total: Figures::of(&summary.total),
+            window: Window::of(&summary),
+            outcomes: Outcomes::of(&summary.total),
+            network_quality: NetworkQuality::of(published, &summary),
+            rate_limiter: RateLimiter::of(published),
+            concurrency: Concurrency::of(published),
+            limited_by: LimitedBy::of(published),
+            origin_pool: OriginPool::of(published),
+            transfers: Transfers::of(published),
+            network: Network::of(published),
+            workers: Workers::of(published),
+            redis: Redis::of(published),
+            actors: ActorHealth::all(published),
+            canary: Canary::of(published),
+            retunes: Retune::last(published),
+            uptime_seconds: published.started.elapsed().as_secs(),
+        }
     }
 }
 
-fn outcomes(figures: &Figures) -> Value {
-    Outcome::ALL
-        .iter()
-        .zip(figures.outcomes)
-        .map(|(outcome, count)| (outcome.as_str().to_owned(), json!(count)))
-        .collect::<Map<_, _>>()
-        .into()
+/// What scripts for the Python service read.
+#[derive(Debug, Serialize, ToSchema)]
+struct PerformanceOptimizer {
+    metrics: Metrics,
+    /// Requests per second to the origin.
+    current_rate_limit: u64,
+    optimization_level: Level,
 }
 
-/// A whole number, as it ever was.
-fn current_rate(published: &Published) -> u64 {
-    published.gate.rate().per_second().round() as u64
+/// How far the origin is.
+#[derive(Debug, Serialize, ToSchema)]
+struct NetworkQuality {
+    /// The class in force, by the median time to the origin's first byte.
+    quality: Class,
+    /// Its URL, without user and password.
+    origin: String,
+    origin_status: OriginStatus,
+    /// What it is judged by; null without a sample.
+    median_origin_response_time_ms: Option<f64>,
+    /// The samples it is the median of.
+    samples: u64,
 }
 
-fn rate_limiter(published: &Published) -> Value {
-    let gate = &published.gate;
-    let done = gate.admissions();
-    json!({
-        "enabled": gate.is_on(),
-        "rate_per_second": gate.rate(),
-        "burst": gate.burst(),
-        "waiting": gate.waiting(Instant::now()),
-        "queue": gate.queue(),
-        "admitted": done.admitted,
-        "delayed": done.delayed,
-        "rejected": done.rejected,
-    })
+impl NetworkQuality {
+    fn of(published: &Published, summary: &Summary) -> Self {
+        Self {
+            quality: published.tuning.load().class,
+            origin: published.origin.clone(),
+            origin_status: **published.origin_status.load(),
+            median_origin_response_time_ms: summary.origin.median.map(millis),
+            samples: summary.origin.samples,
+        }
+    }
+}
+
+/// The limit on requests to the origin, and what it did.
+#[derive(Debug, Serialize, ToSchema)]
+struct RateLimiter {
+    /// Whether the level has it on.
+    enabled: bool,
+    #[schema(value_type = f64)]
+    rate_per_second: Rate,
+    /// Requests that may go at once after a pause.
+    burst: u64,
+    /// Requests that wait just now.
+    waiting: u64,
+    /// Requests that may wait at most.
+    queue: u64,
+    /// Let through, at once or after a wait.
+    admitted: u64,
+    /// Let through after a wait.
+    delayed: u64,
+    /// Turned away.
+    rejected: u64,
+}
+
+impl RateLimiter {
+    fn of(published: &Published) -> Self {
+        let gate = &published.gate;
+        let done = gate.admissions();
+        Self {
+            enabled: gate.is_on(),
+            rate_per_second: gate.rate(),
+            burst: gate.burst(),
+            waiting: gate.waiting(Instant::now()),
+            queue: gate.queue(),
+            admitted: done.admitted,
+            delayed: done.delayed,
+            rejected: done.rejected,
+        }
+    }
 }
 
 /// How many exchanges the origin is given at once.
-fn concurrency(published: &Published) -> Value {
-    let origin = &published.counters.origin;
-    let most = published.tuning.load().connections_at_once();
-    let seen = published.concurrency.seen();
-    json!({
-        "enabled": published.concurrency.is_on(),
-        "limit": published.concurrency.limit(most),
-        "most": most,
-        "in_use": origin.in_use.get(),
-        "waiting": origin.waiting.get(),
-        "median_answer_ms": seen.map(|(median, _)| millis(median)),
-        "recent_best_ms": seen.map(|(_, reference)| millis(reference)),
-    })
+#[derive(Debug, Serialize, ToSchema)]
+struct Concurrency {
+    /// Whether the level has the limit follow the origin.
+    enabled: bool,
+    /// Exchanges at once, just now.
+    limit: usize,
+    /// What the limit may rise to.
+    most: usize,
+    in_use: u64,
+    /// Requests that wait for an exchange to end.
+    waiting: u64,
+    /// How long the origin takes to answer; null where too little was seen.
+    median_answer_ms: Option<f64>,
+    /// How long it took at its best of late.
+    recent_best_ms: Option<f64>,
 }
 
-/// What requests wait for just now before they go to the origin, if they do.
-fn limited_by(published: &Published) -> &'static str {
-    let most = published.tuning.load().connections_at_once();
-    if published.gate.waiting(Instant::now()) > 0 {
-        "rate"
-    } else if published.counters.origin.waiting.get() == 0 {
-        "nothing"
-    } else if published.concurrency.limit(most) < most {
-        "concurrency"
-    } else {
-        "connections"
+impl Concurrency {
+    fn of(published: &Published) -> Self {
+        let origin = &published.counters.origin;
+        let most = published.tuning.load().connections_at_once();
+        let seen = published.concurrency.seen();
+        Self {
+            enabled: published.concurrency.is_on(),
+            limit: published.concurrency.limit(most),
+            most,
+            in_use: origin.in_use.get(),
+            waiting: origin.waiting.get(),
+            median_answer_ms: seen.map(|(median, _)| millis(median)),
+            recent_best_ms: seen.map(|(_, reference)| millis(reference)),
+        }
     }
 }
 
-fn origin_pool(published: &Published) -> Value {
-    let origin = &published.counters.origin;
-    let tuning = published.tuning.load();
-    json!({
-        "limit": tuning.connections,
-        "limit_per_host": tuning.connections_per_host,
-        "in_use": origin.in_use.get(),
-        "waiting": origin.waiting.get(),
-        "open": origin.open.get(),
-        "idle": origin.idle.get(),
-        "connects": origin.connects.get(),
-        "spares": origin.spares.get(),
-        "connect_failures": origin.connect_failures.get(),
-        "reuses": origin.reuses.get(),
-        "retries": origin.retries.get(),
-        "reaped": origin.reaped.get(),
-        "slot_timeouts": origin.slot_timeouts.get(),
-    })
+/// What requests wait for just now before they go to the origin.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum LimitedBy {
+    /// They do not wait.
+    Nothing,
+    /// The rate limit.
+    Rate,
+    /// The limit on exchanges at once that follows the origin.
+    Concurrency,
+    /// The level's limit on connections.
+    Connections,
+}
+
+impl LimitedBy {
+    fn of(published: &Published) -> Self {
+        let most = published.tuning.load().connections_at_once();
+        if published.gate.waiting(Instant::now()) > 0 {
+            Self::Rate
+        } else if published.counters.origin.waiting.get() == 0 {
+            Self::Nothing
+        } else if published.concurrency.limit(most) < most {
+            Self::Concurrency
+        } else {
+            Self::Connections
+        }
+    }
+}
+
+/// Connections to the origin.
+#[derive(Debug, Serialize, ToSchema)]
+struct OriginPool {
+    /// In use at once, at most.
+    limit: usize,
+    /// In use at once to one host, at most.
+    limit_per_host: usize,
+    in_use: u64,
+    /// Requests that wait for one.
+    waiting: u64,
+    /// Sockets open, idle ones included.
+    open: u64,
+    idle: u64,
+    connects: u64,
+    /// Of them, those opened before anybody needed them.
+    spares: u64,
+    connect_failures: u64,
+    /// Requests that went out on a kept connection.
+    reuses: u64,
+    /// Requests sent once more because a kept connection turned out dead.
+    retries: u64,
+    /// Idle connections that the origin closed.
+    reaped: u64,
+    /// Requests that found no free connection in time.
+    slot_timeouts: u64,
+}
+
+impl OriginPool {
+    fn of(published: &Published) -> Self {
+        let origin = &published.counters.origin;
+        let tuning = published.tuning.load();
+        Self {
+            limit: tuning.connections,
+            limit_per_host: tuning.connections_per_host,
+            in_use: origin.in_use.get(),
+            waiting: origin.waiting.get(),
+            open: origin.open.get(),
+            idle: origin.idle.get(),
+            connects: origin.connects.get(),
+            spares: origin.spares.get(),
+            connect_failures: origin.connect_failures.get(),
+            reuses: origin.reuses.get(),
+            retries: origin.retries.get(),
+            reaped: origin.reaped.get(),
+            slot_timeouts: origin.slot_timeouts.get(),
+        }
+    }
 }
 
 /// How bodies were kept going.
-fn transfers(published: &Published) -> Value {
-    let origin = &published.counters.origin;
-    let tuning = published.tuning.load();
-    json!({
-        "resume_enabled": tuning.resume,
-        "parallel_enabled": tuning.parallel,
-        "resumes": origin.resumes.get(),
-        "resumed": origin.resumed.get(),
-        "resumes_given_up": origin.resumes_given_up.get(),
-        "resumes_denied": origin.resumes_denied.get(),
-        "stalls": origin.stalls.get(),
-        "stalls_mended": origin.stalls_mended.get(),
-        "stalls_denied": origin.stalls_denied.get(),
-        "parallel": origin.parallel_transfers.get(),
-        "first_parts": origin.first_parts.get(),
-        "parts": origin.parts.get(),
-        "parts_given_up": origin.parts_given_up.get(),
-    })
+#[derive(Debug, Serialize, ToSchema)]
+struct Transfers {
+    /// Whether the level has bodies continued.
+    resume_enabled: bool,
+    /// Whether the level has bodies come over several connections.
+    parallel_enabled: bool,
+    /// Requests for the rest of a body that broke.
+    resumes: u64,
+    /// Breaks that were mended so.
+    resumed: u64,
+    /// Breaks that could not be mended.
+    resumes_given_up: u64,
+    /// Breaks that were not mended because there were too many.
+    resumes_denied: u64,
+    /// Second connections for bodies that stalled.
+    stalls: u64,
+    /// Stalls at which the second connection took over.
+    stalls_mended: u64,
+    /// Stalls that got no second connection because there were too many.
+    stalls_denied: u64,
+    /// Bodies fetched over several connections.
+    parallel: u64,
+    /// Of them, those of which only a part was asked for to begin with.
+    first_parts: u64,
+    /// Parts that they were fetched in.
+    parts: u64,
+    /// Parts that could not be had: their bodies went on over one connection.
+    parts_given_up: u64,
 }
 
-/// The lines by what the kernel knows of them, whatever the applications behind them do.
-fn network(published: &Published) -> Value {
-    let clients = &published.counters.clients;
-    let by_class: Map<_, _> = Class::ALL
-        .iter()
-        .zip(&clients.by_class)
-        .map(|(class, connections)| (class.as_str().to_owned(), json!(connections.get())))
-        .collect();
-    json!({
-        "origin": **published.origin_line.load(),
-        "clients": {
-            "connections_by_class": by_class,
-            "congestion_switches": clients.congestion_switches.get(),
-        },
-    })
+impl Transfers {
+    fn of(published: &Published) -> Self {
+        let origin = &published.counters.origin;
+        let tuning = published.tuning.load();
+        Self {
+            resume_enabled: tuning.resume,
+            parallel_enabled: tuning.parallel,
+            resumes: origin.resumes.get(),
+            resumed: origin.resumed.get(),
+            resumes_given_up: origin.resumes_given_up.get(),
+            resumes_denied: origin.resumes_denied.get(),
+            stalls: origin.stalls.get(),
+            stalls_mended: origin.stalls_mended.get(),
+            stalls_denied: origin.stalls_denied.get(),
+            parallel: origin.parallel_transfers.get(),
+            first_parts: origin.first_parts.get(),
+            parts: origin.parts.get(),
+            parts_given_up: origin.parts_given_up.get(),
+        }
+    }
 }
 
-fn workers(published: &Published) -> Value {
-    let clients = &published.counters.clients;
-    json!({
-        "count": published.workers,
-        "connections_open": clients.open.get(),
-        "connections_accepted": clients.accepted.get(),
-        "connections_over_limit": clients.over_limit.get(),
-        "tls_handshakes": clients.handshakes.get(),
-        "tls_handshakes_failed": clients.handshakes_failed.get(),
-        "tls_handshakes_refused": clients.handshakes_refused.get(),
-        "http2_connections_accepted": clients.http2.get(),
-        "http2_reset_floods": clients.reset_floods.get(),
-        "requests_in_flight": clients.requests.get(),
-        "head_timeouts": clients.head_timeouts.get(),
-        "bad_heads": clients.bad_heads.get(),
-        "body_timeouts": clients.body_timeouts.get(),
-        "send_timeouts": clients.send_timeouts.get(),
-        "samples_dropped": clients.samples_dropped.get(),
-    })
+/// The lines by what the kernel knows of them (TCP_INFO), whatever the applications behind them do.
+#[derive(Debug, Serialize, ToSchema)]
+struct Network {
+    origin: LineStatus,
+    clients: ClientLines,
 }
 
-fn retunes(published: &Published) -> Vec<Value> {
-    published
-        .retunes
-        .last()
-        .into_iter()
-        .map(|retune| {
-            json!({
-                "at": humantime::format_rfc3339_millis(retune.at).to_string(),
-                "what": retune.what,
-                "from": retune.from,
-                "to": retune.to,
-                "why": retune.why,
+/// The clients' lines.
+#[derive(Debug, Serialize, ToSchema)]
+struct ClientLines {
+    connections_by_class: ByClass,
+    /// Connections that were given another congestion control for the class of their line.
+    congestion_switches: u64,
+}
+
+/// Connections open, by the class of their line.
+#[derive(Debug, Serialize, ToSchema)]
+struct ByClass {
+    good: u64,
+    medium: u64,
+    poor: u64,
+    very_poor: u64,
+}
+
+impl Network {
+    fn of(published: &Published) -> Self {
+        let clients = &published.counters.clients;
+        let open = |class: Class| clients.by_class[class as usize].get();
+        Self {
+            origin: **published.origin_line.load(),
+            clients: ClientLines {
+                connections_by_class: ByClass {
+                    good: open(Class::Good),
+                    medium: open(Class::Medium),
+                    poor: open(Class::Poor),
+                    very_poor: open(Class::VeryPoor),
+                },
+                congestion_switches: clients.congestion_switches.get(),
+            },
+        }
+    }
+}
+
+/// The threads that serve, and the connections that clients made.
+#[derive(Debug, Serialize, ToSchema)]
+struct Workers {
+    /// Threads.
+    count: usize,
+    connections_open: u64,
+    connections_accepted: u64,
+    /// Connections answered 503 because there were too many.
+    connections_over_limit: u64,
+    /// TLS handshakes under way.
+    tls_handshakes: u64,
+    /// TLS handshakes that failed or took too long.
+    tls_handshakes_failed: u64,
+    /// Connections closed because too many handshakes were under way.
+    tls_handshakes_refused: u64,
+    /// Connections that chose HTTP/2.
+    http2_connections_accepted: u64,
+    /// HTTP/2 connections ended because the client gave up too many requests.
+    http2_reset_floods: u64,
+    requests_in_flight: u64,
+    /// Bytes of response bodies that clients got so far, those of transfers under way included.
+    sent_bytes: u64,
+    /// Request heads that took too long.
+    head_timeouts: u64,
+    /// Request heads that were no HTTP, or too large.
+    bad_heads: u64,
+    /// Request bodies that trickled.
+    body_timeouts: u64,
+    /// Clients that stopped reading.
+    send_timeouts: u64,
+    /// Requests that could not be counted because the counting actor was too busy.
+    samples_dropped: u64,
+}
+
+impl Workers {
+    fn of(published: &Published) -> Self {
+        let clients = &published.counters.clients;
+        Self {
+            count: published.workers,
+            connections_open: clients.open.get(),
+            connections_accepted: clients.accepted.get(),
+            connections_over_limit: clients.over_limit.get(),
+            tls_handshakes: clients.handshakes.get(),
+            tls_handshakes_failed: clients.handshakes_failed.get(),
+            tls_handshakes_refused: clients.handshakes_refused.get(),
+            http2_connections_accepted: clients.http2.get(),
+            http2_reset_floods: clients.reset_floods.get(),
+            requests_in_flight: clients.requests.get(),
+            sent_bytes: clients.sent_bytes.get(),
+            head_timeouts: clients.head_timeouts.get(),
+            bad_heads: clients.bad_heads.get(),
+            body_timeouts: clients.body_timeouts.get(),
+            send_timeouts: clients.send_timeouts.get(),
+            samples_dropped: clients.samples_dropped.get(),
+        }
+    }
+}
+
+/// One change of level, canary, class, rate or concurrency.
+#[derive(Debug, Serialize, ToSchema)]
+struct Retune {
+    #[schema(format = DateTime)]
+    at: String,
+    what: Retuned,
+    from: String,
+    to: String,
+    /// What it follows from.
+    why: String,
+}
+
+impl Retune {
+    fn last(published: &Published) -> Vec<Self> {
+        published
+            .retunes
+            .last()
+            .into_iter()
+            .map(|retune| Self {
+                at: humantime::format_rfc3339_millis(retune.at).to_string(),
+                what: retune.what,
+                from: retune.from,
+                to: retune.to,
+                why: retune.why,
             })
-        })
-        .collect()
+            .collect()
+    }
 }

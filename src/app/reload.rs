@@ -143,6 +143,8 @@ fn taken(now: &Settings, wanted: &Settings) -> Settings {
     // What is connected or running.
     taken.redis = now.redis.clone();
     taken.supervision = now.supervision.clone();
+    taken.monitor = now.monitor.clone();
+    taken.traces = now.traces.clone();
     taken.cors = now.cors.clone();
     taken.log.format = now.log.format;
     taken

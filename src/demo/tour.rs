@@ -50,6 +50,7 @@ fileproxy demo
   proxy    {proxy}
   origin   {origin}  (built in, network: {network})
   viewers  {viewers}
+  monitor  {proxy}/monitor  (a dashboard for a browser)
 
 Try, in another terminal:
 
@@ -110,6 +111,7 @@ mod tests {
             "http://127.0.0.1:10080/health",
             "http://127.0.0.1:27804",
             "network: poor",
+            "http://127.0.0.1:10080/monitor",
             "'Authorization: Bearer t0ken'",
             "-d '{\"level\": \"low\"}'",
             "-d '{\"level\": \"medium\", \"percent\": 50}'",

@@ -12,7 +12,9 @@ use actix_http::header::HeaderValue;
 use actix_web::{HttpMessage as _, dev::ServiceRequest};
 
 use super::body::Transfer;
-use crate::traffic::{canary::split::Bucket, published::Published, quality::Class};
+use crate::traffic::{
+    canary::split::Bucket, counters::ClientCounters, published::Published, quality::Class,
+};
 
 /// What the handler knows of the connection that a request came on.
 #[derive(Debug)]
@@ -40,9 +42,13 @@ pub struct Client {
     pub(super) published: Arc<Published>,
 }
 
-/// A request is under way for as long as this lives.
+/// A response is under way for as long as this lives: the connection is not idle.
 #[derive(Debug)]
-pub struct Engaged(Rc<Client>);
+pub struct Held(Rc<Client>);
+
+/// A request to the origin is under way for as long as this lives.
+#[derive(Debug)]
+pub struct Engaged(Held);
 
 impl Client {
     /// The place of a connection for a canary.
@@ -117,11 +123,16 @@ impl Client {
         self.begun.set(self.begun.get() + 1);
     }
 
-    /// A request is under way until the answer is dropped.
-    pub fn engage(self: &Rc<Self>) -> Engaged {
+    /// A response is under way until the answer is dropped.
+    pub fn hold(self: &Rc<Self>) -> Held {
         self.engaged.set(self.engaged.get() + 1);
+        Held(Rc::clone(self))
+    }
+
+    /// The same for a request to the origin, which is counted.
+    pub fn engage(self: &Rc<Self>) -> Engaged {
         self.published.counters.clients.requests.up();
-        Engaged(Rc::clone(self))
+        Engaged(self.hold())
     }
 
     /// The transfer that reads on while the socket takes nothing.
@@ -143,13 +154,27 @@ impl Client {
 impl Engaged {
     /// Whose request it is.
     pub fn client(&self) -> &Client {
-        &self.0
+        &self.0.0
+    }
+
+    /// Body bytes were handed to the client.
+    pub fn sent(&self, bytes: u64) {
+        self.counters().sent_bytes.add(bytes);
+    }
+
+    fn counters(&self) -> &ClientCounters {
+        &self.0.0.published.counters.clients
     }
 }
 
 impl Drop for Engaged {
     fn drop(&mut self) {
+        self.counters().requests.down();
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
         self.0.engaged.set(self.0.engaged.get() - 1);
-        self.0.published.counters.clients.requests.down();
     }
 }

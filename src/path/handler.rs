@@ -12,6 +12,7 @@ use actix_web::{
     dev::{Payload, ServiceRequest, ServiceResponse},
     web,
 };
+use opentelemetry::trace::SpanContext;
 use tracing_actix_web::RequestId;
 
 use super::{
@@ -27,6 +28,7 @@ use super::{
         fetch::{Request, Shared},
     },
     policy::{InForce, Policy},
+    trace::{self, Trace, Tracer},
     upload::{self, Upload},
 };
 use crate::{
@@ -47,11 +49,18 @@ pub struct Worker {
     reporter: Reporter,
     /// What the actors say.
     published: Arc<Published>,
+    /// Makes spans, where a collector is set.
+    tracer: Option<Tracer>,
 }
 
 impl Worker {
     /// The worker on this thread.
-    pub fn new(policy: InForce, reporter: Reporter, published: Arc<Published>) -> Self {
+    pub fn new(
+        policy: InForce,
+        reporter: Reporter,
+        published: Arc<Published>,
+        tracer: Option<Tracer>,
+    ) -> Self {
         let shared = Arc::clone(&policy.load().origin);
         let origin = Origin::start(&shared);
         Worker {
@@ -59,6 +68,7 @@ impl Worker {
             origin: RefCell::new((shared, origin)),
             reporter,
             published,
+            tracer,
         }
     }
 
@@ -103,8 +113,15 @@ pub async fn forward(
         client.engage(),
         worker.published.split.membership(bucket),
     );
-    if terms.policy.access_log {
-        meter.log(&id, request.method(), request.uri(), asked_by);
+    if terms.policy.access_log || worker.tracer.is_some() {
+        account(
+            &request,
+            worker.tracer.as_ref(),
+            &terms.policy,
+            (&client, asked_by),
+            &id,
+            &mut meter,
+        );
     }
     let response = match exchange(
         &mut request,
@@ -130,6 +147,26 @@ pub async fn forward(
     Ok(request.into_response(response))
 }
 
+/// Begins what the request's access line and spans tell.
+fn account(
+    request: &ServiceRequest,
+    tracer: Option<&Tracer>,
+    policy: &Policy,
+    (client, asked_by): (&Client, IpAddr),
+    id: &HeaderValue,
+    meter: &mut Meter,
+) {
+    let (method, uri) = (request.method(), request.uri());
+    let parent = trace::parent(request.headers(), client.trusted);
+    let trace_id = parent.as_ref().map(SpanContext::trace_id);
+    if let Some(tracer) = tracer {
+        meter.trace(Trace::begin(tracer, parent, method, uri, asked_by));
+    }
+    if policy.access_log {
+        meter.log(id, method, uri, asked_by, trace_id);
+    }
+}
+
 /// Admission, then the origin.
 async fn exchange(
     request: &mut ServiceRequest,
@@ -151,13 +188,16 @@ async fn exchange(
     let tuning = worker.published.tuning_for(bucket).load_full();
     let deadline = Instant::now() + tuning.exchange_timeout;
     admission::admit(&worker.published, &tuning).await?;
+    let method = request.method().clone();
+    let mut headers = fields(request, &terms.policy, client, id);
+    meter.exchange(&method, &mut headers);
     let fetched = terms
         .origin
         .fetch(
             Request {
-                method: request.method().clone(),
+                method,
                 target: request.uri().path_and_query().cloned(),
-                headers: fields(request, &terms.policy, client, id),
+                headers,
                 upload,
                 bucket,
             },

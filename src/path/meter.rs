@@ -5,9 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_http::{Method, StatusCode, Uri, header::HeaderValue};
+use actix_http::{
+    Method, StatusCode, Uri,
+    header::{HeaderMap, HeaderValue},
+};
+use opentelemetry::trace::TraceId;
 
-use super::{client::Engaged, error::ProxyError, origin::reader::BodyError};
+use super::{client::Engaged, error::ProxyError, origin::reader::BodyError, trace::Trace};
 use crate::{
     actors::Reporter,
     traffic::{
@@ -30,6 +34,7 @@ pub struct Meter {
     bytes: u64,
     cause: Option<String>,
     canary: Option<Membership>,
+    trace: Option<Box<Trace>>,
     engaged: Engaged,
 }
 
@@ -40,6 +45,7 @@ struct Line {
     method: Method,
     uri: Uri,
     client: IpAddr,
+    trace: Option<TraceId>,
 }
 
 impl Meter {
@@ -56,17 +62,32 @@ impl Meter {
             bytes: 0,
             cause: None,
             canary,
+            trace: None,
             engaged,
         }
     }
 
-    /// Makes the end of the request write an access line.
-    pub fn log(&mut self, id: &HeaderValue, method: &Method, uri: &Uri, client: IpAddr) {
+    /// Makes the request a part of a trace. Call it before [`Meter::log`], whose line then has the trace's id.
+    pub fn trace(&mut self, trace: Trace) {
+        self.trace = Some(Box::new(trace));
+    }
+
+    /// Makes the end of the request write an access line. `trace` is the client's own, if nothing else is traced.
+    pub fn log(
+        &mut self,
+        id: &HeaderValue,
+        method: &Method,
+        uri: &Uri,
+        client: IpAddr,
+        trace: Option<TraceId>,
+    ) {
+        let trace = self.trace.as_ref().map(|trace| trace.id()).or(trace);
         self.line = Some(Line {
             id: id.clone(),
             method: method.clone(),
             uri: uri.clone(),
             client,
+            trace,
         });
     }
 
@@ -75,16 +96,27 @@ impl Meter {
         self.engaged.client().class()
     }
 
+    /// The request goes to the origin, which hears of the trace.
+    pub fn exchange(&mut self, method: &Method, headers: &mut HeaderMap) {
+        if let Some(trace) = &mut self.trace {
+            trace.exchange(method, headers);
+        }
+    }
+
     /// The origin's response head is here.
     pub fn answered(&mut self, status: StatusCode, origin_ttfb: Duration) {
         self.status = Some(status);
         self.origin_ttfb = Some(origin_ttfb);
         self.ttfb = Some(self.started.elapsed());
+        if let Some(trace) = &mut self.trace {
+            trace.answered(status);
+        }
     }
 
     /// Body bytes were handed to the client.
     pub fn passed(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
+        self.engaged.sent(bytes as u64);
     }
 
     /// The whole response was handed to the client.
@@ -125,10 +157,14 @@ impl Drop for Meter {
             bytes: self.bytes,
             canary: self.canary,
         });
+        if let Some(trace) = self.trace.take() {
+            trace.end(outcome, self.status, self.bytes);
+        }
         if let Some(line) = &self.line {
             tracing::info!(
                 target: "access",
                 id = line.id.to_str().unwrap_or_default(),
+                trace_id = line.trace.map(tracing::field::display),
                 client = %line.client,
                 method = %line.method,
                 // The query may carry a token: it is not written.

@@ -26,6 +26,7 @@ pub mod send_watch;
 pub mod server;
 pub mod tcp;
 pub mod tls;
+pub mod trace;
 pub mod transfers;
 pub mod transport;
 pub mod upload;

@@ -122,6 +122,8 @@ pub struct ClientCounters {
     pub send_timeouts: Counter,
     /// Requests in a handler or with a body under way.
     pub requests: Gauge,
+    /// Response body bytes handed to clients, as they go.
+    pub sent_bytes: Counter,
     /// Samples that a full mailbox could not take.
     pub samples_dropped: Counter,
     /// Connections open by the class of their line: good, medium, poor, very poor.

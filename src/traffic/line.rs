@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::quality::Class;
 
@@ -78,7 +79,7 @@ impl Line {
 }
 
 /// What /stats says of a line.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct LineStatus {
     /// The class.
     pub class: Class,

@@ -8,6 +8,7 @@ pub mod budget;
 pub mod canary;
 pub mod concurrency;
 pub mod counters;
+pub mod distribution;
 pub mod gate;
 pub mod level;
 pub mod line;

@@ -14,6 +14,7 @@ use std::{
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     canary::{
@@ -177,7 +178,7 @@ pub struct Retune {
 }
 
 /// What a retune changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Retuned {
     /// How much optimization is on.
@@ -206,7 +207,7 @@ pub struct RedisStatus {
 }
 
 /// Whether Redis answers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RedisLink {
     /// No URL is set.
@@ -230,7 +231,7 @@ pub struct ActorStatus {
 }
 
 /// Whether the origin can be reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OriginStatus {
     /// Nothing was sent to it yet.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{rate::Judged, sample::Outcome};
+use super::{distribution::Distributions, rate::Judged, sample::Outcome};
 
 /// What the window knew at one instant.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Summary {
     pub judged: Judged,
     /// Whether the origin answered of late.
     pub contact: Contact,
+    /// How requests are spread, since the process started.
+    pub spread: Distributions,
 }
 
 impl Summary {
@@ -34,6 +36,7 @@ impl Summary {
             origin: OriginPace::default(),
             judged: Judged::default(),
             contact: Contact::default(),
+            spread: Distributions::default(),
         }
     }
 

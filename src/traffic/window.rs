@@ -12,6 +12,7 @@ use hdrhistogram::{Counter, Histogram};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    distribution::Distributions,
     quality,
     rate::Judged,
     sample::{Outcome, Sample},
@@ -70,6 +71,7 @@ pub struct Window {
     past: VecDeque<(u64, Tally<u32>)>,
     judged: Judged,
     contact: Contact,
+    spread: Distributions,
 }
 
 impl Window {
@@ -101,12 +103,14 @@ impl Window {
             past: VecDeque::new(),
             judged: Judged::default(),
             contact: Contact::default(),
+            spread: Distributions::default(),
         }
     }
 
     /// Counts one sample.
     pub fn record(&mut self, sample: &Sample) {
         self.total.record(sample);
+        self.spread.record(sample);
         if sample.outcome.reached_origin() {
             self.judged.requests += 1;
             self.judged.errors += u64::from(sample.outcome.is_origin_error());
@@ -147,6 +151,7 @@ impl Window {
             origin: self.origin_pace(slot),
             judged: self.judged,
             contact: self.contact,
+            spread: self.spread.clone(),
         }
     }
 

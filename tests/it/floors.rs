@@ -25,13 +25,15 @@ const FLOORS: [(&str, u8); 12] = [
 ];
 
 /// Imports on one floor, with the names they are for; an empty list is all names.
-const BESIDE: [(&str, &str, &[&str]); 5] = [
+const BESIDE: [(&str, &str, &[&str]); 6] = [
     ("app", "settings", &[]),
     ("app", "telemetry", &["RequestSpan", "refilter"]),
     ("settings", "telemetry", &["Settings", "self"]),
     // Samples go to the actors by it. Whatever else the two share lies in `traffic`.
     ("path", "actors", &["Reporter"]),
     ("api", "actors", &[]),
+    // A stream keeps its connection from counting as idle.
+    ("api", "path", &["client"]),
 ];
 
 /// What pure modules never name: anything that waits, or knows sockets.

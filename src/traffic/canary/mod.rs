@@ -6,6 +6,7 @@
 use std::{fmt, time::Duration, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::level::Level;
 use crate::units::OutOfRange;
@@ -116,11 +117,12 @@ impl fmt::Display for Percent {
 }
 
 /// The level that a share of the clients has, 1 to 99 percent of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Candidate {
     /// Their level.
     pub level: Level,
     /// Their share.
+    #[schema(value_type = u8, maximum = 99)]
     pub percent: Percent,
 }
 

@@ -178,6 +178,13 @@ impl Instance {
             })
             .unwrap(),
             reloads: api::reload::Reloads::channel().0,
+            feed: api::Feed::start(
+                &api::feed::Settings {
+                    streams: 2,
+                    history: Duration::from_secs(60),
+                },
+                published.clone(),
+            ),
         };
         let factory = {
             let actors = actors.clone();

@@ -1,6 +1,7 @@
 //! What the tests share: the whole proxy, an origin and a client made of raw sockets, an instance with actors and
 //! endpoints alone, and a real Redis.
 
+pub mod browser;
 pub mod certificate;
 pub mod client;
 pub mod instance;

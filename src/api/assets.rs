@@ -1,0 +1,80 @@
+//! What pages are made of: files inside the binary, and the headers that keep a page to itself.
+
+use actix_web::{
+    HttpResponse,
+    http::header::{
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+        X_FRAME_OPTIONS,
+    },
+};
+
+/// Scripts, styles and data from the proxy itself, nothing inline, nothing evaluated, no frame around it, and no text
+/// that becomes markup.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
+
+/// A file inside the binary.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asset {
+    /// Where it is served.
+    pub path: &'static str,
+    media_type: &'static str,
+    content: &'static str,
+}
+
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+macro_rules! asset {
+    ($name:literal, $media_type:expr, $file:literal) => {
+        Asset {
+            path: concat!("/monitor/", $name),
+            media_type: $media_type,
+            content: include_str!(concat!("assets/", $file)),
+        }
+    };
+}
+
+/// Every file. uPlot is vendored as its authors publish it.
+pub(super) const ALL: [Asset; 13] = [
+    asset!("icon.svg", "image/svg+xml", "icon.svg"),
+    asset!("style.css", CSS, "style.css"),
+    asset!("monitor.css", CSS, "monitor.css"),
+    asset!("monitor.js", SCRIPT, "monitor.js"),
+    asset!("charts.js", SCRIPT, "charts.js"),
+    asset!("history.js", SCRIPT, "history.js"),
+    asset!("steering.js", SCRIPT, "steering.js"),
+    asset!("stream.js", SCRIPT, "stream.js"),
+    asset!("tables.js", SCRIPT, "tables.js"),
+    asset!("units.js", SCRIPT, "units.js"),
+    asset!("uplot.js", SCRIPT, "uplot/uPlot.iife.min.js"),
+    asset!("uplot.css", CSS, "uplot/uPlot.min.css"),
+    asset!(
+        "uplot-license.txt",
+        "text/plain; charset=utf-8",
+        "uplot/LICENSE"
+    ),
+];
+
+impl Asset {
+    /// The answer to a GET of it.
+    pub(super) fn response(self) -> HttpResponse {
+        HttpResponse::Ok()
+            .content_type(self.media_type)
+            .insert_header((CACHE_CONTROL, "no-cache"))
+            .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+            .body(self.content)
+    }
+}
+
+/// A page that runs nothing but the proxy's own files.
+pub(super) fn page(html: impl Into<actix_web::web::Bytes>) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/html; charset=utf-8")
+        .insert_header((CACHE_CONTROL, "no-cache"))
+        .insert_header((CONTENT_SECURITY_POLICY, POLICY))
+        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .insert_header((X_FRAME_OPTIONS, "DENY"))
+        .insert_header((REFERRER_POLICY, "no-referrer"))
+        .body(html.into())
+}

@@ -1,0 +1,62 @@
+// Wires the page: the stream's numbers to charts, tables and the form.
+
+import { Charts } from "./charts.js";
+import { History } from "./history.js";
+import { Steering } from "./steering.js";
+import { Stream } from "./stream.js";
+import { showCanary, showNow, showParts, showRetunes, showTransfers } from "./tables.js";
+
+const byId = (id) => document.getElementById(id);
+const link = byId("link");
+const broken = byId("broken");
+const history = new History();
+const charts = new Charts(byId("charts"), history);
+const steering = new Steering(byId("steer"), byId("steered"), byId("percent"));
+let stats = {};
+
+function show() {
+  // a page that nobody sees is drawn when it is looked at again
+  if (document.hidden) return;
+  byId("origin").textContent = `before ${stats.network_quality?.origin ?? "?"}`;
+  showNow(byId("now"), stats, history);
+  showRetunes(byId("retunes"), stats.retunes ?? []);
+  showTransfers(byId("kept"), stats.transfers ?? {});
+  showParts(byId("actors"), stats);
+  showCanary(byId("canary"), stats.canary, (change) => steering.send(change));
+  steering.show(stats);
+  charts.draw(stats.retunes ?? []);
+}
+
+new Stream("/stats/stream", {
+  whole(history_, stats_) {
+    history.reset(history_);
+    stats = stats_;
+    link.textContent = "live";
+    link.dataset.state = "live";
+    broken.hidden = true;
+    show();
+  },
+  change(row, merged) {
+    history.push(row);
+    stats = merged;
+    show();
+  },
+  broken(why) {
+    link.textContent = "not connected";
+    link.dataset.state = "broken";
+    broken.textContent = `${why} What is shown is as of ${new Date(history.last("at_ms") ?? Date.now()).toLocaleTimeString()}. Trying again.`;
+    broken.hidden = false;
+  },
+}).open();
+
+for (const choice of document.querySelectorAll("#span input")) {
+  choice.addEventListener("change", () => {
+    charts.span = Number(choice.value);
+    show();
+  });
+}
+document.addEventListener("visibilitychange", show);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  charts.recolour();
+  show();
+});

@@ -1,0 +1,163 @@
+// What is shown as numbers and words. Every text is set as text: none can become markup.
+
+import { MARKS, duration, readable, words } from "./units.js";
+
+function element(name, text, parent, className) {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  if (className) made.className = className;
+  parent?.append(made);
+  return made;
+}
+
+/** Puts rows of texts into a table, the first one as its head. Nothing is touched that did not change. */
+function fill(table, rows) {
+  const text = JSON.stringify(rows);
+  if (table.dataset.shown === text) return;
+  table.dataset.shown = text;
+  const [head, ...rest] = rows;
+  const made = [];
+  if (head) {
+    const row = element("tr");
+    for (const cell of head) element("th", cell, row).scope = "col";
+    made.push(row);
+  }
+  for (const cells of rest) {
+    const row = element("tr");
+    for (const cell of cells) element("td", cell, row);
+    made.push(row);
+  }
+  table.replaceChildren(...made);
+}
+
+/** The tiles at the top: made once, then only their numbers change. */
+export function showNow(list, stats, history) {
+  const { window = {}, rate_limiter = {}, origin_pool = {}, network_quality = {}, workers = {}, concurrency = {} } = stats;
+  const tiles = [
+    ["Requests", readable(history.last("requests_per_second"), "/s"), `${readable(workers.requests_in_flight, "")} in flight`],
+    ["Throughput", readable(history.last("sent_mbps"), "Mbit/s"), "response bodies"],
+    ["Clients", readable(workers.connections_open, ""), `${readable(workers.connections_accepted, "")} so far`],
+    ["First byte p95", readable(window.p95_ttfb_ms, "ms"), `p50 ${readable(window.p50_ttfb_ms, "ms")}`],
+    ["Total time p95", readable(window.p95_response_time_ms, "ms"), `p50 ${readable(window.p50_response_time_ms, "ms")}`],
+    ["Error rate", readable(window.error_rate_percent, "%"), `${readable(window.error_count, "")} of ${readable(window.total_requests, "")}`],
+    [
+      "Rate limit",
+      rate_limiter.enabled ? readable(rate_limiter.rate_per_second, "/s") : "off",
+      `${readable(rate_limiter.rejected, "")} turned away`,
+    ],
+    [
+      "To the origin",
+      `${readable(origin_pool.in_use, "")} of ${readable(concurrency.limit, "")}`,
+      `${readable(origin_pool.waiting, "")} waiting${stats.limited_by === "nothing" ? "" : ` for ${words(stats.limited_by)}`}`,
+    ],
+    [
+      "Origin",
+      words(network_quality.quality),
+      network_quality.origin_status === "reachable"
+        ? `in ${readable(network_quality.median_origin_response_time_ms, "ms")}`
+        : words(network_quality.origin_status),
+    ],
+    ["Level", words(stats.performance_optimizer?.optimization_level), `up for ${duration(stats.uptime_seconds ?? 0)}`],
+  ];
+  if (list.childElementCount !== tiles.length) {
+    list.replaceChildren(
+      ...tiles.map(([name]) => {
+        const tile = element("div");
+        element("dt", name, tile);
+        element("dd", "", tile);
+        element("dd", "", tile, "more");
+        return tile;
+      }),
+    );
+  }
+  tiles.forEach(([name, value, more], at) => {
+    const tile = list.children[at];
+    tile.dataset.name = name;
+    tile.dataset.class = name === "Origin" ? (network_quality.quality ?? "") : "";
+    // the number large, its unit small
+    const [number, ...unit] = value.split(" ");
+    const wordy = Number.isNaN(Number.parseFloat(number));
+    tile.children[1].replaceChildren(wordy ? value : number, " ");
+    if (!wordy) element("small", unit.join(" "), tile.children[1]);
+    tile.children[2].textContent = more;
+  });
+}
+
+export function showRetunes(table, retunes) {
+  const rows = retunes
+    .toReversed()
+    .map(({ at, what, from, to, why }) => [new Date(at).toLocaleTimeString("en-GB"), `${MARKS[what] ?? "?"} ${words(what)}`, `${words(from)} → ${words(to)}`, why]);
+  fill(table, [["When", "What", "Change", "Why"], ...(rows.length > 0 ? rows : [["–", "nothing yet", "", ""]])]);
+}
+
+export function showTransfers(table, transfers) {
+  const row = (what, mended, failed, note) => [what, readable(mended, ""), readable(failed, ""), note];
+  const failed = (...counts) => counts.reduce((sum, count) => sum + (count ?? 0), 0);
+  const off = (enabled) => (enabled ? "" : "off at this level");
+  fill(table, [
+    ["Bodies that", "went on", "did not", ""],
+    row("broke", transfers.resumed, failed(transfers.resumes_given_up, transfers.resumes_denied), off(transfers.resume_enabled)),
+    row("stalled", transfers.stalls_mended, failed(transfers.stalls_denied), off(transfers.resume_enabled)),
+    row("came in parallel", transfers.parallel, transfers.parts_given_up, off(transfers.parallel_enabled)),
+  ]);
+}
+
+export function showParts(table, { actors = {}, redis = {}, workers = {}, network = {} }) {
+  const line = network.origin ?? {};
+  const loss = line.loss_percent === undefined || line.loss_percent === null ? "" : `, ${readable(line.loss_percent, "%")} lost`;
+  const restarts = (count) => (count === 1 ? "started anew once" : count > 0 ? `started anew ${count} times` : "");
+  fill(table, [
+    ["Part", "State", ""],
+    ...Object.entries(actors).map(([name, actor]) => [words(name), actor.status, restarts(actor.restarts)]),
+    ["redis", redis.status ?? "–", redis.status === "connected" ? `ping ${readable(redis.latency_ms, "ms")}` : ""],
+    ["workers", readable(workers.count, ""), workers.samples_dropped ? `${readable(workers.samples_dropped, "")} samples dropped` : ""],
+    ["line to the origin", words(line.class), `round trip ${readable(line.round_trip_ms, "ms")}${loss}`],
+  ]);
+}
+
+const COMPARED = [
+  ["Requests", "total_requests", "", null],
+  ["Error rate", "error_rate_percent", "%", "error_rate"],
+  ["Total time, p50", "p50_response_time_ms", "ms", "p50_ms"],
+  ["Total time p95", "p95_response_time_ms", "ms", "p95_ms"],
+  ["Goodput", "throughput_mbps", "Mbit/s", "goodput_mbps"],
+];
+
+/** A difference with its confidence interval, each with its sign. */
+function difference(told, unit) {
+  if (!told || told.value === null || told.value === undefined) return "too few samples";
+  const signed = (value) => `${value < 0 ? "−" : "+"}${readable(Math.abs(value), unit)}`;
+  const sure = told.low > 0 || told.high < 0 ? "" : " (may be chance)";
+  return `${signed(told.value)}, ${signed(told.low)} to ${signed(told.high)}${sure}`;
+}
+
+/** The groups of a canary side by side. `steer` sends a change of the level. */
+export function showCanary(section, canary, steer) {
+  const candidate = canary?.candidate;
+  section.hidden = !canary;
+  if (!canary) return;
+  const last = canary.last_rollback ? `Last rolled back at ${canary.last_rollback.at}: ${canary.last_rollback.reason}. ` : "";
+  section.querySelector("#canary-summary").textContent =
+    (candidate ? `${candidate.percent} % of the clients have level ${candidate.level}. ` : "") + last;
+  const groups = canary.groups ?? {};
+  fill(section.querySelector("#canary-groups"), [
+    ["", "Stable", "Candidate", "Difference, 95 % confidence"],
+    ...COMPARED.map(([name, key, unit, differs]) => [
+      name,
+      readable(groups.stable?.[key], unit),
+      readable(groups.candidate?.[key], unit),
+      differs ? difference(canary.difference?.[differs], unit) : "",
+    ]),
+  ]);
+  const buttons = section.querySelector("#canary-buttons");
+  const wanted = candidate ? `${candidate.level} ${candidate.percent}` : "";
+  if (buttons.dataset.shown === wanted) return;
+  buttons.dataset.shown = wanted;
+  buttons.replaceChildren();
+  const choices = candidate ? [[50, "Give it to 50 %"], [100, "Give it to all"], [0, "Roll back"]] : [];
+  for (const [percent, text] of choices.filter(([percent]) => percent !== candidate.percent)) {
+    const button = element("button", text, buttons);
+    button.type = "button";
+    button.addEventListener("click", () => steer({ level: candidate.level, percent }));
+  }
+}

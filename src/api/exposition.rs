@@ -1,0 +1,99 @@
+//! The Prometheus text format 0.0.4: families of samples, written one after the other.
+//!
+//! The numbers exist already, as counters and summaries; a metrics library would keep them a second time.
+
+use std::fmt::{Display, Write as _};
+
+use crate::traffic::distribution::Distribution;
+
+/// What a family's samples are.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+}
+
+/// The text so far.
+#[derive(Debug, Default)]
+pub(super) struct Exposition(String);
+
+impl Exposition {
+    /// The media type.
+    pub(super) const MEDIA_TYPE: &'static str = "text/plain; version=0.0.4; charset=utf-8";
+
+    /// The whole text.
+    pub(super) fn into_text(self) -> String {
+        self.0
+    }
+
+    /// A family of one sample.
+    pub(super) fn one(&mut self, kind: Kind, name: &str, help: &str, value: impl Display) {
+        self.begin(kind_name(kind), name, help);
+        self.sample(format_args!("{name}"), value);
+    }
+
+    /// A family with one label: its values with their samples.
+    pub(super) fn by<L: Display, V: Display>(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        help: &str,
+        label: &str,
+        samples: impl IntoIterator<Item = (L, V)>,
+    ) {
+        self.begin(kind_name(kind), name, help);
+        for (word, value) in samples {
+            self.sample(format_args!("{name}{{{label}=\"{word}\"}}"), value);
+        }
+    }
+
+    /// A family that says which of some states is the one: 1 for it, 0 for the others.
+    pub(super) fn state<S: Display + PartialEq>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        all: impl IntoIterator<Item = S>,
+        now: S,
+    ) {
+        let states = all.into_iter().map(|state| {
+            let is = u8::from(state == now);
+            (state, is)
+        });
+        self.by(Kind::Gauge, name, help, label, states);
+    }
+
+    /// A histogram.
+    pub(super) fn histogram<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        spread: &Distribution<N>,
+    ) {
+        self.begin("histogram", name, help);
+        for (bound, count) in spread.cumulated() {
+            self.sample(format_args!("{name}_bucket{{le=\"{bound}\"}}"), count);
+        }
+        self.sample(format_args!("{name}_bucket{{le=\"+Inf\"}}"), spread.count());
+        self.sample(format_args!("{name}_sum"), spread.sum());
+        self.sample(format_args!("{name}_count"), spread.count());
+    }
+
+    fn begin(&mut self, kind: &str, name: &str, help: &str) {
+        // a String takes all that is written
+        _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: impl Display, value: impl Display) {
+        _ = writeln!(self.0, "{name} {value}");
+    }
+}
+
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+    }
+}

@@ -1,0 +1,197 @@
+//! The last minutes, a row of numbers for each second: what a dashboard draws, at once when it is opened.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Serialize, Serializer, ser::SerializeStruct};
+
+use super::{millis, rounded};
+use crate::traffic::{published::Published, quality::Class};
+
+/// What the numbers of a row are, in order.
+const COLUMNS: [&str; 25] = [
+    "at_ms",
+    "requests_per_second",
+    "sent_mbps",
+    "error_percent",
+    "p50_ttfb_ms",
+    "p95_ttfb_ms",
+    "p99_ttfb_ms",
+    "p50_response_time_ms",
+    "p95_response_time_ms",
+    "p99_response_time_ms",
+    "requests_in_flight",
+    "rate_limit",
+    "delayed_per_second",
+    "rejected_per_second",
+    "rate_waiting",
+    "origin_in_use",
+    "origin_waiting",
+    "origin_limit",
+    "clients_good",
+    "clients_medium",
+    "clients_poor",
+    "clients_very_poor",
+    "class",
+    "resumed_per_second",
+    "parallel_per_second",
+];
+
+/// The numbers of one second.
+#[derive(Clone, Debug)]
+pub(super) struct Row([f64; COLUMNS.len()]);
+
+/// Rows, oldest first.
+#[derive(Debug)]
+pub(super) struct History {
+    rows: VecDeque<Row>,
+    kept: usize,
+    before: Totals,
+}
+
+/// What rates are made of: numbers that only grow, and since when they stand so.
+#[derive(Clone, Debug)]
+struct Totals {
+    at: Instant,
+    sent: u64,
+    delayed: u64,
+    rejected: u64,
+    resumed: u64,
+    parallel: u64,
+    /// Requests are counted once a tick: their rate has a time of its own.
+    counted: Instant,
+    requests: u64,
+    requests_per_second: f64,
+}
+
+impl Totals {
+    fn of(published: &Published, now: Instant) -> Self {
+        let (clients, origin) = (&published.counters.clients, &published.counters.origin);
+        let admissions = published.gate.admissions();
+        let summary = published.summary.load();
+        Self {
+            at: now,
+            sent: clients.sent_bytes.get(),
+            delayed: admissions.delayed,
+            rejected: admissions.rejected,
+            resumed: origin.resumed.get() + origin.stalls_mended.get(),
+            parallel: origin.parallel_transfers.get(),
+            counted: summary.at,
+            requests: summary.total.requests,
+            requests_per_second: 0.0,
+        }
+    }
+
+    /// The same now, with the rate of requests since the ones before.
+    fn after(published: &Published, now: Instant, before: &Self) -> Self {
+        let totals = Self::of(published, now);
+        let passed = totals.counted.saturating_duration_since(before.counted);
+        let requests_per_second = if passed.is_zero() {
+            before.requests_per_second
+        } else {
+            per_second(before.requests, totals.requests, passed)
+        };
+        Self {
+            requests_per_second,
+            ..totals
+        }
+    }
+}
+
+fn per_second(from: u64, to: u64, passed: Duration) -> f64 {
+    to.saturating_sub(from) as f64 / passed.as_secs_f64().max(0.001)
+}
+
+impl History {
+    /// Room for so many rows.
+    pub(super) fn new(kept: usize, published: &Published, now: Instant) -> Self {
+        Self {
+            rows: VecDeque::with_capacity(kept),
+            kept,
+            before: Totals::of(published, now),
+        }
+    }
+
+    /// Adds the row of now; the oldest goes if there are too many.
+    pub(super) fn record(&mut self, published: &Published, now: Instant) -> Row {
+        let totals = Totals::after(published, now, &self.before);
+        let row = Row::of(published, &self.before, &totals);
+        self.before = totals;
+        if self.rows.len() == self.kept {
+            self.rows.pop_front();
+        }
+        self.rows.push_back(row.clone());
+        row
+    }
+}
+
+impl Row {
+    fn of(published: &Published, before: &Totals, totals: &Totals) -> Self {
+        let summary = published.summary.load();
+        let tuning = published.tuning.load();
+        let window = &summary.window;
+        let (clients, origin) = (&published.counters.clients, &published.counters.origin);
+        let passed = totals.at.saturating_duration_since(before.at);
+        let lines = |class: Class| clients.by_class[class as usize].get() as f64;
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self([
+            since_1970.unwrap_or_default().as_millis() as f64,
+            totals.requests_per_second,
+            per_second(before.sent, totals.sent, passed) * 8.0 / 1e6,
+            window.error_share() * 100.0,
+            millis(window.ttfb.p50),
+            millis(window.ttfb.p95),
+            millis(window.ttfb.p99),
+            millis(window.total.p50),
+            millis(window.total.p95),
+            millis(window.total.p99),
+            clients.requests.get() as f64,
+            published.gate.rate().per_second(),
+            per_second(before.delayed, totals.delayed, passed),
+            per_second(before.rejected, totals.rejected, passed),
+            published.gate.waiting(totals.at) as f64,
+            origin.in_use.get() as f64,
+            origin.waiting.get() as f64,
+            published.concurrency.limit(tuning.connections_at_once()) as f64,
+            lines(Class::Good),
+            lines(Class::Medium),
+            lines(Class::Poor),
+            lines(Class::VeryPoor),
+            f64::from(tuning.class as u8),
+            per_second(before.resumed, totals.resumed, passed),
+            per_second(before.parallel, totals.parallel, passed),
+        ])
+    }
+}
+
+impl Serialize for Row {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.map(Number))
+    }
+}
+
+impl Serialize for History {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut history = serializer.serialize_struct("History", 3)?;
+        history.serialize_field("columns", &COLUMNS)?;
+        history.serialize_field("kept", &self.kept)?;
+        history.serialize_field("rows", &self.rows)?;
+        history.end()
+    }
+}
+
+/// To three decimals; a whole one without a point.
+struct Number(f64);
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let number = rounded(self.0, 3);
+        if number.fract() == 0.0 && number.abs() < 9e15 {
+            serializer.serialize_i64(number as i64)
+        } else {
+            serializer.serialize_f64(number)
+        }
+    }
+}

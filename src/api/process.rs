@@ -1,0 +1,56 @@
+//! What the system knows of this process.
+
+use std::{fs, time::Duration};
+
+/// Processor time and memory of this process, as `/proc` has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Usage {
+    /// Processor time so far, in user and in system mode.
+    pub cpu: Duration,
+    /// Memory that is in RAM, in bytes.
+    pub resident: u64,
+}
+
+impl Usage {
+    /// As of now; none where there is no `/proc`.
+    pub(super) fn now() -> Option<Self> {
+        Self::parse(
+            &fs::read_to_string("/proc/self/stat").ok()?,
+            &fs::read_to_string("/proc/self/status").ok()?,
+        )
+    }
+
+    /// See proc_pid_stat(5) and proc_pid_status(5).
+    fn parse(stat: &str, status: &str) -> Option<Self> {
+        // USER_HZ: a hundred on every architecture that Linux gives to programs
+        const TICK: Duration = Duration::from_millis(10);
+        // behind the name, which may hold anything, begins field 3
+        let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let ticks = |field: usize| fields.get(field - 3)?.parse::<u32>().ok();
+        let kib: u64 = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))?
+            .trim()
+            .strip_suffix(" kB")?
+            .parse()
+            .ok()?;
+        Some(Self {
+            cpu: TICK * (ticks(14)? + ticks(15)?),
+            resident: kib * 1024,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_brackets_and_spaces_does_not_shift_the_fields() {
+        let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 1 2 3 4 250 50 0 0 20 0 3 0 100 1 2 3";
+        let usage = Usage::parse(stat, "Name:\ta\nVmRSS:\t    2048 kB\n").unwrap();
+        assert_eq!(usage.cpu, Duration::from_secs(3));
+        assert_eq!(usage.resident, 2 << 20);
+        assert!(Usage::now().is_some());
+    }
+}

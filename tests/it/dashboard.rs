@@ -1,0 +1,173 @@
+//! The dashboard in a real browser.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use fileproxy::traffic::published::{Retune, Retuned};
+
+use crate::support::{
+    browser::Browser,
+    origin::Origin,
+    proxy::{Proxy, TOKEN},
+};
+
+const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfilm";
+
+fn monitor(proxy: &Proxy) -> String {
+    format!("http://{}/monitor", proxy.address())
+}
+
+#[test]
+fn the_dashboard_shows_traffic_and_a_change_of_level_without_a_complaint() {
+    let origin = Origin::saying(ANSWER);
+    let proxy = Proxy::before(&origin, |_| {});
+    let browser = Browser::start(1280, 900);
+    browser.open(&monitor(&proxy));
+    browser.until_text("#link", "live");
+    browser.until_text("[data-name='Error rate'] .more", "0 of 0");
+    browser.until_text("[data-name='Level']", "high");
+
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Relaxed) {
+                proxy.get("/film");
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        browser.until(
+            "the rate of requests is not zero",
+            "return parseFloat(document.querySelector(\"[data-name='Requests'] dd\").innerText) > 0",
+        );
+        // it moves on
+        let first = browser.text("[data-name='Error rate'] .more");
+        browser.until(
+            "the number of requests grows",
+            &format!(
+                "return document.querySelector(\"[data-name='Error rate'] .more\").innerText !== {first:?}"
+            ),
+        );
+        over.store(true, Relaxed);
+    });
+    assert_eq!(
+        browser.run("return document.querySelectorAll('figure canvas').length"),
+        10
+    );
+
+    proxy.set_level("low");
+    browser.until_text("[data-name='Level']", "low");
+    browser.until_text("#retunes", "high → low");
+    browser.until_text("[data-name='Rate limit']", "off");
+    browser.until(
+        "the form shows the level in force",
+        "return document.querySelector('[name=level][value=low]').checked",
+    );
+
+    // from a phone to a wall screen, light and dark
+    for (width, scheme) in [(360, "light"), (1280, "dark"), (3840, "light")] {
+        browser.resize(width, 900);
+        browser.prefer(scheme);
+        browser.until(
+            &format!("nothing is wider than {width}"),
+            "return document.documentElement.scrollWidth <= innerWidth",
+        );
+        // a PNG of more than a blank page
+        assert!(browser.screenshot().len() > 10_000, "{width}");
+    }
+    browser.open(&format!("http://{}/docs", proxy.address()));
+    assert!(browser.text("main").contains("/admin/optimization"));
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
+fn the_level_is_set_from_the_dashboard_by_keyboard_and_the_token_is_kept_nowhere() {
+    let origin = Origin::saying(ANSWER);
+    let proxy = Proxy::before(&origin, |_| {});
+    let browser = Browser::start(1280, 900);
+    browser.open(&monitor(&proxy));
+    browser.until_text("#link", "live");
+    let enter = "\u{e007}";
+    browser.type_into("[name=level][value=low]", "\u{e00d}");
+    browser.type_into("[name=token]", &format!("wrong{enter}"));
+    browser.until_text("#steered", "Not set: the token is wrong");
+    assert_eq!(proxy.stats()["retunes"], serde_json::json!([]));
+
+    browser.run("document.querySelector('[name=token]').value = ''");
+    browser.type_into("[name=token]", &format!("{TOKEN}{enter}"));
+    browser.until_text("#steered", "Set: level low");
+    browser.until_text("[data-name='Level']", "low");
+    let kept = browser.run(
+        "return JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, location.href])",
+    );
+    assert!(!kept.as_str().unwrap().contains(TOKEN), "{kept}");
+    browser.open(&monitor(&proxy));
+    assert_eq!(
+        browser.run("return document.querySelector('[name=token]').value"),
+        ""
+    );
+}
+
+#[test]
+fn no_text_can_run_in_the_dashboard() {
+    let origin = Origin::saying(ANSWER);
+    let proxy = Proxy::before(&origin, |_| {});
+    let markup =
+        "<img src=x onerror=\"document.title='run'\"><script>document.title='run'</script>";
+    proxy.published().retunes.push(Retune {
+        at: SystemTime::now(),
+        what: Retuned::Rate,
+        from: markup.to_owned(),
+        to: markup.to_owned(),
+        why: markup.to_owned(),
+    });
+    let browser = Browser::start(1280, 900);
+    browser.open(&monitor(&proxy));
+    browser.until_text("#retunes", markup);
+    assert_eq!(
+        browser.run("return document.querySelectorAll('#retunes img').length"),
+        0
+    );
+    assert_eq!(browser.complaints(), [""; 0]);
+    // and if a text did become markup, the policy would not let it run
+    let refused = browser.run(
+        "try { document.body.innerHTML = '<b>x</b>'; return 'taken'; } catch (error) { return error.name; }",
+    );
+    assert_eq!(refused, "TypeError");
+    browser.run(
+        "const b = document.createElement('b'); document.body.append(b); \
+         try { b.setAttribute('onclick', \"document.title = 'run'\"); b.click(); } catch {}",
+    );
+    assert_eq!(browser.run("return document.title"), "fileproxy");
+}
+
+#[test]
+fn a_broken_stream_is_told_and_taken_up_again() {
+    let origin = Origin::saying(ANSWER);
+    let proxy = Proxy::before(&origin, |_| {});
+    let address = proxy.address();
+    let browser = Browser::start(1280, 900);
+    browser.open(&monitor(&proxy));
+    browser.until_text("#link", "live");
+    drop(proxy);
+    browser.until_text("#link", "not connected");
+    browser.until_text("#broken", "The proxy does not answer");
+    let proxy = Proxy::before(&origin, |s| s.server.listen = address);
+    browser.until_text("#link", "live");
+    browser.until(
+        "the warning is gone",
+        "return document.querySelector('#broken').hidden",
+    );
+    drop(proxy);
+}
+
+#[test]
+fn a_dashboard_too_many_is_told_that_the_proxy_answers() {
+    let origin = Origin::saying(ANSWER);
+    let proxy = Proxy::before(&origin, |s| s.monitor.streams = 0);
+    let browser = Browser::start(1280, 900);
+    browser.open(&monitor(&proxy));
+    browser.until_text("#broken", "too many dashboards");
+}

@@ -1,0 +1,260 @@
+//! The description of the operators' endpoints: what they really answer fits it, errors included.
+
+use boon::{Compiler, Schemas};
+use serde_json::{Value, json};
+
+use crate::support::{
+    client::Response,
+    origin::Origin,
+    proxy::{Proxy, TOKEN},
+};
+
+const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfilm";
+
+/// The description, read as strictly as it can be: an object has no member that is not described.
+struct Description(Value);
+
+impl Description {
+    fn of(proxy: &Proxy) -> Self {
+        let mut document = proxy.json("/openapi.json");
+        let parts = parts_of_others(&document);
+        for (name, schema) in document["components"]["schemas"].as_object_mut().unwrap() {
+            if !parts.contains(name) {
+                close(schema);
+            }
+        }
+        Self(document)
+    }
+
+    /// Panics unless the answer is one that is described.
+    fn admits(&self, method: &str, path: &str, response: &Response) {
+        let responses = &self.0["paths"][path][method]["responses"];
+        assert!(responses.is_object(), "{method} {path} is not described");
+        let status = response.status.to_string();
+        let status = if responses[&status].is_object() {
+            status.as_str()
+        } else {
+            "default"
+        };
+        let media = response.field("content-type").unwrap();
+        let media = media.split(';').next().unwrap();
+        let content = &responses[status]["content"];
+        assert!(
+            content[media]["schema"].is_object(),
+            "{method} {path} answers {status} with {media}, but is described with {content}"
+        );
+        if media.ends_with("json") {
+            let body = serde_json::from_slice(&response.body).unwrap();
+            let escaped = |key: &str| key.replace('~', "~0").replace('/', "~1");
+            self.validate(
+                &format!(
+                    "/paths/{}/{method}/responses/{status}/content/{}/schema",
+                    escaped(path),
+                    escaped(media)
+                ),
+                &body,
+            );
+        }
+    }
+
+    fn validate(&self, pointer: &str, body: &Value) {
+        if let Err(why) = self.verdict(pointer, body) {
+            panic!("{pointer}: {why}\n{body:#}");
+        }
+    }
+
+    fn verdict(&self, pointer: &str, body: &Value) -> Result<(), String> {
+        let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());
+        let url = "http://fileproxy/openapi.json";
+        compiler.add_resource(url, self.0.clone()).unwrap();
+        let schema = compiler
+            .compile(&format!("{url}#{pointer}"), &mut schemas)
+            .unwrap();
+        schemas
+            .validate(body, schema)
+            .map_err(|error| format!("{error:#}"))
+    }
+}
+
+/// Schemas that others are made of: a closed one would forbid what the others add.
+fn parts_of_others(document: &Value) -> Vec<String> {
+    let mut parts = Vec::new();
+    visit(document, &mut |value| {
+        for part in value["allOf"].as_array().into_iter().flatten() {
+            parts.extend(
+                part["$ref"]
+                    .as_str()
+                    .map(|to| to.rsplit('/').next().unwrap().to_owned()),
+            );
+        }
+    });
+    parts
+}
+
+fn visit(value: &Value, look: &mut impl FnMut(&Value)) {
+    match value {
+        Value::Object(members) => {
+            look(value);
+            members.values().for_each(|member| visit(member, look));
+        }
+        Value::Array(items) => items.iter().for_each(|item| visit(item, look)),
+        _ => {}
+    }
+}
+
+fn close(schema: &mut Value) {
+    if schema["properties"].is_object() || schema["allOf"].is_array() {
+        schema["unevaluatedProperties"] = false.into();
+    }
+}
+
+fn ask(proxy: &Proxy, method: &str, path: &str, fields: &str, body: &str) -> Response {
+    let mut client = proxy.client();
+    client.send(format!(
+        "{method} {path} HTTP/1.1\r\nhost: proxy\r\n{fields}content-length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    client.response()
+}
+
+fn bearer(token: &str) -> String {
+    format!("authorization: Bearer {token}\r\n")
+}
+
+#[test]
+fn what_the_endpoints_answer_fits_their_description() {
+    let origin = Origin::saying(ANSWER);
+    let proxy = Proxy::before(&origin, |_| {});
+    let description = Description::of(&proxy);
+    assert!(
+        description.0["openapi"]
+            .as_str()
+            .unwrap()
+            .starts_with("3.1.")
+    );
+    // numbers other than zero, and a retune
+    for _ in 0..5 {
+        assert_eq!(proxy.get("/film").status, 200);
+    }
+    proxy.set_level("low");
+
+    for path in fileproxy::api::PATHS {
+        let operations = description.0["paths"][path].as_object();
+        let operations = operations.unwrap_or_else(|| panic!("{path} is not described"));
+        for method in operations.keys() {
+            let response = ask(&proxy, "DELETE", path, "", "");
+            assert_eq!(response.status, 405, "{path}");
+            description.admits(method, path, &response);
+        }
+        if operations.contains_key("get") && path != "/stats/stream" {
+            let response = proxy.get(path);
+            assert_eq!(response.status, 200, "{path}");
+            description.admits("get", path, &response);
+        }
+    }
+}
+
+#[test]
+fn what_the_admin_endpoint_answers_fits_its_description() {
+    let origin = Origin::saying(ANSWER);
+    let proxy = Proxy::before(&origin, |_| {});
+    let description = Description::of(&proxy);
+    let path = "/admin/optimization";
+    let token = bearer(TOKEN);
+    let long = " ".repeat(5000);
+    for (status, fields, body) in [
+        (200, token.as_str(), r#"{"level": "medium"}"#),
+        (400, &token, "{}"),
+        (400, &token, r#"{"level": "turbo"}"#),
+        (401, "", r#"{"level": "low"}"#),
+        (401, &bearer("wrong"), r#"{"level": "low"}"#),
+        (413, &token, &long),
+    ] {
+        let response = ask(&proxy, "POST", path, fields, body);
+        assert_eq!(response.status, status, "{response:?}");
+        description.admits("post", path, &response);
+    }
+}
+
+#[test]
+fn what_a_reload_answers_fits_its_description() {
+    let origin = Origin::saying(ANSWER);
+    let proxy = Proxy::before(&origin, |_| {});
+    let description = Description::of(&proxy);
+    let path = "/admin/reload";
+    let changed = proxy.reload(|s| {
+        s.rate_limit.queue = 7;
+        s.server.workers = 3;
+    });
+    assert_eq!(changed.status, 200);
+    description.admits("post", path, &changed);
+    let refused = proxy.reload_by("wrong");
+    assert_eq!(refused.status, 401);
+    description.admits("post", path, &refused);
+    let wrong = proxy.reload(|s| s.rate_limit.queue = usize::MAX);
+    assert_eq!(wrong.status, 422);
+    description.admits("post", path, &wrong);
+}
+
+#[test]
+fn what_a_draining_process_answers_fits_the_description() {
+    let origin = Origin::saying(ANSWER);
+    let proxy = Proxy::before(&origin, |_| {});
+    let description = Description::of(&proxy);
+    proxy.published().drain();
+    for path in ["/health", "/health/ready", "/health/live"] {
+        description.admits("get", path, &proxy.get(path));
+    }
+}
+
+#[test]
+fn an_answer_that_does_not_fit_is_seen() {
+    let origin = Origin::saying(ANSWER);
+    let proxy = Proxy::before(&origin, |_| {});
+    let description = Description::of(&proxy);
+    let problem = "/components/schemas/Problem";
+    let good = json!({"type": "about:blank", "title": "t", "status": 503, "detail": "d"});
+    assert_eq!(description.verdict(problem, &good), Ok(()));
+    for (member, wrong) in [
+        ("status", "503".into()),
+        ("detail", Value::Null),
+        ("more", 1.into()),
+    ] {
+        let mut bad = good.clone();
+        bad[member] = wrong;
+        assert!(description.verdict(problem, &bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn the_page_of_the_description_shows_every_endpoint_and_runs_nothing() {
+    let origin = Origin::saying(ANSWER);
+    let proxy = Proxy::before(&origin, |_| {});
+    let page = proxy.get("/docs");
+    let html = page.text();
+    for (path, operations) in proxy.json("/openapi.json")["paths"].as_object().unwrap() {
+        assert!(html.contains(&format!("<code>{path}</code>")), "{path}");
+        assert!(!operations.as_object().unwrap().is_empty());
+    }
+    // every link within the page leads somewhere
+    for link in html.split("href=\"#").skip(1) {
+        let name = link.split('"').next().unwrap();
+        assert!(html.contains(&format!("id=\"{name}\"")), "{name}");
+    }
+    assert!(!html.contains("<script") && !html.contains("//"), "{html}");
+    for page in [page, proxy.get("/monitor")] {
+        let policy = page.field("content-security-policy").unwrap();
+        assert!(policy.starts_with("default-src 'none'"), "{policy}");
+        assert!(!policy.contains("unsafe"), "{policy}");
+        assert_eq!(
+            page.field("x-content-type-options").as_deref(),
+            Some("nosniff")
+        );
+    }
+    let style = proxy.get("/monitor/style.css");
+    assert_eq!(style.status, 200);
+    assert_eq!(
+        style.field("content-type").as_deref(),
+        Some("text/css; charset=utf-8")
+    );
+}
