@@ -424,6 +424,18 @@ fn decisions(out: &mut Exposition, published: &Published) {
         Level::ALL.map(Level::as_str),
         tuning.level.as_str(),
     );
+    let candidate = published.canary.load().candidate;
+    out.by(
+        Gauge,
+        "fileproxy_canary_clients_ratio",
+        "Share of the clients that have another level than the one in force, by that level.",
+        "level",
+        Level::ALL.map(|level| {
+            let candidate = candidate.filter(|candidate| candidate.level == level);
+            let percent = candidate.map_or(0, |candidate| candidate.percent.get());
+            (level.as_str(), f64::from(percent) / 100.0)
+        }),
+    );
     out.state(
         "fileproxy_origin_class",
         "The origin's class by its response time is 1.",

@@ -111,6 +111,34 @@ fn the_level_is_set_from_the_dashboard_by_keyboard_and_the_token_is_kept_nowhere
 }
 
 #[test]
+fn a_canary_is_begun_and_taken_back_on_the_dashboard_with_both_groups_side_by_side() {
+    let origin = Origin::saying(ANSWER);
+    let proxy = Proxy::before(&origin, |_| {});
+    let browser = Browser::start(1280, 900);
+    browser.open(&monitor(&proxy));
+    browser.until_text("#link", "live");
+    browser.type_into("[name=level][value=low]", "\u{e00d}");
+    browser.type_into("[name=percent]", "10");
+    browser.type_into("[name=token]", &format!("{TOKEN}\u{e007}"));
+    browser.until_text("#steered", "Set: level low for 10 % of the clients");
+    browser.until_text("#canary-summary", "10 % of the clients have level low");
+    browser.until_text("[data-name='Level']", "high");
+    for text in ["Stable", "Candidate", "Goodput", "too few samples"] {
+        browser.until_text("#canary-groups", text);
+    }
+    // the buttons follow: Give it to 50 %, Give it to all, Roll back
+    browser.run("document.querySelector('#canary-buttons button:last-child').focus()");
+    browser.type_into("#canary-buttons button:last-child", "\u{e007}");
+    browser.until_text("#steered", "Set: level low for 0 % of the clients");
+    browser.until_text("#canary-summary", "The last candidate was taken back");
+    browser.until(
+        "the groups are gone",
+        "return document.querySelector('#canary .scroll').hidden",
+    );
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
 fn no_text_can_run_in_the_dashboard() {
     let origin = Origin::saying(ANSWER);
     let proxy = Proxy::before(&origin, |_| {});

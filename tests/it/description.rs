@@ -164,6 +164,9 @@ fn what_the_admin_endpoint_answers_fits_its_description() {
     let long = " ".repeat(5000);
     for (status, fields, body) in [
         (200, token.as_str(), r#"{"level": "medium"}"#),
+        (200, &token, r#"{"level": "low", "percent": 10}"#),
+        (409, &token, r#"{"level": "medium", "percent": 20}"#),
+        (400, &token, r#"{"level": "low", "percent": 101}"#),
         (400, &token, "{}"),
         (400, &token, r#"{"level": "turbo"}"#),
         (401, "", r#"{"level": "low"}"#),
@@ -173,6 +176,12 @@ fn what_the_admin_endpoint_answers_fits_its_description() {
         let response = ask(&proxy, "POST", path, fields, body);
         assert_eq!(response.status, status, "{response:?}");
         description.admits("post", path, &response);
+    }
+    // with a canary under way
+    for path in ["/stats", path] {
+        let response = proxy.get(path);
+        assert!(response.text().contains("\"candidate\":{") || path != "/stats");
+        description.admits("get", path, &response);
     }
 }
 

@@ -11,7 +11,7 @@ const link = byId("link");
 const broken = byId("broken");
 const history = new History();
 const charts = new Charts(byId("charts"), history);
-const steering = new Steering(byId("steer"), byId("steered"), byId("percent"));
+const steering = new Steering(byId("steer"), byId("steered"));
 let stats = {};
 
 function show() {

@@ -3,13 +3,11 @@
 export class Steering {
   #form;
   #said;
-  #percent;
   #touched = false;
 
-  constructor(form, said, percent) {
+  constructor(form, said) {
     this.#form = form;
     this.#said = said;
-    this.#percent = percent;
     form.addEventListener("change", () => (this.#touched = true));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -21,7 +19,6 @@ export class Steering {
 
   /** Shows the level in force, unless somebody is choosing another. */
   show(stats) {
-    if ("canary" in stats) this.#percent.hidden = false;
     if (!this.#touched) this.#form.elements.level.value = stats.performance_optimizer?.optimization_level ?? "";
   }
 

@@ -116,19 +116,22 @@ export function showParts(table, { actors = {}, redis = {}, workers = {}, networ
 }
 
 const COMPARED = [
-  ["Requests", "total_requests", "", null],
-  ["Error rate", "error_rate_percent", "%", "error_rate"],
-  ["Total time, p50", "p50_response_time_ms", "ms", "p50_ms"],
-  ["Total time p95", "p95_response_time_ms", "ms", "p95_ms"],
-  ["Goodput", "throughput_mbps", "Mbit/s", "goodput_mbps"],
+  ["Requests", "counted_requests", ""],
+  ["Clients, at least", "clients", ""],
+  ["Error rate", "error_rate", "%"],
+  ["Total time, p50", "p50_ms", "ms"],
+  ["Total time, p95", "p95_ms", "ms"],
+  ["Goodput", "goodput_mbps", "Mbit/s"],
 ];
 
 /** A difference with its confidence interval, each with its sign. */
 function difference(told, unit) {
-  if (!told || told.value === null || told.value === undefined) return "too few samples";
-  const signed = (value) => `${value < 0 ? "−" : "+"}${readable(Math.abs(value), unit)}`;
-  const sure = told.low > 0 || told.high < 0 ? "" : " (may be chance)";
-  return `${signed(told.value)}, ${signed(told.low)} to ${signed(told.high)}${sure}`;
+  const known = (value) => value !== null && value !== undefined;
+  if (!known(told?.value)) return "too few samples";
+  const signed = (value, unbounded) =>
+    known(value) ? `${value < 0 ? "−" : "+"}${readable(Math.abs(value), unit)}` : unbounded;
+  const sure = (known(told.low) && told.low > 0) || (known(told.high) && told.high < 0) ? "" : " (may be chance)";
+  return `${signed(told.value)}, between ${signed(told.low, "−∞")} and ${signed(told.high, "+∞")}${sure}`;
 }
 
 /** The groups of a canary side by side. `steer` sends a change of the level. */
@@ -136,17 +139,18 @@ export function showCanary(section, canary, steer) {
   const candidate = canary?.candidate;
   section.hidden = !canary;
   if (!canary) return;
-  const last = canary.last_rollback ? `Last rolled back at ${canary.last_rollback.at}: ${canary.last_rollback.reason}. ` : "";
+  const last = canary.last_rollback ? `The last candidate was taken back at ${new Date(canary.last_rollback.at).toLocaleTimeString("en-GB")}: ${canary.last_rollback.reason}` : "";
+  section.querySelector(".scroll").hidden = !candidate;
   section.querySelector("#canary-summary").textContent =
     (candidate ? `${candidate.percent} % of the clients have level ${candidate.level}. ` : "") + last;
   const groups = canary.groups ?? {};
   fill(section.querySelector("#canary-groups"), [
-    ["", "Stable", "Candidate", "Difference, 95 % confidence"],
-    ...COMPARED.map(([name, key, unit, differs]) => [
+    ["", "Stable", "Candidate", "Difference, with 95 % confidence"],
+    ...COMPARED.map(([name, key, unit]) => [
       name,
       readable(groups.stable?.[key], unit),
       readable(groups.candidate?.[key], unit),
-      differs ? difference(canary.difference?.[differs], unit) : "",
+      unit === "" ? "" : difference(canary.difference?.[key], unit),
     ]),
   ]);
   const buttons = section.querySelector("#canary-buttons");

@@ -31,4 +31,4 @@ export function duration(seconds) {
 export const words = (name) => String(name ?? "–").replaceAll("_", " ");
 
 /** What a retune is marked with on the time line and in the table. */
-export const MARKS = { level: "L", class: "C", rate: "R", concurrency: "N" };
+export const MARKS = { level: "L", class: "C", canary: "Y", rate: "R", concurrency: "N" };
