@@ -16,10 +16,11 @@ use super::support::{
     client::Ending,
     origin::{Connection, Origin, Request},
     proxy::Proxy,
+    until,
 };
 
 /// Bytes that differ everywhere, so that a shifted or a mixed body shows.
-fn object(version: u8, len: usize) -> Vec<u8> {
+pub(super) fn object(version: u8, len: usize) -> Vec<u8> {
     (0..len)
         .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8 ^ version)
         .collect()
@@ -27,7 +28,7 @@ fn object(version: u8, len: usize) -> Vec<u8> {
 
 /// What the origin does with one request.
 #[derive(Clone, Debug)]
-enum Deed {
+pub(super) enum Deed {
     /// All that was asked for.
     Whole,
     /// So many bytes of it, then the end of the connection.
@@ -61,14 +62,19 @@ enum Deed {
 }
 
 /// `bytes=a-` or `bytes=a-b` of a request.
-fn asked(request: &Request, len: usize) -> Option<(usize, usize)> {
+pub(super) fn asked(request: &Request, len: usize) -> Option<(usize, usize)> {
     let value = request.field("range")?;
     let (first, last) = value.strip_prefix("bytes=")?.split_once('-')?;
     let last = last.parse().unwrap_or(len - 1).min(len - 1);
     Some((first.parse().ok()?, last))
 }
 
-fn act(connection: &mut Connection, request: &Request, deed: &Deed, object: &[u8]) -> bool {
+pub(super) fn act(
+    connection: &mut Connection,
+    request: &Request,
+    deed: &Deed,
+    object: &[u8],
+) -> bool {
     let range = asked(request, object.len());
     let (first, last) = range.unwrap_or((0, object.len() - 1));
     let part = &object[first..=last];
@@ -215,12 +221,12 @@ fn origin(object: Vec<u8>, deeds: Vec<Deed>) -> Origin {
     })
 }
 
-fn quick(settings: &mut fileproxy::settings::Settings) {
+pub(super) fn quick(settings: &mut fileproxy::settings::Settings) {
     settings.transfers.backoff_min = Duration::from_millis(1);
     settings.transfers.backoff_max = Duration::from_millis(5);
 }
 
-fn count(proxy: &Proxy, name: &str) -> u64 {
+pub(super) fn count(proxy: &Proxy, name: &str) -> u64 {
     proxy.stats()["transfers"][name].as_u64().unwrap()
 }
 
@@ -312,6 +318,34 @@ fn a_silent_connection_is_left_for_one_that_delivers() {
 }
 
 #[test]
+fn a_stalled_body_that_gets_no_second_connection_asks_again_later() {
+    let object = object(5, 500_000);
+    let whole = object.clone();
+    let origin = Origin::following(move |connection| {
+        while connection.request().is_some() {
+            connection.send(format!(
+                "HTTP/1.1 200 OK\r\netag: \"v1\"\r\ncontent-length: {}\r\n\r\n",
+                object.len()
+            ));
+            connection.send(&object[..1000]);
+            connection.wait();
+            connection.send(&object[1000..]);
+        }
+    });
+    let proxy = Proxy::before(&origin, |settings| {
+        settings.levels.high.connections_per_host = 1;
+        settings.transfers.stall_window = Duration::from_millis(100);
+    });
+    let mut client = proxy.client();
+    client.send("GET /film.mp4 HTTP/1.1\r\nhost: p\r\n\r\n");
+    until("it is denied again and again", || {
+        (count(&proxy, "stalls_denied") >= 5).then_some(())
+    });
+    origin.open_gate();
+    assert!(client.response().body == whole, "the body differs");
+}
+
+#[test]
 fn an_origin_that_cuts_every_body_is_not_buried_in_requests() {
     let origin = origin(object(6, 100_000), vec![Deed::Cut(10); 10_000]);
     let proxy = Proxy::before(&origin, |settings| {
@@ -356,7 +390,7 @@ fn narrow(object: Vec<u8>, after: Vec<Deed>) -> Origin {
 }
 
 /// Sends what was asked for, little at a time.
-fn trickle(connection: &mut Connection, request: &Request, object: &[u8]) -> bool {
+pub(super) fn trickle(connection: &mut Connection, request: &Request, object: &[u8]) -> bool {
     let range = asked(request, object.len());
     let (first, last) = range.unwrap_or((0, object.len() - 1));
     let head = match range {
@@ -377,7 +411,7 @@ fn trickle(connection: &mut Connection, request: &Request, object: &[u8]) -> boo
     })
 }
 
-fn several(settings: &mut fileproxy::settings::Settings) {
+pub(super) fn several(settings: &mut fileproxy::settings::Settings) {
     quick(settings);
     settings.transfers.parallel_from = Class::Good;
 }
@@ -463,7 +497,7 @@ proptest! {
 }
 
 /// An origin with ranges that gives each connection little at a time; the deeds that are put in come first.
-fn surprising(object: Vec<u8>) -> (Origin, Arc<Mutex<VecDeque<Deed>>>) {
+pub(super) fn surprising(object: Vec<u8>) -> (Origin, Arc<Mutex<VecDeque<Deed>>>) {
     let deeds = Arc::new(Mutex::new(VecDeque::new()));
     let next = Arc::clone(&deeds);
     let origin = Origin::following(move |connection| {

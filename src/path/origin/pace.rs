@@ -72,13 +72,14 @@ impl Pace {
     pub fn is_stalled(&mut self, cx: &mut Context<'_>, since: Instant, floor: f64) -> bool {
         self.since = Some(since);
         let now = Instant::now();
-        let waited = self.waited + now.saturating_duration_since(since.max(self.begun));
+        let mut waited = self.waited + now.saturating_duration_since(since.max(self.begun));
         if waited >= self.window {
-            let stalled = (self.bytes as f64) < waited.as_secs_f64() * floor;
-            if !stalled {
-                self.restart();
+            if (self.bytes as f64) < waited.as_secs_f64() * floor {
+                return true;
             }
-            return stalled;
+            // What came early in this period says nothing of the wait that goes on.
+            self.restart();
+            waited = Duration::ZERO;
         }
         let at = now + (self.window - waited);
         let timer = self
@@ -89,5 +90,26 @@ impl Pace {
             _ = timer.as_mut().poll(cx);
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix_rt::test]
+    async fn a_body_that_came_well_and_then_stands_still_is_stalled_one_period_later() {
+        let mut pace = Pace::new(Duration::from_millis(20));
+        let since = Instant::now();
+        pace.moved(1_000_000, since);
+        let stalled = std::future::poll_fn(|cx| {
+            if pace.is_stalled(cx, since, 1.0) {
+                std::task::Poll::Ready(())
+            } else {
+                std::task::Poll::Pending
+            }
+        });
+        let most = Duration::from_secs(10);
+        assert!(tokio::time::timeout(most, stalled).await.is_ok());
     }
 }

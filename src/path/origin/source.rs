@@ -428,7 +428,9 @@ impl Resume {
         {
             self.second = None;
             counters.stalls_denied.increment();
+            // Asked again after one more period.
             self.pace.restart();
+            self.pace.is_stalled(cx, since, floor);
             return;
         }
         counters.stalls.increment();
