@@ -22,6 +22,8 @@ pub struct Settings {
     pub resume_burst: f64,
     /// And each second after that.
     pub resume_rate: f64,
+    /// And for each body that was begun.
+    pub resume_share: f64,
     /// Wait before the second attempt; it doubles, with jitter.
     #[serde(with = "humantime_serde")]
     pub backoff_min: Duration,
@@ -71,6 +73,7 @@ impl Settings {
         count("transfers.resume_limit", self.resume_limit.into())?;
         count("transfers.resume_burst", self.resume_burst)?;
         count("transfers.resume_rate", self.resume_rate)?;
+        share("transfers.resume_share", self.resume_share)?;
         let size = |key, is: ByteSize, from: u64, to: u64| {
             let must = format!("{} to {}", ByteSize(from), ByteSize(to));
             OutOfRange::unless((from..=to).contains(&is.as_u64()), key, must, is)

@@ -352,6 +352,7 @@ fn an_origin_that_cuts_every_body_is_not_buried_in_requests() {
         quick(settings);
         settings.transfers.resume_burst = 5.0;
         settings.transfers.resume_rate = 0.0;
+        settings.transfers.resume_share = 0.0;
     });
     for _ in 0..20 {
         assert_ne!(proxy.get("/film.mp4").ending, Ending::Whole);

@@ -178,7 +178,7 @@ fn queueing() -> Origin {
     let (desk, waiting) = mpsc::channel::<mpsc::Sender<()>>();
     std::thread::spawn(move || {
         for done in waiting {
-            std::thread::sleep(Duration::from_millis(4));
+            std::thread::sleep(Duration::from_millis(10));
             _ = done.send(());
         }
     });

@@ -292,6 +292,8 @@ impl Origin {
             && let Some(continuation) = continuation
         {
             self.earn_stalls();
+            let lately = &self.shared.lately;
+            lately.resumes.earn(self.shared.transfers.resume_share);
             let replay = Replay::new(Rc::clone(self), head, request.bucket);
             if let (Some(end), Some(reach)) = (whole, continuation.end())
                 && reach < end
@@ -500,9 +502,9 @@ impl Origin {
         self.shared.lately.resumes.spend(Instant::now())
     }
 
-    /// A request for the rest was worth it.
-    pub(super) fn refund(&self) {
-        self.shared.lately.resumes.earn(1.0);
+    /// A request for the rest was worth it, or this part of it.
+    pub(super) fn refund(&self, part: f64) {
+        self.shared.lately.resumes.earn(part);
     }
 
     /// One more request: some of them may be followed by a second one for what stalls.

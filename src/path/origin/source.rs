@@ -318,9 +318,10 @@ impl Resume {
         self.rest = None;
         self.second = None;
         let progress = self.replay.origin().transfers().resume_progress.as_u64();
-        if self.attempts > 0 && self.continuation.next() - self.from >= progress {
+        let came = self.continuation.next() - self.from;
+        if self.attempts > 0 && (came >= progress || self.continuation.is_whole()) {
             self.attempts = 0;
-            self.replay.origin().refund();
+            self.replay.origin().refund(1.0);
         }
     }
 
@@ -336,6 +337,12 @@ impl Resume {
         if self.attempts >= settings.resume_attempts || self.spent >= settings.resume_limit {
             counters.resumes_given_up.increment();
             return Err(error);
+        }
+        if self.attempts > 0 {
+            // What the last attempt brought was something.
+            let came = (self.continuation.next() - self.from) as f64;
+            let progress = settings.resume_progress.as_u64().max(1) as f64;
+            self.replay.origin().refund((came / progress).min(1.0));
         }
         if !self.replay.origin().spend() {
             counters.resumes_denied.increment();
