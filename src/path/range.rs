@@ -57,6 +57,12 @@ pub fn as_whole(headers: &mut HeaderMap, length: u64) {
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
 }
 
+/// Whether a field tells something of the content that was sent, which of a part is not what it is of the whole
+/// (RFC 9530 §2, RFC 1864).
+pub fn digests_content(headers: &HeaderMap) -> bool {
+    headers.contains_key("content-digest") || headers.contains_key("content-md5")
+}
+
 /// How many bytes a request's `Range` asks for; none where it does not tell, or asks for several ranges.
 pub fn asked(value: &HeaderValue) -> Option<u64> {
     let value = value.to_str().ok()?.trim();

@@ -3,7 +3,7 @@
 //! It decides about order only, so that it may be wrong: two targets that share a place forget each other.
 
 use std::{
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, Hash, RandomState},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
@@ -45,12 +45,17 @@ impl Default for Sizes {
 }
 
 impl Sizes {
-    /// The answer to `target` has so many bytes, and may be asked for in ranges or not.
-    pub fn learn(&self, target: &str, bytes: u64, ranges: bool) {
+    /// The answer to `target` has so many bytes, and may be asked for in ranges or not. One that could not is not asked
+    /// for so again before its size changes.
+    pub fn learn(&self, target: impl Hash, bytes: u64, ranges: bool) {
         let power = power(bytes);
         let (place, tag) = self.place(target);
-        let signed = if ranges { power } else { -power } as f32;
-        place.store(tag | u64::from(signed.to_bits()), Relaxed);
+        let kept = |power: f64| tag | u64::from((power as f32).to_bits());
+        if !ranges {
+            place.store(kept(-power), Relaxed);
+        } else if place.load(Relaxed) != kept(-power) {
+            place.store(kept(power), Relaxed);
+        }
         let typical = f64::from_bits(self.typical.load(Relaxed));
         // A step towards each: it settles where as much pulls up as down.
         let moved = if typical == 0.0 {
@@ -64,7 +69,7 @@ impl Sizes {
     }
 
     /// What the answer to `target` was like last; none if that is not known.
-    pub fn expect(&self, target: &str) -> Option<Expected> {
+    pub fn expect(&self, target: impl Hash) -> Option<Expected> {
         let (place, tag) = self.place(target);
         let kept = place.load(Relaxed);
         (kept != 0 && kept >> 32 << 32 == tag).then(|| {
@@ -83,7 +88,7 @@ impl Sizes {
         typical > 0.0 && power(bytes) > typical + STEP
     }
 
-    fn place(&self, target: &str) -> (&AtomicU64, u64) {
+    fn place(&self, target: impl Hash) -> (&AtomicU64, u64) {
         let hash = self.hasher.hash_one(target);
         (&self.places[hash as usize % PLACES], hash >> 32 << 32)
     }
@@ -115,6 +120,18 @@ mod tests {
             );
         }
         assert_eq!(sizes.expect("/b"), None);
+    }
+
+    #[test]
+    fn what_was_not_to_be_had_in_ranges_is_not_until_its_size_changes() {
+        let sizes = Sizes::default();
+        let has_ranges = || sizes.expect("/a").unwrap().ranges;
+        sizes.learn("/a", 1000, true);
+        sizes.learn("/a", 1000, false);
+        sizes.learn("/a", 1000, true);
+        assert!(!has_ranges());
+        sizes.learn("/a", 2000, true);
+        assert!(has_ranges());
     }
 
     #[test]

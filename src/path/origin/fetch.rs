@@ -246,7 +246,9 @@ impl Origin {
         self.shared.slots.set(published.concurrency.limit(most));
         let handicap = self.handicap(&head, tuning);
         let slot = self.shared.slots.take(handicap, deadline).await?;
-        let (sent, whole) = match self.first_part(&head, is_get, tuning) {
+        let first_part = self.first_part(&head, is_get, tuning);
+        let asked_for_a_part = first_part.is_some();
+        let (sent, whole) = match first_part {
             Some(part) => self.fetch_first_part(&head, part, tuning, deadline).await?,
             None => (
                 self.exchange(&head, request.upload, tuning, deadline)
@@ -279,8 +281,10 @@ impl Origin {
             && status == StatusCode::OK
             && let Framing::Length(length) = framing
         {
-            let ranges = whole.is_some() || continuation.is_some() && range::offered(&headers);
-            published.sizes.learn(target_of(&head), length, ranges);
+            // An origin that did not give a part when it was asked for one has none, whatever it offers.
+            let offered = !asked_for_a_part && continuation.is_some() && range::offered(&headers);
+            let ranges = whole.is_some() || offered;
+            published.sizes.learn(kind_of(&head), length, ranges);
         }
         let mut source = Source::new(connection, framed, slot, Rc::clone(&self.pool));
         if status == StatusCode::PARTIAL_CONTENT {
@@ -339,7 +343,7 @@ impl Origin {
             return None;
         }
         let settings = &self.shared.transfers;
-        let expected = self.shared.published.sizes.expect(target_of(head))?;
+        let expected = self.shared.published.sizes.expect(kind_of(head))?;
         if !expected.ranges || expected.bytes < settings.parallel_least.as_u64() {
             return None;
         }
@@ -366,6 +370,7 @@ impl Origin {
                 let framing = sent.answered.head.framing;
                 let most = self.shared.transfers.parallel_segment.as_u64();
                 let whole = Continuation::of(sent.status, &sent.headers, framing)
+                    .filter(|_| !range::digests_content(&sent.headers))
                     .and_then(|first| first.begins_whole(most));
                 if let Some(whole) = whole {
                     counters.first_parts.increment();
@@ -392,7 +397,7 @@ impl Origin {
         let sizes = &self.shared.published.sizes;
         let asked = head.headers().get(header::RANGE).and_then(range::asked);
         let is_large = asked
-            .or_else(|| Some(sizes.expect(target_of(head))?.bytes))
+            .or_else(|| Some(sizes.expect(kind_of(head))?.bytes))
             .is_some_and(|bytes| sizes.is_large(bytes));
         if is_large {
             tuning.exchange_timeout / LARGE_WAIT
@@ -643,11 +648,15 @@ impl Origin {
     }
 }
 
-/// What the sizes are kept by.
-fn target_of(head: &FrozenClientRequest) -> &str {
-    head.get_uri()
-        .path_and_query()
-        .map_or("/", PathAndQuery::as_str)
+/// What the sizes are kept by: the target, and the codings that the client takes. A body that is coded on the fly has
+/// another size, and no ranges.
+fn kind_of(head: &FrozenClientRequest) -> (&str, Option<&[u8]>) {
+    let target = head.get_uri().path_and_query();
+    let codings = head.headers().get(header::ACCEPT_ENCODING);
+    (
+        target.map_or("/", PathAndQuery::as_str),
+        codings.map(HeaderValue::as_bytes),
+    )
 }
 
 /// Methods that may be repeated (RFC 9110 §9.2.2).
