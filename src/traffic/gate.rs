@@ -74,6 +74,17 @@ impl Gate {
     ///
     /// [`Turned`], with nothing taken, if the wait would be longer than `max_wait` or the queue is full.
     pub fn admit(&self, now: Instant, max_wait: Duration) -> Result<Duration, Turned> {
+        self.take(now, max_wait).inspect_err(|_| {
+            self.rejected.fetch_add(1, Relaxed);
+        })
+    }
+
+    /// The same for a request that nobody waits for: whether it may go now. That it may not turns nobody away.
+    pub fn admit_spare(&self, now: Instant) -> bool {
+        self.take(now, Duration::ZERO).is_ok()
+    }
+
+    fn take(&self, now: Instant, max_wait: Duration) -> Result<Duration, Turned> {
         if !self.is_on() {
             self.admitted.fetch_add(1, Relaxed);
             return Ok(Duration::ZERO);
@@ -88,7 +99,6 @@ impl Gate {
             let slot = free_at.max(now);
             let wait = (slot - now).saturating_sub(head_start);
             if wait > longest {
-                self.rejected.fetch_add(1, Relaxed);
                 return Err(Turned {
                     retry_after: Duration::from_nanos(wait - longest),
                 });

@@ -25,6 +25,7 @@ mod limits;
 mod listeners;
 mod metrics;
 mod operators;
+mod parts;
 mod properties;
 mod redis;
 mod reload;

@@ -14,7 +14,7 @@ use std::{
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -89,8 +89,12 @@ pub struct Parallel {
     width: Width,
     /// More connections are out of the question for this body.
     single: bool,
-    /// The transfer's own: one connection may always be open.
-    _slot: Option<Slot>,
+    /// Another connection than the first has brought something: the origin has ranges.
+    proven: bool,
+    /// The first response, which waits behind its part until that is so: it could still bring all the rest.
+    kept: Option<Part>,
+    /// The transfer's own: one connection may always be open, until all is here.
+    slot: Option<Slot>,
 }
 
 struct Part {
@@ -100,6 +104,8 @@ struct Part {
     /// The byte behind the part.
     end: u64,
     ahead: VecDeque<Bytes>,
+    /// The source, if it goes on behind the part, and what was read of that.
+    behind: Option<(Source, Bytes)>,
     _room: Option<Room>,
 }
 
@@ -115,11 +121,13 @@ impl Part {
         };
         match std::task::ready!(source.poll_piece(cx, tuning)) {
             Some(Ok(mut piece)) => {
-                piece.truncate(usize::try_from(self.end - self.next).unwrap_or(usize::MAX));
+                let left = usize::try_from(self.end - self.next).unwrap_or(usize::MAX);
+                let over = piece.split_off(left.min(piece.len()));
                 self.next += piece.len() as u64;
                 if self.next == self.end {
                     // What comes behind it belongs to the next part.
-                    self.source = None;
+                    let source = self.source.take().filter(Source::runs_to_the_end);
+                    self.behind = source.map(|source| (source, over));
                 }
                 Poll::Ready(Some(Ok(piece)))
             }
@@ -130,6 +138,19 @@ impl Part {
             }
             None => Poll::Ready(Some(Err(BodyError::Cut))),
         }
+    }
+
+    /// What comes behind it, where its source goes on.
+    fn behind(self) -> Option<Part> {
+        let (source, over) = self.behind?;
+        Some(Part {
+            source: Some(source),
+            next: self.end + over.len() as u64,
+            end: self.end,
+            ahead: VecDeque::from([over]),
+            behind: None,
+            _room: None,
+        })
     }
 }
 
@@ -157,6 +178,7 @@ impl Parallel {
             next: whole.next(),
             end: reach,
             ahead: VecDeque::new(),
+            behind: None,
             _room: None,
         };
         origin
@@ -171,7 +193,9 @@ impl Parallel {
             end,
             width,
             single: false,
-            _slot: slot,
+            proven: false,
+            kept: None,
+            slot,
             replay,
             whole,
         }
@@ -206,7 +230,9 @@ impl Parallel {
                 if self.frontier >= self.end {
                     return Poll::Ready(None);
                 }
-                if let Err(error) = self.open_next(true) {
+                if let Some(first) = self.kept.take() {
+                    self.go_on_with(first);
+                } else if let Err(error) = self.open_next(true) {
                     return Poll::Ready(Some(Err(error)));
                 }
                 continue;
@@ -217,45 +243,72 @@ impl Parallel {
             match std::task::ready!(front.poll_source(cx, tuning)) {
                 Some(Ok(piece)) => {
                     self.width.came(piece.len());
+                    if self.kept.take().is_some() {
+                        self.proven = true;
+                    }
                     return Poll::Ready(Some(Ok(piece)));
                 }
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Err(error)) => {
+                    let Some(first) = self.kept.take() else {
+                        return Poll::Ready(Some(Err(error)));
+                    };
+                    self.give_up(0, &error);
+                    self.go_on_with(first);
+                }
                 None => {
-                    self.parts.pop_front();
-                    self.widen();
+                    let done = self.parts.pop_front();
+                    if !self.proven {
+                        self.kept = done.and_then(Part::behind);
+                    }
+                    self.fill(cx, tuning);
                 }
             }
         }
     }
 
-    /// Reads the parts behind the first one, and opens further ones.
+    /// Reads the parts behind the first one, and opens further ones; their requests go out at once.
     fn fill(&mut self, cx: &mut Context<'_>, tuning: &Tuning) {
+        loop {
+            self.read_ahead(cx, tuning);
+            if let Some(width) = self.width.judge(Instant::now()) {
+                self.replay.origin().use_width(width);
+                tracing::debug!(width, at_byte = self.frontier, "a body's width changed");
+            }
+            if !self.widen() {
+                break;
+            }
+        }
+        let is_here = |part: &Part| part.source.is_none();
+        if self.frontier >= self.end && self.kept.is_none() && self.parts.iter().all(is_here) {
+            self.slot = None;
+        }
+    }
+
+    /// Reads what has come of the parts behind the first one.
+    fn read_ahead(&mut self, cx: &mut Context<'_>, tuning: &Tuning) {
         let mut failed = None;
-        for (i, part) in self.parts.iter_mut().enumerate().skip(1) {
+        'parts: for (i, part) in self.parts.iter_mut().enumerate().skip(1) {
             while let Poll::Ready(Some(read)) = part.poll_source(cx, tuning) {
                 match read {
                     Ok(piece) => {
                         self.width.came(piece.len());
                         part.ahead.push_back(piece);
+                        // The origin has ranges.
+                        self.proven = true;
                     }
                     Err(error) => {
                         failed = Some((i, error));
-                        break;
+                        break 'parts;
                     }
                 }
             }
-            if failed.is_some() {
-                break;
-            }
+        }
+        if self.proven {
+            self.kept = None;
         }
         if let Some((i, error)) = failed {
             self.give_up(i, &error);
         }
-        if let Some(width) = self.width.judge(Instant::now()) {
-            self.replay.origin().use_width(width);
-            tracing::debug!(width, at_byte = self.frontier, "a body's width changed");
-        }
-        self.widen();
     }
 
     /// A part cannot be had: what comes from there on goes the plain way.
@@ -263,8 +316,8 @@ impl Parallel {
         let counters = &self.replay.origin().published().counters.origin;
         counters.parts_given_up.increment();
         self.width.punish(Instant::now());
+        self.replay.origin().use_width(self.width.get());
         self.single = true;
-        // Where the part before it still has its whole response, that one goes on to the end.
         let from = self.parts[i].next
             - self.parts[i]
                 .ahead
@@ -274,35 +327,50 @@ impl Parallel {
         tracing::info!(at_byte = from, %error, "a part of a body cannot be had, the body goes on over one connection");
         self.parts.truncate(i);
         self.frontier = from;
-        if let [first] = self.parts.make_contiguous()
-            && first.source.as_ref().is_some_and(Source::runs_to_the_end)
+        self.rejoin();
+    }
+
+    /// Where the last part's response goes on to the end and nothing behind it is asked for, it brings the rest.
+    fn rejoin(&mut self) {
+        if let Some(last) = self.parts.back_mut()
+            && last.end == self.frontier
+            && let Some(source) = &mut last.source
+            && source.runs_to_the_end()
         {
-            first.end = self.end;
+            source.limit(self.end);
+            last.end = self.end;
             self.frontier = self.end;
-            if let Some(source) = &mut first.source {
-                source.limit(self.end);
-            }
         }
     }
 
-    /// Opens parts until there are as many connections as the width says, memory and slots allowing.
-    fn widen(&mut self) {
-        if self.single {
-            return;
+    /// The first response brings all the rest after all. No part is before it.
+    fn go_on_with(&mut self, mut first: Part) {
+        first.end = self.end;
+        if let Some(source) = &mut first.source {
+            source.limit(self.end);
         }
-        loop {
+        self.frontier = self.end;
+        self.parts = VecDeque::from([first]);
+    }
+
+    /// Opens parts until there are as many connections as the width says, memory and slots allowing. Whether one was.
+    fn widen(&mut self) -> bool {
+        let mut opened = false;
+        while !self.single {
             let busy = self
                 .parts
                 .iter()
                 .filter(|part| part.source.is_some())
                 .count();
             if busy >= self.width.get() {
-                return;
+                break;
             }
             if self.frontier >= self.end && !self.shorten() {
                 if !self.split() {
-                    return self.hurry();
+                    self.hurry();
+                    break;
                 }
+                opened = true;
                 continue;
             }
             let segment = self.segment();
@@ -320,16 +388,18 @@ impl Parallel {
             let window = self.replay.origin().transfers().parallel_window;
             if held + segment > window.as_u64() {
                 // The first part is what all the others wait for.
-                if self.split() {
-                    continue;
+                if !self.split() {
+                    self.width.hold_back();
+                    self.rejoin();
+                    break;
                 }
-                self.width.hold_back();
-                return;
+            } else if self.open_next(false).is_err() {
+                self.rejoin();
+                break;
             }
-            if self.open_next(false).is_err() {
-                return;
-            }
+            opened = true;
         }
+        opened
     }
 
     /// Nothing is left to open: what comes now is waited for, and a part that stands still is asked for once more soon.
@@ -354,14 +424,18 @@ impl Parallel {
         (left / (2 * self.width.get() as u64)).clamp(LEAST.min(most), most)
     }
 
-    /// All is in parts, but the first response still runs to the end: cuts it short, if enough is left of it.
+    /// All is in parts, but the last one runs to the end: the first response, or what it was resumed by. Cuts it short,
+    /// if enough is left of it.
     fn shorten(&mut self) -> bool {
         let segment = self.segment();
+        let most = self.replay.origin().transfers().parallel_segment.as_u64();
         let Some(last) = self.parts.back_mut() else {
             return false;
         };
         let cut = last.next + segment;
-        let runs = last.source.as_ref().is_some_and(Source::runs_to_the_end);
+        // No part is longer than this.
+        let runs = last.source.as_ref().is_some_and(Source::runs_to_the_end)
+            || last.source.is_some() && last.end - last.next > most + most / 2;
         if !runs || cut + segment / 2 >= last.end {
             return false;
         }
@@ -410,8 +484,9 @@ impl Parallel {
         let slot = origin.try_slot().ok_or(BodyError::Cut)?;
         // One more request for the origin, like any other.
         let gate = &origin.published().gate;
-        gate.admit(Instant::now(), Duration::ZERO)
-            .map_err(|_| BodyError::Cut)?;
+        if !gate.admit_spare(Instant::now()) {
+            return Err(BodyError::Cut);
+        }
         Ok((Some(room), Some(slot)))
     }
 
@@ -429,6 +504,7 @@ impl Parallel {
             next: from,
             end,
             ahead: VecDeque::new(),
+            behind: None,
             _room: room,
         }
     }
