@@ -167,11 +167,11 @@ mod tests {
     fn more_targets_than_places_are_forgotten_and_never_taken_for_each_other() {
         let sizes = Sizes::default();
         for n in 0..100_000_u64 {
-            sizes.learn(&format!("/{n}"), n * 1000, true);
+            sizes.learn(format!("/{n}"), n * 1000, true);
         }
         let mut known = 0;
         for n in 0..100_000_u64 {
-            if let Some(Expected { bytes, .. }) = sizes.expect(&format!("/{n}")) {
+            if let Some(Expected { bytes, .. }) = sizes.expect(format!("/{n}")) {
                 known += 1;
                 assert!(bytes.abs_diff(n * 1000) <= 2 + n / 10, "{n}: {bytes}");
             }
