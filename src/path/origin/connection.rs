@@ -94,9 +94,8 @@ impl Connection {
         }
     }
 
-    /// Whether an idle connection is quiet: an event on it means that the origin closed it, or sent what nobody
-    /// asked for. `waker` is told when that changes. No system call is made.
-    pub fn is_quiet(&self, waker: &Waker) -> bool {
+    /// Whether there was no event on an idle connection. No system call is made.
+    fn is_quiet(&self, waker: &Waker) -> bool {
         self.buf.is_empty()
             && self
                 .socket()
@@ -104,8 +103,9 @@ impl Connection {
                 .is_pending()
     }
 
-    /// Whether a connection just used is quiet. A last read that filled its buffer left open whether more had come:
-    /// then it is asked once more.
+    /// Whether an idle connection is quiet: the origin has not closed it, nor sent what nobody asked for. `waker` is
+    /// told when that changes. Only after an event on it is it read: a last read that filled its buffer left open
+    /// whether more had come, and TLS sends session tickets of its own.
     pub fn falls_quiet(&mut self, waker: &Waker) -> bool {
         self.is_quiet(waker)
             || self.buf.is_empty()

@@ -155,7 +155,7 @@ impl Pool {
         }) = idle.pop_back()
         {
             self.published.counters.origin.idle.down();
-            if since.elapsed() < keep_alive && connection.is_quiet(Waker::noop()) {
+            if since.elapsed() < keep_alive && connection.falls_quiet(Waker::noop()) {
                 connection.reused = true;
                 self.published.counters.origin.reuses.increment();
                 self.lend(&mut connection);
@@ -214,9 +214,9 @@ impl Pool {
         let tuning = self.published.tuning.load();
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
-        idle.retain(|idle| {
+        idle.retain_mut(|idle| {
             let young = idle.since.elapsed() < tuning.keep_alive;
-            let quiet = idle.connection.is_quiet(waker);
+            let quiet = idle.connection.falls_quiet(waker);
             if idle.spare && young && !quiet {
                 // The origin does not keep what is not used: no more of them for now.
                 self.need.borrow_mut().forget();
