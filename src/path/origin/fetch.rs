@@ -2,7 +2,7 @@
 //! turns out dead.
 
 use std::{
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
@@ -42,6 +42,8 @@ use crate::{
 
 /// A large answer waits for small ones that come up to this part of the exchange timeout later.
 const LARGE_WAIT: u32 = 4;
+/// How often the limit on exchanges at once is looked at while no request comes.
+const FOLLOW: Duration = Duration::from_millis(500);
 
 /// What all workers share of the origin.
 #[derive(Clone, Debug)]
@@ -218,7 +220,15 @@ impl Origin {
             shared: shared.clone(),
         });
         actix_rt::spawn(keep_warm(Rc::downgrade(&origin)));
+        actix_rt::spawn(follow_limit(Rc::downgrade(&origin)));
         origin
+    }
+
+    /// As many slots as may be now. They are everybody's, in a canary or not.
+    fn set_slots(&self) {
+        let published = &self.shared.published;
+        let most = published.tuning.load().connections_at_once();
+        self.shared.slots.set(published.concurrency.limit(most));
     }
 
     /// The origin's settings.
@@ -240,10 +250,9 @@ impl Origin {
         let is_get = request.method == Method::GET && request.upload.is_none();
         let head = self.request(request.method, request.target, request.headers)?;
 
-        // A retune is in force from the next request on. The slots are everybody's, in a canary or not.
+        // A retune is in force from the next request on.
         let published = &self.shared.published;
-        let most = published.tuning.load().connections_at_once();
-        self.shared.slots.set(published.concurrency.limit(most));
+        self.set_slots();
         let handicap = self.handicap(&head, tuning);
         let slot = self.shared.slots.take(handicap, deadline).await?;
         let first_part = self.first_part(&head, is_get, tuning);
@@ -645,6 +654,17 @@ impl Origin {
             },
         );
         Uri::from_parts(parts).unwrap_or_default()
+    }
+}
+
+/// Lets in who waits once the limit has grown, though no further request comes.
+async fn follow_limit(origin: Weak<Origin>) {
+    loop {
+        tokio::time::sleep(FOLLOW).await;
+        let Some(origin) = origin.upgrade() else {
+            return;
+        };
+        origin.set_slots();
     }
 }
 

@@ -22,7 +22,7 @@ use crate::traffic::counters::Counters;
 pub struct Slots {
     /// A std mutex: held for a few instructions, never across an await.
     queue: Mutex<Queue>,
-    /// The limit in force, as in `queue`.
+    /// The limit in force, as in `queue`. Written under it.
     limit: AtomicUsize,
     counters: Arc<Counters>,
 }
@@ -67,10 +67,14 @@ impl Slots {
 
     /// Changes the limit. What is under way goes on. Cheap where it is what it was.
     pub fn set(self: &Arc<Self>, limit: usize) {
-        if self.limit.swap(limit, Relaxed) == limit {
+        if self.limit.load(Relaxed) == limit {
             return;
         }
-        self.queue().limit = limit;
+        {
+            let mut queue = self.queue();
+            queue.limit = limit;
+            self.limit.store(limit, Relaxed);
+        }
         self.let_in();
     }
 
