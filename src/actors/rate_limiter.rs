@@ -72,21 +72,29 @@ impl RateLimiter {
     /// Judges how many exchanges the origin is given at once.
     fn judge_concurrency(&mut self, now: Instant) {
         let published = &self.directory.published;
-        let Some(heard) = published.concurrency.answers.take(FEW) else {
-            return;
-        };
-        if !published.concurrency.is_on() {
+        let concurrency = &published.concurrency;
+        let heard = concurrency.answers.take(FEW);
+        if !concurrency.is_on() {
             return;
         }
         let origin = &published.counters.origin;
-        let look = Look {
-            heard,
-            demand: origin.in_use.get() + origin.waiting.get(),
-            most: published.tuning.load().connections_at_once(),
-            round_trip: published.origin_line.load().round_trip(),
+        let most = published.tuning.load().connections_at_once();
+        let change = if let Some(heard) = heard {
+            let look = Look {
+                heard,
+                demand: origin.in_use.get() + origin.waiting.get(),
+                most,
+                round_trip: published.origin_line.load().round_trip(),
+            };
+            let change = self.concurrency.observe(look, now);
+            concurrency.set(&self.concurrency, Some(heard.median));
+            change
+        } else {
+            let (answers, waiting) = (concurrency.answers.count(), origin.waiting.get() > 0);
+            let change = self.concurrency.wait(answers, waiting, most, now);
+            concurrency.set(&self.concurrency, None);
+            change
         };
-        let change = self.concurrency.observe(look, now);
-        published.concurrency.set(&self.concurrency, heard.median);
         if let Some(change) = change {
             let (from, to, why) = (change.from, change.to, change.why);
             info!(from, to, why, "limit on exchanges at once changed");

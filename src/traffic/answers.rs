@@ -39,14 +39,17 @@ impl Answers {
         self.0[count].fetch_add(1, Relaxed);
     }
 
-    /// Takes what was counted, if there are at least `least` answers; else they stay.
-    pub fn take(&self, least: u64) -> Option<Heard> {
-        let sum: u64 = self
-            .0
+    /// How many there were since they were last taken.
+    pub fn count(&self) -> u64 {
+        self.0
             .iter()
             .map(|count| u64::from(count.load(Relaxed)))
-            .sum();
-        if sum < least.max(1) {
+            .sum()
+    }
+
+    /// Takes what was counted, if there are at least `least` answers; else they stay.
+    pub fn take(&self, least: u64) -> Option<Heard> {
+        if self.count() < least.max(1) {
             return None;
         }
         let mut counts = [0_u64; COUNTS];

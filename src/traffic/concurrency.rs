@@ -30,6 +30,8 @@ const FASTER: f64 = 0.85;
 const FEWER: f64 = 0.9;
 /// A cut that did not pay is tried again after one window, and after up to so many if it never pays.
 const LONGEST_REST: u32 = 32;
+/// If nobody was answered for so long though some wait, it is long bodies that hold all exchanges, and no queue.
+const STARVED: Duration = Duration::from_secs(5);
 /// The limit may change by this factor before it is told again.
 const TOLD: f64 = 1.25;
 
@@ -120,11 +122,13 @@ impl Concurrency {
         self.on.load(Relaxed)
     }
 
-    /// The policy's word.
-    pub fn set(&self, policy: &ConcurrencyPolicy, median: Duration) {
+    /// The policy's word, and the median that it judged by, if it did.
+    pub fn set(&self, policy: &ConcurrencyPolicy, median: Option<Duration>) {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.limit.store(policy.limit(), Relaxed);
-        self.median.store(nanos(median), Relaxed);
+        if let Some(median) = median {
+            self.median.store(nanos(median), Relaxed);
+        }
         self.reference
             .store(policy.reference().map_or(0, nanos), Relaxed);
     }
@@ -177,6 +181,8 @@ pub struct ConcurrencyPolicy {
     looked: Instant,
     /// Answers per second, smoothed.
     rate: Option<f64>,
+    /// Answers that were too few to judge by, and since when there are no more.
+    unjudged: (u64, Instant),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -199,6 +205,7 @@ impl ConcurrencyPolicy {
             rest: settings.window,
             looked: now,
             rate: None,
+            unjudged: (0, now),
         }
     }
 
@@ -220,6 +227,7 @@ impl ConcurrencyPolicy {
             .as_secs_f64()
             .max(1e-3);
         self.looked = now;
+        self.unjudged = (0, now);
         let rate = look.heard.answers as f64 / past;
         let rate = self
             .rate
@@ -276,18 +284,48 @@ impl ConcurrencyPolicy {
         let least = (self.settings.min as f64).max(needed).min(most);
         self.limit = self.limit.clamp(least, most);
 
+        self.tell(look.most, || {
+            format!(
+                "{why}: {:.1} ms, {:.1} ms at best",
+                median.as_secs_f64() * 1e3,
+                reference.as_secs_f64() * 1e3
+            )
+        })
+    }
+
+    /// Too few answers to judge by, `answers` so far. Where none comes at all while requests wait, one more is let in:
+    /// else a few long bodies would keep everybody out. The change, if it is worth telling.
+    pub fn wait(
+        &mut self,
+        answers: u64,
+        waiting: bool,
+        most: usize,
+        now: Instant,
+    ) -> Option<Change> {
+        let (counted, since) = self.unjudged;
+        if answers != counted || !waiting {
+            self.unjudged = (answers, now);
+            return None;
+        }
+        if now.saturating_duration_since(since) < STARVED {
+            return None;
+        }
+        self.limit = (self.limit + 1.0).min((most as f64).max(1.0));
+        self.tell(most, || {
+            "long bodies hold all exchanges, and none was answered".to_owned()
+        })
+    }
+
+    /// The change since the last one told, if it is worth telling.
+    fn tell(&mut self, most: usize, why: impl FnOnce() -> String) -> Option<Change> {
         let (from, to) = (self.told, self.limit());
         let (less, more) = (from.min(to) as f64, from.max(to) as f64);
-        (more >= less * TOLD || (to != from && to == look.most)).then(|| {
+        (more >= less * TOLD || (to != from && to == most)).then(|| {
             self.told = to;
             Change {
                 from,
                 to,
-                why: format!(
-                    "{why}: {:.1} ms, {:.1} ms at best",
-                    median.as_secs_f64() * 1e3,
-                    reference.as_secs_f64() * 1e3
-                ),
+                why: why(),
             }
         })
     }
@@ -445,6 +483,26 @@ mod tests {
         assert!(origin.policy.limit() < 30);
         origin.run(60, 1000, queueing(1000, ALONE));
         assert_eq!(origin.policy.limit(), 50);
+    }
+
+    #[test]
+    fn long_bodies_that_hold_all_exchanges_do_not_keep_everybody_out() {
+        let mut origin = Origin::new();
+        origin.run(5, 4, queueing(8, ALONE));
+        origin.run(60, 1000, queueing(8, ALONE));
+        let limit = origin.policy.limit();
+        assert!(limit < 30);
+        let mut quiet = |seconds: u64, answers, waiting| {
+            for _ in 0..seconds {
+                origin.now += TICK;
+                _ = origin.policy.wait(answers, waiting, 50, origin.now);
+            }
+            origin.policy.limit()
+        };
+        assert_eq!(quiet(60, 3, false), limit, "nobody waits");
+        assert_eq!(quiet(1, 4, true), limit);
+        assert_eq!(quiet(STARVED.as_secs(), 4, true), limit + 1);
+        assert_eq!(quiet(60, 4, true), 50);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     sync::{
+        Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
         mpsc,
     },
@@ -9,6 +10,7 @@ use std::{
 };
 
 use super::support::{
+    certificate::Certificate,
     origin::{Connection, Origin, Request, response},
     proxy::Proxy,
     until,
@@ -183,33 +185,30 @@ fn queueing() -> Origin {
         }
     });
     Origin::following(move |connection| {
-        while connection.request().is_some() {
+        while let Some(request) = connection.request() {
             let (done, served) = mpsc::channel();
             desk.send(done).unwrap();
             served.recv().unwrap();
-            if !connection.send(response("200 OK", "", "x")) {
+            if request.target() == b"/long" {
+                // The head at once, and the body when the test opens the gate.
+                connection.send("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n");
+                connection.wait();
+                connection.send("x");
+            } else if !connection.send(response("200 OK", "", "x")) {
                 return;
             }
         }
     })
 }
 
-#[test]
-fn exchanges_that_would_queue_at_the_origin_wait_in_the_proxy_and_nobody_is_turned_away() {
-    let origin = queueing();
-    let proxy = Proxy::before(&origin, |settings| {
-        settings.concurrency.min = 3;
-        settings.concurrency.slack = Duration::ZERO;
-        settings.concurrency.window = Duration::from_secs(2);
-        settings.metrics.tick = Duration::from_millis(100);
-        settings.levels.high.connections_per_host = 24;
-    });
+/// Keeps the origin busy until its limit has fallen; the limit.
+fn cut(proxy: &Proxy) -> u64 {
     // How fast it is alone.
     for _ in 0..60 {
         assert_eq!(proxy.get("/x").status, 200);
     }
     let busy = AtomicBool::new(true);
-    let limit = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         for _ in 0..40 {
             scope.spawn(|| {
                 let mut client = proxy.client();
@@ -225,7 +224,51 @@ fn exchanges_that_would_queue_at_the_origin_wait_in_the_proxy_and_nobody_is_turn
         });
         busy.store(false, SeqCst);
         limit
+    })
+}
+
+fn adaptive(settings: &mut fileproxy::settings::Settings) {
+    settings.concurrency.min = 3;
+    settings.concurrency.slack = Duration::ZERO;
+    settings.concurrency.window = Duration::from_secs(2);
+    settings.metrics.tick = Duration::from_millis(100);
+    settings.levels.high.connections_per_host = 24;
+}
+
+#[test]
+fn long_bodies_that_hold_all_exchanges_do_not_keep_everybody_out() {
+    let origin = queueing();
+    let proxy = Proxy::before(&origin, adaptive);
+    cut(&proxy);
+    until("it is quiet", || {
+        (proxy.stats()["concurrency"]["in_use"] == 0).then_some(())
     });
+    let mut clients = Vec::new();
+    until("one has to wait", || {
+        let (hits, waited) = (origin.hits(), waiting(&proxy));
+        assert!(waited > 0 || clients.len() < 24, "the limit is not in use");
+        let mut client = proxy.client();
+        client.send("GET /long HTTP/1.1\r\nhost: p\r\n\r\n");
+        clients.push(client);
+        until("it is there or waits", || {
+            (origin.hits() > hits || waiting(&proxy) > waited).then_some(())
+        });
+        if waiting(&proxy) > 0 {
+            // Those who were answered may still let it in.
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        (waiting(&proxy) > 0).then_some(())
+    });
+    let waits = clients.last_mut().unwrap();
+    assert!(waits.patient().head().starts_with(b"HTTP/1.1 200"));
+    origin.open_gate();
+}
+
+#[test]
+fn exchanges_that_would_queue_at_the_origin_wait_in_the_proxy_and_nobody_is_turned_away() {
+    let origin = queueing();
+    let proxy = Proxy::before(&origin, adaptive);
+    let limit = cut(&proxy);
     assert!(limit >= 3);
     let stats = proxy.stats();
     let told = stats["retunes"].as_array().unwrap();
@@ -268,6 +311,59 @@ fn connections_that_a_burst_needed_are_opened_again_before_the_next_one() {
         assert_eq!(client.response().status, 200);
     }
     assert_eq!(origin.connections(), connections, "no handshake was needed");
+}
+
+#[test]
+fn spare_connections_last_over_tls_too() {
+    let certificate = Certificate::new();
+    let tls = Some(Arc::clone(&certificate.server));
+    let origin = Origin::on("127.0.0.1:0", tls, |connection| {
+        while let Some(request) = connection.request() {
+            if !answer(connection, &request) {
+                return;
+            }
+        }
+    });
+    let proxy = Proxy::before(&origin, |settings| {
+        settings.server.workers = 1;
+        settings.origin.tls.ca_file = certificate.ca_file();
+    });
+    let mut clients: Vec<_> = (0..3).map(|_| proxy.client()).collect();
+    for client in &mut clients {
+        client.send("GET /hold HTTP/1.1\r\nhost: p\r\n\r\n");
+    }
+    until("all are there", || (origin.hits() == 3).then_some(()));
+    origin.open_gate();
+    for client in &mut clients {
+        assert_eq!(client.response().status, 200);
+    }
+    origin.close_all();
+    until("three are open again", || {
+        (proxy.stats()["origin_pool"]["spares"].as_u64()? >= 3).then_some(())
+    });
+    // The origin's session tickets have come by now.
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(proxy.stats()["origin_pool"]["idle"], 3);
+    assert_eq!(origin.connections(), 6);
+}
+
+#[test]
+fn who_waits_is_let_in_by_a_higher_limit_though_nobody_else_comes() {
+    let origin = origin();
+    let proxy = Proxy::before(&origin, one_at_a_time);
+    let mut clients: Vec<_> = (0..3).map(|_| proxy.client()).collect();
+    for client in &mut clients {
+        client.send("GET /hold HTTP/1.1\r\nhost: p\r\n\r\n");
+    }
+    until("one holds the slot", || {
+        (waiting(&proxy) == 2).then_some(())
+    });
+    proxy.set_level("medium");
+    until("all are there", || (origin.hits() == 3).then_some(()));
+    origin.open_gate();
+    for client in &mut clients {
+        assert_eq!(client.response().status, 200);
+    }
 }
 
 #[test]
