@@ -217,8 +217,8 @@ impl Pool {
         idle.retain_mut(|idle| {
             let young = idle.since.elapsed() < tuning.keep_alive;
             let quiet = idle.connection.falls_quiet(waker);
-            if idle.spare && young && !quiet {
-                // The origin does not keep what is not used: no more of them for now.
+            if !young || idle.spare && !quiet {
+                // Nobody needed it for so long, or the origin does not keep what is not used: no more of them for now.
                 self.need.borrow_mut().forget();
             }
             young && quiet
