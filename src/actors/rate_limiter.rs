@@ -51,11 +51,14 @@ impl RateLimiter {
         }
     }
 
-    fn switch(&self, tuning: &Tuning) {
-        self.directory
-            .published
-            .concurrency
-            .set_on(tuning.concurrency_limit);
+    fn switch(&mut self, tuning: &Tuning) {
+        let concurrency = &self.directory.published.concurrency;
+        if concurrency.is_on() != tuning.concurrency_limit {
+            concurrency.set_on(tuning.concurrency_limit);
+            let most = tuning.connections_at_once();
+            self.concurrency.restart(most, Instant::now());
+            concurrency.set(&self.concurrency, None);
+        }
         let gate = &self.directory.published.gate;
         if gate.is_on() != tuning.rate_limit {
             gate.set_on(tuning.rate_limit);
@@ -74,6 +77,7 @@ impl RateLimiter {
         let published = &self.directory.published;
         let concurrency = &published.concurrency;
         let heard = concurrency.answers.take(FEW);
+        let ended = heard.and_then(|_| published.counters.origin.exchanges.take(FEW));
         if !concurrency.is_on() {
             return;
         }
@@ -82,6 +86,7 @@ impl RateLimiter {
         let change = if let Some(heard) = heard {
             let look = Look {
                 heard,
+                ended,
                 demand: origin.in_use.get() + origin.waiting.get(),
                 most,
                 round_trip: published.origin_line.load().round_trip(),

@@ -65,8 +65,12 @@ pub(super) struct Config {
     rate_limit: bool,
     /// Whether as many origin connections are kept open as were lately in use at once.
     warm_connections: bool,
-    /// Whether the adaptive limit on exchanges at once is on, and small ones go first.
+    /// Whether the adaptive limit on exchanges at once is on.
     concurrency_limit: bool,
+    /// Whether small ones go first among those who wait for the origin.
+    small_first: bool,
+    /// Whether those who wait for the same small body get it by one request.
+    collapse: bool,
 }
 
 impl Config {
@@ -99,6 +103,8 @@ impl Config {
             rate_limit: tuning.rate_limit,
             warm_connections: tuning.warm_connections,
             concurrency_limit: tuning.concurrency_limit,
+            small_first: tuning.small_first,
+            collapse: tuning.collapse,
         }
     }
 }

@@ -295,6 +295,11 @@ fn origin(out: &mut Exposition, published: &Published) {
             &origin.reaped,
         ),
         (
+            "fileproxy_origin_collapsed_total",
+            "Requests answered by what another one for the same got.",
+            &origin.collapsed,
+        ),
+        (
             "fileproxy_origin_wait_timeouts_total",
             "Requests that found no free connection in time.",
             &origin.slot_timeouts,
@@ -321,6 +326,12 @@ fn origin(out: &mut Exposition, published: &Published) {
 
 fn transfers(out: &mut Exposition, published: &Published) {
     let origin = &published.counters.origin;
+    out.one(
+        Gauge,
+        "fileproxy_parallel_held_bytes",
+        "Bytes that are kept for the parts of bodies.",
+        origin.parts_held.get(),
+    );
     for (name, help, counter) in [
         (
             "fileproxy_resume_requests_total",
@@ -341,6 +352,11 @@ fn transfers(out: &mut Exposition, published: &Published) {
             "fileproxy_parallel_parts_total",
             "Parts that they were fetched in.",
             &origin.parts,
+        ),
+        (
+            "fileproxy_parallel_parts_refused_total",
+            "Parts that the origin turned away or was late with.",
+            &origin.parts_refused,
         ),
         (
             "fileproxy_parallel_parts_given_up_total",

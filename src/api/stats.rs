@@ -178,6 +178,8 @@ struct Concurrency {
     in_use: u64,
     /// Requests that wait for an exchange to end.
     waiting: u64,
+    /// Requests that did not go to the origin: they waited with one for the same, and got its answer.
+    collapsed: u64,
     /// How long the origin takes to answer; null where too little was seen.
     median_answer_ms: Option<f64>,
     /// How long it took at its best of late.
@@ -195,6 +197,7 @@ impl Concurrency {
             most,
             in_use: origin.in_use.get(),
             waiting: origin.waiting.get(),
+            collapsed: origin.collapsed.get(),
             median_answer_ms: seen.map(|(median, _)| millis(median)),
             recent_best_ms: seen.map(|(_, reference)| millis(reference)),
         }
@@ -306,6 +309,10 @@ struct Transfers {
     first_parts: u64,
     /// Parts that they were fetched in.
     parts: u64,
+    /// Bytes that are kept for parts just now.
+    parts_held_bytes: u64,
+    /// Parts that the origin turned away or was late with: they were asked for again, fewer at once.
+    parts_refused: u64,
     /// Parts that could not be had: their bodies went on over one connection.
     parts_given_up: u64,
 }
@@ -327,6 +334,8 @@ impl Transfers {
             parallel: origin.parallel_transfers.get(),
             first_parts: origin.first_parts.get(),
             parts: origin.parts.get(),
+            parts_held_bytes: origin.parts_held.get(),
+            parts_refused: origin.parts_refused.get(),
             parts_given_up: origin.parts_given_up.get(),
         }
     }

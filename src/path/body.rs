@@ -111,14 +111,14 @@ impl Transfer {
         }))
     }
 
-    /// Called while the client's socket takes nothing: reads on, as far as the level's buffer allows, so that a body
+    /// Called while the client's socket takes nothing: reads on, as far as the buffer for its line allows, so that a body
     /// that fits does not hold an origin connection.
     pub fn poll_ahead(&mut self, cx: &mut Context<'_>) {
         if self.ended || self.failed.is_some() {
             return;
         }
         let tuning = self.published.tuning_for(self.bucket).load();
-        let buffer = tuning.buffer.as_u64() as usize;
+        let buffer = tuning.buffer_for(self.meter.client_class()).as_u64() as usize;
         while self.ahead_bytes + READ <= buffer.max(READ) {
             match self.flow.poll_piece(cx, &tuning) {
                 Poll::Ready(Some(Ok(piece))) => {

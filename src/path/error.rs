@@ -6,7 +6,7 @@ use actix_http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, http::header};
 
 use super::{
-    origin::{connect::ConnectError, fetch::FetchError},
+    origin::{connect::ConnectError, fetch::FetchError, reader::BodyError},
     upload::Fault,
 };
 use crate::{
@@ -54,7 +54,9 @@ impl ProxyError {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             ProxyError::Fetch(
-                FetchError::Timeout(_) | FetchError::Connect(ConnectError::Timeout(_)),
+                FetchError::Timeout(_)
+                | FetchError::Connect(ConnectError::Timeout(_))
+                | FetchError::Body(BodyError::Idle(_)),
             ) => StatusCode::GATEWAY_TIMEOUT,
             ProxyError::Fetch(FetchError::Connect(ConnectError::Connect { source, .. }))
                 if source.kind() == std::io::ErrorKind::TimedOut =>
@@ -78,6 +80,7 @@ impl ProxyError {
                 FetchError::Connect(ConnectError::Timeout(_)) | FetchError::Timeout(_),
             ) => Outcome::OriginTimeout,
             ProxyError::Fetch(FetchError::Connect(_)) => Outcome::ConnectFailed,
+            ProxyError::Fetch(FetchError::Body(error)) => error.outcome(),
             ProxyError::Fetch(_) => Outcome::OriginBroken,
             ProxyError::SlowUpload
             | ProxyError::BrokenUpload
@@ -100,9 +103,9 @@ impl ProxyError {
             ProxyError::Fetch(FetchError::Connect(_)) => {
                 "no connection to the origin could be made".to_owned()
             }
-            ProxyError::Fetch(FetchError::Client(_) | FetchError::Head(_)) => {
-                "the origin's response could not be read".to_owned()
-            }
+            ProxyError::Fetch(
+                FetchError::Client(_) | FetchError::Head(_) | FetchError::Body(_),
+            ) => "the origin's response could not be read".to_owned(),
             other => other.to_string(),
         };
         let mut response = Problem::new(self.status(), detail)

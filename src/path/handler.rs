@@ -23,10 +23,7 @@ use super::{
     framing::Framing,
     headers,
     meter::Meter,
-    origin::{
-        Fetched, Origin,
-        fetch::{Request, Shared},
-    },
+    origin::{Fetched, Origin, fetch::Request, shared::Shared},
     policy::{InForce, Policy},
     trace::{self, Trace, Tracer},
     upload::{self, Upload},

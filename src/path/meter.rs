@@ -103,10 +103,10 @@ impl Meter {
         }
     }
 
-    /// The origin's response head is here.
-    pub fn answered(&mut self, status: StatusCode, origin_ttfb: Duration) {
+    /// The origin's response head is here. `origin_ttfb` is none where it was the answer to another request.
+    pub fn answered(&mut self, status: StatusCode, origin_ttfb: Option<Duration>) {
         self.status = Some(status);
-        self.origin_ttfb = Some(origin_ttfb);
+        self.origin_ttfb = origin_ttfb;
         self.ttfb = Some(self.started.elapsed());
         if let Some(trace) = &mut self.trace {
             trace.answered(status);

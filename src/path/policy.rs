@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 
 use super::{
     client_stream, http2, line,
-    origin::{self, fetch::Shared, tls::TlsError},
+    origin::{self, shared::Shared, tls::TlsError},
     server, tcp, tls, transfers, upload,
 };
 use crate::traffic::published::Published;

@@ -146,6 +146,8 @@ impl Concurrency {
 pub struct Look {
     /// The answers since the last look.
     pub heard: Heard,
+    /// The exchanges that ended since then; none if there were too few.
+    pub ended: Option<Heard>,
     /// Exchanges under way and requests waiting for leave.
     pub demand: u64,
     /// Most exchanges that the level allows.
@@ -172,6 +174,8 @@ pub struct ConcurrencyPolicy {
     limit: f64,
     told: usize,
     recent: Minimum,
+    /// The same of whole exchanges: what Little's law needs.
+    recent_exchange: Minimum,
     /// What a cut that is under way began with.
     cut: Option<Cut>,
     /// No cut before this.
@@ -197,6 +201,7 @@ impl ConcurrencyPolicy {
     pub fn new(settings: &Settings, most: usize, now: Instant) -> Self {
         ConcurrencyPolicy {
             recent: Minimum::new(settings.window / 2, now),
+            recent_exchange: Minimum::new(settings.window / 2, now),
             settings: settings.clone(),
             limit: most as f64,
             told: most,
@@ -207,6 +212,11 @@ impl ConcurrencyPolicy {
             rate: None,
             unjudged: (0, now),
         }
+    }
+
+    /// Begins anew with as many as are allowed: what was seen under another level says nothing of this one.
+    pub fn restart(&mut self, most: usize, now: Instant) {
+        *self = Self::new(&self.settings, most, now);
     }
 
     /// The limit in force.
@@ -239,6 +249,14 @@ impl ConcurrencyPolicy {
         // Under load the minimum may hold a queue: only a time without load replaces what was less before.
         let reference = self.recent.observe(median, now, !binds);
 
+        // Little's law: so many are under way where as many end as do now, each as fast as it can.
+        let exchange = look
+            .ended
+            .map(|ended| self.recent_exchange.observe(ended.median, now, !binds))
+            .or_else(|| self.recent_exchange.get());
+        let needed = rate * exchange.unwrap_or_default().max(reference).as_secs_f64();
+        let least = (self.settings.min as f64).max(needed).min(most);
+
         let bears = (reference.mul_f64(self.settings.tolerance))
             .max(reference + self.settings.slack + look.round_trip);
         if self.rests.is_some_and(|rests| now >= rests) {
@@ -263,7 +281,7 @@ impl ConcurrencyPolicy {
                     median,
                     rate,
                 });
-                if self.limit <= cut.limit * TRIAL {
+                if self.limit <= (cut.limit * TRIAL).max(least) {
                     self.cut = None;
                     let faster = median <= cut.median.mul_f64(FASTER);
                     if !faster || rate < cut.rate * FEWER {
@@ -280,8 +298,6 @@ impl ConcurrencyPolicy {
                 self.cut = None;
             }
         }
-        let needed = rate * reference.as_secs_f64();
-        let least = (self.settings.min as f64).max(needed).min(most);
         self.limit = self.limit.clamp(least, most);
 
         self.tell(look.most, || {
@@ -410,6 +426,7 @@ mod tests {
                 self.now += TICK;
                 let look = Look {
                     heard: Heard { answers, median },
+                    ended: Some(Heard { answers, median }),
                     demand: demand as u64,
                     most: 50,
                     round_trip: self.round_trip,
@@ -530,6 +547,7 @@ mod tests {
             policy.observe(
                 Look {
                     heard,
+                    ended: Some(heard),
                     demand: 100,
                     most: 50,
                     round_trip: Duration::ZERO,
@@ -538,6 +556,39 @@ mod tests {
             );
             assert!(policy.limit() >= 40, "{}", policy.limit());
         }
+    }
+
+    #[test]
+    fn little_s_law_counts_exchanges_to_their_last_byte() {
+        let start = Instant::now();
+        let mut policy = ConcurrencyPolicy::new(&settings(), 50, start);
+        let told = |answers, ms| Heard {
+            answers,
+            median: Duration::from_millis(ms),
+        };
+        for (tick, head) in (1..20).zip([20, 20].into_iter().chain(std::iter::repeat(200))) {
+            let look = Look {
+                heard: told(50, head),
+                // Bodies of 800 ms: 40 at once for 50 a second.
+                ended: Some(told(50, 800 + head)),
+                demand: 100,
+                most: 50,
+                round_trip: Duration::ZERO,
+            };
+            policy.observe(look, start + TICK * tick);
+        }
+        assert!(policy.limit() >= 40, "{}", policy.limit());
+    }
+
+    #[test]
+    fn a_restart_forgets_what_was_seen() {
+        let mut origin = Origin::new();
+        origin.run(5, 4, queueing(1, ALONE));
+        origin.run(50, 1000, queueing(1, ALONE));
+        assert!(origin.policy.limit() < 50);
+        origin.policy.restart(50, origin.now);
+        assert_eq!(origin.policy.limit(), 50);
+        assert_eq!(origin.policy.reference(), None);
     }
 
     #[test]
@@ -558,6 +609,7 @@ mod tests {
         };
         let look = Look {
             heard,
+            ended: None,
             demand: 100,
             most: 30,
             round_trip: Duration::ZERO,

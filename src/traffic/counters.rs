@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::answers::Answers;
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -28,6 +30,17 @@ impl Counter {
 pub struct Gauge(AtomicU64);
 
 impl Gauge {
+    /// `n` more, if it does not pass `most` by that.
+    pub fn up_within(&self, n: u64, most: u64) -> bool {
+        let fits = |now: u64| now.checked_add(n).filter(|&then| then <= most);
+        self.0.fetch_update(Relaxed, Relaxed, fits).is_ok()
+    }
+
+    /// `n` less.
+    pub fn down_by(&self, n: u64) {
+        self.0.fetch_sub(n, Relaxed);
+    }
+
     /// One more.
     pub fn up(&self) -> u64 {
         self.0.fetch_add(1, Relaxed) + 1
@@ -49,6 +62,8 @@ impl Gauge {
 pub struct OriginCounters {
     /// Exchanges under way: from the slot taken to the body's end.
     pub in_use: Gauge,
+    /// How long they took, to the last byte of their bodies.
+    pub exchanges: Answers,
     /// Requests that wait for a slot.
     pub waiting: Gauge,
     /// Sockets open, idle ones included.
@@ -69,6 +84,8 @@ pub struct OriginCounters {
     pub reaped: Counter,
     /// Requests that found no slot in time.
     pub slot_timeouts: Counter,
+    /// Requests answered by what another one for the same got.
+    pub collapsed: Counter,
     /// Requests for the rest of a body that broke.
     pub resumes: Counter,
     /// Breaks that were mended so.
@@ -83,6 +100,10 @@ pub struct OriginCounters {
     pub first_parts: Counter,
     /// Parts that they were fetched in.
     pub parts: Counter,
+    /// Bytes that are kept for them: what came before its turn, and what is asked for.
+    pub parts_held: Gauge,
+    /// Parts that the origin turned away or was late with: they were asked for again, at a smaller width.
+    pub parts_refused: Counter,
     /// Parts that could not be had: their bodies went on over one connection.
     pub parts_given_up: Counter,
     /// Second connections for bodies that stalled.

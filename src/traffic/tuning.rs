@@ -61,8 +61,12 @@ pub struct LevelSettings {
     pub tcp_buffers: bool,
     /// Whether the adaptive rate limit is on.
     pub rate_limit: bool,
-    /// Whether the adaptive limit on exchanges at once is on, and small ones go first.
+    /// Whether the adaptive limit on exchanges at once is on.
     pub concurrency_limit: bool,
+    /// Whether small ones go first among those who wait for the origin.
+    pub small_first: bool,
+    /// Whether those who wait for the same small body get it by one request.
+    pub collapse: bool,
     /// Whether as many origin connections are kept open as were lately in use at once.
     pub warm_connections: bool,
     /// Whether bodies that break or stall are continued.
@@ -80,6 +84,9 @@ pub struct ClassSettings {
     /// How far small pieces that have arrived are gathered into one write.
     #[serde(with = "crate::units::sized")]
     pub chunk: ByteSize,
+    /// Read-ahead for one transfer to a client whose own line has this class, where that is more than the level's.
+    #[serde(with = "crate::units::sized")]
+    pub line_buffer: ByteSize,
     /// Longest connect, TLS included.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
@@ -110,6 +117,13 @@ pub struct ClassTable {
     pub medium: ClassSettings,
     pub poor: ClassSettings,
     pub very_poor: ClassSettings,
+}
+
+impl ClassTable {
+    /// One value of each class, in their order.
+    fn each<T>(&self, value: impl Fn(&ClassSettings) -> T) -> [T; Class::ALL.len()] {
+        [&self.good, &self.medium, &self.poor, &self.very_poor].map(value)
+    }
 }
 
 /// Both tables, from which every tuning is derived.
@@ -157,6 +171,9 @@ pub struct Tuning {
     /// Read-ahead for one transfer.
     #[serde(with = "crate::units::sized")]
     pub buffer: ByteSize,
+    /// The same by the class of the client's line, where connections follow their lines.
+    #[serde(skip)]
+    pub line_buffers: Option<[ByteSize; Class::ALL.len()]>,
     /// Most Redis commands under way at once.
     pub redis_pool: usize,
     /// Whether the TCP options are set.
@@ -165,8 +182,12 @@ pub struct Tuning {
     pub tcp_buffers: bool,
     /// Whether the adaptive rate limit is on.
     pub rate_limit: bool,
-    /// Whether the adaptive limit on exchanges at once is on, and small ones go first.
+    /// Whether the adaptive limit on exchanges at once is on.
     pub concurrency_limit: bool,
+    /// Whether small ones go first among those who wait for the origin.
+    pub small_first: bool,
+    /// Whether those who wait for the same small body get it by one request.
+    pub collapse: bool,
     /// Whether as many origin connections are kept open as were lately in use at once.
     pub warm_connections: bool,
     /// Whether bodies that break or stall are continued.
@@ -183,6 +204,14 @@ impl Tuning {
     pub fn chunk_for(&self, client: Class) -> ByteSize {
         self.line_chunks
             .map_or(self.chunk, |chunks| self.chunk.max(chunks[client as usize]))
+    }
+
+    /// Read-ahead for a transfer to a client whose line has this class: the slower it reads, the longer it would hold
+    /// an origin connection.
+    pub fn buffer_for(&self, client: Class) -> ByteSize {
+        self.line_buffers.map_or(self.buffer, |buffers| {
+            self.buffer.max(buffers[client as usize])
+        })
     }
 
     /// Exchanges that the origin may be given at once: it is one host.
@@ -233,6 +262,7 @@ impl Tables {
         ] {
             let key = |name: &str| format!("classes.{class}.{name}");
             sizes(&key("chunk"), c.chunk)?;
+            sizes(&key("line_buffer"), c.line_buffer)?;
             times(&key("connect_timeout"), c.connect_timeout)?;
             times(&key("idle_read"), c.idle_read)?;
             times(&key("exchange_timeout"), c.exchange_timeout)?;
@@ -264,21 +294,19 @@ impl Tables {
             idle_read: l.idle_read.unwrap_or(c.idle_read),
             dns_cache: l.dns_cache,
             chunk: l.chunk.unwrap_or(c.chunk),
-            line_chunks: (l.follow_lines && l.chunk.is_none()).then(|| {
-                let classes = &self.classes;
-                [
-                    classes.good.chunk,
-                    classes.medium.chunk,
-                    classes.poor.chunk,
-                    classes.very_poor.chunk,
-                ]
-            }),
+            line_chunks: (l.follow_lines && l.chunk.is_none())
+                .then(|| self.classes.each(|class| class.chunk)),
             buffer: l.buffer,
+            line_buffers: l
+                .follow_lines
+                .then(|| self.classes.each(|class| class.line_buffer)),
             redis_pool: l.redis_pool,
             tcp_options: l.tcp_options,
             tcp_buffers: l.tcp_buffers,
             rate_limit: l.rate_limit,
             concurrency_limit: l.concurrency_limit,
+            small_first: l.small_first,
+            collapse: l.collapse,
             warm_connections: l.warm_connections,
             resume: l.resume,
             parallel: l.parallel,
@@ -329,8 +357,16 @@ mod tests {
     }
 
     #[test]
-    fn at_level_low_the_chunk_is_the_level_s() {
+    fn at_level_high_a_client_on_a_poor_line_gets_more_read_ahead() {
+        let tuning = tables().tuning(Level::High, Class::Good);
+        assert_eq!(tuning.buffer_for(Class::Good), ByteSize::kib(128));
+        assert_eq!(tuning.buffer_for(Class::Poor), ByteSize::kib(256));
+    }
+
+    #[test]
+    fn at_level_low_chunk_and_buffer_are_the_level_s() {
         let tuning = tables().tuning(Level::Low, Class::VeryPoor);
+        assert_eq!(tuning.buffer_for(Class::VeryPoor), ByteSize::kib(64));
         assert_eq!(tuning.chunk_for(Class::VeryPoor), ByteSize::kib(8));
     }
 }

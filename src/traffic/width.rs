@@ -28,6 +28,8 @@ pub struct Width {
     step: usize,
     /// Periods in which no greater width is tried.
     pause: u32,
+    /// When it was last halved.
+    punished: Option<Instant>,
     /// The period says nothing: the client or the memory held it back.
     held_back: bool,
 }
@@ -44,6 +46,7 @@ impl Width {
             before: None,
             step: STEP,
             pause: 0,
+            punished: None,
             held_back: false,
         }
     }
@@ -63,8 +66,16 @@ impl Width {
         self.held_back = true;
     }
 
-    /// The origin refused, or a part failed: half as many, and no more for a while.
+    /// The origin refused, or a part failed: half as many, and no more for a while. What is refused within the same
+    /// period counts once: it was asked for at the old width.
     pub fn punish(&mut self, now: Instant) {
+        if self
+            .punished
+            .is_some_and(|at| now.saturating_duration_since(at) < self.period)
+        {
+            return;
+        }
+        self.punished = Some(now);
         self.now = (self.now / 2).max(1);
         self.before = None;
         self.step = SMALL_STEP;
@@ -155,12 +166,17 @@ mod tests {
     fn a_refusal_halves_it_and_it_stays_so_for_a_while() {
         let mut now = Instant::now();
         let mut width = Width::new(8, 16, PERIOD, now);
-        width.punish(now);
+        for _ in 0..8 {
+            // All of them at once.
+            width.punish(now);
+        }
         for _ in 0..PATIENCE {
             width.came(1000);
             now += PERIOD;
             assert_eq!(width.judge(now), None);
         }
         assert_eq!(width.get(), 4);
+        width.punish(now);
+        assert_eq!(width.get(), 2);
     }
 }

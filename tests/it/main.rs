@@ -12,6 +12,7 @@ mod adaptation;
 mod ahead;
 mod brokenness;
 mod canary;
+mod collapse;
 mod command_line;
 mod connections;
 mod dashboard;

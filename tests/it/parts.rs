@@ -1,10 +1,13 @@
 //! Bodies in parts: when the parts are asked for, how large they are, and what the origin must be able to do.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    time::{Duration, Instant},
+};
 
 use super::{
     support::{
-        client::Ending,
+        client::{Client, Ending},
         origin::{Connection, Origin, Request, response},
         proxy::Proxy,
         until,
@@ -223,7 +226,7 @@ fn a_body_that_is_here_holds_no_slot_while_its_client_reads() {
     let (origin, _) = surprising(object.clone());
     let proxy = Proxy::before(&origin, several);
     assert!(proxy.client().patient().get("/film.mp4").body == object);
-    let mut slow = super::support::client::Client::with_little_room(proxy.address());
+    let mut slow = Client::with_little_room(proxy.address());
     slow.send("GET /film.mp4 HTTP/1.1\r\nhost: p\r\n\r\n");
     until("it holds a slot", || {
         (proxy.stats()["concurrency"]["in_use"].as_u64()? > 0).then_some(())
@@ -238,4 +241,170 @@ fn a_body_that_is_here_holds_no_slot_while_its_client_reads() {
         free.then_some(read)
     });
     assert!(freed < 6_500_000, "{freed}");
+}
+
+/// An origin that gives at most so many answers at once, and turns the rest away.
+fn strict(object: Vec<u8>, most: usize) -> Origin {
+    let at_once = AtomicUsize::new(0);
+    Origin::following(move |connection| {
+        while let Some(request) = connection.request() {
+            let turned_away = at_once.fetch_add(1, SeqCst) >= most;
+            let goes_on = if turned_away {
+                act(connection, &request, &Deed::TooSoon(0), &object)
+            } else {
+                trickle(connection, &request, &object)
+            };
+            at_once.fetch_sub(1, SeqCst);
+            if !goes_on {
+                return;
+            }
+        }
+    })
+}
+
+#[test]
+fn an_origin_that_turns_parts_away_is_asked_for_fewer_at_once() {
+    let object = object(28, 12_000_000);
+    let origin = strict(object.clone(), 5);
+    let proxy = Proxy::before(&origin, |settings| {
+        several(settings);
+        settings.transfers.backoff_min = Duration::from_millis(100);
+        settings.transfers.backoff_max = Duration::from_secs(1);
+    });
+    let response = proxy.client().patient().get("/film.mp4");
+    assert_eq!((response.status, response.ending), (200, Ending::Whole));
+    assert!(response.body == object, "the body differs");
+    let refused = count(&proxy, "parts_refused");
+    assert!(refused > 0, "it was never asked for more than it gives");
+    assert_eq!(count(&proxy, "parts_given_up"), 0);
+    // Each part that is turned away comes back after a few milliseconds: at the old width there would be no end of it.
+    assert!(
+        refused < count(&proxy, "parts"),
+        "{refused} refusals of {} parts",
+        count(&proxy, "parts")
+    );
+}
+
+#[test]
+fn an_origin_that_wants_to_be_left_alone_is() {
+    let object = object(29, 3_000_000);
+    let (origin, deeds) = surprising(object.clone());
+    let proxy = Proxy::before(&origin, |settings| {
+        several(settings);
+        settings.transfers.backoff_max = Duration::from_secs(5);
+    });
+    deeds
+        .lock()
+        .unwrap()
+        .extend([Deed::Cut(100_000), Deed::TooSoon(1)]);
+    let begun = Instant::now();
+    let response = proxy.client().patient().get("/film.mp4");
+    assert!(response.body == object, "the body differs");
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+}
+
+/// The bytes that parts hold once no more requests come.
+fn held(origin: &Origin, proxy: &Proxy) -> u64 {
+    let mut before = (0, 0);
+    until("no more is asked for", || {
+        let now = (origin.hits(), count(proxy, "parts_held_bytes"));
+        let settled = now == before && now.1 > 0;
+        before = now;
+        std::thread::sleep(Duration::from_millis(500));
+        settled.then_some(now.1)
+    })
+}
+
+#[test]
+fn a_client_that_pauses_holds_no_more_than_the_window_and_gets_the_rest_later() {
+    let object = object(30, 12_000_000);
+    let (origin, _) = surprising(object.clone());
+    let proxy = Proxy::before(&origin, |settings| {
+        several(settings);
+        settings.transfers.parallel_window = bytesize::ByteSize::mib(1);
+    });
+    assert!(proxy.client().patient().get("/film.mp4").body == object);
+    let hits = origin.hits();
+    let mut client = Client::with_little_room(proxy.address());
+    client.send("GET /film.mp4 HTTP/1.1\r\nhost: p\r\n\r\n");
+    client.head();
+    let mut body = client.exactly(100_000);
+    let held = held(&origin, &proxy);
+    // Each part may have a read of its connection on top.
+    assert!(held <= 1024 * 1024 + 24 * 32 * 1024, "{held} bytes held");
+    let asked = origin.requests()[hits..]
+        .iter()
+        .filter_map(|request| asked(request, object.len()))
+        .map(|(_, last)| last)
+        .max();
+    assert!(
+        asked.unwrap() < 6_000_000,
+        "{asked:?} is far ahead of a client that has read 100,000 bytes"
+    );
+    body.extend(client.patient().exactly(object.len() - body.len()));
+    assert!(body == object, "the body differs");
+    until("nothing is kept", || {
+        (count(&proxy, "parts_held_bytes") == 0).then_some(())
+    });
+}
+
+#[test]
+fn all_bodies_together_hold_no_more_than_their_memory() {
+    let object = object(31, 4_000_000);
+    let (origin, _) = surprising(object.clone());
+    let most = 1024 * 1024;
+    let proxy = Proxy::before(&origin, |settings| {
+        several(settings);
+        settings.transfers.parallel_memory = bytesize::ByteSize::b(most);
+    });
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| proxy.client().patient().get("/film.mp4").body == object))
+            .collect();
+        let mut held = 0;
+        while clients.iter().any(|client| !client.is_finished()) {
+            let now = count(&proxy, "parts_held_bytes");
+            assert!(now <= most, "{now} bytes held");
+            held = held.max(now);
+        }
+        for client in clients {
+            assert!(client.join().unwrap(), "a body differs");
+        }
+        assert!(held > 0, "nothing came in parts");
+    });
+}
+
+#[test]
+fn a_condition_holds_where_a_first_part_is_asked_for() {
+    let object = object(32, 3_000_000);
+    let whole = object.clone();
+    let origin = Origin::following(move |connection| {
+        while let Some(request) = connection.request() {
+            let goes_on = if request.field("if-none-match").as_deref() == Some("\"v1\"") {
+                connection.send("HTTP/1.1 304 Not Modified\r\netag: \"v1\"\r\n\r\n")
+            } else {
+                trickle(connection, &request, &object)
+            };
+            if !goes_on {
+                return;
+            }
+        }
+    });
+    let proxy = Proxy::before(&origin, several);
+    assert!(proxy.client().patient().get("/film.mp4").body == whole);
+    let get = |tag: &str| {
+        let lines = format!("if-none-match: {tag}\r\n");
+        proxy.client().patient().get_with("/film.mp4", &lines)
+    };
+    let same = get("\"v1\"");
+    assert_eq!((same.status, same.body.len()), (304, 0));
+    let range = origin.last().field("range");
+    assert_eq!(
+        range.as_deref(),
+        Some("bytes=0-262143"),
+        "it was no first part"
+    );
+    let other = get("\"v0\"");
+    assert_eq!((other.status, other.ending), (200, Ending::Whole));
+    assert!(other.body == whole, "the body differs");
 }

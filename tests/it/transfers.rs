@@ -59,6 +59,14 @@ pub(super) enum Deed {
     Gzip,
     /// 503 for now.
     Busy,
+    /// 429, with the wish to be left alone for so many seconds.
+    TooSoon(u32),
+    /// 400: it does not like the request.
+    Bad,
+    /// All that was asked for, after so many milliseconds without a word.
+    Late(u64),
+    /// Not even a head.
+    Mute,
 }
 
 /// `bytes=a-` or `bytes=a-b` of a request.
@@ -205,6 +213,26 @@ pub(super) fn act(
             connection.send("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n");
             true
         }
+        Deed::TooSoon(seconds) => {
+            connection.send(format!(
+                "HTTP/1.1 429 Too Many Requests\r\nretry-after: {seconds}\r\ncontent-length: 0\r\n\r\n"
+            ));
+            true
+        }
+        Deed::Bad => {
+            connection.send("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+            true
+        }
+        Deed::Late(ms) => {
+            std::thread::sleep(Duration::from_millis(ms));
+            connection.send(head);
+            connection.send(part);
+            true
+        }
+        Deed::Mute => {
+            connection.stall();
+            false
+        }
     }
 }
 
@@ -315,6 +343,20 @@ fn a_silent_connection_is_left_for_one_that_delivers() {
     assert_eq!(response.ending, Ending::Whole);
     assert!(response.body == object, "the body differs");
     assert_eq!(count(&proxy, "stalls_mended"), 1);
+}
+
+#[test]
+fn a_request_for_the_rest_that_is_not_answered_is_made_once_more() {
+    let object = object(5, 600_000);
+    let origin = origin(object.clone(), vec![Deed::Cut(100_000), Deed::Mute]);
+    let proxy = Proxy::before(&origin, |settings| {
+        quick(settings);
+        settings.transfers.stall_window = Duration::from_millis(300);
+    });
+    let response = proxy.client().patient().get("/film.mp4");
+    assert_eq!(response.ending, Ending::Whole);
+    assert!(response.body == object, "the body differs");
+    assert_eq!(origin.hits(), 3);
 }
 
 #[test]
@@ -460,6 +502,10 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
         1 => Just(Deed::Unsatisfied),
         1 => Just(Deed::Gzip),
         1 => Just(Deed::Busy),
+        1 => Just(Deed::TooSoon(0)),
+        1 => (0..400_000usize).prop_map(Deed::Silence),
+        1 => (0..300u64).prop_map(Deed::Late),
+        1 => Just(Deed::Mute),
     ];
     prop::collection::vec(deed, 0..8)
 }
@@ -480,6 +526,7 @@ proptest! {
         let origin = origin(object.clone(), all.clone());
         let proxy = Proxy::before(&origin, |settings| {
             quick(settings);
+            settings.transfers.stall_window = Duration::from_millis(100);
             if several_connections {
                 several(settings);
                 settings.transfers.parallel_least = bytesize::ByteSize::kib(64);
@@ -569,6 +616,7 @@ fn a_first_part_that_is_none_is_asked_for_again_as_a_whole() {
         Deed::TooMany,
         Deed::Multipart,
         Deed::Unsatisfied,
+        Deed::Bad,
         Deed::Gzip,
         Deed::Cut(1000),
         Deed::Reset(1000),

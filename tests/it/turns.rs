@@ -170,7 +170,7 @@ fn switched_off_they_go_as_they_came() {
         ("/large?b", AT_ONCE),
     ];
     let off = |settings: &mut fileproxy::settings::Settings| {
-        settings.levels.high.concurrency_limit = false;
+        settings.levels.high.small_first = false;
     };
     assert_eq!(order(off, &queue), ["/large", "/small", "/large?b"]);
 }
@@ -233,6 +233,8 @@ fn adaptive(settings: &mut fileproxy::settings::Settings) {
     settings.concurrency.window = Duration::from_secs(2);
     settings.metrics.tick = Duration::from_millis(100);
     settings.levels.high.connections_per_host = 24;
+    // All ask for the same.
+    settings.levels.high.collapse = false;
 }
 
 #[test]
@@ -352,8 +354,8 @@ fn who_waits_is_let_in_by_a_higher_limit_though_nobody_else_comes() {
     let origin = origin();
     let proxy = Proxy::before(&origin, one_at_a_time);
     let mut clients: Vec<_> = (0..3).map(|_| proxy.client()).collect();
-    for client in &mut clients {
-        client.send("GET /hold HTTP/1.1\r\nhost: p\r\n\r\n");
+    for (n, client) in clients.iter_mut().enumerate() {
+        client.send(format!("GET /hold?{n} HTTP/1.1\r\nhost: p\r\n\r\n"));
     }
     until("one holds the slot", || {
         (waiting(&proxy) == 2).then_some(())

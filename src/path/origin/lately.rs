@@ -15,6 +15,7 @@ use crate::{
     path::{tcp, transfers::Settings},
     traffic::{
         budget::Budget,
+        counters::Counters,
         line::{Line, LineStatus, Look},
         quality::Class,
     },
@@ -44,14 +45,12 @@ pub struct Lately {
 
 impl Lately {
     /// Nothing happened yet.
-    pub fn new(settings: &Settings, now: Instant) -> Self {
+    pub fn new(settings: &Settings, counters: Arc<Counters>, now: Instant) -> Self {
         Lately {
             resumes: Budget::new(settings.resume_burst, settings.resume_rate, now),
             stalls: Budget::new(FIRST_STALLS, 0.0, now),
             pace: Average::default(),
-            memory: Memory::new(
-                usize::try_from(settings.parallel_memory.as_u64()).unwrap_or(usize::MAX),
-            ),
+            memory: Memory::new(settings.parallel_memory.as_u64(), counters),
             width: AtomicUsize::new(1),
             line: Mutex::default(),
         }

@@ -9,10 +9,7 @@
 use std::{
     collections::VecDeque,
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
@@ -20,14 +17,14 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    reader::BodyError,
+    reader::{BodyError, READ},
     resume::Replay,
     slots::Slot,
     source::{Source, Widened},
 };
 use crate::{
     path::range::Continuation,
-    traffic::{tuning::Tuning, width::Width},
+    traffic::{counters::Counters, tuning::Tuning, width::Width},
 };
 
 /// The smallest part that is cut off the rest.
@@ -36,28 +33,19 @@ const LEAST: u64 = 64 * 1024;
 /// Bytes that parts may hold, over all transfers.
 #[derive(Debug)]
 pub struct Memory {
-    used: AtomicUsize,
-    most: usize,
+    counters: Arc<Counters>,
+    most: u64,
 }
 
 impl Memory {
     /// Room for so many bytes.
-    pub fn new(most: usize) -> Arc<Self> {
-        Arc::new(Memory {
-            used: AtomicUsize::new(0),
-            most,
-        })
+    pub fn new(most: u64, counters: Arc<Counters>) -> Arc<Self> {
+        Arc::new(Memory { counters, most })
     }
 
-    /// Bytes in use.
-    pub fn used(&self) -> usize {
-        self.used.load(Relaxed)
-    }
-
-    fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Room> {
-        let fits = |used: usize| used.checked_add(bytes).filter(|&used| used <= self.most);
-        self.used.fetch_update(Relaxed, Relaxed, fits).ok()?;
-        Some(Room {
+    fn reserve(self: &Arc<Self>, bytes: u64) -> Option<Room> {
+        let held = &self.counters.origin.parts_held;
+        held.up_within(bytes, self.most).then(|| Room {
             memory: Arc::clone(self),
             bytes,
         })
@@ -68,12 +56,24 @@ impl Memory {
 #[derive(Debug)]
 struct Room {
     memory: Arc<Memory>,
-    bytes: usize,
+    bytes: u64,
+}
+
+impl Room {
+    /// Gives a part of it to somebody else.
+    fn split_off(&mut self, bytes: u64) -> Option<Room> {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Some(Room {
+            memory: Arc::clone(&self.memory),
+            bytes,
+        })
+    }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.memory.used.fetch_sub(self.bytes, Relaxed);
+        self.memory.counters.origin.parts_held.down_by(self.bytes);
     }
 }
 
@@ -106,7 +106,7 @@ struct Part {
     ahead: VecDeque<Bytes>,
     /// The source, if it goes on behind the part, and what was read of that.
     behind: Option<(Source, Bytes)>,
-    _room: Option<Room>,
+    room: Option<Room>,
 }
 
 impl Part {
@@ -149,7 +149,7 @@ impl Part {
             end: self.end,
             ahead: VecDeque::from([over]),
             behind: None,
-            _room: None,
+            room: None,
         })
     }
 }
@@ -179,7 +179,7 @@ impl Parallel {
             end: reach,
             ahead: VecDeque::new(),
             behind: None,
-            _room: None,
+            room: None,
         };
         origin
             .published()
@@ -270,6 +270,7 @@ impl Parallel {
     fn fill(&mut self, cx: &mut Context<'_>, tuning: &Tuning) {
         loop {
             self.read_ahead(cx, tuning);
+            self.heed_refusals();
             if let Some(width) = self.width.judge(Instant::now()) {
                 self.replay.origin().use_width(width);
                 tracing::debug!(width, at_byte = self.frontier, "a body's width changed");
@@ -309,6 +310,46 @@ impl Parallel {
         if let Some((i, error)) = failed {
             self.give_up(i, &error);
         }
+    }
+
+    /// Fewer connections as soon as the origin turns a part away (429, 503), or is late with it. What was asked for last
+    /// waits until a connection is due for it; a part that others wait behind is asked for again, later.
+    fn heed_refusals(&mut self) {
+        let refused: Vec<bool> = self
+            .parts
+            .iter_mut()
+            .map(|part| part.source.as_mut().is_some_and(Source::take_refused))
+            .collect();
+        let count = refused.iter().filter(|&&refused| refused).count();
+        if count == 0 {
+            return;
+        }
+        let origin = Rc::clone(self.replay.origin());
+        let counters = &origin.published().counters.origin;
+        counters.parts_refused.add(count as u64);
+        self.width.punish(Instant::now());
+        origin.use_width(self.width.get());
+        tracing::debug!(
+            refused = count,
+            width = self.width.get(),
+            "the origin does not give so many parts at once"
+        );
+        for _ in refused.iter().skip(1).rev().take_while(|&&refused| refused) {
+            // Nothing has come of it.
+            let idle = self.parts.back().is_some_and(|last| last.ahead.is_empty());
+            if !idle || self.busy() <= self.width.get() {
+                break;
+            }
+            if let Some(last) = self.parts.pop_back() {
+                self.frontier = last.next;
+            }
+        }
+    }
+
+    /// How many connections bring something.
+    fn busy(&self) -> usize {
+        let busy = self.parts.iter().filter(|part| part.source.is_some());
+        busy.count()
     }
 
     /// A part cannot be had: what comes from there on goes the plain way.
@@ -357,12 +398,7 @@ impl Parallel {
     fn widen(&mut self) -> bool {
         let mut opened = false;
         while !self.single {
-            let busy = self
-                .parts
-                .iter()
-                .filter(|part| part.source.is_some())
-                .count();
-            if busy >= self.width.get() {
+            if self.busy() >= self.width.get() {
                 break;
             }
             if self.frontier >= self.end && !self.shorten() {
@@ -463,31 +499,39 @@ impl Parallel {
             return false;
         }
         let middle = end - half;
-        let Ok((room, slot)) = self.leave(half) else {
+        let Ok(slot) = self.leave() else {
             return false;
         };
         let part = &mut self.parts[i];
+        // The half takes its room along.
+        let room = part.room.as_mut().and_then(|room| room.split_off(half));
         part.end = middle;
         if let Some(source) = &mut part.source {
             source.limit(middle);
         }
-        let half = self.part(middle, end, slot, room);
+        let half = self.part(middle, end, Some(slot), room);
         self.parts.insert(i + 1, half);
         true
     }
 
-    /// Leave for one more request that nobody else is waiting to make, and room for what it brings.
-    fn leave(&self, bytes: u64) -> Result<(Option<Room>, Option<Slot>), BodyError> {
+    /// Room for what a part brings, and for what its connection reads at once.
+    fn room(&self, bytes: u64) -> Result<Room, BodyError> {
+        let memory = self.replay.origin().memory();
+        memory
+            .reserve(bytes.saturating_add(READ as u64))
+            .ok_or(BodyError::Cut)
+    }
+
+    /// Leave for one more request that nobody else is waiting to make.
+    fn leave(&self) -> Result<Slot, BodyError> {
         let origin = self.replay.origin();
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        let room = origin.memory().reserve(bytes).ok_or(BodyError::Cut)?;
         let slot = origin.try_slot().ok_or(BodyError::Cut)?;
         // One more request for the origin, like any other.
         let gate = &origin.published().gate;
         if !gate.admit_spare(Instant::now()) {
             return Err(BodyError::Cut);
         }
-        Ok((Some(room), Some(slot)))
+        Ok(slot)
     }
 
     /// A part, asked for on a connection of its own.
@@ -505,7 +549,7 @@ impl Parallel {
             end,
             ahead: VecDeque::new(),
             behind: None,
-            _room: room,
+            room,
         }
     }
 
@@ -522,7 +566,7 @@ impl Parallel {
         let (room, slot) = if needed {
             (None, None)
         } else {
-            self.leave(len)?
+            (Some(self.room(len)?), Some(self.leave()?))
         };
         let end = self.frontier + len;
         let part = self.part(self.frontier, end, slot, room);

@@ -1,6 +1,9 @@
 //! Asks the origin for the rest of a body that broke or stands still.
 
-use std::{rc::Rc, time::Instant};
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use actix_http::{
     StatusCode,
@@ -32,15 +35,26 @@ pub enum ResumeError {
     /// The origin is away or overloaded just now: another attempt may do.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// The same, in the origin's own words.
+    /// The same, in the origin's own words: the status, and how long it wants to be left alone.
     #[error("the origin answered {0} to a request for the rest")]
-    Busy(u16),
+    Busy(u16, Option<Duration>),
+    /// No answer for so long that another attempt is more likely to bring one.
+    #[error("no answer to a request for the rest within {0:?}")]
+    Late(Duration),
     /// The rest is not to be had. Another attempt would get the same.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
 }
 
 impl ResumeError {
+    /// How long the origin wants to be left alone.
+    pub fn retry_after(&self) -> Duration {
+        match self {
+            ResumeError::Busy(_, after) => after.unwrap_or_default(),
+            _ => Duration::ZERO,
+        }
+    }
+
     /// Whether another attempt may do better.
     pub fn is_passing(&self) -> bool {
         !matches!(self, ResumeError::Mismatch(_))
@@ -96,7 +110,8 @@ impl Replay {
             .exchange(&request, None, &tuning, deadline)
             .await?;
         if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
-            return Err(ResumeError::Busy(status.as_u16()));
+            let after = headers.get(header::RETRY_AFTER).and_then(seconds);
+            return Err(ResumeError::Busy(status.as_u16(), after));
         }
         let Answered {
             head, connection, ..
@@ -137,4 +152,10 @@ impl Replay {
         );
         fields
     }
+}
+
+/// What Retry-After says, where it is a number (RFC 9110 §10.2.3). A date would need the origin's clock.
+fn seconds(value: &HeaderValue) -> Option<Duration> {
+    let seconds = value.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }

@@ -1,8 +1,8 @@
 //! How many exchanges may be under way at the origin, over the whole process, and who goes next.
 //!
 //! A retune changes the limit at once: waiters are let in as it grows, and as it shrinks whatever is under way goes
-//! on. Who waits is let in by the time it came, with a handicap for what will take long: small ones go first, and a
-//! large one goes before whatever came later than its handicap.
+//! on. Who waits is let in by its turn: the time it came, or a later one for what will take long, so that small ones go
+//! first, and a large one goes before whatever came later than its turn.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tokio::sync::oneshot;
@@ -40,7 +40,10 @@ type Turn = (Instant, u64);
 
 /// Leave for one exchange. Dropped, it goes to whoever is next.
 #[derive(Debug)]
-pub struct Slot(Option<Arc<Slots>>);
+pub struct Slot {
+    slots: Option<Arc<Slots>>,
+    taken: Instant,
+}
 
 /// No slot came free before the deadline.
 #[derive(Debug, thiserror::Error)]
@@ -78,36 +81,44 @@ impl Slots {
         self.let_in();
     }
 
-    /// Takes a slot, waiting until `deadline`. With a handicap, those who come up to so much later go before.
+    /// A slot, if one is free and nobody waits for it.
+    pub fn take_free(self: &Arc<Self>) -> Option<Slot> {
+        let mut queue = self.queue();
+        (queue.in_use < queue.limit && queue.waiting.is_empty()).then(|| self.occupy(&mut queue))
+    }
+
+    /// Takes a slot, waiting until `deadline`. Whose `turn` is earlier goes first: that is the time at which it came,
+    /// or a later one for what has time.
     ///
     /// # Errors
     ///
     /// [`NoSlot`] at the deadline.
-    pub async fn take(
-        self: &Arc<Self>,
-        handicap: Duration,
-        deadline: Instant,
-    ) -> Result<Slot, NoSlot> {
+    pub async fn take(self: &Arc<Self>, turn: Instant, deadline: Instant) -> Result<Slot, NoSlot> {
+        if let Some(slot) = self.take_free() {
+            return Ok(slot);
+        }
         let (turn, slot) = {
             let mut queue = self.queue();
-            if queue.in_use < queue.limit && queue.waiting.is_empty() {
-                return Ok(self.occupy(&mut queue));
-            }
             queue.came += 1;
-            let turn = (Instant::now() + handicap, queue.came);
+            let turn = (turn, queue.came);
             let (sender, slot) = oneshot::channel();
             queue.waiting.insert(turn, sender);
             (turn, slot)
         };
+        // One may have come free meanwhile.
+        self.let_in();
         let _waiting = Waiting::new(self, turn);
         match tokio::time::timeout_at(deadline.into(), slot).await {
             Ok(Ok(slot)) => Ok(slot),
-            Ok(Err(_)) | Err(_) => {
-                self.counters.origin.slot_timeouts.increment();
-                Err(NoSlot {
-                    limit: self.limit.load(Relaxed),
-                })
-            }
+            Ok(Err(_)) | Err(_) => Err(self.timed_out()),
+        }
+    }
+
+    /// Counts one that waited until its deadline.
+    pub fn timed_out(&self) -> NoSlot {
+        self.counters.origin.slot_timeouts.increment();
+        NoSlot {
+            limit: self.limit.load(Relaxed),
         }
     }
 
@@ -125,7 +136,10 @@ impl Slots {
     fn occupy(self: &Arc<Self>, queue: &mut Queue) -> Slot {
         queue.in_use += 1;
         self.counters.origin.in_use.up();
-        Slot(Some(Arc::clone(self)))
+        Slot {
+            slots: Some(Arc::clone(self)),
+            taken: Instant::now(),
+        }
     }
 
     /// Lets in who waits, as far as there is room.
@@ -152,9 +166,11 @@ impl Slots {
 impl Slot {
     /// Gives the slot back, without letting anybody in.
     fn leave(&mut self) -> Option<Arc<Slots>> {
-        let slots = self.0.take()?;
+        let slots = self.slots.take()?;
         slots.queue().in_use -= 1;
-        slots.counters.origin.in_use.down();
+        let counters = &slots.counters.origin;
+        counters.in_use.down();
+        counters.exchanges.add(self.taken.elapsed());
         Some(slots)
     }
 }
@@ -189,11 +205,9 @@ impl Drop for Waiting<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::RefCell, rc::Rc};
+    use std::{cell::RefCell, rc::Rc, time::Duration};
 
     use super::*;
-
-    const NONE: Duration = Duration::ZERO;
 
     fn slots(n: usize) -> Arc<Slots> {
         Arc::new(Slots::new(n, Arc::default()))
@@ -204,7 +218,7 @@ mod tests {
     }
 
     async fn take(slots: &Arc<Slots>) -> Result<Slot, NoSlot> {
-        slots.take(NONE, soon()).await
+        slots.take(Instant::now(), soon()).await
     }
 
     #[actix_rt::test]
@@ -243,7 +257,7 @@ mod tests {
             let slots = Arc::clone(&slots);
             actix_rt::spawn(async move {
                 slots
-                    .take(NONE, Instant::now() + Duration::from_secs(60))
+                    .take(Instant::now(), Instant::now() + Duration::from_secs(60))
                     .await
             })
         };
@@ -265,8 +279,8 @@ mod tests {
                 let (slots, order) = (Arc::clone(&slots), Rc::clone(&order));
                 actix_rt::spawn(async move {
                     let deadline = Instant::now() + Duration::from_secs(600);
-                    let handicap = Duration::from_millis(handicap);
-                    let _slot = slots.take(handicap, deadline).await.unwrap();
+                    let turn = Instant::now() + Duration::from_millis(handicap);
+                    let _slot = slots.take(turn, deadline).await.unwrap();
                     order.borrow_mut().push(n);
                 })
             })
@@ -296,9 +310,11 @@ mod tests {
     async fn a_slot_handed_to_one_who_left_meanwhile_goes_to_the_next() {
         let slots = slots(1);
         let held = take(&slots).await.unwrap();
-        let mut left = Box::pin(slots.take(NONE, Instant::now() + Duration::from_secs(60)));
+        let mut left =
+            Box::pin(slots.take(Instant::now(), Instant::now() + Duration::from_secs(60)));
         assert!(futures_util::poll!(&mut left).is_pending());
-        let mut next = Box::pin(slots.take(NONE, Instant::now() + Duration::from_secs(60)));
+        let mut next =
+            Box::pin(slots.take(Instant::now(), Instant::now() + Duration::from_secs(60)));
         assert!(futures_util::poll!(&mut next).is_pending());
         drop(held); // handed over, not yet taken
         drop(left);

@@ -26,6 +26,8 @@ use crate::{
 
 /// One body, from its first byte to its last.
 pub struct Source {
+    /// What was read of it already, and comes first.
+    here: Option<Bytes>,
     reader: Reader,
     /// How many more bytes must come before the end, where the head says it beside the framing.
     expected: Option<u64>,
@@ -66,10 +68,17 @@ struct Resume {
     to_the_end: bool,
     /// When the line was last looked at.
     looked: Instant,
+    /// How long the origin wants to be left alone.
+    retry_after: Duration,
+    /// The origin did not give what was asked for, and nobody has taken note of it yet.
+    refused: bool,
 }
 
 /// How often a body's line is looked at.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// An answer that takes so many times the median, or so many round trips, may be one that will not come.
+const LATE: u32 = 8;
 
 type Fetching = Pin<Box<dyn Future<Output = Result<Rest, ResumeError>>>>;
 
@@ -77,6 +86,7 @@ impl Source {
     /// The body behind `head`.
     pub fn new(connection: Connection, head: Head, slot: Slot, pool: Rc<Pool>) -> Self {
         let mut source = Source {
+            here: None,
             reader: Reader::new(connection, head, pool),
             expected: None,
             slot: Some(slot),
@@ -84,6 +94,22 @@ impl Source {
         };
         source.settle();
         source
+    }
+
+    /// A body that is here: no connection is needed for it.
+    pub fn here(body: Bytes, pool: Rc<Pool>) -> Self {
+        Source {
+            here: Some(body),
+            reader: Reader::nothing(pool),
+            expected: None,
+            slot: None,
+            resume: None,
+        }
+    }
+
+    /// Takes back what was read of it so far.
+    pub fn put_back(&mut self, read: Bytes) {
+        self.here = Some(read);
     }
 
     /// The body has so many bytes, whatever its framing says.
@@ -104,6 +130,7 @@ impl Source {
         resume.broken = Some(BodyError::NoRest);
         resume.fetch(Duration::ZERO);
         Source {
+            here: None,
             reader,
             expected: None,
             slot,
@@ -130,6 +157,12 @@ impl Source {
         })
     }
 
+    /// Whether the origin refused to go on with the body, or was too late with it, since this was last asked.
+    pub fn take_refused(&mut self) -> bool {
+        let resume = self.resume.as_mut();
+        resume.is_some_and(|resume| std::mem::take(&mut resume.refused))
+    }
+
     /// All else waits for this body: a stall is one after so much waiting already.
     pub fn hurry(&mut self, window: Duration) {
         if let Some(resume) = &mut self.resume {
@@ -147,6 +180,9 @@ impl Source {
     /// What fetches the body over several connections, if its line and its rest make that worth it.
     pub fn widens(&mut self, tuning: &Tuning) -> Option<Widened> {
         let resume = self.resume.as_mut().filter(|_| tuning.parallel)?;
+        if self.here.is_some() {
+            return None;
+        }
         let now = Instant::now();
         let settings = resume.replay.origin().transfers();
         if now < resume.looked + LOOK || resume.broken.is_some() || resume.rest.is_some() {
@@ -178,7 +214,10 @@ impl Source {
 
     /// The whole body, if it has arrived.
     pub fn take_whole(&mut self) -> Option<Bytes> {
-        let whole = self.reader.take_whole();
+        if self.reader.is_done() && self.here.is_some() {
+            return self.here.take();
+        }
+        let whole = self.reader.take_whole().filter(|_| self.here.is_none());
         self.settle();
         whole
     }
@@ -193,16 +232,20 @@ impl Source {
 
     /// Whether no more is to come.
     pub fn is_done(&self) -> bool {
+        self.here.is_none() && !self.needs_connection()
+    }
+
+    fn needs_connection(&self) -> bool {
         let rest_to_come = self
             .resume
             .as_ref()
             .is_some_and(|resume| resume.rest.is_some());
-        self.reader.is_done() && !rest_to_come
+        !self.reader.is_done() || rest_to_come
     }
 
     /// The slot goes to whoever waits once no connection is needed any more.
     fn settle(&mut self) {
-        if self.is_done() {
+        if !self.needs_connection() {
             self.slot = None;
         }
     }
@@ -213,6 +256,9 @@ impl Source {
         cx: &mut Context<'_>,
         tuning: &Tuning,
     ) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if let Some(here) = self.here.take() {
+            return Poll::Ready(Some(Ok(here)));
+        }
         let piece = self.poll_through_breaks(cx, tuning);
         self.settle();
         match (&piece, &mut self.expected) {
@@ -306,6 +352,8 @@ impl Resume {
             pace,
             to_the_end: true,
             looked,
+            retry_after: Duration::ZERO,
+            refused: false,
         }
     }
 
@@ -349,7 +397,8 @@ impl Resume {
             tracing::warn!(cause = %error, "a body is not resumed: too many were already");
             return Err(error);
         }
-        let wait = self.backoff();
+        let asked = std::mem::take(&mut self.retry_after);
+        let wait = self.backoff().max(asked.min(settings.backoff_max));
         self.attempts += 1;
         self.spent += 1;
         self.from = self.continuation.next();
@@ -362,12 +411,27 @@ impl Resume {
 
     fn fetch(&mut self, wait: Duration) {
         let (replay, continuation) = (Rc::clone(&self.replay), self.continuation.clone());
+        let patience = self.patience();
         self.rest = Some(Box::pin(async move {
             if !wait.is_zero() {
                 tokio::time::sleep(wait).await;
             }
-            replay.fetch_rest(continuation).await
+            tokio::time::timeout(patience, replay.fetch_rest(continuation))
+                .await
+                .unwrap_or(Err(ResumeError::Late(patience)))
         }));
+    }
+
+    /// How long a request for the rest may stay without an answer before another connection is tried: much longer than
+    /// the origin lately took, and twice as long each time.
+    fn patience(&self) -> Duration {
+        let origin = self.replay.origin();
+        let seen = origin.published().concurrency.seen();
+        let usual = seen
+            .map_or(Duration::ZERO, |(median, _)| median)
+            .max(origin.round_trip());
+        let patience = origin.transfers().stall_window.max(usual * LATE);
+        patience.saturating_mul(1 << self.attempts.min(16))
     }
 
     /// Nothing before the first attempt, then twice as long each time, with jitter.
@@ -405,6 +469,8 @@ impl Resume {
             return Ok(());
         };
         if error.is_passing() {
+            self.refused = true;
+            self.retry_after = error.retry_after();
             return self.begin(broken);
         }
         self.replay

@@ -5,7 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{fetch::Origin, pool::Pool};
+use super::{pool::Pool, worker::Origin};
+use crate::traffic::published::OriginStatus;
 
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -19,7 +20,11 @@ pub(super) async fn keep_warm(origin: Weak<Origin>) {
         let Some(origin) = origin.upgrade() else {
             return;
         };
-        if origin.published().tuning.load().warm_connections {
+        let published = origin.published();
+        // An origin that is away is tried by the requests themselves, and by the classifier's probe.
+        let serves = !published.is_draining()
+            && **published.origin_status.load() != OriginStatus::Unreachable;
+        if serves && published.tuning.load().warm_connections {
             top_up(&origin).await;
         }
     }

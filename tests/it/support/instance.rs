@@ -36,6 +36,7 @@ pub fn tables() -> Tables {
     let kib = bytesize::ByteSize::kib;
     let class = |chunk, connect, idle, exchange| ClassSettings {
         chunk: kib(chunk),
+        line_buffer: kib(128),
         connect_timeout: seconds(connect),
         idle_read: seconds(idle),
         exchange_timeout: seconds(exchange),
@@ -58,6 +59,8 @@ pub fn tables() -> Tables {
         follow_lines: false,
         rate_limit: true,
         concurrency_limit: true,
+        small_first: true,
+        collapse: true,
         warm_connections: true,
     };
     let medium = LevelSettings {
@@ -84,6 +87,8 @@ pub fn tables() -> Tables {
         follow_lines: false,
         rate_limit: false,
         concurrency_limit: false,
+        small_first: false,
+        collapse: false,
         warm_connections: false,
         ..medium.clone()
     };

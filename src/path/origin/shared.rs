@@ -1,0 +1,107 @@
+//! What all workers share of the origin.
+
+use std::sync::Arc;
+
+use super::{
+    Settings,
+    collapse::Collapse,
+    lately::Lately,
+    pool::Sockets,
+    slots::Slots,
+    tls::{Tls, TlsError},
+};
+use crate::{
+    path::{tcp, transfers},
+    traffic::published::Published,
+};
+
+/// What all workers share of the origin.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    pub(super) settings: Arc<Settings>,
+    pub(super) options: Arc<tcp::Settings>,
+    pub(super) transfers: Arc<transfers::Settings>,
+    pub(super) lately: Arc<Lately>,
+    pub(super) tls: Option<Tls>,
+    pub(super) slots: Arc<Slots>,
+    pub(super) collapse: Arc<Collapse>,
+    pub(super) sockets: Arc<Sockets>,
+    pub(super) published: Arc<Published>,
+}
+
+impl Shared {
+    /// Prepares the origin's side.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`] where the TLS settings do not hold.
+    pub fn new(
+        settings: Settings,
+        options: tcp::Settings,
+        transfers: transfers::Settings,
+        published: Arc<Published>,
+    ) -> Result<Self, TlsError> {
+        let tls = settings
+            .url
+            .is_https()
+            .then(|| Tls::new(&settings.tls, settings.url.host()))
+            .transpose()?;
+        let tuning = published.tuning.load();
+        let counters = Arc::clone(&published.counters);
+        Ok(Shared {
+            slots: Arc::new(Slots::new(
+                tuning.connections_at_once(),
+                Arc::clone(&counters),
+            )),
+            collapse: Arc::default(),
+            sockets: Arc::new(Sockets::new(counters)),
+            settings: Arc::new(settings),
+            options: Arc::new(options),
+            lately: Arc::new(Lately::new(
+                &transfers,
+                Arc::clone(&published.counters),
+                published.started,
+            )),
+            transfers: Arc::new(transfers),
+            tls,
+            published: Arc::clone(&published),
+        })
+    }
+
+    /// The same origin by other settings: what is open and in use counts on. None where nothing changed.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`] where the TLS settings do not hold.
+    pub fn renewed(
+        &self,
+        settings: &Settings,
+        options: &tcp::Settings,
+        transfers: &transfers::Settings,
+    ) -> Result<Option<Self>, TlsError> {
+        // The file may hold other certificates than before.
+        let rereads = settings.url.is_https() && !settings.tls.ca_file.as_os_str().is_empty();
+        let same_transfers = *self.transfers == *transfers;
+        if *self.settings == *settings && *self.options == *options && same_transfers && !rereads {
+            return Ok(None);
+        }
+        let fresh = Self::new(
+            settings.clone(),
+            options.clone(),
+            transfers.clone(),
+            Arc::clone(&self.published),
+        )?;
+        let lately = if same_transfers {
+            Arc::clone(&self.lately)
+        } else {
+            fresh.lately
+        };
+        Ok(Some(Shared {
+            slots: Arc::clone(&self.slots),
+            collapse: Arc::clone(&self.collapse),
+            sockets: Arc::clone(&self.sockets),
+            lately,
+            ..fresh
+        }))
+    }
+}

@@ -1,0 +1,109 @@
+//! When a request may go out: its slot, or the answer of one for the same that it joined.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use awc::FrozenClientRequest;
+
+use super::{
+    collapse::{Joined, Key, Place, Whole},
+    fetch::{FetchError, kind_of},
+    slots::Slot,
+    worker::Origin,
+};
+use crate::{path::range, traffic::tuning::Tuning};
+
+/// A large answer waits for small ones that come up to this part of the exchange timeout later.
+const LARGE_WAIT: u32 = 4;
+
+/// What a request waited for.
+pub(super) enum Turn {
+    /// It goes out, also for those who joined it.
+    Own(Slot, Joined),
+    /// It need not.
+    Shared(Arc<Whole>),
+}
+
+impl Origin {
+    /// Waits for leave to send a request, or for the answer of another one.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError::NoSlot`] at the deadline.
+    pub(super) async fn turn(
+        &self,
+        head: &FrozenClientRequest,
+        is_get: bool,
+        tuning: &Tuning,
+        deadline: Instant,
+    ) -> Result<Turn, FetchError> {
+        let slots = &self.shared.slots;
+        if let Some(slot) = slots.take_free() {
+            return Ok(Turn::Own(slot, Joined::default()));
+        }
+        let turn = Instant::now() + self.handicap(head, tuning);
+        let key = (is_get && tuning.collapse && self.may_fit(head, tuning))
+            .then(|| Key::of(kind_of(head).0, head.headers()))
+            .flatten();
+        let Some(key) = key else {
+            return Ok(Turn::Own(
+                slots.take(turn, deadline).await?,
+                Joined::default(),
+            ));
+        };
+        loop {
+            let answer = match self.shared.collapse.join(key.clone()) {
+                Place::Lead(lead) => {
+                    let slot = slots.take(turn, deadline).await?;
+                    return Ok(Turn::Own(slot, lead.close()));
+                }
+                Place::Follow(answer) => answer,
+            };
+            match tokio::time::timeout_at(deadline.into(), answer).await {
+                Ok(Ok(Some(whole))) if whole.answers(head.headers()) => {
+                    self.published().counters.origin.collapsed.increment();
+                    return Ok(Turn::Shared(whole));
+                }
+                // Not for everybody, or not for this one.
+                Ok(Ok(_)) => {
+                    return Ok(Turn::Own(
+                        slots.take(turn, deadline).await?,
+                        Joined::default(),
+                    ));
+                }
+                // The one that was joined gave up before it went out.
+                Ok(Err(_)) => {}
+                Err(_) => return Err(slots.timed_out().into()),
+            }
+        }
+    }
+
+    /// Whether the answer may be small enough to be read whole, as far as that is known.
+    fn may_fit(&self, head: &FrozenClientRequest, tuning: &Tuning) -> bool {
+        let expected = self.published().sizes.expect(kind_of(head));
+        expected.is_none_or(|expected| expected.bytes <= tuning.buffer.as_u64())
+    }
+
+    /// How much later than others it goes: one that will bring more than most waits for the small ones, but not for
+    /// ever.
+    fn handicap(&self, head: &FrozenClientRequest, tuning: &Tuning) -> Duration {
+        if !tuning.small_first {
+            return Duration::ZERO;
+        }
+        let sizes = &self.published().sizes;
+        let asked = head
+            .headers()
+            .get(actix_http::header::RANGE)
+            .and_then(range::asked);
+        let is_large = asked
+            .or_else(|| Some(sizes.expect(kind_of(head))?.bytes))
+            .is_some_and(|bytes| sizes.is_large(bytes));
+        if is_large {
+            tuning.exchange_timeout / LARGE_WAIT
+        } else {
+            Duration::ZERO
+        }
+    }
+}

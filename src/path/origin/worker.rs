@@ -1,0 +1,235 @@
+//! The origin, as one worker sees it: its connections there, and what was seen of the line lately.
+
+use std::{
+    rc::{Rc, Weak},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use actix_http::uri::Authority;
+
+use super::{
+    Settings,
+    connect::Target,
+    connection::Connection,
+    exchange::Lend,
+    fetch::FetchError,
+    parallel::Memory,
+    pool::{OpenSocket, Pool},
+    resolver::Resolver,
+    shared::Shared,
+    slots::{NoSlot, Slot},
+    warm::keep_warm,
+};
+use crate::{
+    path::transfers,
+    traffic::{published::Published, tuning::Tuning},
+};
+
+/// How often the limit on exchanges at once is looked at while no request comes.
+const FOLLOW: Duration = Duration::from_millis(500);
+
+/// The origin, as one worker sees it.
+pub struct Origin {
+    pub(super) shared: Shared,
+    pub(super) client: awc::Client,
+    pub(super) pool: Rc<Pool>,
+    resolver: Resolver,
+    pub(super) authority: Authority,
+}
+
+impl Origin {
+    /// The origin for the worker on this thread.
+    pub fn start(shared: &Shared) -> Rc<Self> {
+        let connector = awc::Connector::new().connector(Lend).limit(0);
+        let client = awc::Client::builder()
+            .connector(connector)
+            .disable_timeout()
+            .disable_redirects()
+            .no_default_headers()
+            .finish();
+        let authority = shared.settings.url.authority();
+        let origin = Rc::new(Origin {
+            client,
+            pool: Pool::start(Arc::clone(&shared.sockets), Arc::clone(&shared.published)),
+            resolver: Resolver::new(shared.settings.url.host()),
+            // The URL was checked when it was read.
+            authority: authority
+                .parse()
+                .unwrap_or_else(|_| Authority::from_static("origin")),
+            shared: shared.clone(),
+        });
+        actix_rt::spawn(keep_warm(Rc::downgrade(&origin)));
+        actix_rt::spawn(follow_limit(Rc::downgrade(&origin)));
+        origin
+    }
+
+    /// As many slots as may be now. They are everybody's, in a canary or not.
+    pub(super) fn set_slots(&self) {
+        let published = &self.shared.published;
+        let most = published.tuning.load().connections_at_once();
+        self.shared.slots.set(published.concurrency.limit(most));
+    }
+
+    /// The origin's settings.
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    /// What the actors say.
+    pub(super) fn published(&self) -> &Arc<Published> {
+        &self.shared.published
+    }
+
+    /// What continues broken bodies.
+    pub(super) fn transfers(&self) -> &transfers::Settings {
+        &self.shared.transfers
+    }
+
+    /// This worker's connections.
+    pub(super) fn pool(&self) -> &Rc<Pool> {
+        &self.pool
+    }
+
+    /// Whether the origin can bear one more request for the rest of a body that broke.
+    pub(super) fn spend(&self) -> bool {
+        self.shared.lately.resumes.spend(Instant::now())
+    }
+
+    /// A request for the rest was worth it, or this part of it.
+    pub(super) fn refund(&self, part: f64) {
+        self.shared.lately.resumes.earn(part);
+    }
+
+    /// One more request: some of them may be followed by a second one for what stalls.
+    pub(super) fn earn_stalls(&self) {
+        let share = self.shared.transfers.stall_budget;
+        self.shared.lately.stalls.earn(share);
+    }
+
+    /// Whether the origin can bear a second connection for a body that stalls.
+    pub(super) fn spend_on_stall(&self) -> bool {
+        self.shared.lately.stalls.spend(Instant::now())
+    }
+
+    /// A slot that nobody needs just now.
+    pub(super) fn try_slot(&self) -> Option<Slot> {
+        self.shared.slots.try_take()
+    }
+
+    /// Room for the parts of bodies.
+    pub(super) fn memory(&self) -> &Arc<Memory> {
+        &self.shared.lately.memory
+    }
+
+    /// Over how many connections a body was worth fetching last.
+    pub(super) fn usual_width(&self) -> usize {
+        self.shared.lately.width.load(Relaxed)
+    }
+
+    /// A body is fetched over so many connections.
+    pub(super) fn use_width(&self, width: usize) {
+        self.shared.lately.width.store(width, Relaxed);
+    }
+
+    /// The round trip to the origin, as last seen.
+    pub(super) fn round_trip(&self) -> Duration {
+        self.shared.lately.line().1
+    }
+
+    /// After how long a width shows what it is worth: a few round trips.
+    pub(super) fn width_period(&self) -> Duration {
+        (self.round_trip() * 4).clamp(Duration::from_millis(400), Duration::from_secs(4))
+    }
+
+    /// Looks at the line to the origin.
+    pub(super) fn look(&self, connection: &Connection) {
+        self.shared
+            .lately
+            .look(connection, &self.shared.published.origin_line);
+    }
+
+    /// Whether the line to the origin is one on which several connections carry more than one.
+    pub(super) fn wants_several(&self) -> bool {
+        self.shared.lately.line().0 >= self.shared.transfers.parallel_from
+    }
+
+    /// A body came at this pace, in bytes per second.
+    pub(super) fn gave(&self, pace: f64) {
+        self.shared.lately.pace.add(pace);
+    }
+
+    /// The pace in bytes per second under which a body stalls: a small share of what the origin gave lately, and
+    /// never more than the absolute floor. Where nothing is known, silence alone is a stall.
+    pub(super) fn stall_floor(&self) -> f64 {
+        let settings = &self.shared.transfers;
+        let floor = settings.stall_floor.as_u64() as f64;
+        self.shared.lately.pace.get().map_or(1.0, |pace| {
+            (pace * settings.stall_share).clamp(1.0, floor.max(1.0))
+        })
+    }
+
+    pub(super) async fn connect(
+        &self,
+        tuning: &Tuning,
+        deadline: Instant,
+    ) -> Result<Connection, FetchError> {
+        // The sockets are everybody's, too.
+        let limit = self.shared.published.tuning.load().connections_at_once();
+        let reserved =
+            tokio::time::timeout_at(deadline.into(), self.shared.sockets.reserve(limit)).await;
+        let open = reserved.map_err(|_| NoSlot { limit })?;
+        let mut connection = self.open(open, tuning, deadline).await?;
+        self.pool.lend(&mut connection);
+        Ok(connection)
+    }
+
+    /// Opens a connection that nobody needs yet; none where there is no room for it.
+    pub(super) async fn open_spare(&self) -> Result<Option<Connection>, FetchError> {
+        let tuning = self.shared.published.tuning.load_full();
+        let limit = tuning.connections_at_once();
+        let Some(open) = self.shared.sockets.try_reserve(limit) else {
+            return Ok(None);
+        };
+        let deadline = Instant::now() + tuning.connect_timeout;
+        self.open(open, &tuning, deadline).await.map(Some)
+    }
+
+    async fn open(
+        &self,
+        open: OpenSocket,
+        tuning: &Tuning,
+        deadline: Instant,
+    ) -> Result<Connection, FetchError> {
+        let url = &self.shared.settings.url;
+        let counters = &self.shared.published.counters.origin;
+        let target = Target {
+            resolver: &self.resolver,
+            host: url.host(),
+            port: url.port(),
+            tls: self.shared.tls.as_ref(),
+            options: tuning
+                .tcp_options
+                .then_some((&*self.shared.options, tuning.tcp_buffers)),
+            dns_cache: tuning.dns_cache,
+            connect_timeout: tuning.connect_timeout,
+            deadline,
+        };
+        counters.connects.increment();
+        target.connect(open).await.map_err(|error| {
+            counters.connect_failures.increment();
+            error.into()
+        })
+    }
+}
+
+/// Lets in who waits once the limit has grown, though no further request comes.
+async fn follow_limit(origin: Weak<Origin>) {
+    loop {
+        tokio::time::sleep(FOLLOW).await;
+        let Some(origin) = origin.upgrade() else {
+            return;
+        };
+        origin.set_slots();
+    }
+}
