@@ -10,7 +10,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::{connection::Connection, parallel::Memory};
+use super::{connection::Connection, memory::Memory};
 use crate::{
     path::{tcp, transfers::Settings},
     traffic::{

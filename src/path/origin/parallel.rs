@@ -9,7 +9,6 @@
 use std::{
     collections::VecDeque,
     rc::Rc,
-    sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
@@ -17,6 +16,8 @@ use std::{
 use bytes::Bytes;
 
 use super::{
+    memory::Room,
+    part::Part,
     reader::{BodyError, READ},
     resume::Replay,
     slots::Slot,
@@ -24,58 +25,11 @@ use super::{
 };
 use crate::{
     path::range::Continuation,
-    traffic::{counters::Counters, tuning::Tuning, width::Width},
+    traffic::{tuning::Tuning, width::Width},
 };
 
 /// The smallest part that is cut off the rest.
 const LEAST: u64 = 64 * 1024;
-
-/// Bytes that parts may hold, over all transfers.
-#[derive(Debug)]
-pub struct Memory {
-    counters: Arc<Counters>,
-    most: u64,
-}
-
-impl Memory {
-    /// Room for so many bytes.
-    pub fn new(most: u64, counters: Arc<Counters>) -> Arc<Self> {
-        Arc::new(Memory { counters, most })
-    }
-
-    fn reserve(self: &Arc<Self>, bytes: u64) -> Option<Room> {
-        let held = &self.counters.origin.parts_held;
-        held.up_within(bytes, self.most).then(|| Room {
-            memory: Arc::clone(self),
-            bytes,
-        })
-    }
-}
-
-/// Room that is given back when this is dropped.
-#[derive(Debug)]
-struct Room {
-    memory: Arc<Memory>,
-    bytes: u64,
-}
-
-impl Room {
-    /// Gives a part of it to somebody else.
-    fn split_off(&mut self, bytes: u64) -> Option<Room> {
-        let bytes = bytes.min(self.bytes);
-        self.bytes -= bytes;
-        Some(Room {
-            memory: Arc::clone(&self.memory),
-            bytes,
-        })
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.memory.counters.origin.parts_held.down_by(self.bytes);
-    }
-}
 
 /// A body in parts.
 pub struct Parallel {
@@ -95,63 +49,6 @@ pub struct Parallel {
     kept: Option<Part>,
     /// The transfer's own: one connection may always be open, until all is here.
     slot: Option<Slot>,
-}
-
-struct Part {
-    source: Option<Source>,
-    /// The next byte of the source.
-    next: u64,
-    /// The byte behind the part.
-    end: u64,
-    ahead: VecDeque<Bytes>,
-    /// The source, if it goes on behind the part, and what was read of that.
-    behind: Option<(Source, Bytes)>,
-    room: Option<Room>,
-}
-
-impl Part {
-    /// Reads what the source has, up to the part's end.
-    fn poll_source(
-        &mut self,
-        cx: &mut Context<'_>,
-        tuning: &Tuning,
-    ) -> Poll<Option<Result<Bytes, BodyError>>> {
-        let Some(source) = &mut self.source else {
-            return Poll::Ready(None);
-        };
-        match std::task::ready!(source.poll_piece(cx, tuning)) {
-            Some(Ok(mut piece)) => {
-                let left = usize::try_from(self.end - self.next).unwrap_or(usize::MAX);
-                let over = piece.split_off(left.min(piece.len()));
-                self.next += piece.len() as u64;
-                if self.next == self.end {
-                    // What comes behind it belongs to the next part.
-                    let source = self.source.take().filter(Source::runs_to_the_end);
-                    self.behind = source.map(|source| (source, over));
-                }
-                Poll::Ready(Some(Ok(piece)))
-            }
-            Some(Err(error)) => Poll::Ready(Some(Err(error))),
-            None if self.next == self.end => {
-                self.source = None;
-                Poll::Ready(None)
-            }
-            None => Poll::Ready(Some(Err(BodyError::Cut))),
-        }
-    }
-
-    /// What comes behind it, where its source goes on.
-    fn behind(self) -> Option<Part> {
-        let (source, over) = self.behind?;
-        Some(Part {
-            source: Some(source),
-            next: self.end + over.len() as u64,
-            end: self.end,
-            ahead: VecDeque::from([over]),
-            behind: None,
-            room: None,
-        })
-    }
 }
 
 impl Parallel {
@@ -315,34 +212,31 @@ impl Parallel {
     /// Fewer connections as soon as the origin turns a part away (429, 503), or is late with it. What was asked for last
     /// waits until a connection is due for it; a part that others wait behind is asked for again, later.
     fn heed_refusals(&mut self) {
-        let refused: Vec<bool> = self
-            .parts
-            .iter_mut()
-            .map(|part| part.source.as_mut().is_some_and(Source::take_refused))
-            .collect();
-        let count = refused.iter().filter(|&&refused| refused).count();
-        if count == 0 {
+        let refused = self.parts.iter().filter(|part| part.is_refused()).count();
+        if refused == 0 {
             return;
         }
         let origin = Rc::clone(self.replay.origin());
         let counters = &origin.published().counters.origin;
-        counters.parts_refused.add(count as u64);
+        counters.parts_refused.add(refused as u64);
         self.width.punish(Instant::now());
         origin.use_width(self.width.get());
         tracing::debug!(
-            refused = count,
+            refused,
             width = self.width.get(),
             "the origin does not give so many parts at once"
         );
-        for _ in refused.iter().skip(1).rev().take_while(|&&refused| refused) {
-            // Nothing has come of it.
-            let idle = self.parts.back().is_some_and(|last| last.ahead.is_empty());
-            if !idle || self.busy() <= self.width.get() {
-                break;
-            }
-            if let Some(last) = self.parts.pop_back() {
-                self.frontier = last.next;
-            }
+        // Nothing has come of it, and it is not the first, which the client waits for.
+        let waits = |part: &Part| part.is_refused() && part.ahead.is_empty();
+        while self.parts.len() > 1
+            && self.busy() > self.width.get()
+            && self.parts.back().is_some_and(waits)
+            && let Some(last) = self.parts.pop_back()
+        {
+            self.frontier = last.next;
+        }
+        for part in &mut self.parts {
+            part.note_refusal();
         }
     }
 

@@ -157,10 +157,16 @@ impl Source {
         })
     }
 
-    /// Whether the origin refused to go on with the body, or was too late with it, since this was last asked.
-    pub fn take_refused(&mut self) -> bool {
-        let resume = self.resume.as_mut();
-        resume.is_some_and(|resume| std::mem::take(&mut resume.refused))
+    /// Whether the origin refused to go on with the body, or was too late with it, and nobody has taken note of it yet.
+    pub fn is_refused(&self) -> bool {
+        self.resume.as_ref().is_some_and(|resume| resume.refused)
+    }
+
+    /// That was taken note of.
+    pub fn note_refusal(&mut self) {
+        if let Some(resume) = &mut self.resume {
+            resume.refused = false;
+        }
     }
 
     /// All else waits for this body: a stall is one after so much waiting already.

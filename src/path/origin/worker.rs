@@ -14,7 +14,7 @@ use super::{
     connection::Connection,
     exchange::Lend,
     fetch::FetchError,
-    parallel::Memory,
+    memory::Memory,
     pool::{OpenSocket, Pool},
     resolver::Resolver,
     shared::Shared,
