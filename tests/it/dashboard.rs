@@ -62,6 +62,17 @@ fn the_dashboard_shows_traffic_and_a_change_of_level_without_a_complaint() {
     browser.until_text("#retunes", "high → low");
     browser.until_text("[data-name='Rate limit']", "off");
     browser.until(
+        "the mark on the time line tells what was changed and why",
+        "const line = document.querySelector('figure.wide .u-over'); \
+         const { left, right, top } = line.getBoundingClientRect(); \
+         for (let clientX = right - 1; clientX > left; clientX -= 4) { \
+           line.dispatchEvent(new MouseEvent('mousemove', { clientX, clientY: top + 5, bubbles: true })); \
+           const told = document.querySelector('figure.wide .legend').innerText; \
+           if (told.includes('level high → low: set by the admin endpoint')) return true; \
+         } \
+         return false",
+    );
+    browser.until(
         "the form shows the level in force",
         "return document.querySelector('[name=level][value=low]').checked",
     );
