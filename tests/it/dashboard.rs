@@ -150,6 +150,37 @@ fn a_canary_is_begun_and_taken_back_on_the_dashboard_with_both_groups_side_by_si
 }
 
 #[test]
+fn a_button_pressed_before_the_token_is_typed_does_what_it_says_and_not_what_the_form_says() {
+    let origin = Origin::saying(ANSWER);
+    let proxy = Proxy::before(&origin, |_| {});
+    assert_eq!(
+        proxy
+            .post_level(r#"{"level": "low", "percent": 10}"#)
+            .status,
+        200
+    );
+    let browser = Browser::start(1280, 900);
+    browser.open(&monitor(&proxy));
+    browser.until_text("#canary-buttons", "Give it to 50 %");
+    let enter = "\u{e007}";
+    browser.type_into("#canary-buttons button:first-child", enter);
+    browser.until_text(
+        "#steered",
+        "Type the admin token, then Enter sets level low for 50 % of the clients",
+    );
+    browser.type_into("[name=token]", &format!("{TOKEN}{enter}"));
+    browser.until_text("#steered", "Set: level low for 50 % of the clients");
+    browser.until_text("#canary-summary", "50 % of the clients have level low");
+
+    // what is not there any more is not done
+    browser.run("document.querySelector('[name=token]').value = ''");
+    browser.type_into("#canary-buttons button:first-child", enter);
+    browser.until_text("#steered", "Enter sets level low for 100 %");
+    proxy.set_level("medium");
+    browser.until_text("#steered", "that candidate does not run any more");
+}
+
+#[test]
 fn no_text_can_run_in_the_dashboard() {
     let origin = Origin::saying(ANSWER);
     let proxy = Proxy::before(&origin, |_| {});

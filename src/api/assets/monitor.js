@@ -23,7 +23,7 @@ function show() {
   showRetunes(byId("retunes"), stats.retunes ?? []);
   showTransfers(byId("kept"), stats.transfers ?? {});
   showParts(byId("actors"), stats);
-  showCanary(byId("canary"), stats.canary, (change) => steering.send(change));
+  showCanary(byId("canary"), stats.canary, (change) => steering.steer(change));
   steering.show(stats);
   charts.draw(stats.retunes ?? []);
 }
