@@ -297,6 +297,10 @@ async fn read(mut body: web::Payload) -> Result<Vec<u8>, Refusal> {
 }
 
 fn wanted(body: &[u8]) -> Result<(Level, Percent), Refusal> {
+    // serde would take a list of values for a struct as well
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(Refusal::BadBody("a list instead of an object".into()));
+    }
     let Wanted { level, percent } =
         serde_json::from_slice(body).map_err(|error| Refusal::BadBody(error.to_string()))?;
     let level = level.parse().map_err(|_| Refusal::NoLevel(level))?;

@@ -14,7 +14,7 @@ use crate::problem::Problem;
 pub(super) const PATH: &str = "/docs";
 
 /// This description as a page to read.
-#[utoipa::path(get, path = PATH, tag = "description", responses(
+#[utoipa::path(get, path = PATH, operation_id = "docs", tag = "description", responses(
     (status = 200, description = "A page", body = String, content_type = "text/html"),
     (status = "default", description = "Any error", body = Problem, content_type = Problem::MEDIA_TYPE),
 ))]

@@ -4,6 +4,7 @@
 //! patch (RFC 7396) of what changed. While nobody listens, a tick costs a row of numbers and no JSON.
 
 use std::{
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -11,12 +12,14 @@ use std::{
 use actix_web::web::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, broadcast},
-    time::MissedTickBehavior,
-};
+use tokio::{sync::broadcast, time::MissedTickBehavior};
 
-use super::{history::History, json, stats::Stats};
+use super::{
+    history::History,
+    json,
+    places::{Place, Places},
+    stats::Stats,
+};
 use crate::{traffic::published::Published, units::OutOfRange};
 
 /// Time between two ticks.
@@ -61,7 +64,7 @@ impl Settings {
 #[derive(Debug)]
 pub struct Feed {
     published: Arc<Published>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     // a std mutex: locked once a second and when somebody begins to listen, never across an await
     state: Mutex<State>,
 }
@@ -82,7 +85,7 @@ struct State {
 pub(super) struct Listener {
     opening: Option<Bytes>,
     ticks: broadcast::Receiver<Bytes>,
-    _place: OwnedSemaphorePermit,
+    place: Place,
 }
 
 /// Why somebody cannot listen.
@@ -107,7 +110,7 @@ impl Feed {
         );
         let feed = Arc::new(Self {
             published,
-            places: Arc::new(Semaphore::new(settings.streams)),
+            places: Places::new(settings.streams),
             state: Mutex::new(State {
                 history,
                 told: None,
@@ -130,14 +133,13 @@ impl Feed {
         feed
     }
 
-    /// Begins to listen.
+    /// Begins to listen, for a client at this address.
     ///
     /// # Errors
     ///
     /// [`Unheard`] if there is no place.
-    pub(super) fn listen(&self) -> Result<Listener, Unheard> {
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        let place = place.map_err(|_| Unheard::Full)?;
+    pub(super) fn listen(&self, address: IpAddr) -> Result<Listener, Unheard> {
+        let place = self.places.take(address).ok_or(Unheard::Full)?;
         let mut state = self.state();
         let state = &mut *state;
         let ticks = state.ticks.as_ref().ok_or(Unheard::Draining)?.subscribe();
@@ -157,7 +159,7 @@ impl Feed {
         Ok(Listener {
             opening: Some(opening.clone()),
             ticks,
-            _place: place,
+            place,
         })
     }
 
@@ -191,12 +193,14 @@ impl Feed {
 }
 
 impl Listener {
-    /// The next piece of the stream; none at its end: the process is draining, or this one was too slow.
+    /// The next piece of the stream; none at its end: the process is draining, this one was too slow, or its place
+    /// went to somebody else.
     pub(super) async fn next(&mut self) -> Option<Bytes> {
-        match self.opening.take() {
+        let piece = match self.opening.take() {
             Some(opening) => Some(opening),
             None => self.ticks.recv().await.ok(),
-        }
+        };
+        piece.filter(|_| !self.place.is_lost())
     }
 }
 

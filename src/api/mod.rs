@@ -31,6 +31,7 @@ mod history;
 mod metrics;
 mod monitor;
 mod openapi;
+mod places;
 mod process;
 pub mod reload;
 mod stats;

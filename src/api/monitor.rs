@@ -9,7 +9,7 @@ use crate::problem::Problem;
 pub(super) const PATH: &str = "/monitor";
 
 /// The dashboard.
-#[utoipa::path(get, path = PATH, tag = "numbers", responses(
+#[utoipa::path(get, path = PATH, operation_id = "monitor", tag = "numbers", responses(
     (status = 200, description = "A page; its files are below `/monitor/`", body = String, content_type = "text/html"),
     (status = "default", description = "Any error", body = Problem, content_type = Problem::MEDIA_TYPE),
 ))]

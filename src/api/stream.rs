@@ -1,6 +1,9 @@
 //! `GET /stats/stream`: /stats as server-sent events, once a second.
 
-use std::rc::Rc;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    rc::Rc,
+};
 
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder,
@@ -22,14 +25,16 @@ pub(super) const PATH: &str = "/stats/stream";
 /// (all of `/stats`); then every second `row` (one more for the history) and `change`, a merge patch (RFC 7396) of
 /// `/stats`.
 #[utoipa::path(get, path = PATH, tag = "numbers", responses(
-    (status = 200, description = "A stream that ends when the process drains", body = String,
+    (status = 200, description = "A stream that ends when the process drains, or its place goes to a client whose address has fewer", body = String,
         content_type = "text/event-stream"),
     (status = 503, description = "Too many streams, or draining", body = Problem, content_type = Problem::MEDIA_TYPE,
         headers(("Retry-After" = u64, description = "Seconds"))),
     (status = "default", description = "Any other error", body = Problem, content_type = Problem::MEDIA_TYPE),
 ))]
 pub(super) async fn stream(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
-    let listener = match state.feed.listen() {
+    let address = request.peer_addr().map(|peer| peer.ip());
+    let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let listener = match state.feed.listen(address) {
         Ok(listener) => listener,
         Err(why) => {
             let problem =

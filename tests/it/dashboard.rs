@@ -62,6 +62,17 @@ fn the_dashboard_shows_traffic_and_a_change_of_level_without_a_complaint() {
     browser.until_text("#retunes", "high → low");
     browser.until_text("[data-name='Rate limit']", "off");
     browser.until(
+        "the mark on the time line tells what was changed and why",
+        "const line = document.querySelector('figure.wide .u-over'); \
+         const { left, right, top } = line.getBoundingClientRect(); \
+         for (let clientX = right - 1; clientX > left; clientX -= 4) { \
+           line.dispatchEvent(new MouseEvent('mousemove', { clientX, clientY: top + 5, bubbles: true })); \
+           const told = document.querySelector('figure.wide .legend').innerText; \
+           if (told.includes('level high → low: set by the admin endpoint')) return true; \
+         } \
+         return false",
+    );
+    browser.until(
         "the form shows the level in force",
         "return document.querySelector('[name=level][value=low]').checked",
     );
@@ -136,6 +147,37 @@ fn a_canary_is_begun_and_taken_back_on_the_dashboard_with_both_groups_side_by_si
         "return document.querySelector('#canary .scroll').hidden",
     );
     assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
+fn a_button_pressed_before_the_token_is_typed_does_what_it_says_and_not_what_the_form_says() {
+    let origin = Origin::saying(ANSWER);
+    let proxy = Proxy::before(&origin, |_| {});
+    assert_eq!(
+        proxy
+            .post_level(r#"{"level": "low", "percent": 10}"#)
+            .status,
+        200
+    );
+    let browser = Browser::start(1280, 900);
+    browser.open(&monitor(&proxy));
+    browser.until_text("#canary-buttons", "Give it to 50 %");
+    let enter = "\u{e007}";
+    browser.type_into("#canary-buttons button:first-child", enter);
+    browser.until_text(
+        "#steered",
+        "Type the admin token, then Enter sets level low for 50 % of the clients",
+    );
+    browser.type_into("[name=token]", &format!("{TOKEN}{enter}"));
+    browser.until_text("#steered", "Set: level low for 50 % of the clients");
+    browser.until_text("#canary-summary", "50 % of the clients have level low");
+
+    // what is not there any more is not done
+    browser.run("document.querySelector('[name=token]').value = ''");
+    browser.type_into("#canary-buttons button:first-child", enter);
+    browser.until_text("#steered", "Enter sets level low for 100 %");
+    proxy.set_level("medium");
+    browser.until_text("#steered", "that candidate does not run any more");
 }
 
 #[test]

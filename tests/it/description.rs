@@ -138,6 +138,16 @@ fn what_the_endpoints_answer_fits_their_description() {
     }
     proxy.set_level("low");
 
+    // tools name functions after them
+    let mut names = Vec::new();
+    visit(&description.0["paths"], &mut |value| {
+        names.extend(value["operationId"].as_str().map(str::to_owned));
+    });
+    names.sort();
+    let each = names.len();
+    names.dedup();
+    assert!(each > 10 && names.len() == each, "{names:?}");
+
     for path in fileproxy::api::PATHS {
         let operations = description.0["paths"][path].as_object();
         let operations = operations.unwrap_or_else(|| panic!("{path} is not described"));

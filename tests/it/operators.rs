@@ -199,6 +199,8 @@ async fn a_bad_body_gets_400_with_what_is_allowed_and_changes_nothing() {
         "{}",
         "null",
         "[]",
+        r#" ["low"]"#,
+        r#"["low", 100]"#,
         r#"{"level": 1}"#,
         r#"{"level": "LOW"}"#,
         r#"{"level": "ultra"}"#,

@@ -2,14 +2,14 @@
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
-    net::TcpStream,
+    net::{Ipv4Addr, TcpStream},
     time::Duration,
 };
 
 use fileproxy::traffic::sample::Outcome;
 use serde_json::Value;
 
-use crate::support::{DEADLINE, origin::Origin, proxy::Proxy, until};
+use crate::support::{DEADLINE, client::Client, origin::Origin, proxy::Proxy, until};
 
 const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfilm";
 
@@ -21,7 +21,10 @@ struct Events {
 
 impl Events {
     fn of(proxy: &Proxy) -> Self {
-        let mut socket = TcpStream::connect(proxy.address()).unwrap();
+        Self::on(TcpStream::connect(proxy.address()).unwrap())
+    }
+
+    fn on(mut socket: TcpStream) -> Self {
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         socket
             .write_all(b"GET /stats/stream HTTP/1.1\r\nhost: proxy\r\n\r\n")
@@ -41,7 +44,8 @@ impl Events {
         let mut line = String::new();
         while line != begin {
             line.clear();
-            if self.lines.read_line(&mut line).unwrap_or(0) == 0 {
+            // the last chunk, or the end of the connection
+            if self.lines.read_line(&mut line).unwrap_or(0) == 0 || line == "0\r\n" {
                 return None;
             }
         }
@@ -163,6 +167,26 @@ fn one_stream_too_many_is_refused_until_another_ends() {
     until("the place is free again", || {
         Events::of(&proxy).next("stats").map(|_| ())
     });
+}
+
+#[test]
+fn one_address_that_has_all_places_gives_one_up_for_another_address() {
+    let origin = Origin::saying(ANSWER);
+    let proxy = Proxy::before(&origin, |s| s.monitor.streams = 3);
+    let mut strangers: Vec<_> = (0..3).map(|_| Events::of(&proxy)).collect();
+    for stranger in &mut strangers {
+        stranger.next("stats").unwrap();
+    }
+    let own = Ipv4Addr::new(127, 0, 0, 2).into();
+    let mut operator = Events::on(Client::from(own, proxy.address()).socket);
+    operator.next("stats").unwrap();
+    assert!(operator.next("change").is_some());
+    let mut last = strangers.pop().unwrap();
+    while last.next("change").is_some() {}
+    // the others go on, and there is no place for one more of them
+    assert!(strangers.iter_mut().all(|s| s.next("change").is_some()));
+    assert_eq!(proxy.get("/stats/stream").status, 503);
+    assert!(operator.next("change").is_some());
 }
 
 #[test]

@@ -13,7 +13,13 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 
-use crate::support::{client::Client, origin::Origin, proxy::Proxy, until};
+use crate::support::{
+    client::Client,
+    origin::{Origin, response},
+    program::Program,
+    proxy::Proxy,
+    until,
+};
 
 const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfilm";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -255,4 +261,38 @@ fn the_access_line_carries_the_traces_id() {
     process.wait().unwrap();
     assert_eq!(traced["trace_id"], TRACE, "{traced}");
     assert!(other["trace_id"].is_null(), "{other}");
+}
+
+#[test]
+fn a_line_about_a_body_that_broke_carries_the_ids_of_its_request() {
+    let origin = Origin::following(|connection| {
+        while let Some(request) = connection.request() {
+            let fields = "etag: \"one\"\r\ncontent-range: bytes 4-7/8\r\n";
+            if request.field("range").is_some() {
+                connection.send(response("206 Partial Content", fields, "over"));
+            } else {
+                connection
+                    .send("HTTP/1.1 200 OK\r\netag: \"one\"\r\ncontent-length: 8\r\n\r\nmoon");
+                return;
+            }
+        }
+    });
+    let program = Program::before(&format!("http://{}", origin.address()), "");
+    let traced = format!("x-request-id: film-7\r\ntraceparent: 00-{TRACE}-{SPAN}-00\r\n");
+    assert_eq!(
+        program.client().get_with("/film", &traced).text(),
+        "moonover"
+    );
+    let line = program.until_logged("a body broke, asking for the rest");
+    assert_eq!(
+        (&line["id"], &line["trace_id"]),
+        (&"film-7".into(), &TRACE.into()),
+        "{line}"
+    );
+    let line = program.until_logged("request");
+    assert_eq!(
+        (&line["id"], &line["trace_id"]),
+        (&"film-7".into(), &TRACE.into()),
+        "{line}"
+    );
 }

@@ -1,6 +1,6 @@
 // The charts: what each shows, and how it is drawn.
 
-import { MARKS, readable, words } from "./units.js";
+import { MARKS, changed, clock, readable, words } from "./units.js";
 
 const CLASSES = ["good", "medium", "poor", "very_poor"];
 
@@ -60,9 +60,10 @@ const CHARTS = [
 
 // Seconds that are shown at least, however short the history is.
 const LEAST = 60;
+// A retune is told where the pointer is so near to its mark.
+const NEAR_PX = 8;
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en-GB");
 
 function element(name, text, parent) {
   const made = document.createElement(name);
@@ -209,13 +210,21 @@ class Chart {
     const numbers = this.spec.lines.map((line) => history.of(line.column)[at]);
     if (this.spec.classes) {
       const text = numbers[0] === undefined ? "–" : words(CLASSES[numbers[0]]);
-      this.now.textContent = this.hovered === null ? text : `${text} at ${clock(times[at])}`;
+      const told = this.hovered === null ? "" : this.retunesNear(times[at]).map((retune) => `; ${words(retune.what)} ${changed(retune)}: ${retune.why}`).join("");
+      this.now.textContent = this.hovered === null ? text : `${text} at ${clock(times[at])}${told}`;
       this.place.setAttribute("aria-label", `The class of the origin is ${text}`);
       return;
     }
     const texts = numbers.map((number) => readable(number, this.spec.unit));
     this.legend.show(texts);
     this.place.setAttribute("aria-label", this.spec.lines.map((line, i) => `${line.label} ${texts[i]}`).join(", "));
+  }
+
+  /** The retunes whose marks are near to this time. */
+  retunesNear(time) {
+    const [from, to] = this.charts.range();
+    const near = ((to - from) * NEAR_PX) / Math.max(this.plot.over.clientWidth, 1);
+    return this.charts.retunes.filter(({ at }) => Math.abs(Date.parse(at) / 1000 - time) <= Math.max(near, 1));
   }
 
   /** Each stretch of time in its class's colour and height, and a mark for each retune. */

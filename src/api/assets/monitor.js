@@ -5,6 +5,7 @@ import { History } from "./history.js";
 import { Steering } from "./steering.js";
 import { Stream } from "./stream.js";
 import { showCanary, showNow, showParts, showRetunes, showTransfers } from "./tables.js";
+import { when } from "./units.js";
 
 const byId = (id) => document.getElementById(id);
 const link = byId("link");
@@ -22,7 +23,7 @@ function show() {
   showRetunes(byId("retunes"), stats.retunes ?? []);
   showTransfers(byId("kept"), stats.transfers ?? {});
   showParts(byId("actors"), stats);
-  showCanary(byId("canary"), stats.canary, (change) => steering.send(change));
+  showCanary(byId("canary"), stats.canary, (change) => steering.steer(change));
   steering.show(stats);
   charts.draw(stats.retunes ?? []);
 }
@@ -44,7 +45,7 @@ new Stream("/stats/stream", {
   broken(why) {
     link.textContent = "not connected";
     link.dataset.state = "broken";
-    broken.textContent = `${why} What is shown is as of ${new Date(history.last("at_ms") ?? Date.now()).toLocaleTimeString()}. Trying again.`;
+    broken.textContent = `${why} What is shown is as of ${when(history.last("at_ms") ?? Date.now())}. Trying again.`;
     broken.hidden = false;
   },
 }).open();

@@ -1,30 +1,56 @@
 // Sets the level. The token is read from its field when it is needed and kept nowhere else.
 
+const described = ({ level, percent }) => `level ${level}${percent === undefined ? "" : ` for ${percent} % of the clients`}`;
+
 export class Steering {
   #form;
   #said;
   #touched = false;
+  /** What a button asked for before there was a token. */
+  #waiting = null;
 
   constructor(form, said) {
     this.#form = form;
     this.#said = said;
-    form.addEventListener("change", () => (this.#touched = true));
+    form.addEventListener("change", ({ target }) => {
+      if (target === form.elements.token) return;
+      this.#touched = true;
+      this.#waiting = null;
+    });
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      const level = form.elements.level.value;
-      const share = form.elements.percent.value;
-      this.send(share === "" ? { level } : { level, percent: Number(share) });
+      this.#send(this.#waiting ?? this.#chosen());
     });
   }
 
   /** Shows the level in force, unless somebody is choosing another. */
   show(stats) {
     if (!this.#touched) this.#form.elements.level.value = stats.performance_optimizer?.optimization_level ?? "";
+    if (this.#waiting && stats.canary?.candidate?.level !== this.#waiting.level) {
+      this.#waiting = null;
+      this.#say("Not set: that candidate does not run any more.", "failed");
+    }
   }
 
-  async send(change) {
+  /** Changes the running candidate: with the token that is there, or as soon as one is typed in. */
+  steer(change) {
+    if (this.#form.elements.token.value === "") {
+      this.#waiting = change;
+      this.#say(`Type the admin token, then Enter sets ${described(change)}.`, "waiting");
+      this.#form.elements.token.focus();
+      return;
+    }
+    this.#send(change);
+  }
+
+  #chosen() {
+    const { level, percent } = this.#form.elements;
+    return percent.value === "" ? { level: level.value } : { level: level.value, percent: Number(percent.value) };
+  }
+
+  async #send(change) {
     const token = this.#form.elements.token;
-    if (!token.reportValidity()) return;
+    this.#waiting = null;
     this.#say("…", "waiting");
     try {
       const answer = await fetch("/admin/optimization", {
@@ -41,8 +67,7 @@ export class Steering {
         return;
       }
       this.#touched = false;
-      const share = change.percent === undefined ? "" : ` for ${change.percent} % of the clients`;
-      this.#say(`Set: level ${change.level}${share}.`, "done");
+      this.#say(`Set: ${described(change)}.`, "done");
     } catch (error) {
       this.#say(`Not set: ${error.message}`, "failed");
     }

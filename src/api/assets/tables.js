@@ -1,6 +1,6 @@
 // What is shown as numbers and words. Every text is set as text: none can become markup.
 
-import { MARKS, duration, readable, words } from "./units.js";
+import { MARKS, changed, duration, readable, when, words } from "./units.js";
 
 function element(name, text, parent, className) {
   const made = document.createElement(name);
@@ -86,7 +86,7 @@ export function showNow(list, stats, history) {
 export function showRetunes(table, retunes) {
   const rows = retunes
     .toReversed()
-    .map(({ at, what, from, to, why }) => [new Date(at).toLocaleTimeString("en-GB"), `${MARKS[what] ?? "?"} ${words(what)}`, `${words(from)} → ${words(to)}`, why]);
+    .map((retune) => [when(retune.at), `${MARKS[retune.what] ?? "?"} ${words(retune.what)}`, changed(retune), retune.why]);
   fill(table, [["When", "What", "Change", "Why"], ...(rows.length > 0 ? rows : [["–", "nothing yet", "", ""]])]);
 }
 
@@ -124,14 +124,23 @@ const COMPARED = [
   ["Goodput", "goodput_mbps", "Mbit/s"],
 ];
 
+const known = (value) => value !== null && value !== undefined;
+
+/** A group's number. A percentile that is none, of some requests, lies behind all that were served. */
+const measured = (group, key, unit) =>
+  !known(group?.[key]) && group?.counted_requests > 0 ? "among the failed" : readable(group?.[key], unit);
+
 /** A difference with its confidence interval, each with its sign. */
-function difference(told, unit) {
-  const known = (value) => value !== null && value !== undefined;
-  if (!known(told?.value)) return "too few samples";
+function difference({ stable, candidate } = {}, told, key, unit) {
+  if (!known(told?.[key]?.value)) {
+    const both = [stable, candidate].every((group) => group?.counted_requests > 0);
+    return both ? "no number, for one is among the failed" : "too few samples";
+  }
+  const { value, low, high } = told[key];
   const signed = (value, unbounded) =>
     known(value) ? `${value < 0 ? "−" : "+"}${readable(Math.abs(value), unit)}` : unbounded;
-  const sure = (known(told.low) && told.low > 0) || (known(told.high) && told.high < 0) ? "" : " (may be chance)";
-  return `${signed(told.value)}, between ${signed(told.low, "−∞")} and ${signed(told.high, "+∞")}${sure}`;
+  const sure = (known(low) && low > 0) || (known(high) && high < 0) ? "" : " (may be chance)";
+  return `${signed(value)}, between ${signed(low, "−∞")} and ${signed(high, "+∞")}${sure}`;
 }
 
 /** The groups of a canary side by side. `steer` sends a change of the level. */
@@ -139,18 +148,18 @@ export function showCanary(section, canary, steer) {
   const candidate = canary?.candidate;
   section.hidden = !canary;
   if (!canary) return;
-  const last = canary.last_rollback ? `The last candidate was taken back at ${new Date(canary.last_rollback.at).toLocaleTimeString("en-GB")}: ${canary.last_rollback.reason}` : "";
+  const last = canary.last_rollback ? `The last candidate was taken back at ${when(canary.last_rollback.at)}: ${canary.last_rollback.reason}` : "";
   section.querySelector(".scroll").hidden = !candidate;
   section.querySelector("#canary-summary").textContent =
     (candidate ? `${candidate.percent} % of the clients have level ${candidate.level}. ` : "") + last;
-  const groups = canary.groups ?? {};
+  const groups = canary.groups ?? undefined;
   fill(section.querySelector("#canary-groups"), [
     ["", "Stable", "Candidate", "Difference, with 95 % confidence"],
     ...COMPARED.map(([name, key, unit]) => [
       name,
-      readable(groups.stable?.[key], unit),
-      readable(groups.candidate?.[key], unit),
-      unit === "" ? "" : difference(canary.difference?.[key], unit),
+      measured(groups?.stable, key, unit),
+      measured(groups?.candidate, key, unit),
+      unit === "" ? "" : difference(groups, canary.difference, key, unit),
     ]),
   ]);
   const buttons = section.querySelector("#canary-buttons");

@@ -27,6 +27,19 @@ export function duration(seconds) {
   return parts.slice(0, 2).map(([number, unit]) => `${number} ${unit}`).join(" ") || "0 s";
 }
 
+/** A time in seconds since 1970 as a clock shows it. */
+export const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en-GB");
+
+/** The same, with the day if that is not today. */
+export function when(time) {
+  const date = new Date(time);
+  const day = date.toDateString() === new Date().toDateString() ? "" : `${date.toLocaleDateString("en-GB", { day: "numeric", month: "short" })}, `;
+  return day + clock(date / 1000);
+}
+
+/** From what to what something was changed. */
+export const changed = ({ from, to }) => `${words(from)} → ${words(to)}`;
+
 /** A class or a level as words. */
 export const words = (name) => String(name ?? "–").replaceAll("_", " ");
 

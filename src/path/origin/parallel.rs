@@ -259,7 +259,7 @@ impl Parallel {
                 .iter()
                 .map(|piece| piece.len() as u64)
                 .sum::<u64>();
-        tracing::info!(at_byte = from, %error, "a part of a body cannot be had, the body goes on over one connection");
+        tracing::info!(id = self.replay.id(), trace_id = self.replay.trace_id().map(display), at_byte = from, %error, "a part of a body cannot be had, the body goes on over one connection");
         self.parts.truncate(i);
         self.frontier = from;
         self.rejoin();

@@ -10,6 +10,7 @@ use actix_http::{
     header::{self, HeaderMap, HeaderValue},
 };
 use awc::FrozenClientRequest;
+use opentelemetry::trace::{SpanContext, TraceId};
 
 use super::{
     Origin,
@@ -18,7 +19,11 @@ use super::{
     reader::Reader,
 };
 use crate::{
-    path::range::{Continuation, Continued, Mismatch},
+    path::{
+        headers,
+        range::{Continuation, Continued, Mismatch},
+        trace,
+    },
     traffic::canary::split::Bucket,
 };
 
@@ -82,6 +87,19 @@ impl Replay {
     /// Whom it goes to.
     pub fn origin(&self) -> &Rc<Origin> {
         &self.origin
+    }
+
+    /// The request's id, as its access line has it.
+    pub fn id(&self) -> &str {
+        let id = headers::request_id(self.request.headers());
+        id.and_then(|id| id.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The id of the trace that it belongs to.
+    pub fn trace_id(&self) -> Option<TraceId> {
+        trace::parent(self.request.headers(), false)
+            .as_ref()
+            .map(SpanContext::trace_id)
     }
 
     /// Asks for the rest. Not a byte of it is used unless it is the same version, from just the next byte on.

@@ -400,7 +400,7 @@ impl Resume {
         }
         if !self.replay.origin().spend() {
             counters.resumes_denied.increment();
-            tracing::warn!(cause = %error, "a body is not resumed: too many were already");
+            tracing::warn!(id = self.replay.id(), trace_id = self.replay.trace_id().map(display), cause = %error, "a body is not resumed: too many were already");
             return Err(error);
         }
         let asked = std::mem::take(&mut self.retry_after);
@@ -409,7 +409,7 @@ impl Resume {
         self.spent += 1;
         self.from = self.continuation.next();
         counters.resumes.increment();
-        tracing::info!(at_byte = self.from, attempt = self.attempts, cause = %error, "a body broke, asking for the rest");
+        tracing::info!(id = self.replay.id(), trace_id = self.replay.trace_id().map(display), at_byte = self.from, attempt = self.attempts, cause = %error, "a body broke, asking for the rest");
         self.fetch(wait);
         self.broken = Some(error);
         Ok(())
@@ -486,7 +486,7 @@ impl Resume {
             .origin
             .resumes_given_up
             .increment();
-        tracing::warn!(at_byte = self.continuation.next(), cause = %broken, %error, "a body that broke cannot be resumed");
+        tracing::warn!(id = self.replay.id(), trace_id = self.replay.trace_id().map(display), at_byte = self.continuation.next(), cause = %broken, %error, "a body that broke cannot be resumed");
         Err(broken)
     }
 
@@ -515,6 +515,8 @@ impl Resume {
         counters.stalls.increment();
         self.spent += 1;
         tracing::info!(
+            id = self.replay.id(),
+            trace_id = self.replay.trace_id().map(display),
             at_byte = self.continuation.next(),
             "a body stalls, a second connection asks for the rest"
         );
