@@ -75,8 +75,8 @@ impl QualityClassifier {
         self.directory.published.origin_status.store(Arc::new(to));
         let origin = &self.directory.published.origin;
         match to {
-            OriginStatus::Unreachable => warn!(%origin, ?from, ?to, why, "origin away"),
-            _ => info!(%origin, ?from, ?to, why, "origin there"),
+            OriginStatus::Unreachable => warn!(%origin, %from, %to, why, "origin away"),
+            _ => info!(%origin, %from, %to, why, "origin there"),
         }
     }
 

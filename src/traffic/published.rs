@@ -242,6 +242,16 @@ pub enum OriginStatus {
     Unreachable,
 }
 
+impl std::fmt::Display for OriginStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            OriginStatus::Unknown => "unknown",
+            OriginStatus::Reachable => "reachable",
+            OriginStatus::Unreachable => "unreachable",
+        })
+    }
+}
+
 /// A URL without user and password, for logs and endpoints.
 pub fn redacted(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {

@@ -48,7 +48,8 @@ export function showNow(list, stats, history) {
     [
       "To the origin",
       `${readable(origin_pool.in_use, "")} of ${readable(concurrency.limit, "")}`,
-      `${readable(origin_pool.waiting, "")} waiting${stats.limited_by === "nothing" ? "" : ` for ${words(stats.limited_by)}`}`,
+      `${readable(origin_pool.waiting, "")} waiting${stats.limited_by === "nothing" ? "" : ` for ${words(stats.limited_by)}`}` +
+        (concurrency.collapsed > 0 ? `, ${readable(concurrency.collapsed, "")} answers shared` : ""),
     ],
     [
       "Origin",
@@ -94,11 +95,12 @@ export function showTransfers(table, transfers) {
   const row = (what, mended, failed, note) => [what, readable(mended, ""), readable(failed, ""), note];
   const failed = (...counts) => counts.reduce((sum, count) => sum + (count ?? 0), 0);
   const off = (enabled) => (enabled ? "" : "off at this level");
+  const refused = transfers.parts_refused > 0 ? `${readable(transfers.parts_refused, "")} parts asked for again` : "";
   fill(table, [
     ["Bodies that", "went on", "did not", ""],
     row("broke", transfers.resumed, failed(transfers.resumes_given_up, transfers.resumes_denied), off(transfers.resume_enabled)),
     row("stalled", transfers.stalls_mended, failed(transfers.stalls_denied), off(transfers.resume_enabled)),
-    row("came in parallel", transfers.parallel, transfers.parts_given_up, off(transfers.parallel_enabled)),
+    row("came in parallel", transfers.parallel, transfers.parts_given_up, off(transfers.parallel_enabled) || refused),
   ]);
 }
 
