@@ -121,7 +121,10 @@ impl Application {
         let address = listener.local_addr()?;
         let own = match (inherited.operators, settings.admin.listen) {
             (Some(listener), _) => Some(listener),
-            (None, Some(own)) => Some(listener::listen(own, backlog, "admin.listen")?),
+            (None, Some(own)) => {
+                listener::check_apart(own, address)?;
+                Some(listener::listen(own, backlog, "admin.listen")?)
+            }
             (None, None) => None,
         };
         let operators = match &own {
