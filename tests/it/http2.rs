@@ -61,6 +61,17 @@ fn origin() -> Origin {
     })
 }
 
+/// Answers 413 as soon as it has the head.
+fn early() -> Origin {
+    Origin::following(|connection| {
+        while connection.head().is_some() {
+            if !connection.send(response("413 Payload Too Large", "", "too large")) {
+                return;
+            }
+        }
+    })
+}
+
 fn proxy(origin: &Origin, certificate: &Certificate, change: impl FnOnce(&mut Settings)) -> Proxy {
     Proxy::before(origin, |s| {
         certificate.show(s);
@@ -140,6 +151,45 @@ async fn an_upload_arrives_whole_with_a_length_and_without() {
         assert_eq!(told, length);
         assert_eq!(sent.body.len(), text.len());
     }
+}
+
+#[test]
+fn a_request_that_tells_of_a_body_and_has_none_is_reset_and_does_not_count_against_the_origin() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |_| {});
+    let mut client = Frames::to(proxy.address(), &certificate, &[]);
+    let mut post = Frames::fields("/a");
+    post[0] = 0x83;
+    // content-length: 5
+    post.extend(b"\x0f\x0d\x015");
+    client.send(Frame::HEADERS, 0x5, 1, &post);
+    let reset = client.until(Frame::RST_STREAM, 1);
+    assert_eq!(reset.code(), u32::from(Reason::PROTOCOL_ERROR));
+    client.get(3, "/a");
+    assert_eq!(client.until(Frame::DATA, 3).payload, b"file");
+    assert_eq!(origin.hits(), 1);
+}
+
+#[test]
+fn curl_reads_an_answer_that_came_before_its_whole_upload() {
+    let (origin, certificate) = (early(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |_| {});
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("upload");
+    std::fs::write(&file, vec![b'u'; 5 << 20]).unwrap();
+    let port = proxy.address().port();
+    let output = std::process::Command::new("curl")
+        .args(["-sS", "--http2", "-w", " %{http_code}", "--cacert"])
+        .arg(certificate.ca_file())
+        .arg("--resolve")
+        .arg(format!("localhost:{port}:127.0.0.1"))
+        .arg("-T")
+        .arg(file)
+        .arg(format!("https://localhost:{port}/up"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.ends_with("large 413"), "{output:?}");
 }
 
 #[actix_rt::test]

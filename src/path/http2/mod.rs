@@ -39,6 +39,8 @@ use crate::traffic::budget::Budget;
 
 /// What one response may hold that the socket has not taken yet.
 const SEND_BUFFER: usize = 64 * 1024;
+/// How long a client may take to read an answer that came before it had sent all of its request.
+const LINGER: Duration = Duration::from_secs(1);
 /// How long a client may take to say that it has seen the GOAWAY.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -100,6 +102,9 @@ impl Guest {
                         if streams.len() >= at_once || counters.requests.get() >= requests {
                             counters.over_limit.increment();
                             respond.send_reset(Reason::REFUSED_STREAM);
+                        } else if request::lacks_its_body(&request) {
+                            counters.bad_heads.increment();
+                            respond.send_reset(Reason::PROTOCOL_ERROR);
                         } else {
                             streams.push(stream(request, respond, client.again(), service, &pace));
                         }
@@ -169,18 +174,27 @@ where
 {
     let to_head = came.method() == Method::HEAD;
     let client = Rc::new(client);
+    let (request, whole) = request::request(came, Rc::clone(&client));
     let answered = {
-        let mut call = pin!(service.call(request::request(came, Rc::clone(&client))));
+        let mut call = pin!(service.call(request));
         poll_fn(|cx| match call.as_mut().poll(cx) {
             Poll::Pending => respond.poll_reset(cx).map(Err),
             answered => answered.map(Ok),
         })
         .await
     };
-    match answered {
-        Ok(Ok(response)) => answer::send(response.into(), respond, to_head, &client, pace).await,
-        Ok(Err(error)) => answer::send(error.into(), respond, to_head, &client, pace).await,
+    let ended = match answered {
+        Ok(Ok(response)) => {
+            answer::send(response.into(), &mut respond, to_head, &client, pace).await
+        }
+        Ok(Err(error)) => answer::send(error.into(), &mut respond, to_head, &client, pace).await,
         Err(Ok(_)) => Ended::Reset,
         Err(Err(error)) => error.into(),
+    };
+    if ended == Ended::Whole && !whole.get() {
+        // The client is not to send the rest, which RST_STREAM (NO_ERROR) says as `respond` is dropped. Some throw away an
+        // answer that they have not read before it.
+        tokio::time::sleep(LINGER).await;
     }
+    ended
 }
