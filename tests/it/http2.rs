@@ -438,6 +438,62 @@ fn requests_given_up_at_the_pace_of_a_viewer_are_fine() {
     assert_eq!(proxy.published().counters.clients.reset_floods.get(), 0);
 }
 
+/// CVE-2019-9512, 9515, 9518 and their kind.
+#[test]
+fn a_flood_of_frames_that_bring_nothing_ends_the_connection() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |s| s.http2.max_small_frames = 100);
+    let clients = &proxy.published().counters.clients;
+    let one = 1u32.to_be_bytes();
+    let floods: [(&str, u8, u8, u32, &[u8]); 9] = [
+        ("PING", 6, 0, 0, b"12345678"),
+        ("an answer to no PING", 6, 1, 0, b"12345678"),
+        ("SETTINGS", Frame::SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 9]),
+        ("PRIORITY", 2, 0, 5, &[0, 0, 0, 0, 16]),
+        ("WINDOW_UPDATE", 8, 0, 0, &one),
+        ("WINDOW_UPDATE of a stream", 8, 0, 1, &one),
+        ("an unknown type", 0x77, 0, 0, b""),
+        ("empty DATA", Frame::DATA, 0, 1, b""),
+        ("DATA of padding", Frame::DATA, 8, 1, &[99; 100]),
+    ];
+    for (ended, (name, kind, flags, stream, payload)) in floods.into_iter().enumerate() {
+        let mut client = Frames::to(proxy.address(), &certificate, &[]);
+        // POST: a body may come.
+        let mut post = Frames::fields("/slow");
+        post[0] = 0x83;
+        client.send(Frame::HEADERS, 0x4, 1, &post);
+        // Until the connection is closed, or for long enough.
+        _ = (0..10_000).all(|_| client.try_send(kind, flags, stream, payload).is_ok());
+        until(name, || {
+            let floods = clients.frame_floods.get() as usize;
+            (floods == ended + 1 && clients.open.get() == 0).then_some(())
+        });
+    }
+    // It is told why, if it listens.
+    let mut client = Frames::to(proxy.address(), &certificate, &[]);
+    client.until(Frame::SETTINGS, 0);
+    client.0.send([0, 0, 0, 0x77, 0, 0, 0, 0, 0].repeat(150));
+    let goodbye = client.until(Frame::GOAWAY, 0);
+    assert_eq!(goodbye.code(), u32::from(Reason::ENHANCE_YOUR_CALM));
+}
+
+#[test]
+fn a_client_that_opens_its_windows_by_little_steps_is_no_flood() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |s| s.http2.max_small_frames = 100);
+    let step = 512;
+    let mut client = Frames::to(proxy.address(), &certificate, &[(4, step)]);
+    client.get(1, "/large");
+    let mut got = 0;
+    while got < 1 << 20 {
+        got += client.until(Frame::DATA, 1).payload.len();
+        for stream in [0, 1] {
+            client.send(8, 0, stream, &step.to_be_bytes());
+        }
+    }
+    assert_eq!(proxy.published().counters.clients.frame_floods.get(), 0);
+}
+
 #[actix_rt::test]
 async fn a_header_list_that_is_too_long_is_answered_431() {
     let (origin, certificate) = (origin(), Certificate::new());

@@ -5,6 +5,8 @@
 //! client has left, and cannot say GOAWAY. So this stands in its place; the application behind is the same.
 
 pub mod answer;
+pub mod frame_budget;
+pub mod frame_scan;
 pub mod request;
 pub mod settings;
 pub mod wire;
@@ -80,6 +82,7 @@ impl Guest {
             patience: limits.send,
             taken: wire.taken(),
         };
+        let frames = wire.frames();
         let handshake = builder(&limits, &settings).handshake::<_, Bytes>(wire);
         let Ok(Ok(mut connection)) = tokio::time::timeout(limits.head, handshake).await else {
             counters.bad_heads.increment();
@@ -94,6 +97,8 @@ impl Guest {
         let mut draining = pin!(draining);
         // Whether the client was told to come no more.
         let mut goodbye = false;
+        // Whether it was told to leave.
+        let mut flooded = false;
         loop {
             tokio::select! {
                 came = connection.accept() => match came {
@@ -106,6 +111,7 @@ impl Guest {
                             counters.bad_heads.increment();
                             respond.send_reset(Reason::PROTOCOL_ERROR);
                         } else {
+                            frames.asked();
                             streams.push(stream(request, respond, client.again(), service, &pace));
                         }
                     }
@@ -128,6 +134,11 @@ impl Guest {
                         let rest = if goodbye { GOODBYE } else { limits.idle };
                         idle.as_mut().reset(tokio::time::Instant::now() + rest);
                     }
+                }
+                () = frames.spent(), if !flooded => {
+                    flooded = true;
+                    counters.frame_floods.increment();
+                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 }
                 () = &mut draining, if !goodbye => {
                     goodbye = true;
