@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use actix_http::{HttpService, Protocol};
+use actix_http::{ConnectionType, HttpService, Protocol};
 use actix_rt::{net::TcpStream, task::JoinHandle};
 use actix_server::{GracefulShutdownSignal, Server, ServerHandle};
 use actix_service::{Service as _, ServiceFactory, fn_factory, fn_service, map_config};
@@ -51,6 +51,11 @@ use crate::{
 const WRITE_BUFFER: usize = 32 * 1024;
 /// How long a connection may take to close in order.
 const DISCONNECT: Duration = Duration::from_secs(5);
+/// How long a request may be on its way when the process begins to drain: on a connection just accepted (with TLS it may
+/// shake hands first), or on a kept one whose client has not read yet that it closes.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+/// How long a connection may be on its way from the socket to its worker.
+const HANDED_OVER: Duration = Duration::from_millis(200);
 /// Refused connections that may linger beside the allowed ones, for each worker.
 const REFUSED: usize = 1024;
 /// Connections over those of the clients that the operators' own address takes.
@@ -69,6 +74,8 @@ pub struct Application {
     traces: Option<Traces>,
     handle: ServerHandle,
     served: JoinHandle<io::Result<()>>,
+    /// The sockets stay with systemd: what they hold is for the process after this one.
+    inherited: bool,
 }
 
 /// Why the proxy does not start.
@@ -114,6 +121,7 @@ impl Application {
         inherited: Inherited,
     ) -> Result<Self, StartError> {
         let backlog = settings.server.backlog;
+        let is_inherited = inherited.public.is_some();
         let listener = match inherited.public {
             Some(listener) => listener,
             None => listener::listen(settings.server.listen, backlog, "server.listen")?,
@@ -121,7 +129,10 @@ impl Application {
         let address = listener.local_addr()?;
         let own = match (inherited.operators, settings.admin.listen) {
             (Some(listener), _) => Some(listener),
-            (None, Some(own)) => Some(listener::listen(own, backlog, "admin.listen")?),
+            (None, Some(own)) => {
+                listener::check_apart(own, address)?;
+                Some(listener::listen(own, backlog, "admin.listen")?)
+            }
             (None, None) => None,
         };
         let operators = match &own {
@@ -185,6 +196,7 @@ impl Application {
             traces,
             handle,
             served: actix_rt::spawn(server),
+            inherited: is_inherited,
         })
     }
 
@@ -243,6 +255,11 @@ impl Application {
         let requests = self.published.counters.clients.requests.get();
         tracing::info!(requests, ?notice, "draining: /health says 503 now");
         tokio::time::sleep(notice).await;
+        if self.inherited {
+            // A worker that goes out of service drops what was accepted for it and has not reached it.
+            self.handle.pause().await;
+            tokio::time::sleep(HANDED_OVER).await;
+        }
         self.handle.stop(true).await;
         let cut = self.published.counters.clients.requests.get();
         tracing::info!(cut, "drained");
@@ -348,7 +365,10 @@ fn connection(
         .h1_write_buffer_size(WRITE_BUFFER)
         .graceful_shutdown_signal(move || {
             let leaving = leaving.clone();
-            async move { leaving.notified().await }
+            async move {
+                leaving.notified().await;
+                tokio::time::sleep(ON_ITS_WAY).await;
+            }
         })
         .on_connect_ext(|io: &ClientStream, data| {
             data.insert(Rc::clone(io.client()));
@@ -416,6 +436,7 @@ fn app(
     >,
 > {
     let settings = Arc::clone(&site.settings);
+    let published = Arc::clone(&site.published);
     let operators = api::State {
         published: site.published,
         actors: site.actors,
@@ -446,4 +467,17 @@ fn app(
             settings.cors.middleware(),
         ))
         .wrap(TracingLogger::<RequestSpan>::new())
+        .wrap_fn(move |request, service| {
+            let answered = service.call(request);
+            let published = Arc::clone(&published);
+            async move {
+                let mut response = answered.await?;
+                if published.is_draining() {
+                    // The client's next request is for the process after this one.
+                    let head = response.response_mut().head_mut();
+                    head.set_connection_type(ConnectionType::Close);
+                }
+                Ok(response)
+            }
+        })
 }

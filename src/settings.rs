@@ -4,7 +4,10 @@
 //! 2. `settings/<name>.toml`, the name from `FILEPROXY_ENV` (default `local`).
 //! 3. The environment: `FILEPROXY__ORIGIN__URL`, two underscores between the parts.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use config::{Config, Environment, File, FileFormat};
 use serde::{Deserialize, Serialize};
@@ -111,6 +114,14 @@ pub enum SettingsError {
     /// A value out of range.
     #[error(transparent)]
     Range(#[from] OutOfRange),
+    /// A file is there and cannot be read. Without it other settings would be in force than those in it.
+    #[error("{} cannot be read: {source}", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The named file is not there.
     #[error("there is no {0}: FILEPROXY_ENV or --env names it")]
     NoFile(PathBuf),
@@ -124,13 +135,15 @@ impl Settings {
     /// [`SettingsError`], with the key, what it must be and what it is.
     pub fn read(place: &Place) -> Result<Self, SettingsError> {
         let file = place.folder.join(format!("{}.toml", place.name));
+        let base = place.folder.join("base.toml");
+        is_there(&base)?;
         // Only a name that somebody gave must be there.
-        if place.name != "local" && !file.is_file() {
+        if !is_there(&file)? && place.name != "local" {
             return Err(SettingsError::NoFile(file));
         }
         let layers = Config::builder()
             .add_source(File::from_str(BASE, FileFormat::Toml))
-            .add_source(optional(&place.folder.join("base.toml")))
+            .add_source(optional(&base))
             .add_source(optional(&file))
             .add_source(
                 Environment::with_prefix("FILEPROXY")
@@ -245,6 +258,18 @@ fn explained(reason: &str) -> String {
         ""
     };
     format!("{reason}{hint}")
+}
+
+/// Whether the file is there. The library takes one that it cannot read for one that is not.
+fn is_there(file: &Path) -> Result<bool, SettingsError> {
+    match fs::read(file) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(SettingsError::File {
+            file: file.to_owned(),
+            source,
+        }),
+    }
 }
 
 fn optional(path: &Path) -> File<config::FileSourceFile, FileFormat> {

@@ -195,6 +195,11 @@ fn clients(out: &mut Exposition, published: &Published) {
             &clients.reset_floods,
         ),
         (
+            "fileproxy_http2_frame_floods_total",
+            "HTTP/2 connections ended because the client sent too many frames that brought nothing.",
+            &clients.frame_floods,
+        ),
+        (
             "fileproxy_congestion_switches_total",
             "Client connections given another congestion control.",
             &clients.congestion_switches,

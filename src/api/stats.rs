@@ -403,6 +403,8 @@ struct Workers {
     http2_connections_accepted: u64,
     /// HTTP/2 connections ended because the client gave up too many requests.
     http2_reset_floods: u64,
+    /// HTTP/2 connections ended because the client sent too many frames that brought nothing.
+    http2_frame_floods: u64,
     requests_in_flight: u64,
     /// Bytes of response bodies that clients got so far, those of transfers under way included.
     sent_bytes: u64,
@@ -431,6 +433,7 @@ impl Workers {
             tls_handshakes_refused: clients.handshakes_refused.get(),
             http2_connections_accepted: clients.http2.get(),
             http2_reset_floods: clients.reset_floods.get(),
+            http2_frame_floods: clients.frame_floods.get(),
             requests_in_flight: clients.requests.get(),
             sent_bytes: clients.sent_bytes.get(),
             head_timeouts: clients.head_timeouts.get(),

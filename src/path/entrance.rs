@@ -1,6 +1,6 @@
 //! What happens to an accepted socket before it is a stream of requests: its place, its options, TLS.
 
-use std::{rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc, time::Instant};
 
 use tokio::net::TcpStream;
 
@@ -8,7 +8,7 @@ use super::{
     client::Client,
     client_stream::ClientStream,
     headers,
-    http2::{Guest, wire::Wire},
+    http2::{Guest, frame_budget::FrameBudget, wire::Wire},
     line::ClientLine,
     policy::InForce,
     seat::Seat,
@@ -79,8 +79,9 @@ impl Entrance {
         let limits = policy.connection_limits();
         if io.protocol() == Some(tls::H2) {
             let send = SendWatch::new(limits.send);
+            let frames = FrameBudget::new(policy.http2.max_small_frames, Instant::now());
             return Some(Arrived::Http2(Box::new(Guest {
-                wire: Wire::new(io, line, send, seat, &client),
+                wire: Wire::new(io, line, send, seat, &client, frames),
                 client,
                 limits,
                 settings: policy.http2.clone(),

@@ -19,6 +19,16 @@ pub enum ListenError {
         /// The setting that it is from.
         key: &'static str,
     },
+    /// The operators' address is the clients', too.
+    #[error(
+        "admin.listen {operators} is the clients' address {clients}, too: give the operators another port, or none"
+    )]
+    Same {
+        /// That of admin.listen.
+        operators: SocketAddr,
+        /// Where clients are listened for.
+        clients: SocketAddr,
+    },
     /// The port is for root.
     #[error(
         "{0} needs more rights: ports under 1024 are for root, or for a process with CAP_NET_BIND_SERVICE"
@@ -82,6 +92,23 @@ impl Inherited {
         }
         Ok(inherited)
     }
+}
+
+/// Checks that the operators' address is not the clients'.
+///
+/// # Errors
+///
+/// [`ListenError::Same`], also where one of them stands for all addresses.
+pub fn check_apart(operators: SocketAddr, clients: SocketAddr) -> Result<(), ListenError> {
+    let covers = |one: SocketAddr, other: SocketAddr| {
+        let any = one.ip().is_unspecified() && (one.is_ipv6() || other.is_ipv4());
+        any || one.ip() == other.ip()
+    };
+    let overlap = covers(operators, clients) || covers(clients, operators);
+    if overlap && operators.port() == clients.port() {
+        return Err(ListenError::Same { operators, clients });
+    }
+    Ok(())
 }
 
 /// Listens on `address`, which the setting `key` names. An unspecified IPv6 address takes IPv4 too.

@@ -38,13 +38,18 @@ impl Budget {
 
     /// Pays for one request at `now`; false if the purse is empty.
     pub fn spend(&self, now: Instant) -> bool {
+        self.pay(1.0, now)
+    }
+
+    /// Pays so many tokens at `now`, all or none; false if there are not enough.
+    pub fn pay(&self, tokens: f64, now: Instant) -> bool {
         let mut purse = self.purse.lock().unwrap_or_else(PoisonError::into_inner);
         let gained = now.saturating_duration_since(purse.filled).as_secs_f64() * self.rate;
         purse.tokens = (purse.tokens + gained).min(self.burst);
         purse.filled = purse.filled.max(now);
-        let enough = purse.tokens >= 1.0;
+        let enough = purse.tokens >= tokens;
         if enough {
-            purse.tokens -= 1.0;
+            purse.tokens -= tokens;
         }
         enough
     }

@@ -133,6 +133,8 @@ pub struct ClientCounters {
     pub http2: Counter,
     /// HTTP/2 connections ended because the client gave up too many requests.
     pub reset_floods: Counter,
+    /// HTTP/2 connections ended because the client sent too many frames that brought nothing.
+    pub frame_floods: Counter,
     /// Request heads that took too long.
     pub head_timeouts: Counter,
     /// Request heads that were no HTTP, or too large: answered 4xx before they became a request.

@@ -76,6 +76,28 @@ fn an_idle_connection_does_not_hold_up_the_end() {
 }
 
 #[test]
+fn a_request_that_is_on_its_way_as_the_draining_begins_is_answered() {
+    let origin = halves();
+    let mut proxy = Proxy::before(&origin, |_| {});
+    let (mut kept, mut new) = (proxy.client(), proxy.client());
+    assert_eq!(kept.get("/short").text(), "short");
+    until("both are accepted", || {
+        (proxy.published().counters.clients.open.get() == 2).then_some(())
+    });
+    proxy.drain();
+    until("new connections are refused", || {
+        TcpStream::connect(proxy.address()).is_err().then_some(())
+    });
+    for client in [&mut kept, &mut new] {
+        let response = client.get("/short");
+        assert_eq!(response.text(), "short");
+        assert_eq!(response.field("connection").as_deref(), Some("close"));
+        assert!(client.closes());
+    }
+    proxy.until_ended();
+}
+
+#[test]
 fn a_kept_connection_ends_with_the_response_under_way() {
     let origin = halves();
     let mut proxy = Proxy::before(&origin, |_| {});

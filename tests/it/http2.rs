@@ -61,6 +61,17 @@ fn origin() -> Origin {
     })
 }
 
+/// Answers 413 as soon as it has the head.
+fn early() -> Origin {
+    Origin::following(|connection| {
+        while connection.head().is_some() {
+            if !connection.send(response("413 Payload Too Large", "", "too large")) {
+                return;
+            }
+        }
+    })
+}
+
 fn proxy(origin: &Origin, certificate: &Certificate, change: impl FnOnce(&mut Settings)) -> Proxy {
     Proxy::before(origin, |s| {
         certificate.show(s);
@@ -140,6 +151,45 @@ async fn an_upload_arrives_whole_with_a_length_and_without() {
         assert_eq!(told, length);
         assert_eq!(sent.body.len(), text.len());
     }
+}
+
+#[test]
+fn a_request_that_tells_of_a_body_and_has_none_is_reset_and_does_not_count_against_the_origin() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |_| {});
+    let mut client = Frames::to(proxy.address(), &certificate, &[]);
+    let mut post = Frames::fields("/a");
+    post[0] = 0x83;
+    // content-length: 5
+    post.extend(b"\x0f\x0d\x015");
+    client.send(Frame::HEADERS, 0x5, 1, &post);
+    let reset = client.until(Frame::RST_STREAM, 1);
+    assert_eq!(reset.code(), u32::from(Reason::PROTOCOL_ERROR));
+    client.get(3, "/a");
+    assert_eq!(client.until(Frame::DATA, 3).payload, b"file");
+    assert_eq!(origin.hits(), 1);
+}
+
+#[test]
+fn curl_reads_an_answer_that_came_before_its_whole_upload() {
+    let (origin, certificate) = (early(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |_| {});
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("upload");
+    std::fs::write(&file, vec![b'u'; 5 << 20]).unwrap();
+    let port = proxy.address().port();
+    let output = std::process::Command::new("curl")
+        .args(["-sS", "--http2", "-w", " %{http_code}", "--cacert"])
+        .arg(certificate.ca_file())
+        .arg("--resolve")
+        .arg(format!("localhost:{port}:127.0.0.1"))
+        .arg("-T")
+        .arg(file)
+        .arg(format!("https://localhost:{port}/up"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.ends_with("large 413"), "{output:?}");
 }
 
 #[actix_rt::test]
@@ -386,6 +436,62 @@ fn requests_given_up_at_the_pace_of_a_viewer_are_fine() {
     client.get(101, "/a");
     assert_eq!(client.until(Frame::DATA, 101).payload, b"file");
     assert_eq!(proxy.published().counters.clients.reset_floods.get(), 0);
+}
+
+/// CVE-2019-9512, 9515, 9518 and their kind.
+#[test]
+fn a_flood_of_frames_that_bring_nothing_ends_the_connection() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |s| s.http2.max_small_frames = 100);
+    let clients = &proxy.published().counters.clients;
+    let one = 1u32.to_be_bytes();
+    let floods: [(&str, u8, u8, u32, &[u8]); 9] = [
+        ("PING", 6, 0, 0, b"12345678"),
+        ("an answer to no PING", 6, 1, 0, b"12345678"),
+        ("SETTINGS", Frame::SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 9]),
+        ("PRIORITY", 2, 0, 5, &[0, 0, 0, 0, 16]),
+        ("WINDOW_UPDATE", 8, 0, 0, &one),
+        ("WINDOW_UPDATE of a stream", 8, 0, 1, &one),
+        ("an unknown type", 0x77, 0, 0, b""),
+        ("empty DATA", Frame::DATA, 0, 1, b""),
+        ("DATA of padding", Frame::DATA, 8, 1, &[99; 100]),
+    ];
+    for (ended, (name, kind, flags, stream, payload)) in floods.into_iter().enumerate() {
+        let mut client = Frames::to(proxy.address(), &certificate, &[]);
+        // POST: a body may come.
+        let mut post = Frames::fields("/slow");
+        post[0] = 0x83;
+        client.send(Frame::HEADERS, 0x4, 1, &post);
+        // Until the connection is closed, or for long enough.
+        _ = (0..10_000).all(|_| client.try_send(kind, flags, stream, payload).is_ok());
+        until(name, || {
+            let floods = clients.frame_floods.get() as usize;
+            (floods == ended + 1 && clients.open.get() == 0).then_some(())
+        });
+    }
+    // It is told why, if it listens.
+    let mut client = Frames::to(proxy.address(), &certificate, &[]);
+    client.until(Frame::SETTINGS, 0);
+    client.0.send([0, 0, 0, 0x77, 0, 0, 0, 0, 0].repeat(150));
+    let goodbye = client.until(Frame::GOAWAY, 0);
+    assert_eq!(goodbye.code(), u32::from(Reason::ENHANCE_YOUR_CALM));
+}
+
+#[test]
+fn a_client_that_opens_its_windows_by_little_steps_is_no_flood() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |s| s.http2.max_small_frames = 100);
+    let step = 512;
+    let mut client = Frames::to(proxy.address(), &certificate, &[(4, step)]);
+    client.get(1, "/large");
+    let mut got = 0;
+    while got < 1 << 20 {
+        got += client.until(Frame::DATA, 1).payload.len();
+        for stream in [0, 1] {
+            client.send(8, 0, stream, &step.to_be_bytes());
+        }
+    }
+    assert_eq!(proxy.published().counters.clients.frame_floods.get(), 0);
 }
 
 #[actix_rt::test]

@@ -1,5 +1,7 @@
 //! Two addresses: clients on one, operators on the other.
 
+use fileproxy::path::listener::check_apart;
+
 use crate::support::{
     origin::{Origin, ok},
     proxy::Proxy,
@@ -81,4 +83,25 @@ fn without_an_address_of_their_own_the_endpoints_are_on_the_public_one() {
     for path in ENDPOINTS {
         assert!(!proxy.get(path).text().contains("the origin's"), "{path}");
     }
+}
+
+#[test]
+fn an_address_of_their_own_is_another_than_the_public_one() {
+    let address = |text: &str| text.parse().unwrap();
+    for (operators, clients) in [
+        ("127.0.0.1:9", "127.0.0.1:9"),
+        ("127.0.0.1:9", "0.0.0.0:9"),
+        ("[::]:9", "127.0.0.1:9"),
+    ] {
+        let error = check_apart(address(operators), address(clients)).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("give the operators another port")
+        );
+    }
+    for operators in ["127.0.0.2:9", "[::1]:9", "127.0.0.1:10"] {
+        check_apart(address(operators), address("127.0.0.1:9")).unwrap();
+    }
+    check_apart(address("[::1]:9"), address("0.0.0.0:9")).unwrap();
 }

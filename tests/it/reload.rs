@@ -230,6 +230,13 @@ fn sighup_reads_the_files_again_and_the_log_says_who_did_what() {
         "{line}"
     );
 
+    // A file that cannot be read is not one that is gone.
+    program.hide();
+    program.signal("HUP");
+    let line = program.until_logged("admin: the settings cannot be taken");
+    let error = line["error"].as_str().unwrap();
+    assert!(error.contains("local.toml cannot be read"), "{line}");
+
     origin.open_gate();
     let (body, ending) = film.body(&head);
     assert_eq!((&body[..], ending), (&b"firstother"[..], Ending::Whole));

@@ -5,6 +5,7 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixDatagram},
     path::Path,
     process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -118,17 +119,22 @@ async fn actors_that_hang_do_not_turn_until_they_are_started_anew() {
 /// The program with this listening socket as systemd would hand it over.
 fn given(listener: &TcpListener, origin: &Origin, name: &str) -> Program {
     let socket = OwnedFd::from(listener.try_clone().unwrap());
-    Program::with(&format!("http://{}", origin.address()), "", |program| {
-        let mut command = Command::new("sh");
-        command
-            .arg("-c")
-            .arg("exec 3<&0 </dev/null; LISTEN_PID=$$ exec \"$0\"")
-            .arg(program)
-            .env("LISTEN_FDS", "1")
-            .env("LISTEN_FDNAMES", name)
-            .stdin(Stdio::from(socket));
-        command
-    })
+    let settings = "[server]\ndrain_notice = \"100ms\"\n";
+    Program::with(
+        &format!("http://{}", origin.address()),
+        settings,
+        |program| {
+            let mut command = Command::new("sh");
+            command
+                .arg("-c")
+                .arg("exec 3<&0 </dev/null; LISTEN_PID=$$ exec \"$0\"")
+                .arg(program)
+                .env("LISTEN_FDS", "1")
+                .env("LISTEN_FDNAMES", name)
+                .stdin(Stdio::from(socket));
+            command
+        },
+    )
 }
 
 #[test]
@@ -147,6 +153,39 @@ fn a_restart_with_a_socket_of_systemds_refuses_no_connection() {
     waiting.send("GET /a HTTP/1.1\r\nhost: proxy\r\n\r\n");
     let _second = given(&listener, &origin, "public");
     assert_eq!(waiting.response().text(), "file");
+}
+
+#[test]
+fn clients_that_come_all_the_time_lose_no_request_over_restarts() {
+    let origin = Origin::answering(|_| ok("file"));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let over = AtomicBool::new(false);
+    let mut program = given(&listener, &origin, "public");
+    std::thread::scope(|scope| {
+        // Who comes anew for each request, at once or when the connection is a moment old, and who keeps theirs.
+        for (keeps, waits) in [(false, 0), (false, 0), (false, 20), (true, 0), (true, 5)] {
+            let over = &over;
+            scope.spawn(move || {
+                let mut client = Client::to(address);
+                while !over.load(Relaxed) {
+                    std::thread::sleep(Duration::from_millis(waits));
+                    let response = client.patient().get("/a");
+                    assert_eq!(response.text(), "file", "{response:?}");
+                    if !keeps || response.field("connection").as_deref() == Some("close") {
+                        client = Client::to(address);
+                    }
+                }
+            });
+        }
+        for _ in 0..3 {
+            std::thread::sleep(Duration::from_millis(500));
+            program.signal("TERM");
+            assert_eq!(program.until_ended(), Some(0));
+            program = given(&listener, &origin, "public");
+        }
+        over.store(true, Relaxed);
+    });
 }
 
 #[test]

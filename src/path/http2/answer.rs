@@ -58,7 +58,7 @@ pub struct Pace {
 /// Sends a response.
 pub async fn send<B: MessageBody>(
     response: Response<B>,
-    mut respond: SendResponse<Bytes>,
+    respond: &mut SendResponse<Bytes>,
     to_head: bool,
     client: &Client,
     pace: &Pace,

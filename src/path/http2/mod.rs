@@ -5,6 +5,8 @@
 //! client has left, and cannot say GOAWAY. So this stands in its place; the application behind is the same.
 
 pub mod answer;
+pub mod frame_budget;
+pub mod frame_scan;
 pub mod request;
 pub mod settings;
 pub mod wire;
@@ -39,6 +41,8 @@ use crate::traffic::budget::Budget;
 
 /// What one response may hold that the socket has not taken yet.
 const SEND_BUFFER: usize = 64 * 1024;
+/// How long a client may take to read an answer that came before it had sent all of its request.
+const LINGER: Duration = Duration::from_secs(1);
 /// How long a client may take to say that it has seen the GOAWAY.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -78,6 +82,7 @@ impl Guest {
             patience: limits.send,
             taken: wire.taken(),
         };
+        let frames = wire.frames();
         let handshake = builder(&limits, &settings).handshake::<_, Bytes>(wire);
         let Ok(Ok(mut connection)) = tokio::time::timeout(limits.head, handshake).await else {
             counters.bad_heads.increment();
@@ -92,6 +97,8 @@ impl Guest {
         let mut draining = pin!(draining);
         // Whether the client was told to come no more.
         let mut goodbye = false;
+        // Whether it was told to leave.
+        let mut flooded = false;
         loop {
             tokio::select! {
                 came = connection.accept() => match came {
@@ -100,7 +107,11 @@ impl Guest {
                         if streams.len() >= at_once || counters.requests.get() >= requests {
                             counters.over_limit.increment();
                             respond.send_reset(Reason::REFUSED_STREAM);
+                        } else if request::lacks_its_body(&request) {
+                            counters.bad_heads.increment();
+                            respond.send_reset(Reason::PROTOCOL_ERROR);
                         } else {
+                            frames.asked();
                             streams.push(stream(request, respond, client.again(), service, &pace));
                         }
                     }
@@ -123,6 +134,11 @@ impl Guest {
                         let rest = if goodbye { GOODBYE } else { limits.idle };
                         idle.as_mut().reset(tokio::time::Instant::now() + rest);
                     }
+                }
+                () = frames.spent(), if !flooded => {
+                    flooded = true;
+                    counters.frame_floods.increment();
+                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 }
                 () = &mut draining, if !goodbye => {
                     goodbye = true;
@@ -169,18 +185,27 @@ where
 {
     let to_head = came.method() == Method::HEAD;
     let client = Rc::new(client);
+    let (request, whole) = request::request(came, Rc::clone(&client));
     let answered = {
-        let mut call = pin!(service.call(request::request(came, Rc::clone(&client))));
+        let mut call = pin!(service.call(request));
         poll_fn(|cx| match call.as_mut().poll(cx) {
             Poll::Pending => respond.poll_reset(cx).map(Err),
             answered => answered.map(Ok),
         })
         .await
     };
-    match answered {
-        Ok(Ok(response)) => answer::send(response.into(), respond, to_head, &client, pace).await,
-        Ok(Err(error)) => answer::send(error.into(), respond, to_head, &client, pace).await,
+    let ended = match answered {
+        Ok(Ok(response)) => {
+            answer::send(response.into(), &mut respond, to_head, &client, pace).await
+        }
+        Ok(Err(error)) => answer::send(error.into(), &mut respond, to_head, &client, pace).await,
         Err(Ok(_)) => Ended::Reset,
         Err(Err(error)) => error.into(),
+    };
+    if ended == Ended::Whole && !whole.get() {
+        // The client is not to send the rest, which RST_STREAM (NO_ERROR) says as `respond` is dropped. Some throw away an
+        // answer that they have not read before it.
+        tokio::time::sleep(LINGER).await;
     }
+    ended
 }

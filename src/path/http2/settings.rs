@@ -15,6 +15,8 @@ pub struct Settings {
     pub max_streams: u32,
     /// Requests that a client may give up in one go; a tenth as many each second after that.
     pub max_resets: u32,
+    /// Frames that bring next to nothing, in one go; a tenth as many each second after that.
+    pub max_small_frames: u32,
     /// What one connection's request bodies may bring before the origin has taken it.
     #[serde(with = "crate::units::sized")]
     pub window: ByteSize,
@@ -38,6 +40,12 @@ impl Settings {
             "http2.max_resets",
             "1 to 1000000",
             self.max_resets,
+        )?;
+        OutOfRange::unless(
+            (100..=1_000_000).contains(&self.max_small_frames),
+            "http2.max_small_frames",
+            "100 to 1000000",
+            self.max_small_frames,
         )?;
         OutOfRange::unless(
             (64 * 1024..=256 * 1024 * 1024).contains(&self.window.as_u64()),

@@ -1,4 +1,5 @@
-//! The bytes below an HTTP/2 connection: they follow their line, and a client that takes none is ended.
+//! The bytes below an HTTP/2 connection: they follow their line, a client that takes none is ended, and its frames are
+//! counted.
 
 use std::{
     cell::Cell,
@@ -12,6 +13,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::{frame_budget::FrameBudget, frame_scan::FrameScan};
 use crate::{
     path::{
         client::Client, line::ClientLine, seat::Seat, send_watch::SendWatch, transport::Transport,
@@ -28,6 +30,8 @@ pub struct Wire {
     send: SendWatch,
     /// Bytes that the connection took so far.
     taken: Rc<Cell<u64>>,
+    scan: FrameScan,
+    frames: Rc<FrameBudget>,
     bucket: Bucket,
     published: Arc<Published>,
     _seat: Seat,
@@ -41,6 +45,7 @@ impl Wire {
         send: SendWatch,
         seat: Seat,
         client: &Client,
+        frames: FrameBudget,
     ) -> Self {
         Wire {
             io,
@@ -48,6 +53,8 @@ impl Wire {
             class: Rc::clone(&client.class),
             send,
             taken: Rc::default(),
+            scan: FrameScan::default(),
+            frames: Rc::new(frames),
             bucket: client.bucket,
             published: Arc::clone(client.published()),
             _seat: seat,
@@ -57,6 +64,11 @@ impl Wire {
     /// Counts the bytes that the connection takes.
     pub fn taken(&self) -> Rc<Cell<u64>> {
         Rc::clone(&self.taken)
+    }
+
+    /// What pays for the client's frames.
+    pub fn frames(&self) -> Rc<FrameBudget> {
+        Rc::clone(&self.frames)
     }
 
     fn wrote(
@@ -69,6 +81,7 @@ impl Wire {
             Poll::Ready(Ok(n)) => {
                 self.send.took();
                 self.taken.set(self.taken.get() + n as u64);
+                self.frames.went(n);
                 let follow = self.published.tuning_for(self.bucket).load().follow_lines;
                 self.line.look(self.io.tcp(), Instant::now(), follow);
                 self.class.set(self.line.class());
@@ -91,7 +104,16 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        let passed = self.scan.step(&buf.filled()[before..]);
+        if self.frames.came(passed, Instant::now()) {
+            return Poll::Ready(Ok(()));
+        }
+        // Nothing more is read. Whoever serves the connection says so, and is in the same task.
+        buf.set_filled(before);
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

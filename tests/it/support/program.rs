@@ -82,6 +82,13 @@ impl Program {
         std::fs::write(self.folder.path().join("local.toml"), settings).unwrap();
     }
 
+    /// Puts a folder where its settings file was: it cannot be read, by root neither.
+    pub fn hide(&self) {
+        let file = self.folder.path().join("local.toml");
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(file).unwrap();
+    }
+
     /// Sends a signal.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill")
