@@ -16,7 +16,7 @@ use super::{
 use crate::{path::range, traffic::tuning::Tuning};
 
 /// A large answer waits for small ones that come up to this part of the exchange timeout later.
-const LARGE_WAIT: u32 = 4;
+const LARGE_WAIT: u32 = 5;
 
 /// What a request waited for.
 pub(super) enum Turn {
