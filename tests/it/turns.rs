@@ -125,7 +125,7 @@ fn a_large_one_that_waited_long_goes_before_small_ones_that_come_later() {
             &mut settings.classes.poor,
             &mut settings.classes.very_poor,
         ] {
-            class.exchange_timeout = Duration::from_secs(4); // a fifth of it is what large ones wait
+            class.exchange_timeout = Duration::from_secs(4); // large ones wait a fifth of it and a little
         }
     };
     assert_eq!(order(quick, &queue), ["/small?a", "/large", "/small?b"]);

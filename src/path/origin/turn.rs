@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{path::range, traffic::tuning::Tuning};
 
-/// A large answer waits for small ones that come up to this part of the exchange timeout later.
-const LARGE_WAIT: u32 = 5;
+/// A large answer waits for small ones that come up to this share of the exchange timeout later.
+const LARGE_WAIT: f64 = 0.22;
 
 /// What a request waited for.
 pub(super) enum Turn {
@@ -101,7 +101,7 @@ impl Origin {
             .or_else(|| Some(sizes.expect(kind_of(head))?.bytes))
             .is_some_and(|bytes| sizes.is_large(bytes));
         if is_large {
-            tuning.exchange_timeout / LARGE_WAIT
+            tuning.exchange_timeout.mul_f64(LARGE_WAIT)
         } else {
             Duration::ZERO
         }
