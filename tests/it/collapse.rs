@@ -1,5 +1,7 @@
 //! Those who wait for the same get it by one request, and nobody gets what is somebody else's.
 
+use std::time::Duration;
+
 use fileproxy::settings::Settings;
 
 use super::support::{
@@ -348,4 +350,53 @@ fn switched_off_each_asks_for_itself() {
     busy.ask("/a", "");
     let bodies = busy.bodies();
     assert_ne!(bodies[0], bodies[1]);
+}
+
+/// Answers must begin within so many seconds.
+fn within(settings: &mut Settings, seconds: u64) {
+    let classes = &mut settings.classes;
+    for class in [
+        &mut classes.good,
+        &mut classes.medium,
+        &mut classes.poor,
+        &mut classes.very_poor,
+    ] {
+        class.exchange_timeout = Duration::from_secs(seconds);
+    }
+}
+
+#[test]
+fn a_part_of_a_body_that_was_read_to_be_shared_is_never_taken_for_all_of_it() {
+    let body: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
+    let whole = body.clone();
+    let mut busy = Busy::before(
+        origin(move |connection, request| {
+            if request.target() != b"/a" {
+                return connection.send(echo(request, ""));
+            }
+            if request.field("range").is_none() {
+                let head = "HTTP/1.1 200 OK\r\netag: \"v1\"\r\ncontent-length: 100000\r\n\r\n";
+                connection.send(head);
+                connection.send(&body[..40_000]);
+                return false;
+            }
+            // Behind the deadline.
+            std::thread::sleep(Duration::from_secs(5));
+            let lines = "etag: \"v1\"\r\ncontent-range: bytes 40000-99999/100000\r\n";
+            connection.send(response("206 Partial Content", lines, &body[40_000..]))
+        }),
+        |settings| within(settings, 3),
+    );
+    for _ in 0..2 {
+        busy.ask("/a", "");
+    }
+    busy.origin.open_gate();
+    assert_eq!(busy.holding.response().status, 200);
+    for client in &mut busy.clients {
+        let response = client.response();
+        assert!(
+            response.status == 503 || response.body == whole,
+            "{response:?}"
+        );
+    }
 }

@@ -214,10 +214,12 @@ impl Source {
 
     /// The whole body, if it has arrived.
     pub fn take_whole(&mut self) -> Option<Bytes> {
-        if self.reader.is_done() && self.here.is_some() {
-            return self.here.take();
+        if self.here.is_some() {
+            // What was read of it may be a part: the rest, or what mends a break, is then still to come.
+            let is_whole = !self.needs_connection();
+            return self.here.take_if(|_| is_whole);
         }
-        let whole = self.reader.take_whole().filter(|_| self.here.is_none());
+        let whole = self.reader.take_whole();
         self.settle();
         whole
     }
