@@ -58,6 +58,11 @@ impl Busy {
 
     /// One more client asks for `target` and has to wait.
     fn ask(&mut self, target: &str, lines: &str) {
+        self.ask_by(target, &format!("host: p\r\n{lines}"));
+    }
+
+    /// The same with a Host of its own.
+    fn ask_by(&mut self, target: &str, lines: &str) {
         let in_flight = |proxy: &Proxy| {
             proxy.stats()["workers"]["requests_in_flight"]
                 .as_u64()
@@ -65,7 +70,7 @@ impl Busy {
         };
         let before = in_flight(&self.proxy);
         let mut client = self.proxy.client();
-        client.send(format!("GET {target} HTTP/1.1\r\nhost: p\r\n{lines}\r\n"));
+        client.send(format!("GET {target} HTTP/1.1\r\n{lines}\r\n"));
         until("it waits", || {
             (in_flight(&self.proxy) > before).then_some(())
         });
@@ -399,4 +404,19 @@ fn a_part_of_a_body_that_was_read_to_be_shared_is_never_taken_for_all_of_it() {
             "{response:?}"
         );
     }
+}
+
+#[test]
+fn an_answer_is_for_the_host_that_was_asked() {
+    let mut busy = Busy::before(
+        origin(|connection, request| {
+            let host = request.field("x-forwarded-host").unwrap();
+            connection.send(response("200 OK", "", host))
+        }),
+        |_| {},
+    );
+    for host in ["a.example", "b.example"] {
+        busy.ask_by("/a", &format!("host: {host}\r\n"));
+    }
+    assert_eq!(busy.bodies(), [b"a.example", b"b.example"]);
 }
