@@ -420,3 +420,24 @@ fn an_answer_is_for_the_host_that_was_asked() {
     }
     assert_eq!(busy.bodies(), [b"a.example", b"b.example"]);
 }
+
+#[test]
+fn an_answer_that_tells_an_id_tells_each_its_own() {
+    let mut busy = Busy::before(
+        origin(|connection, request| {
+            let id = request.field("x-request-id").unwrap();
+            connection.send(response("200 OK", &format!("x-request-id: {id}\r\n"), "a"))
+        }),
+        |_| {},
+    );
+    busy.ask("/a", "x-request-id: first\r\n");
+    busy.ask("/a", "x-request-id: second\r\n");
+    busy.origin.open_gate();
+    let ids: Vec<_> = busy
+        .clients
+        .iter_mut()
+        .map(|client| client.response().field("x-request-id").unwrap())
+        .collect();
+    assert_eq!(ids, ["first", "second"]);
+    assert_eq!(busy.hits("/a"), 1);
+}

@@ -32,6 +32,7 @@ use super::{
 use crate::{
     path::{
         framing::Framing,
+        headers::REQUEST_ID,
         range::{self, Continuation},
         upload::Upload,
     },
@@ -71,9 +72,12 @@ pub struct Fetched {
 impl Fetched {
     /// What the request that was joined got.
     fn of(whole: &Whole, pool: &Rc<Pool>) -> Self {
+        let mut headers = whole.headers.clone();
+        // Each request has its own, also where the origin repeats it.
+        headers.remove(&REQUEST_ID);
         Fetched {
             status: StatusCode::OK,
-            headers: whole.headers.clone(),
+            headers,
             framing: Framing::Length(whole.body.len() as u64),
             source: Source::here(whole.body.clone(), Rc::clone(pool)),
             widened: None,
