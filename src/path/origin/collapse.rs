@@ -179,8 +179,9 @@ impl Whole {
     /// (RFC 9111 §4.1).
     pub fn answers(&self, fields: &HeaderMap) -> bool {
         members(&self.headers, header::VARY).all(|name| {
-            let same = |name: &str| self.asked.get_all(name).eq(fields.get_all(name));
-            std::str::from_utf8(name).is_ok_and(same)
+            // What is no field's name tells nothing: then nobody has the same.
+            HeaderName::from_bytes(name)
+                .is_ok_and(|name| self.asked.get_all(&name).eq(fields.get_all(&name)))
         })
     }
 }
@@ -375,5 +376,11 @@ mod tests {
             ("accept", "image/webp"),
             ("accept-language", "de")
         ])));
+        let nonsense = Whole::new(
+            asked.clone(),
+            fields(&[("vary", "accept accept-language")]),
+            Bytes::new(),
+        );
+        assert!(!nonsense.answers(&asked));
     }
 }
