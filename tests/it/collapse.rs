@@ -1,6 +1,9 @@
 //! Those who wait for the same get it by one request, and nobody gets what is somebody else's.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    time::{Duration, Instant},
+};
 
 use fileproxy::settings::Settings;
 
@@ -385,8 +388,8 @@ fn a_part_of_a_body_that_was_read_to_be_shared_is_never_taken_for_all_of_it() {
                 connection.send(&body[..40_000]);
                 return false;
             }
-            // Behind the deadline.
-            std::thread::sleep(Duration::from_secs(5));
+            // Later than it is waited for to be shared.
+            std::thread::sleep(Duration::from_millis(2200));
             let lines = "etag: \"v1\"\r\ncontent-range: bytes 40000-99999/100000\r\n";
             connection.send(response("206 Partial Content", lines, &body[40_000..]))
         }),
@@ -440,4 +443,53 @@ fn an_answer_that_tells_an_id_tells_each_its_own() {
         .collect();
     assert_eq!(ids, ["first", "second"]);
     assert_eq!(busy.hits("/a"), 1);
+}
+
+/// Two turns, both taken, with two clients behind them who want the same.
+fn two_behind_two(origin: Origin) -> Busy {
+    let mut busy = Busy::before(origin, |settings| {
+        within(settings, 4);
+        settings.levels.high.connections_per_host = 2;
+    });
+    busy.ask("/hold", "");
+    for _ in 0..2 {
+        busy.ask("/a", "");
+    }
+    busy.origin.open_gate();
+    assert_eq!(busy.clients.remove(0).response().status, 200);
+    busy
+}
+
+#[test]
+fn who_waits_for_a_body_that_trickles_asks_in_time() {
+    let mut busy = two_behind_two(origin(|connection, request| {
+        if request.target() != b"/a" {
+            return connection.send(echo(request, ""));
+        }
+        connection.send("HTTP/1.1 200 OK\r\ncontent-length: 60\r\n\r\n");
+        (0..60).all(|_| {
+            std::thread::sleep(Duration::from_millis(100));
+            connection.send("a")
+        })
+    }));
+    for client in &mut busy.clients {
+        let response = client.response();
+        assert_eq!((response.status, response.body.len()), (200, 60));
+    }
+}
+
+#[test]
+fn who_waits_for_an_answer_that_does_not_come_asks_in_time() {
+    let asked = AtomicUsize::new(0);
+    let mut busy = two_behind_two(origin(move |connection, request| {
+        if request.target() == b"/a" && asked.fetch_add(1, SeqCst) == 0 {
+            connection.stall();
+            return false;
+        }
+        connection.send(echo(request, ""))
+    }));
+    let begun = Instant::now();
+    assert_eq!(busy.clients[1].response().status, 200);
+    assert!(begun.elapsed() < Duration::from_secs(3), "it was late");
+    assert_eq!(busy.clients[0].response().status, 504);
 }

@@ -3,6 +3,7 @@
 
 use std::{
     future::poll_fn,
+    pin::pin,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -175,13 +176,35 @@ impl Origin {
             Turn::Own(slot, joined) => (slot, joined),
             Turn::Shared(whole) => return Ok(Fetched::of(&whole, &self.pool)),
         };
-        let asked = (!joined.is_empty()).then(|| head.headers().clone());
-        let fetched = self
-            .answer(head, request.upload, request.bucket, slot, tuning, deadline)
-            .await?;
-        match asked {
-            Some(asked) => fetched.share(asked, joined, tuning, deadline).await,
-            None => Ok(fetched),
+        if joined.is_empty() {
+            return self
+                .answer(head, request.upload, request.bucket, slot, tuning, deadline)
+                .await;
+        }
+        // Boxed, as it is seldom taken.
+        Box::pin(self.answer_all(head, request.bucket, (slot, joined), tuning, deadline)).await
+    }
+
+    /// The same as [`Origin::answer`], for all who joined the request. They wait for it no longer than half of the time
+    /// that is left: one connection that is lost, or a body that trickles, must not cost all of them their answer.
+    async fn answer_all(
+        self: &Rc<Self>,
+        head: FrozenClientRequest,
+        bucket: Bucket,
+        (slot, joined): (Slot, Joined),
+        tuning: &Tuning,
+        deadline: Instant,
+    ) -> Result<Fetched, FetchError> {
+        let now = Instant::now();
+        let patience = now + deadline.saturating_duration_since(now) / 2;
+        let asked = head.headers().clone();
+        let mut answer = pin!(self.answer(head, None, bucket, slot, tuning, deadline));
+        match timeout_at(patience.into(), answer.as_mut()).await {
+            Ok(fetched) => fetched?.share(asked, joined, tuning, patience).await,
+            Err(_) => {
+                drop(joined);
+                answer.await
+            }
         }
     }
 
