@@ -214,7 +214,7 @@ impl Origin {
         head: FrozenClientRequest,
         upload: Option<Upload>,
         bucket: Bucket,
-        slot: Slot,
+        mut slot: Slot,
         tuning: &Tuning,
         deadline: Instant,
     ) -> Result<Fetched, FetchError> {
@@ -256,6 +256,7 @@ impl Origin {
             let ranges = whole.is_some() || offered;
             published.sizes.learn(kind_of(&head), length, ranges);
         }
+        slot.answered();
         let mut source = Source::new(connection, framed, slot, Rc::clone(&self.pool));
         if status == StatusCode::PARTIAL_CONTENT {
             source.expect(range::length(&headers));
