@@ -408,3 +408,26 @@ fn a_condition_holds_where_a_first_part_is_asked_for() {
     assert_eq!((other.status, other.ending), (200, Ending::Whole));
     assert!(other.body == whole, "the body differs");
 }
+
+#[test]
+fn an_origin_that_always_answers_late_is_waited_for() {
+    let object = object(33, 4_000_000);
+    let whole = object.clone();
+    let origin = Origin::following(move |connection| {
+        while let Some(request) = connection.request() {
+            std::thread::sleep(Duration::from_millis(600));
+            if !trickle(connection, &request, &object) {
+                return;
+            }
+        }
+    });
+    let proxy = Proxy::before(&origin, |settings| {
+        several(settings);
+        settings.transfers.stall_window = Duration::from_millis(300);
+        settings.levels.high.concurrency_limit = false;
+    });
+    let response = proxy.client().patient().get("/film.mp4");
+    assert!(response.body == whole, "the body differs");
+    assert!(count(&proxy, "parts") > 0);
+    assert_eq!(count(&proxy, "parts_refused"), 0);
+}

@@ -256,6 +256,7 @@ impl Origin {
             let ranges = whole.is_some() || offered;
             published.sizes.learn(kind_of(&head), length, ranges);
         }
+        let ttfb = received.saturating_duration_since(sent);
         slot.answered();
         let mut source = Source::new(connection, framed, slot, Rc::clone(&self.pool));
         if status == StatusCode::PARTIAL_CONTENT {
@@ -269,7 +270,7 @@ impl Origin {
             self.earn_stalls();
             let lately = &self.shared.lately;
             lately.resumes.earn(self.shared.transfers.resume_share);
-            let replay = Replay::new(Rc::clone(self), head, bucket);
+            let replay = Replay::new(Rc::clone(self), head, bucket, ttfb);
             if let (Some(end), Some(reach)) = (whole, continuation.end())
                 && reach < end
             {
@@ -285,7 +286,6 @@ impl Origin {
                 source.is_a_part();
             }
         }
-        let ttfb = received.saturating_duration_since(sent);
         published.concurrency.answers.add(ttfb);
         Ok(Fetched {
             status,

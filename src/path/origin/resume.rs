@@ -27,6 +27,7 @@ pub struct Replay {
     origin: Rc<Origin>,
     request: FrozenClientRequest,
     bucket: Bucket,
+    ttfb: Duration,
 }
 
 /// Why the rest does not come.
@@ -70,18 +71,31 @@ pub struct Rest {
 }
 
 impl Replay {
-    /// Keeps a client's request for later.
-    pub fn new(origin: Rc<Origin>, request: FrozenClientRequest, bucket: Bucket) -> Rc<Self> {
+    /// Keeps a client's request for later. `ttfb` is how long its first answer took.
+    pub fn new(
+        origin: Rc<Origin>,
+        request: FrozenClientRequest,
+        bucket: Bucket,
+        ttfb: Duration,
+    ) -> Rc<Self> {
         Rc::new(Replay {
             origin,
             request,
             bucket,
+            ttfb,
         })
     }
 
     /// Whom it goes to.
     pub fn origin(&self) -> &Rc<Origin> {
         &self.origin
+    }
+
+    /// How long an answer usually takes, by all that is known.
+    pub fn usual_ttfb(&self) -> Duration {
+        let seen = self.origin.published().concurrency.seen();
+        let median = seen.map_or(Duration::ZERO, |(median, _)| median);
+        median.max(self.ttfb).max(self.origin.round_trip())
     }
 
     /// Asks for the rest. Not a byte of it is used unless it is the same version, from just the next byte on.

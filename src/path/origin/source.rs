@@ -425,14 +425,10 @@ impl Resume {
     }
 
     /// How long a request for the rest may stay without an answer before another connection is tried: much longer than
-    /// the origin lately took, and twice as long each time.
+    /// the origin lately took, or for this body's first answer, and twice as long each time.
     fn patience(&self) -> Duration {
-        let origin = self.replay.origin();
-        let seen = origin.published().concurrency.seen();
-        let usual = seen
-            .map_or(Duration::ZERO, |(median, _)| median)
-            .max(origin.round_trip());
-        let patience = origin.transfers().stall_window.max(usual * LATE);
+        let window = self.replay.origin().transfers().stall_window;
+        let patience = window.max(self.replay.usual_ttfb().saturating_mul(LATE));
         patience.saturating_mul(1 << self.attempts.min(16))
     }
 
