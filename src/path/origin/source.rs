@@ -163,6 +163,12 @@ impl Source {
         resume.is_some_and(|resume| std::mem::take(&mut resume.refused))
     }
 
+    /// Whether the origin refused or was late at least once, and is asked again.
+    pub fn is_asked_again(&self) -> bool {
+        let resume = self.resume.as_ref();
+        resume.is_some_and(|resume| resume.attempts > 0 && resume.broken.is_some())
+    }
+
     /// All else waits for this body: a stall is one after so much waiting already.
     pub fn hurry(&mut self, window: Duration) {
         if let Some(resume) = &mut self.resume {
