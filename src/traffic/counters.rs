@@ -62,7 +62,7 @@ impl Gauge {
 pub struct OriginCounters {
     /// Exchanges under way: from the slot taken to the body's end.
     pub in_use: Gauge,
-    /// How long they took, to the last byte of their bodies.
+    /// How long those that were answered took, to the last byte of their bodies.
     pub exchanges: Answers,
     /// Requests that wait for a slot.
     pub waiting: Gauge,

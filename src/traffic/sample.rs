@@ -84,6 +84,15 @@ impl Outcome {
     }
 }
 
+impl Sample {
+    /// Whether the origin took part. One that was completed without a word from the origin got the answer of another
+    /// request, which has a sample of its own.
+    pub fn reached_origin(&self) -> bool {
+        let collapsed = self.outcome == Outcome::Completed && self.origin_ttfb.is_none();
+        self.outcome.reached_origin() && !collapsed
+    }
+}
+
 /// What one request was like, made when it ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {

@@ -111,7 +111,7 @@ impl Window {
     pub fn record(&mut self, sample: &Sample) {
         self.total.record(sample);
         self.spread.record(sample);
-        if sample.outcome.reached_origin() {
+        if sample.reached_origin() {
             self.judged.requests += 1;
             self.judged.errors += u64::from(sample.outcome.is_origin_error());
             self.note_contact(sample);
@@ -494,6 +494,20 @@ mod tests {
         let contact = window.summary(start + SECOND).contact;
         assert_eq!(contact.failures, 0);
         assert_eq!(contact.answered, Some(start + SECOND));
+    }
+
+    #[test]
+    fn who_got_the_answer_of_another_request_says_nothing_of_the_origin() {
+        let start = Instant::now();
+        let mut window = window(start);
+        window.record(&sample(start, Outcome::Completed, 1));
+        window.record(&Sample {
+            origin_ttfb: None,
+            ..sample(start, Outcome::Completed, 1)
+        });
+        let summary = window.summary(start);
+        assert_eq!(summary.total.requests, 2);
+        assert_eq!(summary.judged.requests, 1);
     }
 
     #[test]

@@ -1,5 +1,10 @@
 //! Those who wait for the same get it by one request, and nobody gets what is somebody else's.
 
+use std::{
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    time::{Duration, Instant},
+};
+
 use fileproxy::settings::Settings;
 
 use super::support::{
@@ -56,6 +61,11 @@ impl Busy {
 
     /// One more client asks for `target` and has to wait.
     fn ask(&mut self, target: &str, lines: &str) {
+        self.ask_by(target, &format!("host: p\r\n{lines}"));
+    }
+
+    /// The same with a Host of its own.
+    fn ask_by(&mut self, target: &str, lines: &str) {
         let in_flight = |proxy: &Proxy| {
             proxy.stats()["workers"]["requests_in_flight"]
                 .as_u64()
@@ -63,7 +73,7 @@ impl Busy {
         };
         let before = in_flight(&self.proxy);
         let mut client = self.proxy.client();
-        client.send(format!("GET {target} HTTP/1.1\r\nhost: p\r\n{lines}\r\n"));
+        client.send(format!("GET {target} HTTP/1.1\r\n{lines}\r\n"));
         until("it waits", || {
             (in_flight(&self.proxy) > before).then_some(())
         });
@@ -348,4 +358,138 @@ fn switched_off_each_asks_for_itself() {
     busy.ask("/a", "");
     let bodies = busy.bodies();
     assert_ne!(bodies[0], bodies[1]);
+}
+
+/// Answers must begin within so many seconds.
+fn within(settings: &mut Settings, seconds: u64) {
+    let classes = &mut settings.classes;
+    for class in [
+        &mut classes.good,
+        &mut classes.medium,
+        &mut classes.poor,
+        &mut classes.very_poor,
+    ] {
+        class.exchange_timeout = Duration::from_secs(seconds);
+    }
+}
+
+#[test]
+fn a_part_of_a_body_that_was_read_to_be_shared_is_never_taken_for_all_of_it() {
+    let body: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
+    let whole = body.clone();
+    let mut busy = Busy::before(
+        origin(move |connection, request| {
+            if request.target() != b"/a" {
+                return connection.send(echo(request, ""));
+            }
+            if request.field("range").is_none() {
+                let head = "HTTP/1.1 200 OK\r\netag: \"v1\"\r\ncontent-length: 100000\r\n\r\n";
+                connection.send(head);
+                connection.send(&body[..40_000]);
+                return false;
+            }
+            // Later than it is waited for to be shared.
+            std::thread::sleep(Duration::from_millis(2200));
+            let lines = "etag: \"v1\"\r\ncontent-range: bytes 40000-99999/100000\r\n";
+            connection.send(response("206 Partial Content", lines, &body[40_000..]))
+        }),
+        |settings| within(settings, 3),
+    );
+    for _ in 0..2 {
+        busy.ask("/a", "");
+    }
+    busy.origin.open_gate();
+    assert_eq!(busy.holding.response().status, 200);
+    for client in &mut busy.clients {
+        let response = client.response();
+        assert!(
+            response.status == 503 || response.body == whole,
+            "{response:?}"
+        );
+    }
+}
+
+#[test]
+fn an_answer_is_for_the_host_that_was_asked() {
+    let mut busy = Busy::before(
+        origin(|connection, request| {
+            let host = request.field("x-forwarded-host").unwrap();
+            connection.send(response("200 OK", "", host))
+        }),
+        |_| {},
+    );
+    for host in ["a.example", "b.example"] {
+        busy.ask_by("/a", &format!("host: {host}\r\n"));
+    }
+    assert_eq!(busy.bodies(), [b"a.example", b"b.example"]);
+}
+
+#[test]
+fn an_answer_that_tells_an_id_tells_each_its_own() {
+    let mut busy = Busy::before(
+        origin(|connection, request| {
+            let id = request.field("x-request-id").unwrap();
+            connection.send(response("200 OK", &format!("x-request-id: {id}\r\n"), "a"))
+        }),
+        |_| {},
+    );
+    busy.ask("/a", "x-request-id: first\r\n");
+    busy.ask("/a", "x-request-id: second\r\n");
+    busy.origin.open_gate();
+    let ids: Vec<_> = busy
+        .clients
+        .iter_mut()
+        .map(|client| client.response().field("x-request-id").unwrap())
+        .collect();
+    assert_eq!(ids, ["first", "second"]);
+    assert_eq!(busy.hits("/a"), 1);
+}
+
+/// Two turns, both taken, with two clients behind them who want the same.
+fn two_behind_two(origin: Origin) -> Busy {
+    let mut busy = Busy::before(origin, |settings| {
+        within(settings, 4);
+        settings.levels.high.connections_per_host = 2;
+    });
+    busy.ask("/hold", "");
+    for _ in 0..2 {
+        busy.ask("/a", "");
+    }
+    busy.origin.open_gate();
+    assert_eq!(busy.clients.remove(0).response().status, 200);
+    busy
+}
+
+#[test]
+fn who_waits_for_a_body_that_trickles_asks_in_time() {
+    let mut busy = two_behind_two(origin(|connection, request| {
+        if request.target() != b"/a" {
+            return connection.send(echo(request, ""));
+        }
+        connection.send("HTTP/1.1 200 OK\r\ncontent-length: 60\r\n\r\n");
+        (0..60).all(|_| {
+            std::thread::sleep(Duration::from_millis(100));
+            connection.send("a")
+        })
+    }));
+    for client in &mut busy.clients {
+        let response = client.response();
+        assert_eq!((response.status, response.body.len()), (200, 60));
+    }
+}
+
+#[test]
+fn who_waits_for_an_answer_that_does_not_come_asks_in_time() {
+    let asked = AtomicUsize::new(0);
+    let mut busy = two_behind_two(origin(move |connection, request| {
+        if request.target() == b"/a" && asked.fetch_add(1, SeqCst) == 0 {
+            connection.stall();
+            return false;
+        }
+        connection.send(echo(request, ""))
+    }));
+    let begun = Instant::now();
+    assert_eq!(busy.clients[1].response().status, 200);
+    assert!(begun.elapsed() < Duration::from_secs(3), "it was late");
+    assert_eq!(busy.clients[0].response().status, 504);
 }

@@ -408,3 +408,51 @@ fn a_condition_holds_where_a_first_part_is_asked_for() {
     assert_eq!((other.status, other.ending), (200, Ending::Whole));
     assert!(other.body == whole, "the body differs");
 }
+
+#[test]
+fn an_origin_that_always_answers_late_is_waited_for() {
+    let object = object(33, 4_000_000);
+    let whole = object.clone();
+    let origin = Origin::following(move |connection| {
+        while let Some(request) = connection.request() {
+            std::thread::sleep(Duration::from_millis(600));
+            if !trickle(connection, &request, &object) {
+                return;
+            }
+        }
+    });
+    let proxy = Proxy::before(&origin, |settings| {
+        several(settings);
+        settings.transfers.stall_window = Duration::from_millis(300);
+        settings.levels.high.concurrency_limit = false;
+    });
+    let response = proxy.client().patient().get("/film.mp4");
+    assert!(response.body == whole, "the body differs");
+    assert!(count(&proxy, "parts") > 0);
+    assert_eq!(count(&proxy, "parts_refused"), 0);
+}
+
+#[test]
+fn an_origin_that_gives_one_answer_at_a_time_makes_nobody_wait() {
+    let object = object(34, 16_000_000);
+    let origin = strict(object.clone(), 1);
+    let proxy = Proxy::before(&origin, |settings| {
+        several(settings);
+        settings.transfers.backoff_min = Duration::from_millis(100);
+        settings.transfers.backoff_max = Duration::from_secs(5);
+    });
+    let mut client = proxy.client();
+    client.send("GET /film.mp4 HTTP/1.1\r\nhost: p\r\n\r\n");
+    client.head();
+    let begun = Instant::now();
+    // One connection brings so much in a second.
+    let mut body = client.exactly(1_600_000);
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert!(count(&proxy, "parts_refused") > 0);
+    body.extend(client.patient().exactly(object.len() - body.len()));
+    assert!(body == object, "the body differs");
+}

@@ -37,12 +37,20 @@ pub struct Collapse {
 
 type Follower = oneshot::Sender<Option<Arc<Whole>>>;
 
+/// Fields that tell what is asked for beside the target: the client's own Host and scheme, whatever Host the origin
+/// sees, for they are part of what a client asks for (RFC 9111 §2); and what it can decode.
+const ASKED_FOR: [HeaderName; 4] = [
+    header::HOST,
+    header::X_FORWARDED_HOST,
+    header::X_FORWARDED_PROTO,
+    header::ACCEPT_ENCODING,
+];
+
 /// What is asked for: requests of different keys never share an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     target: Box<[u8]>,
-    host: Option<HeaderValue>,
-    codings: Option<HeaderValue>,
+    fields: [Box<[HeaderValue]>; 4],
 }
 
 /// A request's place among those for the same.
@@ -88,8 +96,7 @@ impl Key {
         }
         Some(Key {
             target: target.as_bytes().into(),
-            host: fields.get(header::HOST).cloned(),
-            codings: fields.get(header::ACCEPT_ENCODING).cloned(),
+            fields: ASKED_FOR.map(|name| fields.get_all(name).cloned().collect()),
         })
     }
 }
@@ -172,8 +179,9 @@ impl Whole {
     /// (RFC 9111 §4.1).
     pub fn answers(&self, fields: &HeaderMap) -> bool {
         members(&self.headers, header::VARY).all(|name| {
-            let same = |name: &str| self.asked.get_all(name).eq(fields.get_all(name));
-            std::str::from_utf8(name).is_ok_and(same)
+            // What is no field's name tells nothing: then nobody has the same.
+            HeaderName::from_bytes(name)
+                .is_ok_and(|name| self.asked.get_all(&name).eq(fields.get_all(&name)))
         })
     }
 }
@@ -297,9 +305,19 @@ mod tests {
     fn another_target_host_or_coding_is_another_request() {
         let plain = key();
         assert_ne!(Key::of("/b", &HeaderMap::new()), Some(plain.clone()));
-        for own in [("host", "b"), ("accept-encoding", "gzip")] {
+        for own in [
+            ("host", "b"),
+            ("x-forwarded-host", "b"),
+            ("x-forwarded-proto", "https"),
+            ("accept-encoding", "gzip"),
+        ] {
             assert_ne!(Key::of("/a", &fields(&[own])), Some(plain.clone()));
         }
+        let first = ("accept-encoding", "identity");
+        assert_ne!(
+            Key::of("/a", &fields(&[first])),
+            Key::of("/a", &fields(&[first, ("accept-encoding", "gzip")]))
+        );
         assert_eq!(Key::of("/a", &fields(&[("user-agent", "b")])), Some(plain));
     }
 
@@ -358,5 +376,11 @@ mod tests {
             ("accept", "image/webp"),
             ("accept-language", "de")
         ])));
+        let nonsense = Whole::new(
+            asked.clone(),
+            fields(&[("vary", "accept accept-language")]),
+            Bytes::new(),
+        );
+        assert!(!nonsense.answers(&asked));
     }
 }

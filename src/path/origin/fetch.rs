@@ -3,6 +3,7 @@
 
 use std::{
     future::poll_fn,
+    pin::pin,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -32,6 +33,7 @@ use super::{
 use crate::{
     path::{
         framing::Framing,
+        headers::REQUEST_ID,
         range::{self, Continuation},
         upload::Upload,
     },
@@ -71,9 +73,12 @@ pub struct Fetched {
 impl Fetched {
     /// What the request that was joined got.
     fn of(whole: &Whole, pool: &Rc<Pool>) -> Self {
+        let mut headers = whole.headers.clone();
+        // Each request has its own, also where the origin repeats it.
+        headers.remove(&REQUEST_ID);
         Fetched {
             status: StatusCode::OK,
-            headers: whole.headers.clone(),
+            headers,
             framing: Framing::Length(whole.body.len() as u64),
             source: Source::here(whole.body.clone(), Rc::clone(pool)),
             widened: None,
@@ -171,13 +176,35 @@ impl Origin {
             Turn::Own(slot, joined) => (slot, joined),
             Turn::Shared(whole) => return Ok(Fetched::of(&whole, &self.pool)),
         };
-        let asked = (!joined.is_empty()).then(|| head.headers().clone());
-        let fetched = self
-            .answer(head, request.upload, request.bucket, slot, tuning, deadline)
-            .await?;
-        match asked {
-            Some(asked) => fetched.share(asked, joined, tuning, deadline).await,
-            None => Ok(fetched),
+        if joined.is_empty() {
+            return self
+                .answer(head, request.upload, request.bucket, slot, tuning, deadline)
+                .await;
+        }
+        // Boxed, as it is seldom taken.
+        Box::pin(self.answer_all(head, request.bucket, (slot, joined), tuning, deadline)).await
+    }
+
+    /// The same as [`Origin::answer`], for all who joined the request. They wait for it no longer than half of the time
+    /// that is left: one connection that is lost, or a body that trickles, must not cost all of them their answer.
+    async fn answer_all(
+        self: &Rc<Self>,
+        head: FrozenClientRequest,
+        bucket: Bucket,
+        (slot, joined): (Slot, Joined),
+        tuning: &Tuning,
+        deadline: Instant,
+    ) -> Result<Fetched, FetchError> {
+        let now = Instant::now();
+        let patience = now + deadline.saturating_duration_since(now) / 2;
+        let asked = head.headers().clone();
+        let mut answer = pin!(self.answer(head, None, bucket, slot, tuning, deadline));
+        match timeout_at(patience.into(), answer.as_mut()).await {
+            Ok(fetched) => fetched?.share(asked, joined, tuning, patience).await,
+            Err(_) => {
+                drop(joined);
+                answer.await
+            }
         }
     }
 
@@ -187,7 +214,7 @@ impl Origin {
         head: FrozenClientRequest,
         upload: Option<Upload>,
         bucket: Bucket,
-        slot: Slot,
+        mut slot: Slot,
         tuning: &Tuning,
         deadline: Instant,
     ) -> Result<Fetched, FetchError> {
@@ -229,6 +256,8 @@ impl Origin {
             let ranges = whole.is_some() || offered;
             published.sizes.learn(kind_of(&head), length, ranges);
         }
+        let ttfb = received.saturating_duration_since(sent);
+        slot.answered();
         let mut source = Source::new(connection, framed, slot, Rc::clone(&self.pool));
         if status == StatusCode::PARTIAL_CONTENT {
             source.expect(range::length(&headers));
@@ -241,7 +270,7 @@ impl Origin {
             self.earn_stalls();
             let lately = &self.shared.lately;
             lately.resumes.earn(self.shared.transfers.resume_share);
-            let replay = Replay::new(Rc::clone(self), head, bucket);
+            let replay = Replay::new(Rc::clone(self), head, bucket, ttfb);
             if let (Some(end), Some(reach)) = (whole, continuation.end())
                 && reach < end
             {
@@ -257,7 +286,6 @@ impl Origin {
                 source.is_a_part();
             }
         }
-        let ttfb = received.saturating_duration_since(sent);
         published.concurrency.answers.add(ttfb);
         Ok(Fetched {
             status,

@@ -168,6 +168,7 @@ impl Parallel {
         loop {
             self.read_ahead(cx, tuning);
             self.heed_refusals();
+            self.wait_for_no_other();
             if let Some(width) = self.width.judge(Instant::now()) {
                 self.replay.origin().use_width(width);
                 tracing::debug!(width, at_byte = self.frontier, "a body's width changed");
@@ -237,6 +238,17 @@ impl Parallel {
         }
         for part in &mut self.parts {
             part.note_refusal();
+        }
+    }
+
+    /// Where the part that is due was refused, and the first response is still there, that goes on at once: an origin
+    /// that gives one answer at a time gives no part as long as the first response is kept.
+    fn wait_for_no_other(&mut self) {
+        let front = self.parts.front().and_then(|part| part.source.as_ref());
+        if front.is_some_and(Source::is_asked_again)
+            && let Some(first) = self.kept.take()
+        {
+            self.go_on_with(first);
         }
     }
 

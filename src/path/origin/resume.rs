@@ -32,6 +32,7 @@ pub struct Replay {
     origin: Rc<Origin>,
     request: FrozenClientRequest,
     bucket: Bucket,
+    ttfb: Duration,
 }
 
 /// Why the rest does not come.
@@ -75,12 +76,18 @@ pub struct Rest {
 }
 
 impl Replay {
-    /// Keeps a client's request for later.
-    pub fn new(origin: Rc<Origin>, request: FrozenClientRequest, bucket: Bucket) -> Rc<Self> {
+    /// Keeps a client's request for later. `ttfb` is how long its first answer took.
+    pub fn new(
+        origin: Rc<Origin>,
+        request: FrozenClientRequest,
+        bucket: Bucket,
+        ttfb: Duration,
+    ) -> Rc<Self> {
         Rc::new(Replay {
             origin,
             request,
             bucket,
+            ttfb,
         })
     }
 
@@ -100,6 +107,13 @@ impl Replay {
         trace::parent(self.request.headers(), false)
             .as_ref()
             .map(SpanContext::trace_id)
+    }
+
+    /// How long an answer usually takes, by all that is known.
+    pub fn usual_ttfb(&self) -> Duration {
+        let seen = self.origin.published().concurrency.seen();
+        let median = seen.map_or(Duration::ZERO, |(median, _)| median);
+        median.max(self.ttfb).max(self.origin.round_trip())
     }
 
     /// Asks for the rest. Not a byte of it is used unless it is the same version, from just the next byte on.

@@ -43,6 +43,7 @@ type Turn = (Instant, u64);
 pub struct Slot {
     slots: Option<Arc<Slots>>,
     taken: Instant,
+    answered: bool,
 }
 
 /// No slot came free before the deadline.
@@ -139,6 +140,7 @@ impl Slots {
         Slot {
             slots: Some(Arc::clone(self)),
             taken: Instant::now(),
+            answered: false,
         }
     }
 
@@ -164,13 +166,20 @@ impl Slots {
 }
 
 impl Slot {
+    /// The origin answered: how long the exchange takes says something of it.
+    pub fn answered(&mut self) {
+        self.answered = true;
+    }
+
     /// Gives the slot back, without letting anybody in.
     fn leave(&mut self) -> Option<Arc<Slots>> {
         let slots = self.slots.take()?;
         slots.queue().in_use -= 1;
         let counters = &slots.counters.origin;
         counters.in_use.down();
-        counters.exchanges.add(self.taken.elapsed());
+        if self.answered {
+            counters.exchanges.add(self.taken.elapsed());
+        }
         Some(slots)
     }
 }
@@ -232,6 +241,17 @@ mod tests {
         );
         drop(held);
         assert!(take(&slots).await.is_ok());
+    }
+
+    #[actix_rt::test]
+    async fn only_exchanges_that_were_answered_are_counted() {
+        let slots = slots(4);
+        drop(slots.try_take());
+        assert_eq!(slots.counters.origin.exchanges.count(), 0);
+        let mut slot = take(&slots).await.unwrap();
+        slot.answered();
+        drop(slot);
+        assert_eq!(slots.counters.origin.exchanges.count(), 1);
     }
 
     #[actix_rt::test]

@@ -169,6 +169,12 @@ impl Source {
         }
     }
 
+    /// Whether the origin refused or was late at least once, and is asked again.
+    pub fn is_asked_again(&self) -> bool {
+        let resume = self.resume.as_ref();
+        resume.is_some_and(|resume| resume.attempts > 0 && resume.broken.is_some())
+    }
+
     /// All else waits for this body: a stall is one after so much waiting already.
     pub fn hurry(&mut self, window: Duration) {
         if let Some(resume) = &mut self.resume {
@@ -220,10 +226,12 @@ impl Source {
 
     /// The whole body, if it has arrived.
     pub fn take_whole(&mut self) -> Option<Bytes> {
-        if self.reader.is_done() && self.here.is_some() {
-            return self.here.take();
+        if self.here.is_some() {
+            // What was read of it may be a part: the rest, or what mends a break, is then still to come.
+            let is_whole = !self.needs_connection();
+            return self.here.take_if(|_| is_whole);
         }
-        let whole = self.reader.take_whole().filter(|_| self.here.is_none());
+        let whole = self.reader.take_whole();
         self.settle();
         whole
     }
@@ -429,14 +437,10 @@ impl Resume {
     }
 
     /// How long a request for the rest may stay without an answer before another connection is tried: much longer than
-    /// the origin lately took, and twice as long each time.
+    /// the origin lately took, or for this body's first answer, and twice as long each time.
     fn patience(&self) -> Duration {
-        let origin = self.replay.origin();
-        let seen = origin.published().concurrency.seen();
-        let usual = seen
-            .map_or(Duration::ZERO, |(median, _)| median)
-            .max(origin.round_trip());
-        let patience = origin.transfers().stall_window.max(usual * LATE);
+        let window = self.replay.origin().transfers().stall_window;
+        let patience = window.max(self.replay.usual_ttfb().saturating_mul(LATE));
         patience.saturating_mul(1 << self.attempts.min(16))
     }
 
