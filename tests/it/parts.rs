@@ -503,3 +503,18 @@ fn a_part_that_ends_with_a_piece_does_not_end_the_body() {
     assert_eq!(response.body.len(), whole.len(), "{:?}", response.ending);
     assert!(response.body == whole, "the body differs");
 }
+
+#[test]
+fn a_part_that_was_turned_away_is_not_asked_for_again_at_once() {
+    let object = object(36, 16_000_000);
+    let origin = strict(object.clone(), 1);
+    let proxy = Proxy::before(&origin, left_alone);
+    let mut client = proxy.client();
+    client.send("GET /film.mp4 HTTP/1.1\r\nhost: p\r\n\r\n");
+    client.head();
+    client.exactly(3_000_000);
+    let parts = count(&proxy, "parts");
+    assert!(parts > 0);
+    let asked = origin.hits() as u64 - 1;
+    assert!(asked <= parts, "{asked} requests for {parts} parts");
+}

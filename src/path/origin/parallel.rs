@@ -173,6 +173,8 @@ impl Parallel {
             now,
         );
         let slot = first.take_slot();
+        // What it was refused before says nothing of several at once.
+        first.take_refused();
         let part = Part {
             source: Some(first),
             next: whole.next(),
@@ -343,6 +345,8 @@ impl Parallel {
             }
             if let Some(last) = self.parts.pop_back() {
                 self.frontier = last.next;
+                // It was to be asked for once more, and is not.
+                origin.refund(1.0);
             }
         }
     }
