@@ -61,10 +61,16 @@ impl Flow {
         {
             *self = Flow::Many(Box::new(Parallel::new(source, widened)));
         }
-        match self {
-            Flow::One(source) => source.poll_piece(cx, tuning),
-            Flow::Many(parallel) => parallel.poll_piece(cx, tuning),
-            Flow::Turning => Poll::Ready(None),
+        loop {
+            let piece = match self {
+                Flow::One(source) => source.poll_piece(cx, tuning),
+                Flow::Many(parallel) => parallel.poll_piece(cx, tuning),
+                Flow::Turning => Poll::Ready(None),
+            };
+            // To actix-http an empty piece is the last chunk.
+            if !matches!(&piece, Poll::Ready(Some(Ok(piece))) if piece.is_empty()) {
+                return piece;
+            }
         }
     }
 

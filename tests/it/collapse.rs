@@ -137,12 +137,8 @@ fn those_who_wait_for_the_same_get_it_by_one_request() {
     });
 }
 
-#[test]
-fn each_has_its_own_request_id_whoever_asked() {
-    let mut busy = Busy::before(
-        origin(|connection, request| connection.send(echo(request, ""))),
-        |_| {},
-    );
+/// Two ask for the same, each by an id of its own.
+fn each_gets_its_own_id(busy: &mut Busy) {
     busy.ask("/a", "x-request-id: first\r\n");
     busy.ask("/a", "x-request-id: second\r\n");
     busy.origin.open_gate();
@@ -153,6 +149,15 @@ fn each_has_its_own_request_id_whoever_asked() {
         .collect();
     assert_eq!(ids, ["first", "second"]);
     assert_eq!(busy.hits("/a"), 1);
+}
+
+#[test]
+fn each_has_its_own_request_id_whoever_asked() {
+    let mut busy = Busy::before(
+        origin(|connection, request| connection.send(echo(request, ""))),
+        |_| {},
+    );
+    each_gets_its_own_id(&mut busy);
 }
 
 #[test]
@@ -433,16 +438,7 @@ fn an_answer_that_tells_an_id_tells_each_its_own() {
         }),
         |_| {},
     );
-    busy.ask("/a", "x-request-id: first\r\n");
-    busy.ask("/a", "x-request-id: second\r\n");
-    busy.origin.open_gate();
-    let ids: Vec<_> = busy
-        .clients
-        .iter_mut()
-        .map(|client| client.response().field("x-request-id").unwrap())
-        .collect();
-    assert_eq!(ids, ["first", "second"]);
-    assert_eq!(busy.hits("/a"), 1);
+    each_gets_its_own_id(&mut busy);
 }
 
 /// Two turns, both taken, with two clients behind them who want the same.

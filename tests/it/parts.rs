@@ -12,7 +12,9 @@ use super::{
         proxy::Proxy,
         until,
     },
-    transfers::{Deed, act, asked, count, object, several, surprising, trickle},
+    transfers::{
+        Deed, act, asked, begun_with_a_range, count, object, several, surprising, trickle,
+    },
 };
 
 #[test]
@@ -391,7 +393,7 @@ fn a_condition_holds_where_a_first_part_is_asked_for() {
         }
     });
     let proxy = Proxy::before(&origin, several);
-    assert!(proxy.client().patient().get("/film.mp4").body == whole);
+    begun_with_a_range(&proxy);
     let get = |tag: &str| {
         let lines = format!("if-none-match: {tag}\r\n");
         proxy.client().patient().get_with("/film.mp4", &lines)
@@ -455,4 +457,66 @@ fn an_origin_that_gives_one_answer_at_a_time_makes_nobody_wait() {
     assert!(count(&proxy, "parts_refused") > 0);
     body.extend(client.patient().exactly(object.len() - body.len()));
     assert!(body == object, "the body differs");
+}
+
+/// Nothing that was turned away is asked for again while a test runs.
+fn left_alone(settings: &mut fileproxy::settings::Settings) {
+    several(settings);
+    settings.transfers.backoff_min = Duration::from_secs(30);
+    settings.transfers.backoff_max = Duration::from_secs(30);
+}
+
+/// Whether this is the request for all of it, which is answered without a length where it asks for a range.
+fn in_chunks(connection: &mut Connection, request: &Request, object: &[u8]) -> bool {
+    let last = object.len() - 1;
+    if request.field("range") != Some(format!("bytes=0-{last}")) {
+        return act(connection, request, &Deed::TooSoon(0), object);
+    }
+    connection.send(format!(
+        "HTTP/1.1 206 Partial Content\r\netag: \"v1\"\r\ncontent-range: bytes 0-{last}/{}\r\n\
+         transfer-encoding: chunked\r\n\r\n",
+        object.len()
+    ));
+    let whole = object.chunks(16 * 1024).all(|piece| {
+        std::thread::sleep(Duration::from_millis(10));
+        let mut chunk = format!("{:x}\r\n", piece.len()).into_bytes();
+        chunk.extend_from_slice(piece);
+        chunk.extend_from_slice(b"\r\n");
+        connection.send(chunk)
+    });
+    whole && connection.send("0\r\n\r\n")
+}
+
+#[test]
+fn a_part_that_ends_with_a_piece_does_not_end_the_body() {
+    let object = object(35, 64 * 64 * 1024);
+    let whole = object.clone();
+    let origin = Origin::following(move |connection| {
+        while let Some(request) = connection.request() {
+            if !in_chunks(connection, &request, &object) {
+                return;
+            }
+        }
+    });
+    let proxy = Proxy::before(&origin, left_alone);
+    let range = format!("range: bytes=0-{}\r\n", whole.len() - 1);
+    let response = proxy.client().patient().get_with("/film.mp4", &range);
+    assert!(count(&proxy, "parts_refused") > 0);
+    assert_eq!(response.body.len(), whole.len(), "{:?}", response.ending);
+    assert!(response.body == whole, "the body differs");
+}
+
+#[test]
+fn a_part_that_was_turned_away_is_not_asked_for_again_at_once() {
+    let object = object(36, 16_000_000);
+    let origin = strict(object.clone(), 1);
+    let proxy = Proxy::before(&origin, left_alone);
+    let mut client = proxy.client();
+    client.send("GET /film.mp4 HTTP/1.1\r\nhost: p\r\n\r\n");
+    client.head();
+    client.exactly(3_000_000);
+    let parts = count(&proxy, "parts");
+    assert!(parts > 0);
+    let asked = origin.hits() as u64 - 1;
+    assert!(asked <= parts, "{asked} requests for {parts} parts");
 }

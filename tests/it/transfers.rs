@@ -606,6 +606,14 @@ fn a_body_known_to_be_large_is_begun_with_a_range() {
     assert_eq!(count(&proxy, "first_parts"), 1);
 }
 
+/// Fetches `/film.mp4` until that is begun with a Range: several connections were worth it, even on a busy machine.
+pub(super) fn begun_with_a_range(proxy: &Proxy) {
+    until("it is begun with a Range", || {
+        proxy.client().patient().get("/film.mp4");
+        (count(proxy, "first_parts") > 0).then_some(())
+    });
+}
+
 #[test]
 fn a_first_part_that_is_none_is_asked_for_again_as_a_whole() {
     for deed in [
@@ -625,8 +633,7 @@ fn a_first_part_that_is_none_is_asked_for_again_as_a_whole() {
         let object = object(12, 3_000_000);
         let (origin, deeds) = surprising(object.clone());
         let proxy = Proxy::before(&origin, several);
-        // Until it is known to be worth it.
-        proxy.client().patient().get("/film.mp4");
+        begun_with_a_range(&proxy);
         deeds.lock().unwrap().push_back(deed.clone());
         let response = proxy.client().patient().get("/film.mp4");
         assert_eq!(
@@ -645,7 +652,7 @@ fn an_answer_that_is_no_body_passes_where_a_first_part_was_asked_for() {
     let object = object(13, 3_000_000);
     let (origin, deeds) = surprising(object);
     let proxy = Proxy::before(&origin, several);
-    proxy.client().patient().get("/film.mp4");
+    begun_with_a_range(&proxy);
     deeds.lock().unwrap().push_back(Deed::Busy);
     assert_eq!(proxy.get("/film.mp4").status, 503);
 }
@@ -656,7 +663,7 @@ fn an_object_that_became_another_one_is_never_mixed_with_the_one_before() {
     let other: Vec<u8> = object.iter().map(|byte| byte ^ 0xff).collect();
     let (origin, deeds) = surprising(object.clone());
     let proxy = Proxy::before(&origin, several);
-    proxy.client().patient().get("/film.mp4");
+    begun_with_a_range(&proxy);
     // The first part is of the new version, what follows of the old one.
     deeds.lock().unwrap().push_back(Deed::Changed);
     let response = proxy.client().patient().get("/film.mp4");

@@ -125,7 +125,7 @@ fn a_large_one_that_waited_long_goes_before_small_ones_that_come_later() {
             &mut settings.classes.poor,
             &mut settings.classes.very_poor,
         ] {
-            class.exchange_timeout = Duration::from_secs(4); // large ones wait a fifth of it and a little
+            class.exchange_timeout = Duration::from_secs(4); // a quarter of it is what large ones wait
         }
     };
     assert_eq!(order(quick, &queue), ["/small?a", "/large", "/small?b"]);
@@ -213,7 +213,7 @@ fn cut(proxy: &Proxy) -> u64 {
             scope.spawn(|| {
                 let mut client = proxy.client();
                 while busy.load(SeqCst) {
-                    assert_eq!(client.get("/x").status, 200);
+                    assert_eq!(client.patient().get("/x").status, 200);
                 }
             });
         }

@@ -7,11 +7,12 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
 };
 
 use actix_http::{
     StatusCode,
-    header::{self, HeaderMap, HeaderName, HeaderValue},
+    header::{self, HeaderMap, HeaderName, HeaderValue, HttpDate},
 };
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -189,23 +190,42 @@ impl Whole {
 /// Whether more than one request may be answered by a response with this status and these fields: a plain 200 that is
 /// nobody's own (RFC 9111 §3, and without the exceptions made there for answers to credentials).
 pub fn may_be_shared(status: StatusCode, headers: &HeaderMap) -> bool {
-    let is_zero = |value: &[u8]| !value.is_empty() && value.iter().all(|&b| b == b'0');
-    let forbids = |directive: &[u8]| {
+    let mut has_age = false;
+    let forbidden = members(headers, header::CACHE_CONTROL).any(|directive| {
         let (name, value) = match directive.iter().position(|&b| b == b'=') {
             Some(at) => (&directive[..at], &directive[at + 1..]),
             None => (directive, &b""[..]),
         };
         let is = |other: &[u8]| name.trim_ascii().eq_ignore_ascii_case(other);
+        let ages = is(b"max-age") || is(b"s-maxage");
+        has_age |= ages;
         // `private` and `no-cache` may name fields: then, too, the answer is not for all.
-        is(b"no-store")
-            || is(b"private")
-            || is(b"no-cache")
-            || (is(b"max-age") || is(b"s-maxage")) && is_zero(value.trim_ascii())
-    };
+        is(b"no-store") || is(b"private") || is(b"no-cache") || ages && !lasts(value.trim_ascii())
+    });
     status == StatusCode::OK
+        && !forbidden
+        && (has_age || !has_expired(headers))
+        && !members(headers, header::PRAGMA).any(|word| word.eq_ignore_ascii_case(b"no-cache"))
         && !headers.contains_key(header::SET_COOKIE)
         && !members(headers, header::VARY).any(|name| name == b"*")
-        && !members(headers, header::CACHE_CONTROL).any(forbids)
+}
+
+/// Whether this is an age over zero. What cannot be read is none (RFC 9111 §4.2.1).
+fn lasts(age: &[u8]) -> bool {
+    age.iter().all(u8::is_ascii_digit) && age.iter().any(|&b| b != b'0')
+}
+
+/// Whether Expires tells that the answer was old when it was made, as a date or as what is none (RFC 9111 §5.3).
+fn has_expired(headers: &HeaderMap) -> bool {
+    let date = |name| {
+        let value = headers.get(name)?.to_str().ok()?;
+        value
+            .parse()
+            .ok()
+            .map(|date: HttpDate| SystemTime::from(date))
+    };
+    let made = date(header::DATE).unwrap_or_else(SystemTime::now);
+    headers.contains_key(header::EXPIRES) && date(header::EXPIRES).is_none_or(|then| then <= made)
 }
 
 /// The members of a field that is a list (RFC 9110 §5.6.1).
@@ -343,6 +363,10 @@ mod tests {
             ("cache-control", "no-store"),
             ("cache-control", "no-cache"),
             ("cache-control", "s-maxage=0"),
+            ("cache-control", "max-age=-1"),
+            ("pragma", "no-cache"),
+            ("expires", "0"),
+            ("expires", "Thu, 19 Nov 1981 08:52:00 GMT"),
         ] {
             assert!(!may_be_shared(StatusCode::OK, &fields(&[own])), "{own:?}");
         }
@@ -351,9 +375,13 @@ mod tests {
             ("vary", "accept-encoding"),
             ("cache-control", "public, max-age=60"),
             ("cache-control", "max-age=10"),
+            ("expires", "Fri, 19 Nov 2399 08:52:00 GMT"),
         ] {
             assert!(may_be_shared(StatusCode::OK, &fields(&[anybody_s])));
         }
+        // max-age is heard before Expires.
+        let both = [("cache-control", "max-age=10"), ("expires", "0")];
+        assert!(may_be_shared(StatusCode::OK, &fields(&both)));
         assert!(!may_be_shared(StatusCode::NOT_FOUND, &HeaderMap::new()));
         assert!(!may_be_shared(
             StatusCode::PARTIAL_CONTENT,

@@ -70,6 +70,8 @@ impl Parallel {
             now,
         );
         let slot = first.take_slot();
+        // What it was refused before says nothing of several at once.
+        first.note_refusal();
         let part = Part {
             source: Some(first),
             next: whole.next(),
@@ -235,6 +237,8 @@ impl Parallel {
             && let Some(last) = self.parts.pop_back()
         {
             self.frontier = last.next;
+            // It was to be asked for once more, and is not.
+            origin.refund(1.0);
         }
         for part in &mut self.parts {
             part.note_refusal();

@@ -68,7 +68,7 @@ struct Resume {
     to_the_end: bool,
     /// When the line was last looked at.
     looked: Instant,
-    /// How long the origin wants to be left alone.
+    /// How long the origin is to be left alone.
     retry_after: Duration,
     /// The origin did not give what was asked for, and nobody has taken note of it yet.
     refused: bool,
@@ -480,7 +480,8 @@ impl Resume {
         };
         if error.is_passing() {
             self.refused = true;
-            self.retry_after = error.retry_after();
+            let least = self.replay.origin().transfers().backoff_min;
+            self.retry_after = error.retry_after().max(least);
             return self.begin(broken);
         }
         self.replay
