@@ -56,6 +56,12 @@ impl Sizes {
         } else if place.load(Relaxed) != kept(-power) {
             place.store(kept(power), Relaxed);
         }
+        self.add(bytes);
+    }
+
+    /// One more answer has so many bytes, and says nothing new of its target.
+    pub fn add(&self, bytes: u64) {
+        let power = power(bytes);
         let typical = f64::from_bits(self.typical.load(Relaxed));
         // A step towards each: it settles where as much pulls up as down.
         let moved = if typical == 0.0 {

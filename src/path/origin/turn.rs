@@ -16,7 +16,7 @@ use super::{
 use crate::{path::range, traffic::tuning::Tuning};
 
 /// A large answer waits for small ones that come up to this share of the exchange timeout later.
-const LARGE_WAIT: f64 = 0.22;
+const LARGE_WAIT: f64 = 0.25;
 
 /// What a request waited for.
 pub(super) enum Turn {
@@ -63,7 +63,9 @@ impl Origin {
             };
             match tokio::time::timeout_at(deadline.into(), answer).await {
                 Ok(Ok(Some(whole))) if whole.answers(head.headers()) => {
-                    self.published().counters.origin.collapsed.increment();
+                    let published = self.published();
+                    published.counters.origin.collapsed.increment();
+                    published.sizes.add(whole.body.len() as u64);
                     return Ok(Turn::Shared(whole));
                 }
                 // Not for everybody, or not for this one.
