@@ -388,6 +388,23 @@ fn a_stalled_body_that_gets_no_second_connection_asks_again_later() {
 }
 
 #[test]
+fn requests_for_the_rest_that_bring_enough_on_average_never_run_dry() {
+    let object = object(6, 7_000_000);
+    let cuts = [Deed::Cut(300_000), Deed::Cut(10_000)];
+    let origin = origin(object.clone(), vec![cuts; 20].concat());
+    let proxy = Proxy::before(&origin, |settings| {
+        quick(settings);
+        settings.transfers.resume_burst = 3.0;
+        settings.transfers.resume_rate = 0.0;
+        settings.transfers.resume_share = 0.0;
+    });
+    let response = proxy.client().patient().get("/film.mp4");
+    assert_eq!(response.ending, Ending::Whole);
+    assert!(response.body == object, "the body differs");
+    assert_eq!(count(&proxy, "resumes_denied"), 0);
+}
+
+#[test]
 fn an_origin_that_cuts_every_body_is_not_buried_in_requests() {
     let origin = origin(object(6, 100_000), vec![Deed::Cut(10); 10_000]);
     let proxy = Proxy::before(&origin, |settings| {

@@ -400,11 +400,15 @@ impl Resume {
             counters.resumes_given_up.increment();
             return Err(error);
         }
-        if self.attempts > 0 {
-            // What the last attempt brought was something.
+        if self.spent > 0 {
+            // What the last attempt brought was something. One that brought twice what counts as progress pays for one
+            // that brings next to nothing: so those that bring enough on average never run dry.
             let came = (self.continuation.next() - self.from) as f64;
-            let progress = settings.resume_progress.as_u64().max(1) as f64;
-            self.replay.origin().refund((came / progress).min(1.0));
+            let worth = came / settings.resume_progress.as_u64().max(1) as f64;
+            // Progress was paid back as it came.
+            let paid = if self.attempts > 0 { 0.0 } else { 1.0 };
+            let owed = (worth - paid).clamp(0.0, 1.0);
+            self.replay.origin().refund(owed);
         }
         if !self.replay.origin().spend() {
             counters.resumes_denied.increment();
