@@ -47,13 +47,7 @@ impl Origin {
         let key = (is_get && tuning.collapse && self.may_fit(head, tuning))
             .then(|| Key::of(kind_of(head).0, head.headers()))
             .flatten();
-        let Some(key) = key else {
-            return Ok(Turn::Own(
-                slots.take(turn, deadline).await?,
-                Joined::default(),
-            ));
-        };
-        loop {
+        while let Some(key) = &key {
             let answer = match self.shared.collapse.join(key.clone()) {
                 Place::Lead(lead) => {
                     let slot = slots.take(turn, deadline).await?;
@@ -69,17 +63,14 @@ impl Origin {
                     return Ok(Turn::Shared(whole));
                 }
                 // Not for everybody, or not for this one.
-                Ok(Ok(_)) => {
-                    return Ok(Turn::Own(
-                        slots.take(turn, deadline).await?,
-                        Joined::default(),
-                    ));
-                }
+                Ok(Ok(_)) => break,
                 // The one that was joined gave up before it went out.
                 Ok(Err(_)) => {}
                 Err(_) => return Err(slots.timed_out().into()),
             }
         }
+        let slot = slots.take(turn, deadline).await?;
+        Ok(Turn::Own(slot, Joined::default()))
     }
 
     /// Whether the answer may be small enough to be read whole, as far as that is known.
