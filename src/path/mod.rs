@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod body;
+pub mod chunked;
 pub mod client;
 pub mod client_stream;
 pub mod cors;
