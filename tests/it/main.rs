@@ -38,3 +38,4 @@ mod tls;
 mod traces;
 mod transfers;
 mod turns;
+mod wholeness;

@@ -51,6 +51,12 @@ pub(super) enum Deed {
     ShortRange,
     /// More bytes than the range says, with a length that says so.
     TooMany,
+    /// Chunked, and the first chunk's size is one too large.
+    ChunkTooLarge,
+    /// Chunked, with a proper end one byte too early.
+    ChunkedShort,
+    /// Chunked, with more bytes than were told and a proper end.
+    ChunkedLong,
     /// A range in parts.
     Multipart,
     /// 416, though the range can be had.
@@ -129,6 +135,22 @@ pub(super) fn act(
                 connection.send("\r\n");
             }
             false
+        }
+        Deed::ChunkTooLarge | Deed::ChunkedShort | Deed::ChunkedLong => {
+            connection.send(format!(
+                "HTTP/1.1 {status}\r\n{tag}{told}transfer-encoding: chunked\r\n\r\n"
+            ));
+            let (body, says) = match deed {
+                Deed::ChunkTooLarge => (part.to_vec(), part.len() + 1),
+                Deed::ChunkedShort if part.len() > 1 => {
+                    (part[..part.len() - 1].to_vec(), part.len() - 1)
+                }
+                _ => ([part, b"extra"].concat(), part.len() + 5),
+            };
+            connection.send(format!("{says:x}\r\n"));
+            connection.send(body);
+            connection.send("\r\n0\r\n\r\n");
+            true
         }
         Deed::NoRange => {
             connection.send(format!(
@@ -515,6 +537,9 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
         1 => Just(Deed::WrongRange),
         1 => Just(Deed::ShortRange),
         1 => Just(Deed::TooMany),
+        1 => Just(Deed::ChunkTooLarge),
+        1 => Just(Deed::ChunkedShort),
+        1 => Just(Deed::ChunkedLong),
         1 => Just(Deed::Multipart),
         1 => Just(Deed::Unsatisfied),
         1 => Just(Deed::Gzip),

@@ -63,6 +63,8 @@ struct Resume {
     rest: Option<Fetching>,
     /// What was asked for by that.
     asked: Ask,
+    /// Where the body stood then.
+    asked_at: u64,
     /// What came of the response at hand and its framing has not vouched for; after a break, of what was sent.
     unproven: Unproven,
     /// What still comes for the second time.
@@ -411,6 +413,7 @@ impl Resume {
             continuation,
             rest: None,
             asked: Ask::Rest,
+            asked_at: from,
             unproven: Unproven::default(),
             overlap: None,
             reread,
@@ -432,12 +435,8 @@ impl Resume {
     /// A piece came, and with it so many bytes in a row that nothing vouches for yet. What of it was not sent before.
     fn took(&mut self, mut piece: Bytes, unproven: u64) -> Result<Bytes, BodyError> {
         self.unproven.came(&piece, unproven);
-        if let Some(pace) = self.pace.moved(piece.len(), Instant::now()) {
-            self.replay.origin().gave(pace);
-        }
-        // The connection that stood still moves again: the second one is not needed.
-        self.rest = None;
-        self.second = None;
+        let floor = self.replay.origin().stall_floor(self.pace.before());
+        let verdict = self.pace.moved(piece.len(), Instant::now(), floor);
         if let Some(overlap) = &mut self.overlap {
             let read = overlap
                 .take(&mut piece)
@@ -450,6 +449,11 @@ impl Resume {
         }
         self.continuation.advance(piece.len() as u64);
         let progress = self.replay.origin().transfers().resume_progress.as_u64();
+        if self.rest.is_some() && self.continuation.next() - self.asked_at >= progress {
+            // The connection that stood still moves again, and does not only trickle: the second one is not needed.
+            self.rest = None;
+            self.second = None;
+        }
         let came = self.continuation.next() - self.from;
         if self.attempts > 0 && (came >= progress || self.continuation.is_whole()) {
             self.attempts = 0;
@@ -457,13 +461,17 @@ impl Resume {
         }
         if self.continuation.is_whole() {
             self.ended();
+        } else {
+            self.heed(verdict);
         }
         Ok(piece)
     }
 
     /// All of the response came.
     fn ended(&mut self) {
-        if let Some(pace) = self.pace.ended() {
+        self.rest = None;
+        self.second = None;
+        if let Some(pace) = self.pace.ended().filter(|_| self.continuation.is_told()) {
             self.replay.origin().gave(pace);
         }
     }
@@ -482,18 +490,26 @@ impl Resume {
         self.continuation.is_assumed().then_some(BodyError::NoEnd)
     }
 
+    /// What of the bytes that were sent nothing vouches for: another response must bring them once more.
+    fn owed(&self) -> &Unproven {
+        match &self.overlap {
+            Some(overlap) => overlap.owed(),
+            None => &self.unproven,
+        }
+    }
+
     /// What is to be asked for after a break; `None` where too much would come for the second time, or more came already
     /// than there is.
     fn ask(&self) -> Option<Ask> {
-        let (whole, short) = (self.continuation.is_whole(), self.continuation.falls_short());
+        let next = self.continuation.next();
         let (ask, again) = if self.part {
             (Ask::Part, self.unproven.len())
-        } else if whole && self.continuation.is_assumed() {
-            (Ask::Whole, self.continuation.next())
+        } else if self.continuation.is_whole() && self.continuation.is_assumed() {
+            (Ask::Whole, next)
         } else {
             (Ask::Rest, self.unproven.len())
         };
-        let too_much = whole && !short && self.continuation.end() < Some(self.continuation.next());
+        let too_much = self.continuation.end().is_some_and(|end| end < next);
         (again <= self.reread && !too_much).then_some(ask)
     }
 
@@ -550,8 +566,8 @@ impl Resume {
 
     /// Sends the request, from the first byte on that nothing vouches for.
     fn fetch(&mut self, wait: Duration, ask: Ask) {
-        self.asked = ask;
-        let from = self.continuation.next() - self.unproven.len();
+        (self.asked, self.asked_at) = (ask, self.continuation.next());
+        let from = self.continuation.next() - self.owed().len();
         let (replay, continuation) = (Rc::clone(&self.replay), self.continuation.at(from));
         let patience = self.patience();
         self.rest = Some(Box::pin(async move {
@@ -599,12 +615,15 @@ impl Resume {
         if again > self.reread {
             return Err(Mismatch::TooFar.into());
         }
-        let owed = self.unproven.clone();
-        if rest.reader.is_none() && again > 0 {
+        if rest.reader.is_none() && again > 0 || again < self.owed().len() {
             return Err(Mismatch::Range.into());
         }
-        self.overlap = Overlap::new(again, owed).map_err(|Differs| Mismatch::Range)?;
         let unproven = std::mem::take(&mut self.unproven);
+        let (at, owed) = match self.overlap.take() {
+            Some(overlap) => (next - overlap.left(), overlap.into_owed()),
+            None => (next, unproven.clone()),
+        };
+        self.overlap = Overlap::new(again, owed).map_err(|Differs| Mismatch::Range)?;
         self.reread -= again;
         self.continuation = rest.continuation.at(next);
         self.to_the_end = false;
@@ -622,7 +641,7 @@ impl Resume {
                 if !self.part && self.standby.is_none() {
                     self.standby = Some(Standby {
                         reader: first,
-                        at: next,
+                        at,
                         unproven,
                         _slot: slot,
                     });
@@ -674,17 +693,29 @@ impl Resume {
         Err(broken)
     }
 
-    /// A connection that stands still while the client is ready to read gets a second one beside it.
+    /// The connection is waited for, while the client is ready to read.
     fn watch(&mut self, cx: &mut Context<'_>, waiting: Option<Instant>) {
-        // Of a body without a told length nobody else knows the end: it may be in the making, and its pauses its own.
-        let is_judged = self.continuation.is_told() && self.overlap.is_none();
-        let (Some(since), None, true) = (waiting, &self.rest, is_judged) else {
+        let (Some(since), None) = (waiting, &self.rest) else {
             return;
         };
+        let floor = self.replay.origin().stall_floor(self.pace.before());
+        let verdict = self.pace.judge(cx, since, floor);
+        self.heed(verdict);
+        if self.rest.is_none() && matches!(verdict, Verdict::Stalled(_)) {
+            // It got no second connection, and is judged again after one more period.
+            self.pace.judge(cx, since, floor);
+        }
+    }
+
+    /// A connection that stands still, or nearly so, gets a second one beside it.
+    fn heed(&mut self, verdict: Verdict) {
+        if !self.continuation.is_told() || self.rest.is_some() {
+            // Of a body without a told length nobody else knows the end: it may be in the making, and its pace its own.
+            return;
+        }
         let origin = self.replay.origin();
         let settings = origin.transfers();
-        let floor = origin.stall_floor(self.pace.before());
-        let pace = match self.pace.judge(cx, since, floor) {
+        let pace = match verdict {
             Verdict::Open => return,
             Verdict::Came(pace) => return origin.gave(pace),
             Verdict::Stalled(pace) => pace,
@@ -695,8 +726,6 @@ impl Resume {
         {
             self.second = None;
             counters.stalls_denied.increment();
-            // Asked again after one more period.
-            self.pace.judge(cx, since, floor);
             return;
         }
         counters.stalls.increment();
