@@ -18,6 +18,7 @@ mod connections;
 mod dashboard;
 mod demo;
 mod description;
+mod docs;
 mod drain;
 mod floors;
 mod forwarding;
