@@ -34,6 +34,7 @@ mod settings;
 mod stream;
 mod support;
 mod systemd;
+mod targets;
 mod tls;
 mod traces;
 mod transfers;
