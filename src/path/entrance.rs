@@ -48,7 +48,17 @@ impl Entrance {
     pub async fn let_in(&self, io: TcpStream) -> Option<Arrived> {
         // A client that is gone already has no address.
         let peer = io.peer_addr().ok()?;
-        let seat = Seat::take(Arc::clone(&self.published), self.connections);
+        let mut seat = Seat::take(Arc::clone(&self.published), self.connections);
+        let counters = &self.published.counters.clients;
+        if seat.over
+            && let Some(tls) = &self.tls
+            && tls.make_room(counters)
+        {
+            seat.over = false;
+        }
+        if seat.over {
+            counters.over_limit.increment();
+        }
         let policy = self.policy.load_full();
         let trusted = headers::is_trusted(peer.ip(), &policy.server.trusted_proxies);
         let bucket = Client::bucket_of(peer, trusted);
@@ -65,9 +75,8 @@ impl Entrance {
             // A handshake costs more than the one too many is worth.
             Some(_) if seat.over => return None,
             Some(tls) => {
-                let counters = &self.published.counters.clients;
                 // Boxed: it is short, and large; every connection would carry room for it.
-                Transport::Tls(Box::pin(tls.accept(io, &policy.tls, counters)).await?)
+                Transport::Tls(Box::pin(tls.accept(io, peer.ip(), &policy.tls, counters)).await?)
             }
         };
         let published = Arc::clone(&self.published);

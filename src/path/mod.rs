@@ -12,6 +12,7 @@ pub mod entrance;
 pub mod error;
 pub mod framing;
 pub mod handler;
+pub mod handshakes;
 pub mod head_scan;
 pub mod headers;
 pub mod http2;

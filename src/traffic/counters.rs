@@ -123,11 +123,11 @@ pub struct ClientCounters {
     pub accepted: Counter,
     /// Connections answered 503 because there were too many.
     pub over_limit: Counter,
-    /// TLS handshakes under way.
+    /// TLS handshakes under way, from the client's first message on.
     pub handshakes: Gauge,
     /// TLS handshakes that failed or took too long.
     pub handshakes_failed: Counter,
-    /// Connections closed because too many handshakes were under way.
+    /// Connections closed before their TLS handshake was done, to make room for others.
     pub handshakes_refused: Counter,
     /// Connections that chose HTTP/2.
     pub http2: Counter,

@@ -37,6 +37,32 @@ impl Secure {
         })
     }
 
+    /// The same over a socket of the test's own, which `greet` sends the first message on.
+    pub fn greeting(
+        socket: TcpStream,
+        trusted: &Certificate,
+        greet: impl FnOnce(&mut TcpStream, &[u8]),
+    ) -> io::Result<Self> {
+        let mut session = ClientConnection::new(trusted.trusted(&[]), name()).unwrap();
+        let mut hello = Vec::new();
+        session.write_tls(&mut hello)?;
+        let mut io = StreamOwned::new(session, socket);
+        greet(&mut io.sock, &hello);
+        io.conn.complete_io(&mut io.sock)?;
+        Ok(Secure {
+            io,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// The first message of a handshake.
+    pub fn hello(trusted: &Certificate) -> Vec<u8> {
+        let mut session = ClientConnection::new(trusted.trusted(&[]), name()).unwrap();
+        let mut hello = Vec::new();
+        session.write_tls(&mut hello).unwrap();
+        hello
+    }
+
     /// What was agreed on by ALPN.
     pub fn protocol(&self) -> Option<&[u8]> {
         self.io.conn.alpn_protocol()
