@@ -12,7 +12,6 @@ use super::{
     line::ClientLine,
     policy::InForce,
     seat::Seat,
-    send_watch::SendWatch,
     tls::{self, Tls},
     transport::Transport,
 };
@@ -87,10 +86,9 @@ impl Entrance {
         );
         let limits = policy.connection_limits();
         if io.protocol() == Some(tls::H2) {
-            let send = SendWatch::new(limits.send);
             let frames = FrameBudget::new(policy.http2.max_small_frames, Instant::now());
             return Some(Arrived::Http2(Box::new(Guest {
-                wire: Wire::new(io, line, send, seat, &client, frames),
+                wire: Wire::new(io, line, limits.send, seat, &client, frames),
                 client,
                 limits,
                 settings: policy.http2.clone(),

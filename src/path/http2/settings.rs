@@ -20,6 +20,9 @@ pub struct Settings {
     /// What one connection's request bodies may bring before the origin has taken it.
     #[serde(with = "crate::units::sized")]
     pub window: ByteSize,
+    /// What the windows of all connections may have beyond the first 64 KiB of each.
+    #[serde(with = "crate::units::sized")]
+    pub windows: ByteSize,
 }
 
 impl Settings {
@@ -52,6 +55,12 @@ impl Settings {
             "http2.window",
             "64KiB to 256MiB",
             self.window,
+        )?;
+        OutOfRange::unless(
+            self.windows.as_u64() <= 1 << 40,
+            "http2.windows",
+            "0B to 1TiB",
+            self.windows,
         )
     }
 
