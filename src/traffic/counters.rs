@@ -131,7 +131,7 @@ pub struct ClientCounters {
     pub handshakes_refused: Counter,
     /// Connections that chose HTTP/2.
     pub http2: Counter,
-    /// What HTTP/2 connections may bring of request bodies beyond the first 64 KiB of each, in bytes.
+    /// What HTTP/2 connections may bring of request bodies beyond the first 128 KiB of each, in bytes.
     pub upload_windows: Gauge,
     /// HTTP/2 connections ended because the client gave up too many requests.
     pub reset_floods: Counter,

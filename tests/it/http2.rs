@@ -718,6 +718,90 @@ async fn draining_says_goaway_and_lets_a_transfer_end() {
         .unwrap();
 }
 
+#[actix_rt::test]
+async fn the_window_of_uploads_grows_as_the_origin_takes_them_within_a_budget_of_the_process() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let widest = 1 << 20;
+    for (windows, most) in [
+        (128 << 20, (widest - 65_535) * 2),
+        (200_000, 65_535 * 2),
+        (0, 0),
+    ] {
+        let proxy = proxy(&origin, &certificate, |s| {
+            s.http2.windows = bytesize::ByteSize(windows);
+        });
+        let granted = &proxy.published().counters.clients.upload_windows;
+        let mut client = h2(proxy.address(), &certificate).await;
+        let text: Bytes = (0..5 << 20).map(|n| (n % 251) as u8).collect();
+        assert_eq!(granted.get(), 0);
+        let (response, mut body) = client.send_request(request("POST", "/up"), false).unwrap();
+        let mut left = text.clone();
+        while !left.is_empty() {
+            body.reserve_capacity(left.len());
+            let room = std::future::poll_fn(|cx| body.poll_capacity(cx)).await;
+            let part = left.split_to(room.unwrap().unwrap().min(left.len()));
+            body.send_data(part, left.is_empty()).unwrap();
+        }
+        assert_eq!(response.await.unwrap().status(), 200);
+        assert!(origin.last().body == text, "another body");
+        assert_eq!(granted.get(), most);
+        drop((body, client));
+        eventually("it is given back", || async {
+            (granted.get() == 0).then_some(())
+        })
+        .await;
+    }
+}
+
+#[test]
+fn a_body_that_comes_in_frames_of_any_size_arrives_whole_and_a_window_is_kept_to() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |_| {});
+    let mut client = Frames::to(proxy.address(), &certificate, &[]);
+    client.send(Frame::HEADERS, 0x4, 1, &post(&[]));
+    let text: Vec<u8> = (0..60_000u32).map(|n| (n % 251) as u8).collect();
+    let mut left = &text[..];
+    for size in [1, 0, 100, 5000, 1, 16_384, 3].into_iter().cycle() {
+        let (piece, rest) = left.split_at(size.min(left.len()));
+        client.send(Frame::DATA, u8::from(rest.is_empty()), 1, piece);
+        left = rest;
+        if left.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(client.until(Frame::DATA, 1).payload, b"file");
+    assert!(origin.last().body == text, "another body");
+}
+
+#[test]
+fn an_upload_that_the_origin_does_not_take_holds_up_no_other_on_its_connection() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |s| {
+        s.optimization.level = fileproxy::traffic::level::Level::Low;
+        s.levels.low.connections = 2;
+        s.levels.low.connections_per_host = 2;
+    });
+    let mut client = Frames::to(proxy.address(), &certificate, &[]);
+    client.get(1, "/film").get(3, "/slow");
+    until("all places are taken", || {
+        (origin.hits() == 2).then_some(())
+    });
+    let full = vec![b'a'; 16_383];
+    for stream in [5, 7] {
+        client.send(Frame::HEADERS, 0x4, stream, &post(&[]));
+    }
+    for _ in 0..4 {
+        client.send(Frame::DATA, 0, 5, &full);
+    }
+    // The connection takes as much again of the other.
+    client.send(Frame::DATA, 1, 7, &full);
+    origin.open_gate();
+    client.reset(5).unwrap();
+    let ended = |frame: &Frame| frame.stream == 7 && frame.kind == Frame::DATA;
+    while !ended(&client.next().expect("no GOAWAY")) {}
+    assert_eq!(origin.last().body, full);
+}
+
 /// A client that reads slowly, with a response of this length under way that the library and the kernel have all of.
 fn slow_reader(proxy: &Proxy, certificate: &Certificate, length: usize) -> Frames {
     let socket = little_room(proxy.address());

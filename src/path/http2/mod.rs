@@ -133,7 +133,11 @@ impl Guest {
                         idle.as_mut().reset(tokio::time::Instant::now() + rest);
                     }
                 }
-                size = window.grown() => connection.set_target_window_size(size),
+                size = window.grown() => {
+                    connection.set_target_window_size(size * window::BODIES);
+                    // Refused while the client has not heard of the size before: the next time says it then.
+                    _ = connection.set_initial_window_size(size);
+                }
                 came = connection.accept() => match came {
                     Some(Ok((request, mut respond))) => {
                         // The library forgets a stream that it had to reset; its request may still be under way.
@@ -194,8 +198,8 @@ fn builder(limits: &Limits, settings: &Settings) -> Builder {
     builder
         .max_concurrent_streams(settings.max_streams)
         .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
-        .initial_window_size(settings.window_size())
-        .initial_connection_window_size(window::FIRST)
+        .initial_window_size(window::FIRST)
+        .initial_connection_window_size(window::FIRST * window::BODIES)
         .max_send_buffer_size(SEND_BUFFER);
     builder
 }

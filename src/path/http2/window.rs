@@ -1,6 +1,7 @@
-//! How much of its request bodies a connection may bring before the origin has taken it: little to begin with, and
-//! twice as much each time the origin took as much, so that a wide window is only for who uses it. What all connections
-//! have beyond the first step comes out of one budget for the process.
+//! How much of its request bodies a client may bring before the origin has taken it: little to begin with, and twice as
+//! much each time the origin took as much, so that a wide window is only for who uses it. A connection has twice what
+//! one body has, so that one that the origin does not take holds up no other. What all connections have beyond the first
+//! step comes out of one budget for the process.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,15 +12,17 @@ use std::{
 
 use crate::traffic::published::Published;
 
-/// What every connection has from the beginning (RFC 9113 §6.9.2).
+/// What every body has from the beginning, in bytes (RFC 9113 §6.9.2).
 pub const FIRST: u32 = 65_535;
+/// So many times of it a connection has.
+pub const BODIES: u32 = 2;
 
-/// The window of one connection.
+/// The window of the bodies of one connection.
 #[derive(Debug)]
 pub struct UploadWindow {
     size: Cell<u32>,
     most: u32,
-    /// What all connections may have beyond [`FIRST`], in bytes.
+    /// What all connections may have beyond what they begin with, in bytes.
     budget: u64,
     /// What the origin took since the window last grew, in bytes.
     taken: Cell<u64>,
@@ -30,7 +33,7 @@ pub struct UploadWindow {
 }
 
 impl UploadWindow {
-    /// Grows up to `most`, as long as all have at most `budget` beyond the first step.
+    /// Grows up to `most` for one body, as long as all have at most `budget` beyond the first step.
     pub fn new(most: u32, budget: u64, published: Arc<Published>) -> Self {
         UploadWindow {
             size: Cell::new(FIRST),
@@ -53,7 +56,7 @@ impl UploadWindow {
         self.taken.set(0);
         let wider = size.saturating_mul(2).min(self.most);
         let windows = &self.published.counters.clients.upload_windows;
-        if windows.up_within(u64::from(wider - size), self.budget) {
+        if windows.up_within(beyond(size, wider), self.budget) {
             self.size.set(wider);
             self.grown.set(true);
             if let Some(waiting) = self.waiting.borrow_mut().take() {
@@ -78,6 +81,11 @@ impl UploadWindow {
 impl Drop for UploadWindow {
     fn drop(&mut self) {
         let windows = &self.published.counters.clients.upload_windows;
-        windows.down_by(u64::from(self.size.get() - FIRST));
+        windows.down_by(beyond(FIRST, self.size.get()));
     }
+}
+
+/// What a connection has more when its bodies' window grows, in bytes.
+fn beyond(size: u32, wider: u32) -> u64 {
+    u64::from(wider - size) * u64::from(BODIES)
 }
