@@ -8,10 +8,13 @@ use std::{
     task::Context,
 };
 
-use actix_http::header::HeaderValue;
+use actix_http::{
+    StatusCode,
+    header::{HeaderName, HeaderValue},
+};
 use actix_web::{HttpMessage as _, dev::ServiceRequest};
 
-use super::body::Transfer;
+use super::{body::Transfer, http2::outgoing::Answering};
 use crate::traffic::{
     canary::split::Bucket, counters::ClientCounters, published::Published, quality::Class,
 };
@@ -40,6 +43,8 @@ pub struct Client {
     /// Whether a request whose body trickled is being answered: the rest of it is not waited for.
     pub(super) body_refused: Cell<bool>,
     pub(super) published: Arc<Published>,
+    /// Sends its interim responses, over HTTP/2.
+    pub(super) interim: Option<Rc<Answering>>,
 }
 
 /// A response is under way for as long as this lives: the connection is not idle.
@@ -81,6 +86,7 @@ impl Client {
             reset: Cell::new(false),
             body_refused: Cell::new(false),
             published,
+            interim: None,
         }
     }
 
@@ -95,6 +101,7 @@ impl Client {
             transfer: RefCell::default(),
             reset: Cell::new(false),
             body_refused: Cell::new(false),
+            interim: None,
             ..*self
         }
     }
@@ -102,6 +109,18 @@ impl Client {
     /// What the actors say, and what is counted.
     pub fn published(&self) -> &Arc<Published> {
         &self.published
+    }
+
+    /// Sends an interim response (RFC 9110 §15.2) to a client that speaks HTTP/2, at once and before the final one;
+    /// nothing over HTTP/1.
+    pub fn send_interim<'a>(
+        &self,
+        status: StatusCode,
+        fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+    ) {
+        if let Some(answering) = &self.interim {
+            answering.send_interim(status, fields);
+        }
     }
 
     /// Called while the client takes nothing of a response: its transfer reads on.

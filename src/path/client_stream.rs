@@ -235,6 +235,11 @@ impl ClientStream {
                 self.refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &detail);
                 return None;
             }
+            if self.scan.is_whole() && self.scan.has_fragment() {
+                self.client.published.counters.clients.bad_heads.increment();
+                self.refuse(StatusCode::BAD_REQUEST, "the request target has a fragment");
+                return None;
+            }
             if self.scan.is_whole() && !self.scan.tells_of_a_body() {
                 whole = Some(head);
             }

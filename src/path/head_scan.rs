@@ -15,6 +15,18 @@ pub struct HeadScan {
     name: [u8; LONGEST],
     len: usize,
     body: bool,
+    /// What of the request line was seen.
+    line: RequestLine,
+}
+
+/// How far the request line came (RFC 9112 §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RequestLine {
+    Method,
+    Target,
+    /// The target has a `#`.
+    Fragment,
+    Over,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +49,7 @@ impl Default for HeadScan {
             name: [0; LONGEST],
             len: 0,
             body: false,
+            line: RequestLine::Method,
         }
     }
 }
@@ -52,6 +65,11 @@ impl HeadScan {
         self.body
     }
 
+    /// Whether the target has a fragment, which none may have (RFC 9110 §7.1): what reads on drops it without a word.
+    pub fn has_fragment(&self) -> bool {
+        self.line == RequestLine::Fragment
+    }
+
     /// How many of `bytes` belong to the head.
     pub fn step(&mut self, bytes: &[u8]) -> usize {
         for (n, &byte) in bytes.iter().enumerate() {
@@ -62,6 +80,9 @@ impl HeadScan {
                 (At::LineBegin, b'\n') => At::Behind,
                 (At::InLine, b'\n') => {
                     self.len = 0;
+                    if self.line != RequestLine::Fragment {
+                        self.line = RequestLine::Over;
+                    }
                     At::LineBegin
                 }
                 _ => {
@@ -74,6 +95,11 @@ impl HeadScan {
     }
 
     fn take(&mut self, byte: u8) {
+        self.line = match (self.line, byte) {
+            (RequestLine::Method, b' ') => RequestLine::Target,
+            (RequestLine::Target, b'#') => RequestLine::Fragment,
+            (line, _) => line,
+        };
         if byte == b':' && self.len <= LONGEST {
             let name = &self.name[..self.len];
             self.body |= name.eq_ignore_ascii_case(b"content-length")
@@ -106,6 +132,19 @@ mod tests {
             };
             assert_eq!(first + second, end, "cut at {cut}");
             assert!(scan.is_whole() && !scan.tells_of_a_body());
+        }
+    }
+
+    #[test]
+    fn a_fragment_is_what_a_target_has_and_nothing_else() {
+        for (text, has) in [
+            ("GET /a#b HTTP/1.1\r\n\r\n", true),
+            ("GET http://b/?c#d HTTP/1.1\r\n\r\n", true),
+            ("G#T /a HTTP/1.1\r\nx: #\r\n\r\n", false),
+        ] {
+            let mut scan = HeadScan::default();
+            scan.step(text.as_bytes());
+            assert_eq!(scan.has_fragment(), has, "{text}");
         }
     }
 

@@ -35,6 +35,7 @@ mod settings;
 mod stream;
 mod support;
 mod systemd;
+mod targets;
 mod tls;
 mod traces;
 mod transfers;
