@@ -344,6 +344,11 @@ fn transfers(out: &mut Exposition, published: &Published) {
             &origin.resumes,
         ),
         (
+            "fileproxy_reread_bytes_total",
+            "Bytes of bodies that were read once more and thrown away, to get past what was sent already.",
+            &origin.reread_bytes,
+        ),
+        (
             "fileproxy_stall_requests_total",
             "Second connections for bodies that stalled.",
             &origin.stalls,

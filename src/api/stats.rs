@@ -297,6 +297,8 @@ struct Transfers {
     resumes_given_up: u64,
     /// Breaks that were not mended because there were too many.
     resumes_denied: u64,
+    /// Bytes that were read once more and thrown away, to get past what was sent already.
+    reread_bytes: u64,
     /// Second connections for bodies that stalled.
     stalls: u64,
     /// Stalls at which the second connection took over.
@@ -328,6 +330,7 @@ impl Transfers {
             resumed: origin.resumed.get(),
             resumes_given_up: origin.resumes_given_up.get(),
             resumes_denied: origin.resumes_denied.get(),
+            reread_bytes: origin.reread_bytes.get(),
             stalls: origin.stalls.get(),
             stalls_mended: origin.stalls_mended.get(),
             stalls_denied: origin.stalls_denied.get(),

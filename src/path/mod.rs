@@ -5,8 +5,10 @@
 
 pub mod admission;
 pub mod body;
+pub mod chunked;
 pub mod client;
 pub mod client_stream;
+pub mod continuation;
 pub mod cors;
 pub mod entrance;
 pub mod error;
@@ -32,3 +34,4 @@ pub mod trace;
 pub mod transfers;
 pub mod transport;
 pub mod upload;
+pub mod validator;

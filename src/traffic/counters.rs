@@ -94,6 +94,8 @@ pub struct OriginCounters {
     pub resumes_given_up: Counter,
     /// Breaks that were not mended because there were too many.
     pub resumes_denied: Counter,
+    /// Bytes of bodies that were read once more and thrown away, to get past what was sent already.
+    pub reread_bytes: Counter,
     /// Bodies fetched over several connections.
     pub parallel_transfers: Counter,
     /// Of them, those of which only a part was asked for to begin with.

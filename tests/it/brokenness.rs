@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fileproxy::traffic::sample::Outcome;
+use fileproxy::traffic::{level::Level, sample::Outcome};
 
 use crate::support::{
     client::{End, Ending},
@@ -100,6 +100,17 @@ fn a_chunked_coding_that_breaks_is_seen() {
         "-5\r\nhello\r\n0\r\n\r\n",
         "ffffffffffffffffff\r\nhello\r\n",
         "5 5\r\nhello\r\n0\r\n\r\n",
+        // Sizes that are wrong by one or two, where what follows looks like a line of the coding.
+        "6\r\nhello\r\n5\r\nworld\r\n0\r\n\r\n",
+        "4\r\nhello\r\n0\r\n\r\n",
+        "5\r\nhello\r\n\r\n0\r\n\r\n",
+        "5\r\nhello\r\n;x\r\n\r\n",
+        "5;\nx\r\nhello\r\n0\r\n\r\n",
+        "10000000000000005\r\nhello\r\n0\r\n\r\n",
+        // Trailers that are none.
+        "5\r\nhello\r\n0\r\nno colon\r\n\r\n",
+        "5\r\nhello\r\n0\r\nx: \0\r\n\r\n",
+        "5\r\nhello\r\n0\r\n\n",
     ] {
         let origin = Origin::saying(format!("{CHUNKED}3\r\nabc\r\n{rest}"));
         assert_cut_is_seen(&origin, "1.1", rest);
@@ -570,4 +581,30 @@ fn a_broken_transfer_costs_only_its_own_connection() {
         assert!(matches!(end, End::Close | End::Reset));
         assert_eq!(fine.get("/").text(), "fine");
     }
+}
+
+#[test]
+fn a_chunked_body_of_next_to_nothing_but_extensions_ends() {
+    let origin = Origin::following(|connection| {
+        if connection.request().is_some() {
+            connection.send(CHUNKED);
+            let chunk = format!("1;{}\r\nx\r\n", "y".repeat(2000));
+            while connection.send(&chunk) {}
+        }
+    });
+    for level in [Level::Low, Level::High] {
+        let proxy = Proxy::before(&origin, |settings| settings.optimization.level = level);
+        let answer = proxy.get("/");
+        assert_ne!(answer.ending, Ending::Whole);
+        assert!(answer.body.len() < 100, "{} bytes", answer.body.len());
+    }
+}
+
+#[test]
+fn chunks_of_one_byte_are_no_flood() {
+    let body: String = "1\r\nx\r\n".repeat(50_000);
+    let origin = Origin::saying(format!("{CHUNKED}{body}0\r\n\r\n"));
+    let proxy = Proxy::before(&origin, |_| {});
+    let answer = proxy.get("/");
+    assert_eq!((answer.body.len(), answer.ending), (50_000, Ending::Whole));
 }

@@ -32,10 +32,7 @@ use super::{
 };
 use crate::{
     path::{
-        framing::Framing,
-        headers::REQUEST_ID,
-        range::{self, Continuation},
-        upload::Upload,
+        continuation::Continuation, framing::Framing, headers::REQUEST_ID, range, upload::Upload,
     },
     traffic::{canary::split::Bucket, tuning::Tuning},
 };

@@ -13,7 +13,7 @@ use super::{
     worker::Origin,
 };
 use crate::{
-    path::range::{self, Continuation},
+    path::{continuation::Continuation, range},
     traffic::tuning::Tuning,
 };
 

@@ -1,8 +1,8 @@
 //! The origin's side, in the order of a request: [`fetch`] (the way of it), [`slots`] (how many at once) and
 //! [`collapse`] (one for all who wait for the same), [`pool`] and
 //! [`connect`] (with [`resolver`] and [`tls`]) for a [`connection`], [`exchange`] (which lends it to awc until the
-//! head is there), and for the body [`source`]: a [`reader`] of one connection, [`resume`] for what breaks, and [`parallel`]
-//! for what one connection cannot carry.
+//! head is there), and for the body [`source`]: a [`reader`] of one connection, [`resume`] for what breaks (with [`overlap`] for what
+//! comes twice), and [`parallel`] for what one connection cannot carry.
 
 pub mod collapse;
 pub mod connect;
@@ -12,6 +12,7 @@ pub mod fetch;
 mod first_part;
 pub mod lately;
 pub mod memory;
+pub mod overlap;
 pub mod pace;
 pub mod parallel;
 mod part;

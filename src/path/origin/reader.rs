@@ -37,6 +37,15 @@ pub enum BodyError {
     /// Nothing came for too long.
     #[error("the origin sent nothing for {0:?}")]
     Idle(Duration),
+    /// More came than the head said.
+    #[error("the origin sent more than it had told")]
+    TooLong,
+    /// What was sent of a chunk that broke off came otherwise when it was asked for again.
+    #[error("what came of an unfinished chunk was not the file's")]
+    Differs,
+    /// The body's length was never told, and nothing says that what came is all of it.
+    #[error("nothing tells whether the body is whole")]
+    NoEnd,
     /// A part of the body cannot be had.
     #[error("the origin does not give a part of the body")]
     NoRest,
@@ -47,10 +56,22 @@ impl BodyError {
     pub fn outcome(&self) -> Outcome {
         match self {
             BodyError::Idle(_) => Outcome::OriginTimeout,
-            BodyError::Cut | BodyError::Broken(_) | BodyError::Malformed(_) | BodyError::NoRest => {
-                Outcome::OriginBroken
-            }
+            BodyError::Cut
+            | BodyError::Broken(_)
+            | BodyError::Malformed(_)
+            | BodyError::TooLong
+            | BodyError::Differs
+            | BodyError::NoEnd
+            | BodyError::NoRest => Outcome::OriginBroken,
         }
+    }
+
+    /// Whether the origin broke the rules rather than the line: what it sent is not to be trusted, and the body ends.
+    pub fn is_a_lie(&self) -> bool {
+        matches!(
+            self,
+            BodyError::Malformed(_) | BodyError::TooLong | BodyError::Differs
+        )
     }
 }
 
@@ -58,6 +79,8 @@ impl BodyError {
 pub struct Reader {
     connection: Option<Connection>,
     decoder: Decoder,
+    /// How many more bytes may come, where the head says it beside the framing.
+    promised: Option<u64>,
     keep_alive: bool,
     pool: Rc<Pool>,
     /// Since when the origin is waited for.
@@ -71,6 +94,7 @@ impl Reader {
         let mut reader = Reader {
             connection: Some(connection),
             decoder: Decoder::new(head.framing),
+            promised: None,
             keep_alive: head.keep_alive,
             pool,
             waiting: None,
@@ -87,11 +111,22 @@ impl Reader {
         Reader {
             connection: None,
             decoder: Decoder::new(Framing::None),
+            promised: None,
             keep_alive: false,
             pool,
             waiting: None,
             timer: None,
         }
+    }
+
+    /// The body has at most so many bytes: more are a fault.
+    pub fn promise(&mut self, bytes: u64) {
+        self.promised = Some(bytes);
+    }
+
+    /// How many of the bytes that came out last the framing has not vouched for yet.
+    pub fn unproven(&self) -> u64 {
+        self.decoder.unproven()
     }
 
     /// The connection, while the body is under way.
@@ -175,6 +210,12 @@ impl Reader {
             match self.decoder.step(&mut connection.buf) {
                 Ok(Step::Data(bytes)) => {
                     self.waiting = None;
+                    if let Some(promised) = &mut self.promised {
+                        let Some(left) = promised.checked_sub(bytes.len() as u64) else {
+                            return Poll::Ready(Some(Err(BodyError::TooLong)));
+                        };
+                        *promised = left;
+                    }
                     if self.decoder.is_end() {
                         self.finish();
                     }

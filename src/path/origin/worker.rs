@@ -159,13 +159,15 @@ impl Origin {
         self.shared.lately.pace.add(pace);
     }
 
-    /// The pace in bytes per second under which a body stalls: a small share of what the origin gave lately, and
-    /// never more than the absolute floor. Where nothing is known, silence alone is a stall.
-    pub(super) fn stall_floor(&self) -> f64 {
+    /// The pace in bytes per second under which a body stalls: a small share of what the origin gave lately and of what
+    /// the body itself came at `before`, and never more than the absolute floor. A body that is slow all along is not
+    /// stalled, unless it is that by far from the beginning. Where nothing is known, silence alone is a stall.
+    pub(super) fn stall_floor(&self, before: Option<f64>) -> f64 {
         let settings = &self.shared.transfers;
         let floor = settings.stall_floor.as_u64() as f64;
-        self.shared.lately.pace.get().map_or(1.0, |pace| {
-            (pace * settings.stall_share).clamp(1.0, floor.max(1.0))
+        self.shared.lately.pace.get().map_or(1.0, |lately| {
+            let usual = lately.min(before.unwrap_or(floor));
+            (usual * settings.stall_share).clamp(1.0, floor.max(1.0))
         })
     }
 
