@@ -20,6 +20,11 @@ enum At {
 }
 
 impl HeadScan {
+    /// Whether anything came but empty lines.
+    pub fn has_begun(&self) -> bool {
+        self.at != At::Before
+    }
+
     /// Whether the head is whole.
     pub fn is_whole(&self) -> bool {
         self.at == At::Behind

@@ -224,6 +224,11 @@ impl RequestReader {
         if self.seen > self.max_head {
             return Err(Refusal::LongHead(self.max_head));
         }
+        if !self.scan.has_begun() {
+            // Empty lines before a request are no begin of one: some clients send one behind a body.
+            self.kept.advance(self.seen);
+            self.seen = 0;
+        }
         if !self.scan.is_whole() {
             return Ok(());
         }

@@ -529,7 +529,9 @@ fn read(pieces: &[&[u8]], room: usize) -> Result<Vec<Vec<u8>>, Refusal> {
             request.extend_from_slice(buf.filled());
         }
         if ended {
-            return Ok(handed);
+            // Empty lines before a head go on or not.
+            let heads = handed.iter().map(|request| request.trim_ascii_start().to_vec());
+            return Ok(heads.collect());
         }
     }
 }
