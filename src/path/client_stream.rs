@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use super::{
+    answer_head::{self, AnswerHead},
     client::Client,
     line::ClientLine,
     refusal::{LINGER, Refusal, Refusing, poll_discard},
@@ -32,13 +33,6 @@ use super::{
 
 /// How much a client may send ahead while its request is answered; the rest waits in the socket.
 const AHEAD: usize = 64 * 1024;
-/// What actix-http answers by itself to a head that it cannot read.
-const BAD_HEAD: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n";
-/// The same for one that is too large.
-const LARGE_HEAD: &[u8] = b"HTTP/1.1 431 ";
-/// What it says to a client that waits with its body. No part of an answer.
-const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
 /// What a client must keep to.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -67,6 +61,8 @@ pub struct ClientStream {
     begun_before: u64,
     /// Whether any of the answer to it is out.
     begun_answer: bool,
+    /// Whether the connection ends behind it.
+    closes: bool,
     /// Whether the time of a head that has begun runs.
     head_runs: bool,
     /// When the head must be whole, or the next one begin.
@@ -104,6 +100,7 @@ impl ClientStream {
             reader: RequestReader::new(limits.max_head),
             begun_before: 0,
             begun_answer: false,
+            closes: false,
             head_runs: false,
             due: Some(Instant::now() + limits.head),
             timer: None,
@@ -149,14 +146,11 @@ impl ClientStream {
             return Ok(());
         }
         refusal.account(&self.client.published, self.client.peer.ip(), false);
-        if of_answered {
-            self.phase = Phase::Refusing(Refusing::silently());
-        } else if self.is_engaged() && !self.client.body_refused.get() {
+        if !of_answered && self.is_engaged() && !self.client.body_refused.get() {
             return Err(io::Error::new(io::ErrorKind::InvalidData, refusal));
-        } else {
-            // Nobody needs the body any more. Its answer goes out, and nothing else.
-            self.reader.lose();
         }
+        // Nobody needs the body any more. Its answer goes out, and nothing else.
+        self.reader.lose();
         Ok(())
     }
 
@@ -182,6 +176,11 @@ impl ClientStream {
             let requests = self.reader.requests();
             let mut looked = self.reader.release(buf);
             if looked.is_ok() && buf.filled().len() == before {
+                if self.reader.is_lost() && !self.reader.is_unanswered() {
+                    // The last answer is out, and what the client still sends is nobody's.
+                    self.phase = Phase::Refusing(Refusing::silently());
+                    return Poll::Pending;
+                }
                 if self.reader.waits() {
                     return self.poll_behind(cx);
                 }
@@ -256,11 +255,8 @@ impl ClientStream {
         }
         self.begun_answer = false;
         self.reader.answer();
-        if self.reader.is_lost() {
-            self.phase = Phase::Refusing(Refusing::silently());
-        } else if self.reader.offers_websocket() {
-            // The offer was not taken. To actix-http the connection holds a body without end: it ends here.
-            self.phase = Phase::Ended;
+        if self.closes {
+            self.reader.lose();
         }
         // Whether something waits, or only the socket does: it must be asked again.
         cx.waker().wake_by_ref();
@@ -366,12 +362,10 @@ impl AsyncWrite for ClientStream {
             && !this.is_engaged()
             && this.client.begun.get() == this.begun_before
         {
-            let refusal = if bytes.starts_with(BAD_HEAD) {
-                Some(Refusal::Unreadable)
-            } else if bytes.starts_with(LARGE_HEAD) {
-                Some(Refusal::LargeHead)
-            } else {
-                None
+            let refusal = match answer_head::refusal(bytes) {
+                Some(400) => Some(Refusal::Unreadable),
+                Some(_) => Some(Refusal::LargeHead),
+                None => None,
             };
             if let Some(refusal) = refusal {
                 this.refuse(refusal);
@@ -386,7 +380,11 @@ impl AsyncWrite for ClientStream {
             Poll::Pending => this.poll_blocked(cx).map(Err),
             written => {
                 this.send.took();
-                this.begun_answer |= bytes != CONTINUE;
+                if !this.begun_answer
+                    && let AnswerHead::Answer { closes } = AnswerHead::of(bytes)
+                {
+                    (this.begun_answer, this.closes) = (true, closes);
+                }
                 let published = &this.client.published;
                 let follow = published.tuning_for(this.client.bucket).load().follow_lines;
                 this.line.look(this.io.tcp(), Instant::now(), follow);

@@ -4,6 +4,7 @@
 //! [`policy`] is what they keep to, by the settings in force.
 
 pub mod admission;
+pub mod answer_head;
 pub mod body;
 pub mod body_scan;
 pub mod client;

@@ -302,6 +302,28 @@ fn a_broken_body_behind_a_whole_answer_ends_the_connection_in_order() {
 }
 
 #[test]
+fn behind_an_answer_that_ends_the_connection_nothing_goes_on() {
+    let origin = Origin::following(|connection| {
+        if connection.head().is_some() {
+            connection.send(response("413 Content Too Large", "", "too much"));
+            while connection.piece(64 * 1024) > 0 {}
+        }
+    });
+    let proxy = Proxy::before(&origin, |_| {});
+    let mut client = proxy.client();
+    client.send("POST /one HTTP/1.1\r\nhost: p\r\ncontent-length: 100000\r\n\r\n");
+    client.send(vec![b'x'; 60_000]);
+    let answer = client.response();
+    assert_eq!((answer.status, answer.text().as_str()), (413, "too much"));
+    assert_eq!(answer.field("connection").unwrap(), "close");
+    _ = client.try_send(vec![b'x'; 40_000]);
+    _ = client.try_send(SMUGGLED);
+    let (rest, end) = client.rest();
+    assert_eq!((rest, end), (Vec::new(), End::Close));
+    assert_eq!(origin.hits(), 1);
+}
+
+#[test]
 fn a_client_that_waits_for_100_continue_gets_it_and_one_answer() {
     let origin = echo();
     let proxy = Proxy::before(&origin, |_| {});
@@ -530,7 +552,9 @@ fn read(pieces: &[&[u8]], room: usize) -> Result<Vec<Vec<u8>>, Refusal> {
         }
         if ended {
             // Empty lines before a head go on or not.
-            let heads = handed.iter().map(|request| request.trim_ascii_start().to_vec());
+            let heads = handed
+                .iter()
+                .map(|request| request.trim_ascii_start().to_vec());
             return Ok(heads.collect());
         }
     }
