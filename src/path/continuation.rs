@@ -394,12 +394,22 @@ mod tests {
         ] {
             let mut body = of_ten();
             body.advance(4);
-            let answered = body.check(Ask::Rest, PARTIAL, &answer(etag, range), Framing::Length(length));
+            let answered = body.check(
+                Ask::Rest,
+                PARTIAL,
+                &answer(etag, range),
+                Framing::Length(length),
+            );
             assert_eq!(answered, Err(why), "{etag} {range} {length}");
         }
         let mut body = of_ten();
         assert_eq!(
-            body.check(Ask::Part, StatusCode::OK, &answer("\"a\"", "x"), Framing::Length(10)),
+            body.check(
+                Ask::Part,
+                StatusCode::OK,
+                &answer("\"a\"", "x"),
+                Framing::Length(10)
+            ),
             Err(Mismatch::Status(200))
         );
     }
@@ -538,7 +548,12 @@ mod tests {
     fn a_range_at_the_end_of_all_numbers_is_none() {
         let mut body = open();
         let range = format!("bytes 10-{}/*", u64::MAX);
-        let checked = body.check(Ask::Rest, PARTIAL, &answer("\"a\"", &range), Framing::Chunked);
+        let checked = body.check(
+            Ask::Rest,
+            PARTIAL,
+            &answer("\"a\"", &range),
+            Framing::Chunked,
+        );
         assert_eq!(checked, Err(Mismatch::Range));
     }
 }

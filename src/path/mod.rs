@@ -4,7 +4,9 @@
 //! [`policy`] is what they keep to, by the settings in force.
 
 pub mod admission;
+pub mod answer_head;
 pub mod body;
+pub mod body_scan;
 pub mod chunked;
 pub mod client;
 pub mod client_stream;
@@ -24,6 +26,9 @@ pub mod meter;
 pub mod origin;
 pub mod policy;
 pub mod range;
+pub mod refusal;
+pub mod request_head;
+pub mod request_reader;
 pub mod seat;
 pub mod send_watch;
 pub mod server;

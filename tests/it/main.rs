@@ -31,6 +31,7 @@ mod parts;
 mod properties;
 mod redis;
 mod reload;
+mod requests;
 mod settings;
 mod stream;
 mod support;

@@ -82,12 +82,14 @@ impl Overlap {
     ///
     /// [`Differs`], where what was owed did not come.
     pub fn take(&mut self, piece: &mut Bytes) -> Result<u64, Differs> {
-        let taken = piece.split_to(usize::try_from(self.left).map_or(piece.len(), |left| left.min(piece.len())));
+        let taken = piece
+            .split_to(usize::try_from(self.left).map_or(piece.len(), |left| left.min(piece.len())));
         let passed = self.left.saturating_sub(self.owed.len);
         let compared = usize::try_from(passed).map_or(taken.len(), |n| n.min(taken.len()));
         self.hash.write(&taken[compared..]);
         self.left -= taken.len() as u64;
-        if self.left == 0 && !self.owed.is_empty() && self.hash.finish() != self.owed.hash.finish() {
+        if self.left == 0 && !self.owed.is_empty() && self.hash.finish() != self.owed.hash.finish()
+        {
             return Err(Differs);
         }
         Ok(taken.len() as u64)

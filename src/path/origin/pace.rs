@@ -178,7 +178,10 @@ mod tests {
         let mut pace = Pace::new(Duration::from_secs(3));
         let begun = pace.begun;
         pace.since = Some(begun);
-        assert_eq!(pace.moved(1_000_000, begun + Duration::from_millis(500)), None);
+        assert_eq!(
+            pace.moved(1_000_000, begun + Duration::from_millis(500)),
+            None
+        );
         assert_eq!(pace.ended(), Some(2_000_000.0));
         pace.moved(10, begun);
         assert_eq!(pace.ended(), None, "a crumb tells nothing");

@@ -485,7 +485,10 @@ impl Resume {
     /// What is to be asked for after a break; `None` where too much would come for the second time, or more came already
     /// than there is.
     fn ask(&self) -> Option<Ask> {
-        let (whole, short) = (self.continuation.is_whole(), self.continuation.falls_short());
+        let (whole, short) = (
+            self.continuation.is_whole(),
+            self.continuation.falls_short(),
+        );
         let (ask, again) = if self.part {
             (Ask::Part, self.unproven.len())
         } else if whole && self.continuation.is_assumed() {
