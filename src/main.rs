@@ -1,6 +1,13 @@
 //! The command line.
 
-use std::{net::SocketAddr, path::PathBuf, pin::pin, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    net::SocketAddr,
+    path::PathBuf,
+    pin::pin,
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Parser, Subcommand};
 use fileproxy::{
@@ -15,6 +22,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long the reader of the log may take for the last lines when the process ends.
+const LAST_LINES: Duration = Duration::from_secs(3);
 
 /// A reverse proxy for files that keeps delivering when the network is bad.
 ///
@@ -99,16 +109,26 @@ fn main() -> ExitCode {
         Command::Origin { listen, network } => origin(listen, network),
         Command::Probe { url } => probe(&url),
     };
-    match done {
+    let code = match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Settings(why)) => {
-            eprintln!("fileproxy: settings: {why}");
+            telemetry::say(&format!("fileproxy: settings: {why}"));
             ExitCode::from(2)
         }
         Err(Failure::Run(why)) => {
-            eprintln!("fileproxy: {why}");
+            telemetry::say(&format!("fileproxy: {why}"));
             ExitCode::FAILURE
         }
+    };
+    telemetry::flush(LAST_LINES);
+    code
+}
+
+/// Writes to standard output. One who has read enough (`| head`) is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::run(error)),
+        _ => Ok(()),
     }
 }
 
@@ -186,9 +206,9 @@ async fn ending() -> &'static str {
 fn check(place: &Place) -> Result<(), Failure> {
     let settings = read(place)?;
     let shown = toml::to_string_pretty(&settings).map_err(Failure::run)?;
-    println!("# the settings are valid; these are in force");
-    print!("{shown}");
-    Ok(())
+    print(&format!(
+        "# the settings are valid; these are in force\n{shown}"
+    ))
 }
 
 fn show(place: &Place, options: demo::Options) -> Result<(), Failure> {
@@ -228,7 +248,7 @@ fn origin(listen: SocketAddr, network: Network) -> Result<(), Failure> {
     actix_rt::System::new().block_on(async {
         let origin = Origin::start(listen, network, 1)
             .map_err(|error| Failure::Run(format!("cannot listen on {listen}: {error}")))?;
-        println!("serving the demo's files on {}", origin.url());
+        print(&format!("serving the demo's files on {}\n", origin.url()))?;
         ending().await;
         origin.stop();
         Ok(())

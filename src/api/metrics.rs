@@ -15,6 +15,7 @@ use super::{
 use crate::{
     problem::Problem,
     traffic::{
+        counters::LOG,
         level::Level,
         published::{OriginStatus, Published, RedisLink},
         quality::Class,
@@ -91,6 +92,12 @@ fn process(out: &mut Exposition, published: &Published) {
         "fileproxy_draining",
         "1 while no new work is taken.",
         u8::from(published.is_draining()),
+    );
+    out.one(
+        Counter,
+        "fileproxy_log_lines_dropped_total",
+        "Log lines that nobody got: their reader stood still or had no room.",
+        LOG.dropped.get(),
     );
 }
 
