@@ -1,9 +1,10 @@
 //! The one place that wires everything: bind, start the actors, serve, drain.
 
 use std::{
+    cell::RefCell,
     io,
-    net::{SocketAddr, TcpListener},
-    rc::Rc,
+    net::SocketAddr,
+    rc::{Rc, Weak},
     sync::Arc,
     time::Duration,
 };
@@ -20,14 +21,17 @@ use actix_web::{
 use arc_swap::ArcSwap;
 use tracing_actix_web::TracingLogger;
 
+pub mod browser;
 mod certificate;
 pub mod pulse;
 pub mod reload;
+mod sockets;
 mod systemd;
 
 use certificate::Certificate;
 use pulse::{Pulse, Stalled};
 use reload::{Reloader, Source};
+use sockets::{Places, Serves, Sockets};
 
 use crate::{
     actors::{self, Actors, NotStarted},
@@ -36,7 +40,7 @@ use crate::{
         client_stream::ClientStream,
         entrance::{Arrived, Entrance},
         handler::{self, Worker},
-        listener::{self, Inherited, ListenError},
+        listener::{Inherited, ListenError},
         origin::tls::TlsError,
         policy::{InForce, Policy},
         tls::{CertificateError, Tls},
@@ -63,8 +67,8 @@ const OPERATORS: u64 = 256;
 
 /// The running proxy.
 pub struct Application {
-    address: SocketAddr,
-    operators: SocketAddr,
+    places: Places,
+    is_tls: bool,
     published: Arc<Published>,
     actors: Actors,
     token: AdminToken,
@@ -120,30 +124,8 @@ impl Application {
         source: Source,
         inherited: Inherited,
     ) -> Result<Self, StartError> {
-        let backlog = settings.server.backlog;
-        let is_inherited = inherited.public.is_some();
-        let listener = match inherited.public {
-            Some(listener) => listener,
-            None => listener::listen(settings.server.listen, backlog, "server.listen")?,
-        };
-        let address = listener.local_addr()?;
-        let own = match (inherited.operators, settings.admin.listen) {
-            (Some(listener), _) => Some(listener),
-            (None, Some(own)) => {
-                listener::check_apart(own, address)?;
-                Some(listener::listen(own, backlog, "admin.listen")?)
-            }
-            (None, None) => None,
-        };
-        let operators = match &own {
-            Some(own) => own.local_addr()?,
-            None => {
-                tracing::info!(
-                    "the operators' endpoints are on the public address: admin.listen gives them one of their own"
-                );
-                address
-            }
-        };
+        let sockets = Sockets::open(&settings.server, &settings.admin, inherited)?;
+        let (places, inherited) = (sockets.places(), sockets.inherited);
         let workers = settings.server.worker_count();
         let for_actors = settings.for_actors();
         let published = Arc::new(for_actors.published(settings.optimization.level, workers));
@@ -151,6 +133,7 @@ impl Application {
         let policy = Arc::new(ArcSwap::from_pointee(policy));
         let certificate = Certificate::of(&settings)?;
         let tls = certificate.as_ref().map(Certificate::tls);
+        let is_tls = tls.is_some();
         let actors = actors::start(&for_actors, Arc::clone(&published))?;
         let token = AdminToken::of(&settings.admin)?;
         let (reloads, asked) = Reloads::channel();
@@ -166,8 +149,7 @@ impl Application {
         let monitor = settings.monitor.clone();
         let traces = Traces::start(&settings.traces)?;
         let server = serve(
-            listener,
-            own,
+            sockets,
             workers,
             Site {
                 settings: Arc::new(settings),
@@ -185,8 +167,8 @@ impl Application {
         actix_rt::spawn(reloader.run(asked));
         let handle = server.handle();
         Ok(Application {
-            address,
-            operators,
+            places,
+            is_tls,
             published,
             actors,
             token,
@@ -196,18 +178,23 @@ impl Application {
             traces,
             handle,
             served: actix_rt::spawn(server),
-            inherited: is_inherited,
+            inherited,
         })
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Where it listens for clients: at least one address.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.places.public
     }
 
-    /// Where the operators' endpoints are.
+    /// Where the operators' endpoints are: on one of the addresses, if they are on several.
     pub fn operators(&self) -> SocketAddr {
-        self.operators
+        self.places.operators()
+    }
+
+    /// The dashboard's link for a browser on this machine; none where browsers refuse the ports of all addresses.
+    pub fn monitor(&self) -> Option<String> {
+        self.places.monitor(self.is_tls)
     }
 
     /// The token that the admin endpoint asks for.
@@ -293,44 +280,46 @@ struct Site {
     traces: Option<Traces>,
 }
 
-/// What an address is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Serves {
-    /// The origin's files and the operators' endpoints.
-    Both,
-    /// The origin's files.
-    Files,
-    /// The operators' endpoints.
-    Operators,
-}
-
-fn serve(
-    listener: TcpListener,
-    operators: Option<TcpListener>,
-    workers: usize,
-    site: Site,
-) -> io::Result<Server> {
+fn serve(sockets: Sockets, workers: usize, site: Site) -> io::Result<Server> {
     let settings = Arc::clone(&site.settings);
     let connections = usize::try_from(settings.server.max_connections).unwrap_or(usize::MAX);
-    let builder = Server::build()
+    let mut builder = Server::build()
         .workers(workers)
         .max_concurrent_connections(connections.saturating_add(REFUSED))
         .shutdown_timeout(settings.server.drain_timeout.as_secs())
         .disable_signals();
     let draining = builder.graceful_shutdown_signal();
-    let public = match operators {
-        Some(_) => Serves::Files,
-        None => Serves::Both,
-    };
-    let place = |serves| {
+    for (socket, serves) in sockets.into_all() {
+        let name = match serves {
+            Serves::Both | Serves::Files => "fileproxy",
+            Serves::Operators => "operators",
+        };
         let (site, draining) = (site.clone(), draining.clone());
-        move || connection(site.clone(), serves, draining.clone())
-    };
-    let mut builder = builder.listen("fileproxy", listener, place(public))?;
-    if let Some(operators) = operators {
-        builder = builder.listen("operators", operators, place(Serves::Operators))?;
+        builder = builder.listen(name, socket, move || {
+            connection(site.clone(), serves, draining.clone())
+        })?;
     }
     Ok(builder.run())
+}
+
+thread_local! {
+    /// The worker of this thread, for each of its sockets: whoever comes in shares its connections to the origin.
+    static WORKER: RefCell<Weak<Worker>> = const { RefCell::new(Weak::new()) };
+}
+
+/// The worker of this thread. It beats from its first socket on.
+fn worker(site: &Site) -> Rc<Worker> {
+    WORKER.with_borrow_mut(|known| {
+        known.upgrade().unwrap_or_else(|| {
+            site.pulse.join();
+            let (policy, published) = (Arc::clone(&site.policy), Arc::clone(&site.published));
+            let tracer = site.traces.as_ref().map(Traces::tracer);
+            let reporter = site.actors.reporter();
+            let worker = Rc::new(Worker::new(policy, reporter, published, tracer));
+            *known = Rc::downgrade(&worker);
+            worker
+        })
+    })
 }
 
 /// What happens to an accepted socket: options, limits, TLS, HTTP.
@@ -350,10 +339,6 @@ fn connection(
             Serves::Both | Serves::Files => server.max_connections,
         },
     };
-    if serves != Serves::Operators {
-        // Once for each worker thread.
-        site.pulse.join();
-    }
     let leaving = draining.clone();
     let http1 = HttpService::build()
         .keep_alive(server.keep_alive)
@@ -373,17 +358,8 @@ fn connection(
         .on_connect_ext(|io: &ClientStream, data| {
             data.insert(Rc::clone(io.client()));
         });
-    // One worker for both: they share its connections to the origin.
-    let worker = (serves != Serves::Operators).then(|| {
-        let (policy, published) = (Arc::clone(&site.policy), Arc::clone(&site.published));
-        let tracer = site.traces.as_ref().map(Traces::tracer);
-        Rc::new(Worker::new(
-            policy,
-            site.actors.reporter(),
-            published,
-            tracer,
-        ))
-    });
+    // One for both protocols.
+    let worker = (serves != Serves::Operators).then(|| worker(&site));
     let app = move || {
         map_config(app(site.clone(), serves, worker.clone()), |()| {
             AppConfig::default()

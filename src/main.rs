@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write as _},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener},
     path::PathBuf,
     pin::pin,
     process::ExitCode,
@@ -23,6 +23,8 @@ use tokio::signal::unix::{SignalKind, signal};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Any free port for this machine alone.
+const LOCAL: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
 /// How long the reader of the log may take for the last lines when the process ends.
 const LAST_LINES: Duration = Duration::from_secs(3);
 
@@ -152,7 +154,7 @@ fn serve(place: &Place) -> Result<(), Failure> {
         let place = place.clone();
         let source = Box::new(move || Settings::read(&place));
         let app = Application::start_from(settings, source, inherited).map_err(Failure::run)?;
-        tracing::info!(listen = %app.address(), operators = %app.operators(), origin, %level, version = env!("CARGO_PKG_VERSION"), "serving");
+        told(&app, &origin, level);
         app.announce();
         let mut end = pin!(ending());
         let why = loop {
@@ -168,6 +170,20 @@ fn serve(place: &Place) -> Result<(), Failure> {
         }
         Ok(())
     })
+}
+
+/// Tells where it serves, and where a browser finds the dashboard.
+fn told(app: &Application, origin: &str, level: Level) {
+    let listen: Vec<_> = app.addresses().iter().map(ToString::to_string).collect();
+    let (listen, operators, version) =
+        (listen.join(","), app.operators(), env!("CARGO_PKG_VERSION"));
+    let monitor = app.monitor();
+    tracing::info!(listen, %operators, monitor, origin, %level, version, "serving");
+    if monitor.is_none() {
+        tracing::warn!(
+            "browsers refuse the ports of all addresses with the dashboard: admin.local gives it one for them"
+        );
+    }
 }
 
 /// Raises the limit on open files to what the system allows, and says so if that is too little.
@@ -213,19 +229,26 @@ fn check(place: &Place) -> Result<(), Failure> {
 
 fn show(place: &Place, options: demo::Options) -> Result<(), Failure> {
     let mut settings = read(place)?;
-    settings.server.listen = options.listen;
+    settings.server.listen = options.listen.into();
     settings.redis.url = String::new().try_into().map_err(Failure::run)?;
     settings.log.access = false;
     // What it prints to try is plain HTTP on one address.
     settings.tls.certificate = PathBuf::new();
     settings.tls.key = PathBuf::new();
     settings.admin.listen = None;
+    // A demo has a dashboard that opens, whoever has the usual port.
+    let local = settings.admin.local.unwrap_or(LOCAL);
+    settings.admin.local = Some(if TcpListener::bind(local).is_ok() {
+        local
+    } else {
+        LOCAL
+    });
     if options.canary {
         settings.optimization.level = Level::Low;
     }
     telemetry::start(&settings.log).map_err(Failure::run)?;
     actix_rt::System::new().block_on(async {
-        let address = options.origin;
+        let (address, listen) = (options.origin, options.listen);
         let demo = Demo::start(options).map_err(|error| {
             Failure::Run(format!(
                 "the demo's origin cannot listen on {address}: {error}; --origin takes another address"
@@ -236,7 +259,10 @@ fn show(place: &Place, options: demo::Options) -> Result<(), Failure> {
         let stop = async {
             ending().await;
         };
-        demo.show(app.address(), &app.token(), &mut std::io::stdout(), stop)
+        let proxy = app.addresses().first().copied().unwrap_or(listen);
+        let monitor = app.monitor().unwrap_or_default();
+        let token = app.token();
+        demo.show(proxy, &monitor, &token, &mut io::stdout(), stop)
             .await
             .map_err(Failure::run)?;
         app.stop().await;

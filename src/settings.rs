@@ -252,8 +252,8 @@ fn explained(reason: &str) -> String {
         .map_or(reason, |(reason, _)| reason);
     let hint = if reason.contains("expected a duration") {
         " with its unit, like \"15s\" or \"500ms\""
-    } else if reason.contains("invalid socket address") {
-        ": give an address and a port, like \"0.0.0.0:10080\""
+    } else if reason.ends_with("invalid socket address syntax") {
+        ": give an address and a port, like \"127.0.0.1:10081\""
     } else {
         ""
     };

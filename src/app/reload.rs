@@ -118,13 +118,14 @@ fn told(who: &str, outcome: &Result<Reloaded, NotReloaded>) {
 fn taken(now: &Settings, wanted: &Settings) -> Settings {
     let mut taken = wanted.clone();
     // The sockets, the threads and the room for connections.
-    taken.server.listen = now.server.listen;
+    taken.server.listen = now.server.listen.clone();
     taken.server.workers = now.server.workers;
     taken.server.backlog = now.server.backlog;
     taken.server.max_connections = now.server.max_connections;
     taken.server.keep_alive = now.server.keep_alive;
     taken.server.drain_timeout = now.server.drain_timeout;
     taken.admin.listen = now.admin.listen;
+    taken.admin.local = now.admin.local;
     // Whether there is TLS is known to whoever connects.
     if now.tls.is_on() != wanted.tls.is_on() {
         taken.tls = now.tls.clone();

@@ -56,9 +56,9 @@ pub enum ListenError {
 /// started anew.
 #[derive(Debug, Default)]
 pub struct Inherited {
-    /// For clients.
-    pub public: Option<TcpListener>,
-    /// For operators: the one called `admin` (`FileDescriptorName=`), or a second one.
+    /// For clients: those called `public` (`FileDescriptorName=`), or the first one.
+    pub public: Vec<TcpListener>,
+    /// For operators: the one called `admin`, or one of another name that is not the first.
     pub operators: Option<TcpListener>,
 }
 
@@ -74,19 +74,17 @@ impl Inherited {
         let mut handed = ListenFd::from_env();
         let mut inherited = Self::default();
         for at in 0..handed.len() {
-            let is_admin = names.next() == Some("admin");
+            let name = names.next().unwrap_or_default();
             let Some(listener) = handed.take_tcp_listener(at)? else {
                 continue;
             };
             listener.set_nonblocking(true)?;
-            let place = if is_admin || inherited.public.is_some() {
-                &mut inherited.operators
-            } else {
-                &mut inherited.public
-            };
-            if place.replace(listener).is_some() {
+            let is_public = name == "public" || name != "admin" && inherited.public.is_empty();
+            if is_public {
+                inherited.public.push(listener);
+            } else if inherited.operators.replace(listener).is_some() {
                 return Err(io::Error::other(
-                    "more sockets than two, or two for operators: give one for clients, and one called admin",
+                    "two sockets for operators: call one admin, and all those for clients public",
                 ));
             }
         }
@@ -121,7 +119,29 @@ pub fn listen(
     backlog: u32,
     key: &'static str,
 ) -> Result<TcpListener, ListenError> {
-    try_listen(address, backlog).map_err(|source| match source.kind() {
+    listen_as(address, true, backlog, key)
+}
+
+/// The same; an unspecified IPv6 address leaves IPv4 to another socket.
+///
+/// # Errors
+///
+/// [`ListenError`], in words that say what to do.
+pub fn listen_ipv6_only(
+    address: SocketAddr,
+    backlog: u32,
+    key: &'static str,
+) -> Result<TcpListener, ListenError> {
+    listen_as(address, false, backlog, key)
+}
+
+fn listen_as(
+    address: SocketAddr,
+    is_dual: bool,
+    backlog: u32,
+    key: &'static str,
+) -> Result<TcpListener, ListenError> {
+    try_listen(address, is_dual, backlog).map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => ListenError::Taken { address, key },
         io::ErrorKind::PermissionDenied => ListenError::Forbidden(address),
         io::ErrorKind::AddrNotAvailable => ListenError::NotHere { address, key },
@@ -129,7 +149,7 @@ pub fn listen(
     })
 }
 
-fn try_listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+fn try_listen(address: SocketAddr, is_dual: bool, backlog: u32) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -137,7 +157,7 @@ fn try_listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     )?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() && address.ip().is_unspecified() {
-        socket.set_only_v6(false)?;
+        socket.set_only_v6(!is_dual)?;
     }
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;

@@ -3,6 +3,7 @@
 //! limiter's gate), [`headers`], [`origin`], [`body`]; [`error`] is the only place where an error becomes a status.
 //! [`policy`] is what they keep to, by the settings in force.
 
+pub mod addresses;
 pub mod admission;
 pub mod body;
 pub mod client;

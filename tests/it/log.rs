@@ -32,6 +32,7 @@ fn logging_to(stderr: impl Into<Stdio>, origin: &Origin) -> (Child, SocketAddr) 
             "FILEPROXY__ORIGIN__URL",
             format!("http://{}", origin.address()),
         )
+        .env("FILEPROXY__ADMIN__LOCAL", "")
         .env("FILEPROXY__ADMIN__TOKEN", "t")
         .env("FILEPROXY__LOG__FORMAT", "json")
         .env("FILEPROXY__SERVER__DRAIN_NOTICE", "10ms")
