@@ -60,6 +60,8 @@ impl Reloader {
     }
 
     async fn reload(&mut self) -> Result<Reloaded, NotReloaded> {
+        // Whatever the settings say, whoever asks may have moved the origin.
+        self.policy.load().origin.resolve_anew();
         let wanted = (self.source)().map_err(refused)?;
         let taken = taken(&self.settings, &wanted);
         // What can fail comes first: then all of it changes, or nothing.
