@@ -3,7 +3,7 @@
 use std::{
     cell::RefCell,
     io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     rc::{Rc, Weak},
     sync::Arc,
     time::Duration,
@@ -31,7 +31,7 @@ mod systemd;
 use certificate::Certificate;
 use pulse::{Pulse, Stalled};
 use reload::{Reloader, Source};
-use sockets::{Places, Serves, Sockets};
+use sockets::{Closing, Places, Serves, Sockets};
 
 use crate::{
     actors::{self, Actors, NotStarted},
@@ -60,6 +60,8 @@ const DISCONNECT: Duration = Duration::from_secs(5);
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 /// How long a connection may be on its way from the socket to its worker.
 const HANDED_OVER: Duration = Duration::from_millis(200);
+/// How long a busy worker may take to turn once more.
+const TURN: Duration = Duration::from_secs(2);
 /// Refused connections that may linger beside the allowed ones, for each worker.
 const REFUSED: usize = 1024;
 /// Connections over those of the clients that the operators' own address takes.
@@ -78,8 +80,7 @@ pub struct Application {
     traces: Option<Traces>,
     handle: ServerHandle,
     served: JoinHandle<io::Result<()>>,
-    /// The sockets stay with systemd: what they hold is for the process after this one.
-    inherited: bool,
+    closing: Closing,
 }
 
 /// Why the proxy does not start.
@@ -125,7 +126,8 @@ impl Application {
         inherited: Inherited,
     ) -> Result<Self, StartError> {
         let sockets = Sockets::open(&settings.server, &settings.admin, inherited)?;
-        let (places, inherited) = (sockets.places(), sockets.inherited);
+        let places = sockets.places();
+        let (sockets, closing) = sockets.into_all();
         let workers = settings.server.worker_count();
         let for_actors = settings.for_actors();
         let published = Arc::new(for_actors.published(settings.optimization.level, workers));
@@ -178,7 +180,7 @@ impl Application {
             traces,
             handle,
             served: actix_rt::spawn(server),
-            inherited,
+            closing,
         })
     }
 
@@ -235,18 +237,18 @@ impl Application {
     }
 
     /// Goes out of service: /health says 503 first, then nothing more is accepted, and what is under way may end.
-    pub async fn drain(self) {
+    pub async fn drain(mut self) {
         systemd::stopping();
         self.published.drain();
         let notice = self.policy.load().server.drain_notice;
         let requests = self.published.counters.clients.requests.get();
         tracing::info!(requests, ?notice, "draining: /health says 503 now");
         tokio::time::sleep(notice).await;
-        if self.inherited {
-            // A worker that goes out of service drops what was accepted for it and has not reached it.
-            self.handle.pause().await;
-            tokio::time::sleep(HANDED_OVER).await;
-        }
+        std::mem::take(&mut self.closing).close().await;
+        self.handle.pause().await;
+        // A worker that goes out of service drops what was accepted for it and has not reached it.
+        tokio::time::sleep(HANDED_OVER).await;
+        self.pulse.until_all_turned(TURN).await;
         self.handle.stop(true).await;
         let cut = self.published.counters.clients.requests.get();
         tracing::info!(cut, "drained");
@@ -280,7 +282,11 @@ struct Site {
     traces: Option<Traces>,
 }
 
-fn serve(sockets: Sockets, workers: usize, site: Site) -> io::Result<Server> {
+fn serve(
+    sockets: impl Iterator<Item = (TcpListener, Serves)>,
+    workers: usize,
+    site: Site,
+) -> io::Result<Server> {
     let settings = Arc::clone(&site.settings);
     let connections = usize::try_from(settings.server.max_connections).unwrap_or(usize::MAX);
     let mut builder = Server::build()
@@ -289,7 +295,7 @@ fn serve(sockets: Sockets, workers: usize, site: Site) -> io::Result<Server> {
         .shutdown_timeout(settings.server.drain_timeout.as_secs())
         .disable_signals();
     let draining = builder.graceful_shutdown_signal();
-    for (socket, serves) in sockets.into_all() {
+    for (socket, serves) in sockets {
         let name = match serves {
             Serves::Both | Serves::Files => "fileproxy",
             Serves::Operators => "operators",

@@ -1,6 +1,9 @@
 //! The sockets that the process listens on, and what each of them serves.
 
-use std::net::{SocketAddr, TcpListener};
+use std::{
+    net::{SocketAddr, TcpListener},
+    time::{Duration, Instant},
+};
 
 use super::browser;
 use crate::{
@@ -8,9 +11,16 @@ use crate::{
     path::{
         addresses::Addresses,
         listener::{self, Inherited, ListenError, check_apart},
-        server,
+        server, tcp,
     },
 };
+
+/// How long a handshake may take that is under way when no further one is begun: a few round trips.
+const HANDSHAKES: Duration = Duration::from_millis(500);
+/// How long connections may wait to be accepted after that.
+const BACKLOG: Duration = Duration::from_secs(1);
+/// How often it is looked whether some still do.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What a socket serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +42,9 @@ pub struct Sockets {
     own: Option<TcpListener>,
     /// Where the endpoints are beside the public address: `admin.local`.
     local: Option<TcpListener>,
-    /// The public ones stay with systemd: what waits in them is for the process after this one.
-    pub inherited: bool,
+    /// Those that were opened here, once more: they are closed in order at the end. What waits in the others, which stay
+    /// with systemd, is for the process after this one.
+    opened: Vec<TcpListener>,
 }
 
 impl Sockets {
@@ -47,11 +58,13 @@ impl Sockets {
         admin: &admin::Settings,
         handed: Inherited,
     ) -> Result<Self, ListenError> {
-        let inherited = !handed.public.is_empty();
-        let public = if inherited {
-            handed.public
+        let mut opened = Vec::new();
+        let public = if handed.public.is_empty() {
+            let public = public(&server.listen, server.backlog)?;
+            opened.extend(public.iter().flat_map(TcpListener::try_clone));
+            public
         } else {
-            public(&server.listen, server.backlog)?
+            handed.public
         };
         let own = match (handed.operators, admin.listen) {
             (Some(own), _) => Some(own),
@@ -59,7 +72,9 @@ impl Sockets {
                 for clients in addresses(&public) {
                     check_apart(own, clients)?;
                 }
-                Some(listener::listen(own, server.backlog, "admin.listen")?)
+                let own = listener::listen(own, server.backlog, "admin.listen")?;
+                opened.extend(own.try_clone());
+                Some(own)
             }
             (None, None) => None,
         };
@@ -67,7 +82,7 @@ impl Sockets {
             public,
             own,
             local: None,
-            inherited,
+            opened,
         };
         if let (None, Some(local)) = (&sockets.own, admin.local) {
             sockets.open_local(local, server.backlog);
@@ -81,22 +96,26 @@ impl Sockets {
             return;
         }
         match listener::listen(local, backlog, "admin.local") {
-            Ok(socket) => self.local = Some(socket),
+            Ok(socket) => {
+                self.opened.extend(socket.try_clone());
+                self.local = Some(socket);
+            }
             Err(error) => {
                 tracing::warn!(%error, "the operators' endpoints are on the public address alone");
             }
         }
     }
 
-    /// All of them, with what they serve.
-    pub fn into_all(self) -> impl Iterator<Item = (TcpListener, Serves)> {
+    /// All of them, with what they serve, and what closes them in order.
+    pub fn into_all(self) -> (impl Iterator<Item = (TcpListener, Serves)>, Closing) {
         let public = match self.own {
             Some(_) => Serves::Files,
             None => Serves::Both,
         };
         let operators = self.own.into_iter().chain(self.local);
         let public = self.public.into_iter().map(move |socket| (socket, public));
-        public.chain(operators.map(|socket| (socket, Serves::Operators)))
+        let operators = operators.map(|socket| (socket, Serves::Operators));
+        (public.chain(operators), Closing(self.opened))
     }
 
     /// Where they listen.
@@ -105,6 +124,31 @@ impl Sockets {
             public: addresses(&self.public).collect(),
             own: self.own.as_ref().and_then(|own| own.local_addr().ok()),
             local: self.local.as_ref().and_then(|own| own.local_addr().ok()),
+        }
+    }
+}
+
+/// Closes sockets that are accepted from until then, so that no client is dropped that believes to be connected.
+#[derive(Debug, Default)]
+pub struct Closing(Vec<TcpListener>);
+
+impl Closing {
+    /// Takes no further connection, and waits until all who are connected are accepted. The sockets are closed by whoever
+    /// accepts from them.
+    pub async fn close(self) {
+        for socket in &self.0 {
+            if let Err(error) = listener::refuse_new(socket) {
+                tracing::debug!(%error, "connections come until the socket is closed");
+            }
+        }
+        if self.0.is_empty() {
+            return;
+        }
+        tokio::time::sleep(HANDSHAKES).await;
+        let until = Instant::now() + BACKLOG;
+        let waits = |socket| tcp::info(socket).is_ok_and(|info| info.backlog() > 0);
+        while Instant::now() < until && self.0.iter().any(waits) {
+            tokio::time::sleep(LOOK).await;
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use listenfd::ListenFd;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
 /// Why the proxy cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +90,28 @@ impl Inherited {
         }
         Ok(inherited)
     }
+}
+
+/// Takes no further connection: the first packet of one (SYN) is not heard from now on. Handshakes under way go on, so that
+/// everybody who believes to be connected comes to be accepted. Who is not heard tries again, and is refused once the socket
+/// is closed. Not for a socket that somebody else keeps: the kernel does not forget it.
+///
+/// # Errors
+///
+/// The kernel takes no filter.
+pub fn refuse_new(socket: &TcpListener) -> io::Result<()> {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
+    const IF_SET: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    // The filter sees the TCP header (RFC 9293 §3.1). Its byte 13 has the flags, and a first packet has no ACK.
+    const FLAGS: u32 = 13;
+    const ACK: u32 = 0x10;
+    SockRef::from(socket).attach_filter(&[
+        SockFilter::new(LOAD, 0, 0, FLAGS),
+        SockFilter::new(IF_SET, 0, 1, ACK),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+        SockFilter::new(RETURN, 0, 0, 0),
+    ])
 }
 
 /// Checks that the operators' address is not the clients'.
