@@ -16,7 +16,7 @@ use fileproxy::{
     path::listener::Inherited,
     settings::{Place, Settings},
     telemetry,
-    traffic::level::Level,
+    traffic::{level::Level, redacted::redacted},
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -287,10 +287,10 @@ fn probe(url: &str) -> Result<(), Failure> {
             .get(url)
             .send()
             .await
-            .map_err(|error| Failure::Run(format!("{url}: {error}")))?;
+            .map_err(|error| Failure::Run(format!("{}: {error}", redacted(url))))?;
         match response.status() {
             status if status.is_success() => Ok(()),
-            status => Err(Failure::Run(format!("{url} answered {status}"))),
+            status => Err(Failure::Run(format!("{} answered {status}", redacted(url)))),
         }
     })
 }

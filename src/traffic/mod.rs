@@ -16,6 +16,7 @@ pub mod need;
 pub mod published;
 pub mod quality;
 pub mod rate;
+pub mod redacted;
 pub mod sample;
 pub mod sizes;
 pub mod summary;
