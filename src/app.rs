@@ -38,6 +38,7 @@ use crate::{
     api::{self, AdminToken, Feed, reload::Reloads},
     path::{
         client_stream::ClientStream,
+        collector::CollectorError,
         entrance::{Arrived, Entrance},
         handler::{self, Worker},
         listener::{Inherited, ListenError},
@@ -95,6 +96,9 @@ pub enum StartError {
     /// TLS to clients.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// The way to the collector of traces.
+    #[error(transparent)]
+    Collector(#[from] CollectorError),
     /// The actors.
     #[error(transparent)]
     Actors(#[from] NotStarted),

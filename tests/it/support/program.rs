@@ -88,6 +88,11 @@ impl Program {
         self.start.last().unwrap()
     }
 
+    /// What it said up to that.
+    pub fn start(&self) -> &[Value] {
+        &self.start
+    }
+
     /// The warnings of its start.
     pub fn warned(&self) -> Vec<&Value> {
         self.start
@@ -142,7 +147,7 @@ impl Program {
     }
 
     /// The same, with those before it.
-    fn until_told(&self, message: &str) -> Vec<Value> {
+    pub fn until_told(&self, message: &str) -> Vec<Value> {
         until(message, || {
             let mut log = self.log.lock().unwrap();
             let at = log.iter().position(|line| line["message"] == message)?;
