@@ -137,7 +137,7 @@ impl Application {
         let published = Arc::new(for_actors.published(settings.optimization.level, workers));
         let policy = Policy::new(settings.terms(), Arc::clone(&published))?;
         let policy = Arc::new(ArcSwap::from_pointee(policy));
-        let certificate = Certificate::of(&settings)?;
+        let certificate = Certificate::of(&settings, &published)?;
         let tls = certificate.as_ref().map(Certificate::tls);
         let is_tls = tls.is_some();
         let actors = actors::start(&for_actors, Arc::clone(&published))?;

@@ -93,6 +93,15 @@ fn process(out: &mut Exposition, published: &Published) {
         "1 while no new work is taken.",
         u8::from(published.is_draining()),
     );
+    if let Some(validity) = published.certificate.load().as_deref() {
+        let end = validity.not_after.duration_since(UNIX_EPOCH);
+        out.one(
+            Gauge,
+            "fileproxy_certificate_expiry_timestamp_seconds",
+            "Until when the certificate that clients see is valid, since 1970.",
+            end.unwrap_or_default().as_secs(),
+        );
+    }
     out.one(
         Counter,
         "fileproxy_log_lines_dropped_total",

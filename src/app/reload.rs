@@ -75,9 +75,12 @@ impl Reloader {
             needs_restart: changes(&taken, &wanted),
         };
         if let (Some(certificate), Some(pair)) = (&mut self.certificate, pair) {
-            certificate
+            let differs = certificate
                 .take(pair, taken.http2.enabled)
                 .map_err(refused)?;
+            if !differs {
+                certificate.tell_anew();
+            }
         }
         if taken.admin.token != self.settings.admin.token {
             self.token.renew(&taken.admin).map_err(refused)?;

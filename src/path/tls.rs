@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use crate::{traffic::counters::ClientCounters, units::OutOfRange};
+use crate::{
+    traffic::{counters::ClientCounters, validity::Validity},
+    units::OutOfRange,
+};
 
 /// HTTP/2, as ALPN calls it (RFC 9113 §3.1).
 pub const H2: &[u8] = b"h2";
@@ -170,6 +173,11 @@ impl Pair {
             files: [chain, key],
             certified: Arc::new(certified),
         })
+    }
+
+    /// From when to when the server's own certificate is valid; none where that cannot be read.
+    pub fn validity(&self) -> Option<Validity> {
+        Validity::of(self.certified.cert.first()?)
     }
 
     /// Whether both files held the same.

@@ -21,5 +21,6 @@ pub mod sample;
 pub mod sizes;
 pub mod summary;
 pub mod tuning;
+pub mod validity;
 pub mod width;
 pub mod window;

@@ -30,6 +30,7 @@ use super::{
     sizes::Sizes,
     summary::Summary,
     tuning::Tuning,
+    validity::Validity,
 };
 
 /// Everything that is shared between workers, actors and endpoints.
@@ -64,6 +65,8 @@ pub struct Published {
     pub origin_line: ArcSwap<LineStatus>,
     /// Whether the origin can be reached. Written by `QualityClassifier`.
     pub origin_status: ArcSwap<OriginStatus>,
+    /// From when to when the certificate that clients see is valid; none without TLS. Written by whoever looks after it.
+    pub certificate: ArcSwapOption<Validity>,
     /// What the path counts.
     pub counters: Arc<Counters>,
     /// The origin's URL, without user and password.
@@ -99,6 +102,7 @@ impl Published {
             actors: ArcSwap::default(),
             origin_line: ArcSwap::from_pointee(LineStatus::from(&Line::default())),
             origin_status: ArcSwap::from_pointee(OriginStatus::Unknown),
+            certificate: ArcSwapOption::empty(),
             counters: Arc::default(),
             origin: redacted(origin),
             workers,
