@@ -42,6 +42,10 @@ pub struct Settings {
     /// An address of the operators' own; none: they share the public one.
     #[serde(with = "crate::units::if_not_empty")]
     pub listen: Option<SocketAddr>,
+    /// Where the endpoints are beside the public address, for browsers on this machine; none: nowhere. Without effect
+    /// where they have an address of their own.
+    #[serde(with = "crate::units::if_not_empty")]
+    pub local: Option<SocketAddr>,
 }
 
 impl Settings {
@@ -70,6 +74,7 @@ impl fmt::Debug for Settings {
         f.debug_struct("Settings")
             .field("token", &token)
             .field("listen", &self.listen)
+            .field("local", &self.local)
             .finish()
     }
 }

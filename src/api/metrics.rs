@@ -15,6 +15,7 @@ use super::{
 use crate::{
     problem::Problem,
     traffic::{
+        counters::LOG,
         level::Level,
         published::{OriginStatus, Published, RedisLink},
         quality::Class,
@@ -91,6 +92,21 @@ fn process(out: &mut Exposition, published: &Published) {
         "fileproxy_draining",
         "1 while no new work is taken.",
         u8::from(published.is_draining()),
+    );
+    if let Some(validity) = published.certificate.load().as_deref() {
+        let end = validity.not_after.duration_since(UNIX_EPOCH);
+        out.one(
+            Gauge,
+            "fileproxy_certificate_expiry_timestamp_seconds",
+            "Until when the certificate that clients see is valid, since 1970.",
+            end.unwrap_or_default().as_secs(),
+        );
+    }
+    out.one(
+        Counter,
+        "fileproxy_log_lines_dropped_total",
+        "Log lines that nobody got: their reader stood still or had no room.",
+        LOG.dropped.get(),
     );
 }
 

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     problem::Problem,
     traffic::{
+        counters::LOG,
         level::Level,
         line::LineStatus,
         published::{OriginStatus, Published, Retuned},
@@ -52,6 +53,7 @@ pub(super) struct Stats {
     transfers: Transfers,
     network: Network,
     workers: Workers,
+    log: Log,
     redis: Redis,
     /// The actors by name.
     actors: BTreeMap<&'static str, ActorHealth>,
@@ -84,6 +86,9 @@ impl Stats {
             transfers: Transfers::of(published),
             network: Network::of(published),
             workers: Workers::of(published),
+            log: Log {
+                lines_dropped: LOG.dropped.get(),
+            },
             redis: Redis::of(published),
             actors: ActorHealth::all(published),
             canary: Canary::of(published),
@@ -449,6 +454,13 @@ impl Workers {
             samples_dropped: clients.samples_dropped.get(),
         }
     }
+}
+
+/// The log of the process.
+#[derive(Debug, Serialize, ToSchema)]
+struct Log {
+    /// Lines that nobody got: their reader stood still or had no room.
+    lines_dropped: u64,
 }
 
 /// One change of level, canary, class, rate or concurrency.

@@ -3,6 +3,7 @@
 //! limiter's gate), [`target`], [`headers`], [`origin`], [`body`]; [`error`] is the only place where an error becomes a status.
 //! [`policy`] is what they keep to, by the settings in force.
 
+pub mod addresses;
 pub mod admission;
 pub mod answer_head;
 pub mod body;
@@ -10,6 +11,7 @@ pub mod body_scan;
 pub mod chunked;
 pub mod client;
 pub mod client_stream;
+pub mod collector;
 pub mod continuation;
 pub mod cors;
 pub mod entrance;
@@ -29,6 +31,7 @@ pub mod range;
 pub mod refusal;
 pub mod request_head;
 pub mod request_reader;
+pub mod roots;
 pub mod seat;
 pub mod send_watch;
 pub mod server;

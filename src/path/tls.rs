@@ -15,7 +15,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::handshakes::Handshakes;
-use crate::{traffic::counters::ClientCounters, units::OutOfRange};
+use crate::{
+    traffic::{counters::ClientCounters, validity::Validity},
+    units::OutOfRange,
+};
 
 /// HTTP/2, as ALPN calls it (RFC 9113 §3.1).
 pub const H2: &[u8] = b"h2";
@@ -172,6 +175,11 @@ impl Pair {
             files: [chain, key],
             certified: Arc::new(certified),
         })
+    }
+
+    /// From when to when the server's own certificate is valid; none where that cannot be read.
+    pub fn validity(&self) -> Option<Validity> {
+        Validity::of(self.certified.cert.first()?)
     }
 
     /// Whether both files held the same.

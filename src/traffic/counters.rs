@@ -9,6 +9,11 @@ use super::answers::Answers;
 pub struct Counter(AtomicU64);
 
 impl Counter {
+    /// None so far.
+    pub const fn new() -> Self {
+        Counter(AtomicU64::new(0))
+    }
+
     /// Adds one.
     pub fn increment(&self) {
         self.add(1);
@@ -160,6 +165,18 @@ pub struct ClientCounters {
     /// Sockets that were given another congestion control for the class of their line.
     pub congestion_switches: Counter,
 }
+
+/// Log lines.
+#[derive(Debug, Default)]
+pub struct LogCounters {
+    /// Lines that nobody got: their reader stood still or had no room.
+    pub dropped: Counter,
+}
+
+/// Those of the process: it has one log, as it has one standard error.
+pub static LOG: LogCounters = LogCounters {
+    dropped: Counter::new(),
+};
 
 /// Both sides, for the whole process.
 #[derive(Debug, Default)]

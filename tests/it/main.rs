@@ -25,6 +25,7 @@ mod forwarding;
 mod http2;
 mod limits;
 mod listeners;
+mod log;
 mod metrics;
 mod operators;
 mod parts;

@@ -63,6 +63,9 @@ async fn health_has_the_fields_of_the_contract() {
     assert_eq!(status, 200);
     assert!(head.contains("content-type: application/json"), "{head}");
     assert_eq!(health["status"], "healthy");
+    for key in ["reason", "certificate"] {
+        assert_eq!(health.get(key), Some(&json!(null)), "{key}");
+    }
     for key in ["timestamp", "version"] {
         assert!(health[key].is_string(), "{key}");
     }

@@ -1,6 +1,9 @@
 //! TLS to clients: what holds for plain connections holds here, and certificates change under way.
 
-use std::{io::Write as _, time::Duration};
+use std::{
+    io::Write as _,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use fileproxy::traffic::sample::Outcome;
 
@@ -10,7 +13,7 @@ use crate::support::{
     message,
     origin::{Origin, ok},
     program::Program,
-    proxy::Proxy,
+    proxy::{Proxy, Upstream as _},
     secure::Secure,
     until,
 };
@@ -61,6 +64,88 @@ fn a_file_comes_over_tls_and_the_origin_hears_that_it_does() {
             .unwrap()
             .ends_with("proto=https")
     );
+}
+
+/// So many days from now on, or before now.
+fn days(n: i64) -> SystemTime {
+    let days = |n: u64| Duration::from_secs(n * 24 * 3600);
+    match u64::try_from(n) {
+        Ok(n) => SystemTime::now() + days(n),
+        Err(_) => SystemTime::now() - days(n.unsigned_abs()),
+    }
+}
+
+#[test]
+fn health_and_metrics_say_that_the_certificate_expired_until_another_one_is_there() {
+    let (origin, certificate) = (origin(), Certificate::until("localhost", days(-3)));
+    let proxy = Proxy::before(&origin, |s| {
+        certificate.show(s);
+        s.admin.listen = Some("127.0.0.1:0".parse().unwrap());
+    });
+    let health = proxy.json("/health");
+    assert_eq!(health["status"], "degraded");
+    assert_eq!(health["certificate"]["status"], "expired");
+    let reason = health["reason"].as_str().unwrap();
+    assert!(
+        reason.starts_with("the certificate expired at 20"),
+        "{reason}"
+    );
+    let ends = |n| days(n).duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let metric = || {
+        let metrics = proxy.operator().get("/metrics").text();
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("fileproxy_certificate_expiry_timestamp_seconds "));
+        line.unwrap().parse::<u64>().unwrap()
+    };
+    assert!(metric().abs_diff(ends(-3)) < 100);
+
+    certificate.replace_by(&Certificate::until("localhost", days(5)));
+    let health = until("the other one is taken", || {
+        let health = proxy.json("/health");
+        (health["certificate"]["status"] == "expiring").then_some(health)
+    });
+    assert_eq!(
+        (&health["status"], &health["reason"]),
+        (&"healthy".into(), &serde_json::Value::Null)
+    );
+    assert!(metric().abs_diff(ends(5)) < 100);
+}
+
+#[test]
+fn a_certificate_that_expired_or_will_soon_is_told_at_the_start_and_at_each_reload() {
+    let origin = origin();
+    for (ends, level, words) in [
+        (days(-3), "ERROR", "not valid now"),
+        (days(13), "WARN", "expires soon"),
+        (days(15), "", ""),
+    ] {
+        let certificate = Certificate::until("localhost", ends);
+        let settings = format!(
+            "[tls]\ncertificate = \"{}\"\nkey = \"{}\"\n",
+            certificate.ca_file().display(),
+            certificate.key_file().display()
+        );
+        let program = Program::before(&origin.url(), &settings);
+        program.signal("HUP");
+        let reload = program.until_told("admin: settings read again");
+        for lines in [program.start(), &reload] {
+            let told: Vec<_> = lines
+                .iter()
+                .filter(|line| {
+                    line["message"]
+                        .as_str()
+                        .unwrap()
+                        .starts_with("the certificate")
+                })
+                .collect();
+            assert_eq!(told.len(), usize::from(!words.is_empty()), "{told:?}");
+            for line in told {
+                assert_eq!(line["level"], level);
+                assert!(line["message"].as_str().unwrap().contains(words), "{line}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub mod fetch;
 mod first_part;
 pub mod lately;
 pub mod memory;
+mod name_files;
 pub mod overlap;
 pub mod pace;
 pub mod parallel;
