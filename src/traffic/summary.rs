@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{distribution::Distributions, rate::Judged, sample::Outcome};
+use super::{distribution::Distributions, evidence::Judged, sample::Outcome};
 
 /// What the window knew at one instant.
 #[derive(Clone, Debug)]

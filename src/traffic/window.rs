@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     distribution::Distributions,
+    evidence::{Evidence, Judged},
     quality,
-    rate::Judged,
     sample::{Outcome, Sample},
     summary::{Contact, Figures, OriginPace, Summary, Times},
 };
@@ -69,14 +69,20 @@ pub struct Window {
     sliding: Tally<u32>,
     /// The window's slots that have samples, oldest first.
     past: VecDeque<(u64, Tally<u32>)>,
-    judged: Judged,
+    /// What the rate limit is judged by; none where nobody is limited by this window.
+    evidence: Option<Box<Evidence>>,
     contact: Contact,
     spread: Distributions,
 }
 
 impl Window {
-    /// An empty window that starts at `start`.
-    pub fn new(settings: &Settings, quality: &quality::Settings, start: Instant) -> Self {
+    /// An empty window that starts at `start`. `judged_after`: the longest time between two judgements of the rate limit.
+    pub fn new(
+        settings: &Settings,
+        quality: &quality::Settings,
+        judged_after: Duration,
+        start: Instant,
+    ) -> Self {
         // a fifth of the classifier's window, so that it slides rather than jumps
         let slot = (quality.window / 5)
             .max(settings.window / 600)
@@ -86,6 +92,7 @@ impl Window {
         Self {
             recent: slots_in(quality.window).min(slots),
             wanted: quality.min_samples,
+            evidence: Some(Box::new(Evidence::new(judged_after, start))),
             ..Self::plain(slot, slots, start)
         }
     }
@@ -101,9 +108,16 @@ impl Window {
             total: Tally::new(3),
             sliding: Tally::new(2),
             past: VecDeque::new(),
-            judged: Judged::default(),
+            evidence: None,
             contact: Contact::default(),
             spread: Distributions::default(),
+        }
+    }
+
+    /// Another longest time between two judgements of the rate limit.
+    pub fn judge_after(&mut self, window: Duration) {
+        if let Some(evidence) = &mut self.evidence {
+            evidence.set_window(window);
         }
     }
 
@@ -112,8 +126,9 @@ impl Window {
         self.total.record(sample);
         self.spread.record(sample);
         if sample.reached_origin() {
-            self.judged.requests += 1;
-            self.judged.errors += u64::from(sample.outcome.is_origin_error());
+            if let Some(evidence) = &mut self.evidence {
+                evidence.add(sample);
+            }
             self.note_contact(sample);
         }
 
@@ -141,6 +156,8 @@ impl Window {
         let reach = self.slot * u32::try_from(self.slots - 1).unwrap_or(u32::MAX);
         let age = now.saturating_duration_since(self.start);
         let into_slot = age.saturating_sub(self.slot * u32::try_from(slot).unwrap_or(u32::MAX));
+        let judged = self.evidence.as_mut();
+        let judged = judged.map_or_else(Judged::default, |evidence| evidence.judged(now).clone());
         let mut window = self.sliding.figures();
         self.bound_by_slots(&mut window);
         Summary {
@@ -149,7 +166,7 @@ impl Window {
             window,
             covers: age.min(reach + into_slot),
             origin: self.origin_pace(slot),
-            judged: self.judged,
+            judged,
             contact: self.contact,
             spread: self.spread.clone(),
         }
@@ -370,6 +387,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::traffic::{keys::Keys, outliers::Count};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -386,6 +404,7 @@ mod tests {
                 margin: 0.1,
                 probe: SECOND * 5,
             },
+            SECOND * 10,
             start,
         )
     }
@@ -398,6 +417,7 @@ mod tests {
             ttfb: Some(Duration::from_millis(millis + 1)),
             total: Duration::from_millis(millis * 2),
             bytes: 1_000_000,
+            keys: Keys::default(),
             canary: None,
         }
     }
@@ -507,7 +527,7 @@ mod tests {
         });
         let summary = window.summary(start);
         assert_eq!(summary.total.requests, 2);
-        assert_eq!(summary.judged.requests, 1);
+        assert_eq!(summary.judged.all.requests, 1);
     }
 
     #[test]
@@ -521,8 +541,8 @@ mod tests {
         let summary = window.summary(start);
         assert_eq!(summary.total.requests, 4);
         assert_eq!(
-            summary.judged,
-            Judged {
+            summary.judged.all,
+            Count {
                 requests: 2,
                 errors: 1
             }
@@ -577,6 +597,7 @@ mod tests {
                     ttfb: None,
                     total: Duration::from_micros(micros),
                     bytes,
+                    keys: Keys::default(),
                     canary: None,
                 };
                 window.record(&sample);
