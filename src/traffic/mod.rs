@@ -20,6 +20,7 @@ pub mod outliers;
 pub mod published;
 pub mod quality;
 pub mod rate;
+pub mod response_times;
 pub mod sample;
 pub mod sizes;
 pub mod summary;

@@ -15,6 +15,7 @@ use super::{
     distribution::Distributions,
     evidence::{Evidence, Judged},
     quality,
+    response_times::ResponseTimes,
     sample::{Outcome, Sample},
     summary::{Contact, Figures, OriginPace, Summary, Times},
 };
@@ -61,16 +62,14 @@ pub struct Window {
     slot: Duration,
     /// Slots in the sliding window.
     slots: u64,
-    /// Slots that the classifier looks back on.
-    recent: u64,
-    /// Samples that the classifier wants; it looks further back for them if need be.
-    wanted: u64,
     total: Tally<u64>,
     sliding: Tally<u32>,
     /// The window's slots that have samples, oldest first.
     past: VecDeque<(u64, Tally<u32>)>,
     /// What the rate limit is judged by; none where nobody is limited by this window.
     evidence: Option<Box<Evidence>>,
+    /// What the classifier judges by; none where no classifier looks at this window.
+    response_times: Option<Box<ResponseTimes>>,
     contact: Contact,
     spread: Distributions,
 }
@@ -90,9 +89,12 @@ impl Window {
         let slots_in = |span: Duration| (span.as_nanos().div_ceil(slot.as_nanos()) as u64).max(1);
         let slots = slots_in(settings.window);
         Self {
-            recent: slots_in(quality.window).min(slots),
-            wanted: quality.min_samples,
             evidence: Some(Box::new(Evidence::new(judged_after, start))),
+            response_times: Some(Box::new(ResponseTimes::new(
+                quality.window,
+                quality.min_samples,
+                settings.window,
+            ))),
             ..Self::plain(slot, slots, start)
         }
     }
@@ -103,12 +105,11 @@ impl Window {
             start,
             slot,
             slots,
-            recent: 1,
-            wanted: 0,
             total: Tally::new(3),
             sliding: Tally::new(2),
             past: VecDeque::new(),
             evidence: None,
+            response_times: None,
             contact: Contact::default(),
             spread: Distributions::default(),
         }
@@ -125,6 +126,9 @@ impl Window {
     pub fn record(&mut self, sample: &Sample) {
         self.total.record(sample);
         self.spread.record(sample);
+        if let Some(times) = &mut self.response_times {
+            times.add(sample);
+        }
         if sample.reached_origin() {
             if let Some(evidence) = &mut self.evidence {
                 evidence.add(sample);
@@ -156,6 +160,8 @@ impl Window {
         let reach = self.slot * u32::try_from(self.slots - 1).unwrap_or(u32::MAX);
         let age = now.saturating_duration_since(self.start);
         let into_slot = age.saturating_sub(self.slot * u32::try_from(slot).unwrap_or(u32::MAX));
+        let times = self.response_times.as_ref();
+        let origin = times.map_or_else(OriginPace::default, |times| times.pace(now));
         let judged = self.evidence.as_mut();
         let judged = judged.map_or_else(Judged::default, |evidence| evidence.judged(now).clone());
         let mut window = self.sliding.figures();
@@ -165,7 +171,7 @@ impl Window {
             total: self.total.figures(),
             window,
             covers: age.min(reach + into_slot),
-            origin: self.origin_pace(slot),
+            origin,
             judged,
             contact: self.contact,
             spread: self.spread.clone(),
@@ -203,23 +209,6 @@ impl Window {
         bound(&mut window.total, |tally| &tally.time);
         bound(&mut window.ttfb, |tally| &tally.ttfb);
         bound(&mut window.origin_ttfb, |tally| &tally.origin_ttfb);
-    }
-
-    /// The median over the classifier's window; with few requests, over as much of the sliding window as it takes to
-    /// have enough samples.
-    fn origin_pace(&self, newest: u64) -> OriginPace {
-        let mut merged = Timing::<u32>::new(2);
-        for (slot, tally) in self.past.iter().rev() {
-            if newest.saturating_sub(*slot) >= self.recent && merged.count >= self.wanted {
-                break;
-            }
-            merged.add(&tally.origin_ttfb);
-        }
-        OriginPace {
-            median: (merged.count > 0).then(|| merged.times().p50),
-            samples: merged.count,
-            seen: self.total.origin_ttfb.count,
-        }
     }
 
     fn note_contact(&mut self, sample: &Sample) {
@@ -329,16 +318,6 @@ impl<C: Counter> Timing<C> {
         self.max = self.max.max(duration);
         if let Some(histogram) = &mut self.histogram {
             _ = histogram.record(duration.as_micros() as u64);
-        }
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.count += other.count;
-        self.sum += other.sum;
-        self.min = self.min.min(other.min);
-        self.max = self.max.max(other.max);
-        if let (Some(histogram), Some(other)) = (&mut self.histogram, &other.histogram) {
-            _ = histogram.add(other);
         }
     }
 

@@ -292,10 +292,10 @@ impl Source {
     ) -> Poll<Option<Result<Bytes, BodyError>>> {
         loop {
             let Some(resume) = &mut self.resume else {
-                return self.reader.poll_piece(cx, tuning.idle_read);
+                return self.reader.poll_piece(cx, tuning.idle_limit);
             };
             if resume.broken.is_none() {
-                match self.reader.poll_piece(cx, tuning.idle_read) {
+                match self.reader.poll_piece(cx, tuning.idle_limit) {
                     Poll::Ready(Some(Ok(piece))) => {
                         resume.took(piece.len());
                         return Poll::Ready(Some(Ok(piece)));
@@ -316,7 +316,7 @@ impl Source {
                             return Poll::Ready(Some(Err(error)));
                         }
                     }
-                    Poll::Pending => resume.watch(cx, self.reader.waiting()),
+                    Poll::Pending => resume.watch(cx, self.reader.waiting(), tuning.idle_read),
                 }
             }
             let Some(rest) = &mut resume.rest else {
@@ -499,8 +499,9 @@ impl Resume {
         Err(broken)
     }
 
-    /// A connection that stands still while the client is ready to read gets a second one beside it.
-    fn watch(&mut self, cx: &mut Context<'_>, waiting: Option<Instant>) {
+    /// A connection that stands still while the client is ready to read gets a second one beside it; after `idle_read`
+    /// also where the budget for stalls is spent, like a body that broke.
+    fn watch(&mut self, cx: &mut Context<'_>, waiting: Option<Instant>, idle_read: Duration) {
         let (Some(since), None) = (waiting, &self.rest) else {
             return;
         };
@@ -512,8 +513,9 @@ impl Resume {
         }
         let counters = &origin.published().counters.origin;
         self.second = origin.try_slot();
-        if self.second.is_none() || self.spent >= settings.resume_limit || !origin.spend_on_stall()
-        {
+        let may_be_asked =
+            || origin.spend_on_stall() || since.elapsed() >= idle_read && origin.spend();
+        if self.second.is_none() || self.spent >= settings.resume_limit || !may_be_asked() {
             self.second = None;
             counters.stalls_denied.increment();
             // Asked again after one more period.
