@@ -175,7 +175,8 @@ fn lowest_rate(proxy: &Proxy) -> f64 {
 
 #[test]
 fn what_one_path_or_one_askinggets_wrong_takes_nothing_from_others() {
-    let mixed: [(&[u8], fn(u8) -> Vec<String>); 4] = [
+    type Targets = fn(u8) -> Vec<String>;
+    let mixed: [(&[u8], Targets); 4] = [
         // One broken path, also where all have one address.
         (&[1; 5], |_| {
             let of = |n| format!("/{}", if n % 2 == 0 { "ok" } else { "bad" });
