@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    keys::{Dimension, Group, Keys},
+    keys::{Dimension, Keys},
     outliers::{Answer, Count, Weighed, weigh},
     sample::Sample,
 };
@@ -58,7 +58,7 @@ pub struct Evidence {
     since: Instant,
     open: Count,
     latest: Vec<Answer>,
-    /// Requests that succeeded, and when: each in a place that its client and directory choose.
+    /// The last request of a client in a directory, where it succeeded, and when: in a place that both choose.
     successes: Vec<Option<(Keys, Instant)>>,
     judged: Judged,
 }
@@ -94,11 +94,13 @@ impl Evidence {
         }
         self.open.add(answer.failed);
         self.judged.all.add(answer.failed);
-        if !answer.failed && sample.origin_ttfb.is_some() {
+        let by = [Dimension::Client, Dimension::Directory].map(|by| sample.keys.group(by));
+        let place = (by[0].key ^ by[1].key) as usize % SUCCESSES;
+        if answer.failed {
+            let is_same = |keys: &Keys| by.iter().all(|group| keys.is_of(*group));
+            self.successes[place].take_if(|(keys, _)| is_same(keys));
+        } else if sample.origin_ttfb.is_some() {
             self.judged.succeeded += 1;
-            let [client, directory] =
-                [Dimension::Client, Dimension::Directory].map(|by| sample.keys.group(by).key);
-            let place = (client ^ directory) as usize % SUCCESSES;
             self.successes[place] = Some((sample.keys, sample.ended));
         }
     }
@@ -120,19 +122,15 @@ impl Evidence {
                 ..Weighed::default()
             }
         } else {
-            weigh(&self.latest, |group| self.others_succeed(group, now))
+            let lately = |at: Instant| now.saturating_duration_since(at) < LATELY;
+            let succeeded = self.successes.iter().flatten();
+            let succeeded = succeeded.filter(|(_, at)| lately(*at));
+            weigh(&self.latest, succeeded.map(|(keys, _)| *keys))
         };
         self.latest.clear();
         self.since = now;
         self.judged.batches += 1;
         self.judged.last = Batch { all, weighed };
-    }
-
-    fn others_succeed(&self, group: Group, now: Instant) -> bool {
-        self.successes
-            .iter()
-            .flatten()
-            .any(|(keys, at)| !keys.is_of(group) && now.saturating_duration_since(*at) < LATELY)
     }
 }
 
@@ -196,6 +194,21 @@ mod tests {
         };
         assert_eq!(heard(now), None);
         assert_eq!(heard(now + LATELY), Some(1.0));
+    }
+
+    #[test]
+    fn who_succeeded_and_now_fails_speaks_for_nobody() {
+        let now = Instant::now();
+        let mut evidence = Evidence::new(WINDOW, now);
+        for client in 0..5 {
+            evidence.add(&sample("/film/1", client, Outcome::Completed, now));
+        }
+        evidence.open = Count::default();
+        evidence.latest.clear();
+        for n in 0..100 {
+            evidence.add(&sample("/film/1", n % 5, Outcome::OriginFailed, now));
+        }
+        assert_eq!(evidence.judged(now).last.share(), Some(1.0));
     }
 
     #[test]

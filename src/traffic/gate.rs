@@ -138,11 +138,19 @@ impl Gate {
         self.interval.store(nanos(rate.interval()), Relaxed);
     }
 
-    /// The rate is for requests that belong to all of these groups from now on; empty: for everybody.
+    /// The rate is for requests that belong to all of these groups from now on; empty: for everybody. Others do not wait
+    /// behind those whom it was for until now.
     pub fn set_only(&self, groups: &[Group]) {
+        let (mut was_for_some, mut changed) = (false, false);
         for dimension in Dimension::ALL {
             let group = groups.iter().find(|group| group.dimension == dimension);
-            self.only[dimension as usize].store(group.map_or(0, |group| group.key), Relaxed);
+            let key = group.map_or(0, |group| group.key);
+            let before = self.only[dimension as usize].swap(key, Relaxed);
+            was_for_some |= before != 0;
+            changed |= before != key;
+        }
+        if was_for_some && changed {
+            self.free_at.store(0, Relaxed);
         }
     }
 
@@ -249,6 +257,7 @@ mod tests {
             assert!(passes(keys("/b", "192.0.2.1")) && passes(keys("/a", "192.0.2.2")));
         }
         gate.set_only(&[]);
+        assert!(passes(keys("/a", "192.0.2.2")), "nobody was before it");
         assert!(!passes(keys("/a", "192.0.2.2")));
     }
 

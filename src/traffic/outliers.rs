@@ -3,19 +3,22 @@
 //! An origin that is ill fails everywhere alike. One broken file, one dead channel or one client that asks for
 //! nonsense stands out: it fails far more often than everything else does. Such outliers are set apart, the loudest
 //! first, and the share of errors is that of the rest. A group of requests is an outlier if it has a part of the errors
-//! that nobody has by chance, and fails at least twice as often as the rest: so those that fail are set apart only while
-//! they are fewer than those that do not.
+//! that nobody has by chance, and fails at least twice as often as the other groups of its dimension do on average. Each
+//! of them has one vote, however many requests it made: so those that fail are set apart only while they are fewer than
+//! those that do not, and no flood makes them more.
 
 use std::{cmp::Reverse, collections::HashMap};
 
 use super::keys::{Dimension, Group, Keys};
 
-/// An outlier has more than one in so many of all errors. So at most as many, less one, are set apart.
+/// An outlier has more than one in so many of the errors that are left.
 const LOUD: u64 = 8;
+/// Where more than so many fail by themselves, it is the origin that fails.
+const MOST: usize = 8;
 /// And at least so many errors: fewer fall on one target by chance.
 const LEAST: u64 = 3;
-/// It fails so many times as often as the rest.
-const TIMES: u64 = 2;
+/// It fails so many times as often as the others.
+const TIMES: f64 = 2.0;
 
 /// One answer of the origin.
 #[derive(Clone, Copy, Debug)]
@@ -51,10 +54,10 @@ impl Count {
         }
     }
 
-    fn without(self, part: Count) -> Count {
+    fn without(self, failed: bool) -> Count {
         Count {
-            requests: self.requests.saturating_sub(part.requests),
-            errors: self.errors.saturating_sub(part.errors),
+            requests: self.requests.saturating_sub(1),
+            errors: self.errors.saturating_sub(u64::from(failed)),
         }
     }
 }
@@ -70,9 +73,9 @@ pub struct Weighed {
     pub alone: Vec<Group>,
 }
 
-/// Sets the outliers among `answers` apart. `others_succeed` tells whether requests outside a group lately succeeded:
-/// it is asked where the answers are all of that group.
-pub fn weigh(answers: &[Answer], others_succeed: impl Fn(Group) -> bool) -> Weighed {
+/// Sets the outliers among `answers` apart. `succeeded`: whose requests lately succeeded. They have a vote as well, for
+/// whoever is silent in this batch may be shut out by it.
+pub fn weigh(answers: &[Answer], succeeded: impl Iterator<Item = Keys>) -> Weighed {
     let mut groups: HashMap<Group, Count> = HashMap::new();
     let mut all = Count::default();
     for answer in answers {
@@ -81,18 +84,26 @@ pub fn weigh(answers: &[Answer], others_succeed: impl Fn(Group) -> bool) -> Weig
             groups.entry(group).or_default().add(answer.failed);
         }
     }
+    for group in succeeded.flat_map(Keys::groups) {
+        groups.entry(group).or_default();
+    }
     let mut left: Vec<Answer> = answers.to_vec();
     let (mut rest, mut outliers) = (all, Vec::new());
-    loop {
+    while outliers.len() < MOST {
+        let mut votes = [(0.0, 0.0); Dimension::ALL.len()];
+        for (group, count) in &groups {
+            let (failing, voters) = &mut votes[group.dimension as usize];
+            *failing += count.share();
+            *voters += 1.0;
+        }
         let stands_out = |&(&group, &count): &(&Group, &Count)| {
-            let others = rest.without(count);
+            let (failing, voters) = votes[group.dimension as usize];
+            let share = count.share();
             count.errors >= LEAST
-                && count.errors * LOUD > all.errors
-                && if others.requests == 0 {
-                    others_succeed(group)
-                } else {
-                    count.errors * others.requests >= TIMES * others.errors * count.requests
-                }
+                && count.errors * LOUD > rest.errors
+                && voters > 1.0
+                // A little less than told: the sum is one of rounded numbers.
+                && share * (voters - 1.0) >= TIMES * (failing - share) - 1e-9
         };
         // Among those with as many errors the one with the fewest successes, and the narrowest.
         let loudest = groups
@@ -106,14 +117,13 @@ pub fn weigh(answers: &[Answer], others_succeed: impl Fn(Group) -> bool) -> Weig
         left.retain(|answer| {
             let stays = !answer.keys.is_of(group);
             if !stays {
-                let one = Count {
-                    requests: 1,
-                    errors: u64::from(answer.failed),
-                };
-                rest = rest.without(one);
+                rest = rest.without(answer.failed);
                 for group in answer.keys.groups() {
                     if let Some(count) = groups.get_mut(&group) {
-                        *count = count.without(one);
+                        *count = count.without(answer.failed);
+                        if count.requests == 0 {
+                            groups.remove(&group);
+                        }
                     }
                 }
             }
@@ -132,14 +142,6 @@ pub fn weigh(answers: &[Answer], others_succeed: impl Fn(Group) -> bool) -> Weig
         rest,
         outliers,
         alone,
-    }
-}
-
-impl Weighed {
-    /// Whether it is one client's word about one path: nobody else and nothing else was heard.
-    pub fn is_one_word(&self) -> bool {
-        let is_alone = |dimension| self.alone.iter().any(|group| group.dimension == dimension);
-        is_alone(Dimension::Client) && is_alone(Dimension::Path)
     }
 }
 
@@ -165,7 +167,7 @@ mod tests {
 
     /// The share of errors that counts, in percent, where nothing else was heard lately.
     fn share(answers: &[Answer]) -> f64 {
-        (weigh(answers, |_| false).rest.share() * 100.0).round()
+        (weigh(answers, [].into_iter()).rest.share() * 100.0).round()
     }
 
     #[test]
@@ -251,13 +253,30 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_else_is_heard_those_count_who_lately_succeeded() {
-        let only = answers(100, |_| ("/broken".into(), 1, true));
-        let weighed = weigh(&only, |_| false);
+    fn a_flood_of_a_few_hostile_clients_does_not_outvote_the_others() {
+        let of = |n: usize| match n % 10 {
+            0 => (format!("/film/{n}"), n as u32 % 200, false),
+            _ => (format!("/{n}/broken"), 1_000 + n as u32 % 5, true),
+        };
+        assert_eq!(share(&answers(1000, of)), 0.0);
+    }
+
+    #[test]
+    fn those_who_lately_succeeded_have_a_vote_too() {
+        let only = answers(100, |n| (format!("/{n}/broken"), n as u32 % 3, true));
+        let weighed = weigh(&only, [].into_iter());
         assert_eq!(weighed.rest.share(), 1.0);
-        assert!(weighed.is_one_word() && weighed.alone.len() == 4);
-        let weighed = weigh(&only, |group| group.dimension == Dimension::Client);
-        assert_eq!(weighed.outliers.len(), 1);
+        let others = answers(6, |n| ("/ok".into(), 100 + n as u32, false));
+        let weighed = weigh(&only, others.iter().map(|answer| answer.keys));
+        assert_eq!(weighed.outliers.len(), 3);
         assert_eq!(weighed.rest, Count::default());
+    }
+
+    #[test]
+    fn where_nobody_else_is_heard_it_is_known_who_is_alone() {
+        let only = answers(100, |_| ("/broken".into(), 1, true));
+        assert_eq!(weigh(&only, [].into_iter()).alone.len(), 4);
+        let only = answers(100, |n| ("/broken".into(), n as u32, true));
+        assert_eq!(weigh(&only, [].into_iter()).alone.len(), 3);
     }
 }
