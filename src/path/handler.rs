@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     actors::Reporter,
-    traffic::{canary::split::Bucket, published::Published},
+    traffic::{canary::split::Bucket, keys::Keys, published::Published},
 };
 
 /// Most fileproxies that a request may pass before it is taken to go round.
@@ -109,6 +109,7 @@ pub async fn forward(
     let mut meter = Meter::start(
         worker.reporter.clone(),
         client.engage(),
+        Keys::of(request.uri().path(), request.uri().query(), asked_by),
         worker.published.split.membership(bucket),
     );
     if terms.policy.access_log || worker.tracer.is_some() {
@@ -191,7 +192,7 @@ async fn exchange(
     let progress = upload.as_ref().map(Upload::progress);
     let tuning = worker.published.tuning_for(bucket).load_full();
     let deadline = Instant::now() + tuning.exchange_timeout;
-    admission::admit(&worker.published, &tuning).await?;
+    admission::admit(&worker.published, &tuning, meter.keys()).await?;
     let method = request.method().clone();
     let mut headers = fields(request, &terms.policy, client, target.host, id);
     meter.exchange(&method, &mut headers);

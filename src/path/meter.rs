@@ -16,6 +16,7 @@ use crate::{
     actors::Reporter,
     traffic::{
         canary::split::Membership,
+        keys::Keys,
         quality::Class,
         sample::{Outcome, Sample},
     },
@@ -33,6 +34,7 @@ pub struct Meter {
     ttfb: Option<Duration>,
     bytes: u64,
     cause: Option<String>,
+    keys: Keys,
     canary: Option<Membership>,
     trace: Option<Box<Trace>>,
     engaged: Engaged,
@@ -49,8 +51,13 @@ struct Line {
 }
 
 impl Meter {
-    /// Begins the account of a request on this side of a canary, if one runs.
-    pub fn start(reporter: Reporter, engaged: Engaged, canary: Option<Membership>) -> Self {
+    /// Begins the account of a request with these keys on this side of a canary, if one runs.
+    pub fn start(
+        reporter: Reporter,
+        engaged: Engaged,
+        keys: Keys,
+        canary: Option<Membership>,
+    ) -> Self {
         Meter {
             reporter,
             line: None,
@@ -61,6 +68,7 @@ impl Meter {
             ttfb: None,
             bytes: 0,
             cause: None,
+            keys,
             canary,
             trace: None,
             engaged,
@@ -89,6 +97,11 @@ impl Meter {
             client,
             trace,
         });
+    }
+
+    /// Who asked for what.
+    pub fn keys(&self) -> Keys {
+        self.keys
     }
 
     /// The class of the client's line.
@@ -165,6 +178,7 @@ impl Drop for Meter {
             ttfb: self.ttfb,
             total,
             bytes: self.bytes,
+            keys: self.keys,
             canary: self.canary,
         });
         if let Some(trace) = self.trace.take() {

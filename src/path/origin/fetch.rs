@@ -18,13 +18,14 @@ use bytes::BytesMut;
 use tokio::time::timeout_at;
 
 use super::{
-    collapse::{Joined, Whole, may_be_shared},
+    collapse::{Joined, Whole},
     connect::ConnectError,
     exchange::{Answered, Exchange, HeadError},
     pool::Pool,
     reader::BodyError,
     resume::Replay,
     send::send,
+    shareable::{is_for_all, may_be_shared},
     slots::{NoSlot, Slot},
     source::{Source, Widened},
     turn::Turn,
@@ -173,13 +174,22 @@ impl Origin {
             Turn::Own(slot, joined) => (slot, joined),
             Turn::Shared(whole) => return Ok(Fetched::of(&whole, &self.pool)),
         };
-        if joined.is_empty() {
-            return self
-                .answer(head, request.upload, request.bucket, slot, tuning, deadline)
-                .await;
+        let collapse = &self.shared.collapse;
+        let directory = joined
+            .led()
+            .then(|| collapse.directory(kind_of(&head).0.as_bytes()));
+        let fetched = if joined.is_empty() {
+            self.answer(head, request.upload, request.bucket, slot, tuning, deadline)
+                .await?
+        } else {
+            // Boxed, as it is seldom taken.
+            Box::pin(self.answer_all(head, request.bucket, (slot, joined), tuning, deadline))
+                .await?
+        };
+        if let Some(directory) = directory {
+            collapse.learn(directory, is_for_all(fetched.status, &fetched.headers));
         }
-        // Boxed, as it is seldom taken.
-        Box::pin(self.answer_all(head, request.bucket, (slot, joined), tuning, deadline)).await
+        Ok(fetched)
     }
 
     /// The same as [`Origin::answer`], for all who joined the request. They wait for it no longer than half of the time

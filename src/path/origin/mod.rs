@@ -23,6 +23,7 @@ pub mod resolver;
 pub mod resume;
 mod send;
 pub mod settings;
+mod shareable;
 pub mod shared;
 pub mod slots;
 pub mod source;

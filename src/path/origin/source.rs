@@ -336,10 +336,10 @@ impl Source {
     ) -> Poll<Option<Result<Bytes, BodyError>>> {
         loop {
             let Some(resume) = &mut self.resume else {
-                return self.reader.poll_piece(cx, tuning.idle_read);
+                return self.reader.poll_piece(cx, tuning.idle_limit);
             };
             if resume.broken.is_none() {
-                let polled = self.reader.poll_piece(cx, tuning.idle_read);
+                let polled = self.reader.poll_piece(cx, tuning.idle_limit);
                 if self.reader.unproven() == 0 {
                     resume.unproven.prove();
                 }
@@ -365,7 +365,7 @@ impl Source {
                     }
                     Poll::Ready(Some(Err(error))) => Some(error),
                     Poll::Pending => {
-                        resume.watch(cx, self.reader.waiting());
+                        resume.watch(cx, self.reader.waiting(), tuning.idle_read);
                         None
                     }
                 };
@@ -677,8 +677,9 @@ impl Resume {
         Err(broken)
     }
 
-    /// A connection that stands still while the client is ready to read gets a second one beside it.
-    fn watch(&mut self, cx: &mut Context<'_>, waiting: Option<Instant>) {
+    /// A connection that stands still while the client is ready to read gets a second one beside it; after `idle_read`
+    /// also where the budget for stalls is spent, like a body that broke.
+    fn watch(&mut self, cx: &mut Context<'_>, waiting: Option<Instant>, idle_read: Duration) {
         // Of a body without a told length nobody else knows the end: it may be in the making, and its pauses its own.
         let is_judged = self.continuation.is_told() && self.overlap.is_none();
         let (Some(since), None, true) = (waiting, &self.rest, is_judged) else {
@@ -694,8 +695,9 @@ impl Resume {
         };
         let counters = &origin.published().counters.origin;
         self.second = origin.try_slot();
-        if self.second.is_none() || self.spent >= settings.resume_limit || !origin.spend_on_stall()
-        {
+        let may_be_asked =
+            || origin.spend_on_stall() || since.elapsed() >= idle_read && origin.spend();
+        if self.second.is_none() || self.spent >= settings.resume_limit || !may_be_asked() {
             self.second = None;
             counters.stalls_denied.increment();
             // Asked again after one more period.
