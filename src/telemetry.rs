@@ -72,7 +72,7 @@ impl Settings {
     }
 }
 
-/// Writes events to standard error from now on, by a thread of its own: see [`lines`]. A panic is an event, too. A second
+/// Writes events to standard error from now on, by a thread of its own that nothing waits for. A panic is an event, too. A second
 /// call changes nothing.
 ///
 /// # Errors

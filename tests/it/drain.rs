@@ -111,8 +111,8 @@ fn a_request_that_is_on_its_way_as_the_draining_begins_is_answered() {
 #[test]
 fn who_gets_a_connection_while_the_process_goes_out_of_service_is_answered() {
     let origin = Origin::answering(|_| ok("file"));
-    for _ in 0..3 {
-        let mut proxy = Proxy::before(&origin, |_| {});
+    for listen in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
+        let mut proxy = Proxy::before(&origin, |s| s.server.listen = listen.parse().unwrap());
         let address = proxy.address();
         let (answered, over) = (AtomicUsize::new(0), AtomicBool::new(false));
         let unanswered: Vec<String> = thread::scope(|scope| {

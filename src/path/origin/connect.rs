@@ -127,7 +127,8 @@ impl Target<'_> {
         let addresses = asked.await.ok()?.ok()?;
         let mut now = addresses.clone();
         // Name servers turn them round.
-        (before.sort(), now.sort());
+        before.sort();
+        now.sort();
         (before != now).then_some(addresses)
     }
 
