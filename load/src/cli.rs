@@ -308,9 +308,9 @@ impl Cli {
             Command::Clients { plan } => clients(&plan).await,
             Command::Compare(c) => {
                 let short = Duration::from_secs(if c.short { 1 } else { 8 });
-                compare::compare(
+                compare::measure::compare(
                     &find()?,
-                    &compare::Options {
+                    &compare::options::Options {
                         peers: c.peers,
                         sizes: c.sizes,
                         connections: c.connections,

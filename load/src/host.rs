@@ -1,6 +1,9 @@
 //! Where a process of the lab runs: in a namespace, or right here.
 
-use std::process::Command;
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    process::Command,
+};
 
 use anyhow::{Result, anyhow};
 
@@ -23,6 +26,16 @@ impl Host<'_> {
             Self::Here => Command::new(program),
             Self::In(namespace) => namespace.command(program),
         }
+    }
+
+    /// An address of its loopback where nobody listens.
+    ///
+    /// # Errors
+    ///
+    /// The namespace cannot be entered, or no port is free.
+    pub fn free_address(self) -> Result<SocketAddr> {
+        let listener = self.inside(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))??;
+        Ok(listener.local_addr()?)
     }
 
     /// Runs a function on a thread of its own there, and waits for it.

@@ -7,7 +7,12 @@
 //!
 //! A bad link goes through the emulator, a good one is a veth pair: no loss, no limit, some microseconds.
 
-use std::{fmt::Write as _, io::Write as _, net::Ipv4Addr, process::Stdio};
+use std::{
+    fmt::Write as _,
+    io::Write as _,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    process::Stdio,
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -26,6 +31,11 @@ pub const PROXY: Ipv4Addr = Ipv4Addr::new(10, 203, 0, 1);
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 203, 0, 2);
 /// The origin's address.
 pub const ORIGIN: Ipv4Addr = Ipv4Addr::new(10, 204, 0, 2);
+
+/// Where every contestant listens.
+pub const PROXY_LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(PROXY, 10_080));
+/// Where the origin listens.
+pub const ORIGIN_LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(ORIGIN, 27_804));
 
 /// The address of one client among many, counted from 0.
 #[must_use]

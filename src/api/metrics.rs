@@ -15,6 +15,7 @@ use super::{
 use crate::{
     problem::Problem,
     traffic::{
+        counters::LOG,
         level::Level,
         published::{OriginStatus, Published, RedisLink},
         quality::Class,
@@ -92,6 +93,21 @@ fn process(out: &mut Exposition, published: &Published) {
         "1 while no new work is taken.",
         u8::from(published.is_draining()),
     );
+    if let Some(validity) = published.certificate.load().as_deref() {
+        let end = validity.not_after.duration_since(UNIX_EPOCH);
+        out.one(
+            Gauge,
+            "fileproxy_certificate_expiry_timestamp_seconds",
+            "Until when the certificate that clients see is valid, since 1970.",
+            end.unwrap_or_default().as_secs(),
+        );
+    }
+    out.one(
+        Counter,
+        "fileproxy_log_lines_dropped_total",
+        "Log lines that nobody got: their reader stood still or had no room.",
+        LOG.dropped.get(),
+    );
 }
 
 fn requests(out: &mut Exposition, summary: &Summary) {
@@ -150,7 +166,7 @@ fn clients(out: &mut Exposition, published: &Published) {
     out.one(
         Gauge,
         "fileproxy_tls_handshakes",
-        "TLS handshakes under way.",
+        "TLS handshakes under way, from the client's first message on.",
         clients.handshakes.get(),
     );
     out.by(
@@ -181,7 +197,7 @@ fn clients(out: &mut Exposition, published: &Published) {
         ),
         (
             "fileproxy_tls_handshakes_refused_total",
-            "Connections closed because too many handshakes were under way.",
+            "Connections closed before their TLS handshake was done, to make room for others.",
             &clients.handshakes_refused,
         ),
         (
@@ -220,6 +236,7 @@ fn clients(out: &mut Exposition, published: &Published) {
         [
             ("slow_head", clients.head_timeouts.get()),
             ("bad_head", clients.bad_heads.get()),
+            ("bad_body", clients.bad_bodies.get()),
             ("slow_body", clients.body_timeouts.get()),
             ("stopped_reading", clients.send_timeouts.get()),
         ],

@@ -8,10 +8,13 @@ use std::{
     task::Context,
 };
 
-use actix_http::header::HeaderValue;
+use actix_http::{
+    StatusCode,
+    header::{HeaderName, HeaderValue},
+};
 use actix_web::{HttpMessage as _, dev::ServiceRequest};
 
-use super::body::Transfer;
+use super::{body::Transfer, http2::outgoing::Answering, refusal::Refusal};
 use crate::traffic::{
     canary::split::Bucket, counters::ClientCounters, published::Published, quality::Class,
 };
@@ -39,7 +42,15 @@ pub struct Client {
     pub(super) reset: Cell<bool>,
     /// Whether a request whose body trickled is being answered: the rest of it is not waited for.
     pub(super) body_refused: Cell<bool>,
+    /// Whether the request at hand offers to speak WebSocket. What of Upgrade a handler sees is such an offer.
+    pub(super) offers_websocket: Cell<bool>,
+    /// Whether such an offer was taken.
+    pub(super) switched: Cell<bool>,
+    /// Whether its connection ends because its request was no HTTP.
+    pub(super) refused: Cell<Option<Refusal>>,
     pub(super) published: Arc<Published>,
+    /// Sends its interim responses, over HTTP/2.
+    pub(super) interim: Option<Rc<Answering>>,
 }
 
 /// A response is under way for as long as this lives: the connection is not idle.
@@ -80,7 +91,11 @@ impl Client {
             transfer: RefCell::default(),
             reset: Cell::new(false),
             body_refused: Cell::new(false),
+            offers_websocket: Cell::new(false),
+            switched: Cell::new(false),
+            refused: Cell::new(None),
             published,
+            interim: None,
         }
     }
 
@@ -95,6 +110,10 @@ impl Client {
             transfer: RefCell::default(),
             reset: Cell::new(false),
             body_refused: Cell::new(false),
+            interim: None,
+            offers_websocket: Cell::new(false),
+            switched: Cell::new(false),
+            refused: Cell::new(None),
             ..*self
         }
     }
@@ -102,6 +121,18 @@ impl Client {
     /// What the actors say, and what is counted.
     pub fn published(&self) -> &Arc<Published> {
         &self.published
+    }
+
+    /// Sends an interim response (RFC 9110 §15.2) to a client that speaks HTTP/2, at once and before the final one;
+    /// nothing over HTTP/1.
+    pub fn send_interim<'a>(
+        &self,
+        status: StatusCode,
+        fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+    ) {
+        if let Some(answering) = &self.interim {
+            answering.send_interim(status, fields);
+        }
     }
 
     /// Called while the client takes nothing of a response: its transfer reads on.
@@ -143,6 +174,23 @@ impl Client {
     /// A request whose body trickled is being answered: the rest of it is not waited for.
     pub fn refuses_body(&self) {
         self.body_refused.set(true);
+    }
+
+    /// Whether the request at hand offers to speak WebSocket (RFC 6455 §4.1): a GET over HTTP/1.1, without a body, with
+    /// `Connection: upgrade` and `Upgrade: websocket`. All other offers are removed before a handler sees them.
+    pub fn offers_websocket(&self) -> bool {
+        self.offers_websocket.get()
+    }
+
+    /// The offer is taken: from now on what the client sends goes on as it is, as the request's payload, until it
+    /// closes. To be called before the 101 is given back. Without an offer nothing changes.
+    pub fn switches_protocol(&self) {
+        self.switched.set(self.offers_websocket.get());
+    }
+
+    /// Why the request at hand is refused behind its head, if it is.
+    pub fn refused(&self) -> Option<Refusal> {
+        self.refused.get()
     }
 
     /// Whether the connection ends with a reset instead of an orderly close.

@@ -7,6 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, http::header};
 
 use super::{
     origin::{connect::ConnectError, fetch::FetchError, reader::BodyError},
+    target::BadTarget,
     upload::Fault,
 };
 use crate::{
@@ -29,6 +30,9 @@ pub enum ProxyError {
     /// 400: the request's body broke, or its coding did.
     #[error("the request body broke")]
     BrokenUpload,
+    /// 400: no target, or no proper host.
+    #[error(transparent)]
+    Target(#[from] BadTarget),
     /// 405: a method that makes no sense here.
     #[error("{0} is not for a reverse proxy")]
     Method(&'static str),
@@ -65,7 +69,7 @@ impl ProxyError {
             }
             ProxyError::Fetch(_) => StatusCode::BAD_GATEWAY,
             ProxyError::SlowUpload => StatusCode::REQUEST_TIMEOUT,
-            ProxyError::BrokenUpload => StatusCode::BAD_REQUEST,
+            ProxyError::BrokenUpload | ProxyError::Target(_) => StatusCode::BAD_REQUEST,
             ProxyError::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             ProxyError::Loop => StatusCode::LOOP_DETECTED,
         }
@@ -84,6 +88,7 @@ impl ProxyError {
             ProxyError::Fetch(_) => Outcome::OriginBroken,
             ProxyError::SlowUpload
             | ProxyError::BrokenUpload
+            | ProxyError::Target(_)
             | ProxyError::Method(_)
             | ProxyError::Loop => Outcome::ClientFault,
         }
@@ -126,7 +131,10 @@ impl ProxyError {
                 header::HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
             response.headers_mut().insert(header::ALLOW, allow);
         }
-        if matches!(self, ProxyError::SlowUpload | ProxyError::BrokenUpload) {
+        if matches!(
+            self,
+            ProxyError::SlowUpload | ProxyError::BrokenUpload | ProxyError::Target(_)
+        ) {
             response
                 .head_mut()
                 .set_connection_type(actix_http::ConnectionType::Close);

@@ -25,12 +25,13 @@ use super::{
     meter::Meter,
     origin::{Fetched, Origin, fetch::Request, shared::Shared},
     policy::{InForce, Policy},
+    target::Target,
     trace::{self, Trace, Tracer},
     upload::{self, Upload},
 };
 use crate::{
     actors::Reporter,
-    traffic::{canary::split::Bucket, published::Published},
+    traffic::{canary::split::Bucket, keys::Keys, published::Published},
 };
 
 /// Most fileproxies that a request may pass before it is taken to go round.
@@ -108,6 +109,7 @@ pub async fn forward(
     let mut meter = Meter::start(
         worker.reporter.clone(),
         client.engage(),
+        Keys::of(request.uri().path(), request.uri().query(), asked_by),
         worker.published.split.membership(bucket),
     );
     if terms.policy.access_log || worker.tracer.is_some() {
@@ -177,6 +179,12 @@ async fn exchange(
     if *request.method() == Method::CONNECT {
         return Err(ProxyError::Method("CONNECT"));
     }
+    let target = Target::of(
+        request.method(),
+        request.version(),
+        request.uri(),
+        request.headers(),
+    )?;
     if headers::passes_so_far(request.headers()) >= MAX_PASSES {
         return Err(ProxyError::Loop);
     }
@@ -184,16 +192,16 @@ async fn exchange(
     let progress = upload.as_ref().map(Upload::progress);
     let tuning = worker.published.tuning_for(bucket).load_full();
     let deadline = Instant::now() + tuning.exchange_timeout;
-    admission::admit(&worker.published, &tuning).await?;
+    admission::admit(&worker.published, &tuning, meter.keys()).await?;
     let method = request.method().clone();
-    let mut headers = fields(request, &terms.policy, client, id);
+    let mut headers = fields(request, &terms.policy, client, target.host, id);
     meter.exchange(&method, &mut headers);
     let fetched = terms
         .origin
         .fetch(
             Request {
                 method,
-                target: request.uri().path_and_query().cloned(),
+                target: Some(target.path),
                 headers,
                 upload,
                 bucket,
@@ -257,8 +265,8 @@ fn relay(
     client.sends(&transfer);
     let body = match framing {
         Framing::Length(length) => Body::new(transfer, BodySize::Sized(length)),
-        _ if request.version() < Version::HTTP_11 => {
-            // No chunks for HTTP/1.0: the body runs to the close.
+        // No chunks for HTTP/1.0, nor where actix-http holds a WebSocket to be begun: the body runs to the close.
+        _ if request.version() < Version::HTTP_11 || client.offers_websocket() => {
             response.head_mut().no_chunking(true);
             response
                 .head_mut()
@@ -275,13 +283,9 @@ fn fields(
     request: &mut ServiceRequest,
     policy: &Policy,
     client: &Client,
+    named: Option<HeaderValue>,
     id: &HeaderValue,
 ) -> HeaderMap {
-    // An absolute target names the host, whatever Host says (RFC 9112 §3.2.2).
-    let named = request.uri().authority().and_then(|authority| {
-        let host = authority.as_str();
-        HeaderValue::from_str(host.rsplit_once('@').map_or(host, |(_, host)| host)).ok()
-    });
     let from = headers::Client {
         address: &client.address,
         trusted: client.trusted,
@@ -290,6 +294,7 @@ fn fields(
     };
     let mut fields = std::mem::replace(request.headers_mut(), HeaderMap::new());
     if let Some(host) = named {
+        // An absolute target names the host, whatever Host says (RFC 9112 §3.2.2).
         fields.insert(header::HOST, host);
     }
     headers::to_origin(&mut fields, from, policy.host.as_ref(), id);

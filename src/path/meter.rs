@@ -16,6 +16,7 @@ use crate::{
     actors::Reporter,
     traffic::{
         canary::split::Membership,
+        keys::Keys,
         quality::Class,
         sample::{Outcome, Sample},
     },
@@ -33,6 +34,7 @@ pub struct Meter {
     ttfb: Option<Duration>,
     bytes: u64,
     cause: Option<String>,
+    keys: Keys,
     canary: Option<Membership>,
     trace: Option<Box<Trace>>,
     engaged: Engaged,
@@ -49,8 +51,13 @@ struct Line {
 }
 
 impl Meter {
-    /// Begins the account of a request on this side of a canary, if one runs.
-    pub fn start(reporter: Reporter, engaged: Engaged, canary: Option<Membership>) -> Self {
+    /// Begins the account of a request with these keys on this side of a canary, if one runs.
+    pub fn start(
+        reporter: Reporter,
+        engaged: Engaged,
+        keys: Keys,
+        canary: Option<Membership>,
+    ) -> Self {
         Meter {
             reporter,
             line: None,
@@ -61,6 +68,7 @@ impl Meter {
             ttfb: None,
             bytes: 0,
             cause: None,
+            keys,
             canary,
             trace: None,
             engaged,
@@ -89,6 +97,11 @@ impl Meter {
             client,
             trace,
         });
+    }
+
+    /// Who asked for what.
+    pub fn keys(&self) -> Keys {
+        self.keys
     }
 
     /// The class of the client's line.
@@ -147,7 +160,17 @@ impl Drop for Meter {
     fn drop(&mut self) {
         let ended = Instant::now();
         let total = ended - self.started;
-        let outcome = self.outcome.unwrap_or(Outcome::ClientLeft);
+        // Where nobody ended it, its client left; or what that sent turned out to be no HTTP.
+        let refused = match self.outcome {
+            None => self.engaged.client().refused(),
+            Some(_) => None,
+        };
+        let mut outcome = self.outcome.unwrap_or(Outcome::ClientLeft);
+        if let Some(refusal) = refused {
+            outcome = Outcome::ClientFault;
+            self.status = self.status.or(Some(refusal.status()));
+            self.cause = Some(refusal.to_string());
+        }
         self.reporter.report(Sample {
             ended,
             outcome,
@@ -155,6 +178,7 @@ impl Drop for Meter {
             ttfb: self.ttfb,
             total,
             bytes: self.bytes,
+            keys: self.keys,
             canary: self.canary,
         });
         if let Some(trace) = self.trace.take() {

@@ -454,6 +454,36 @@ fn a_body_that_stalls_ends_visibly_and_is_counted() {
 }
 
 #[test]
+fn a_body_that_is_silent_for_longer_than_its_class_allows_is_awaited_as_long_as_at_low() {
+    for head in [
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 10\r\netag: \"v1\"\r\n\r\n",
+    ] {
+        let origin = Origin::following(move |connection| {
+            let Some(request) = connection.request() else {
+                return;
+            };
+            if request.field("range").is_some() {
+                connection.send("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n");
+                return;
+            }
+            connection.send(head);
+            connection.send("first");
+            // Silent for real: what is proved is that a time passes.
+            std::thread::sleep(Duration::from_millis(700));
+            connection.send("other");
+        });
+        let proxy = Proxy::before(&origin, |s| {
+            s.classes.good.idle_read = Duration::from_millis(100);
+            s.transfers.stall_window = Duration::from_millis(100);
+        });
+        let answer = proxy.get("/");
+        assert_eq!(answer.text(), "firstother", "{head}");
+    }
+}
+
+#[test]
 fn a_transfer_that_makes_progress_is_cut_by_no_limit() {
     let origin = Origin::following(|connection| {
         while connection.request().is_some() {

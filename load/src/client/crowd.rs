@@ -48,16 +48,6 @@ pub async fn run(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// The client with this number.
-#[must_use]
-pub fn client(plan: &Plan, number: usize, delivered: &Delivered) -> Client {
-    let address = plan
-        .addresses
-        .get(number % plan.addresses.len().max(1))
-        .copied();
-    Client::new(plan.proxy, address, plan.patience.get(), delivered.clone())
-}
-
 /// Asks for a small file until it comes.
 async fn ready(plan: &Plan) -> Result<()> {
     let file = File::new(64, "ready");

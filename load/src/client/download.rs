@@ -6,7 +6,6 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
     connection::Delivered,
-    crowd::client,
     event::Event,
     plan::Plan,
     tally::{Summary, Tally},
@@ -23,7 +22,7 @@ pub async fn run(plan: &Plan, length: u64, limit: Duration) -> Summary {
         length,
         from: 0,
     };
-    let mut client = client(plan, 0, &delivered);
+    let mut client = plan.client(0, &delivered);
     let mut tally = Tally::new();
     Event::Begin.tell();
     let start = Instant::now();

@@ -10,7 +10,6 @@ use tokio::time::{sleep, sleep_until, timeout_at};
 
 use super::{
     connection::Delivered,
-    crowd::client,
     event::Event,
     plan::Plan,
     tally::{Summary, Tally},
@@ -85,7 +84,7 @@ pub async fn run(
     });
     let mut tasks = Vec::new();
     for number in 0..plan.clients {
-        let mut client = client(plan, number, &delivered);
+        let mut client = plan.client(number, &delivered);
         let (catalog, tally, window) = (Rc::clone(&catalog), Rc::clone(&tally), Rc::clone(&window));
         let seed = plan.seed;
         let mut random = Random::new(seed ^ (number as u64 + 1).wrapping_mul(0x1_0001));

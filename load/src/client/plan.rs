@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::connection::{Client, Delivered};
 use crate::{
     catalog::Files,
     live::Live,
@@ -28,6 +29,18 @@ pub struct Plan {
     pub ready_within: Span,
     /// What they do.
     pub work: Work,
+}
+
+impl Plan {
+    /// The client with this number.
+    #[must_use]
+    pub fn client(&self, number: usize, delivered: &Delivered) -> Client {
+        let address = self
+            .addresses
+            .get(number % self.addresses.len().max(1))
+            .copied();
+        Client::new(self.proxy, address, self.patience.get(), delivered.clone())
+    }
 }
 
 /// What clients do.

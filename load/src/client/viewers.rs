@@ -10,7 +10,6 @@ use tokio::time::{sleep, sleep_until, timeout_at};
 
 use super::{
     connection::{Client, Delivered},
-    crowd::client,
     event::Event,
     plan::Plan,
     player::Player,
@@ -35,7 +34,7 @@ pub async fn run(plan: &Plan, live: &Live, lasting: Duration) -> Summary {
     let mut tasks = Vec::new();
     for number in 0..plan.clients {
         let mut viewer = Viewer {
-            client: client(plan, number, &delivered),
+            client: plan.client(number, &delivered),
             live: *live,
             seed: plan.seed,
             end,

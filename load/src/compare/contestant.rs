@@ -1,7 +1,7 @@
 //! A contestant of the comparison: started, and asked for one body of each size before anything is measured.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::{
-    DIRECT, Options,
+    options::{DIRECT, Options},
     origin::{self, NginxOrigin},
 };
 use crate::{
@@ -52,12 +52,6 @@ impl Contestant {
     }
 }
 
-/// An address of the host where nobody listens.
-pub fn free_address(host: Host<'_>) -> Result<SocketAddr> {
-    let listener = host.inside(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))??;
-    Ok(listener.local_addr()?)
-}
-
 /// Starts a contestant.
 pub fn start(
     lab: &Lab,
@@ -76,7 +70,7 @@ pub fn start(
         });
     }
     let peer = Peer::read(&lab.peers(), name)?;
-    let address = free_address(host)?;
+    let address = host.free_address()?;
     let place = Place {
         listen: address,
         origin: origin.address,

@@ -9,7 +9,6 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::contestant::free_address;
 use crate::{
     content::Content, host::Host, lab::Lab, process::Running, units::ByteSize, usage::Usage,
 };
@@ -44,7 +43,7 @@ impl NginxOrigin {
         }
         let dir = dir.join("origin");
         fs::create_dir_all(&dir)?;
-        let address = free_address(host)?;
+        let address = host.free_address()?;
         let config = CONFIG
             .replace("{dir}", &dir.display().to_string())
             .replace("{files}", &files.display().to_string())

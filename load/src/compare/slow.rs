@@ -18,8 +18,8 @@ use tokio::{
 };
 
 use super::{
-    DIRECT, Options,
     contestant::{start, verify},
+    options::{DIRECT, Options},
     origin::NginxOrigin,
 };
 use crate::{host::Host, lab::Lab, units::ByteSize};

@@ -1,6 +1,6 @@
 //! The comparison as tables.
 
-use super::{Comparison, DIRECT};
+use super::{comparison::Comparison, options::DIRECT};
 use crate::{report::document::Block, spread::Spread, units::ByteSize};
 
 /// A table for each size: medians with the spread, and the ratio to nginx and of level high to level low, round by

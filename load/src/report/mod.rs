@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 
 use self::document::{Block, Document};
 use crate::{
-    compare::{self, Comparison},
+    compare::{comparison::Comparison, table},
     failure::Failure,
     record::Record,
 };
@@ -62,7 +62,7 @@ pub fn report(runs: &[Record], comparisons: &[Comparison], of: &str) -> Document
         document.extend(claims::blocks(runs));
         document.extend(tables::cases(runs, of, true));
     }
-    document.extend(compare::table::blocks(comparisons));
+    document.extend(table::blocks(comparisons));
     document
 }
 

@@ -8,7 +8,7 @@ use super::{
     },
     plot,
 };
-use crate::{client::tally::Summary, compare::Comparison, record::Record};
+use crate::{client::tally::Summary, compare::comparison::Comparison, record::Record};
 
 /// Goodput above this share of the rate means that the link is the limit.
 pub const FULL: f64 = 0.9;

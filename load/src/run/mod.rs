@@ -24,6 +24,7 @@ use crate::{
     lab::{Lab, Session},
     moment::{rfc3339, unix_seconds},
     namespace::sweep,
+    network::{ORIGIN_LISTEN, PROXY_LISTEN},
     peer::{Peer, Place},
     record::Record,
     report::{document::Document, tables},
@@ -53,8 +54,8 @@ pub async fn run(lab: &Lab, choice: &Choice) -> Result<()> {
             PathBuf::new()
         };
         let place = Place {
-            listen: stage::PROXY_LISTEN,
-            origin: stage::ORIGIN_LISTEN,
+            listen: PROXY_LISTEN,
+            origin: ORIGIN_LISTEN,
             workers: choice.workers,
             dir: lab
                 .out

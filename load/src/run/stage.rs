@@ -1,7 +1,7 @@
 //! One run: builds the network, starts origin, contestant and clients, watches them, and takes everything down again.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    net::Ipv4Addr,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -18,7 +18,7 @@ use crate::{
     lab::Session,
     link::emulator::Passed,
     moment::{rfc3339, unix_seconds},
-    network::{Layout, Network, ORIGIN, PROXY, client_address},
+    network::{Layout, Network, ORIGIN_LISTEN, PROXY_LISTEN, client_address},
     origin::server::Counts,
     peer::{Peer, Place},
     process::Running,
@@ -27,11 +27,6 @@ use crate::{
     sys,
     units::Span,
 };
-
-/// Where every contestant listens.
-pub const PROXY_LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(PROXY, 10_080));
-/// Where the origin listens.
-pub const ORIGIN_LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(ORIGIN, 27_804));
 
 /// A client gives up when nothing comes for so long: longer than any contestant waits.
 const PATIENCE: Span = Span::new(Duration::from_secs(125));

@@ -9,7 +9,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{case::Choice, progress::Progress, stage::ORIGIN_LISTEN};
+use super::{case::Choice, progress::Progress};
 use crate::{
     client::{
         connection::{Client, Delivered},
@@ -20,7 +20,7 @@ use crate::{
     congestion,
     failure::Failure,
     host::Host,
-    network::Network,
+    network::{Network, ORIGIN_LISTEN},
     origin::server::{COUNTS, Counts},
     peer::Peer,
     process::Running,

@@ -18,13 +18,14 @@ use bytes::BytesMut;
 use tokio::time::timeout_at;
 
 use super::{
-    collapse::{Joined, Whole, may_be_shared},
+    collapse::{Joined, Whole},
     connect::ConnectError,
     exchange::{Answered, Exchange, HeadError},
     pool::Pool,
     reader::BodyError,
     resume::Replay,
     send::send,
+    shareable::{is_for_all, may_be_shared},
     slots::{NoSlot, Slot},
     source::{Source, Widened},
     turn::Turn,
@@ -41,7 +42,7 @@ use crate::{
 pub struct Request {
     /// Its method.
     pub method: Method,
-    /// Its target, as it came.
+    /// Its target: a path, byte for byte as it came, or `*`.
     pub target: Option<PathAndQuery>,
     /// Its fields, Host among them, ready to be sent.
     pub headers: HeaderMap,
@@ -173,13 +174,22 @@ impl Origin {
             Turn::Own(slot, joined) => (slot, joined),
             Turn::Shared(whole) => return Ok(Fetched::of(&whole, &self.pool)),
         };
-        if joined.is_empty() {
-            return self
-                .answer(head, request.upload, request.bucket, slot, tuning, deadline)
-                .await;
+        let collapse = &self.shared.collapse;
+        let directory = joined
+            .led()
+            .then(|| collapse.directory(kind_of(&head).0.as_bytes()));
+        let fetched = if joined.is_empty() {
+            self.answer(head, request.upload, request.bucket, slot, tuning, deadline)
+                .await?
+        } else {
+            // Boxed, as it is seldom taken.
+            Box::pin(self.answer_all(head, request.bucket, (slot, joined), tuning, deadline))
+                .await?
+        };
+        if let Some(directory) = directory {
+            collapse.learn(directory, is_for_all(fetched.status, &fetched.headers));
         }
-        // Boxed, as it is seldom taken.
-        Box::pin(self.answer_all(head, request.bucket, (slot, joined), tuning, deadline)).await
+        Ok(fetched)
     }
 
     /// The same as [`Origin::answer`], for all who joined the request. They wait for it no longer than half of the time
@@ -379,22 +389,15 @@ impl Origin {
     fn uri(&self, target: Option<PathAndQuery>) -> Uri {
         let base = self.shared.settings.url.base();
         let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let slash = if target.as_str().starts_with('?') {
-            "/"
-        } else {
-            ""
-        };
         let mut parts = Parts::default();
         parts.scheme = Some(Scheme::HTTP);
         parts.authority = Some(self.authority.clone());
-        parts.path_and_query = Some(
-            if (base.is_empty() && slash.is_empty()) || target.as_str() == "*" {
-                target
-            } else {
-                // Both halves were valid by themselves.
-                PathAndQuery::try_from(format!("{base}{slash}{target}")).unwrap_or(target)
-            },
-        );
+        parts.path_and_query = Some(if base.is_empty() || target.as_str() == "*" {
+            target
+        } else {
+            // Both halves were valid by themselves.
+            PathAndQuery::try_from(format!("{base}{target}")).unwrap_or(target)
+        });
         Uri::from_parts(parts).unwrap_or_default()
     }
 }

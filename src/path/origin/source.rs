@@ -338,10 +338,10 @@ impl Source {
     ) -> Poll<Option<Result<Bytes, BodyError>>> {
         loop {
             let Some(resume) = &mut self.resume else {
-                return self.reader.poll_piece(cx, tuning.idle_read);
+                return self.reader.poll_piece(cx, tuning.idle_limit);
             };
             if resume.broken.is_none() {
-                let polled = self.reader.poll_piece(cx, tuning.idle_read);
+                let polled = self.reader.poll_piece(cx, tuning.idle_limit);
                 if self.reader.unproven() == 0 {
                     resume.unproven.prove();
                 }
@@ -367,7 +367,7 @@ impl Source {
                     }
                     Poll::Ready(Some(Err(error))) => Some(error),
                     Poll::Pending => {
-                        resume.watch(cx, self.reader.waiting());
+                        resume.watch(cx, self.reader.waiting(), tuning.idle_read);
                         None
                     }
                 };
@@ -462,7 +462,7 @@ impl Resume {
         if self.continuation.is_whole() {
             self.ended();
         } else {
-            self.heed(verdict);
+            self.heed(verdict, false);
         }
         Ok(piece)
     }
@@ -693,14 +693,15 @@ impl Resume {
         Err(broken)
     }
 
-    /// The connection is waited for, while the client is ready to read.
-    fn watch(&mut self, cx: &mut Context<'_>, waiting: Option<Instant>) {
+    /// The connection is waited for, while the client is ready to read. After `idle_read` it gets a second one also where the
+    /// budget for stalls is spent, like a body that broke.
+    fn watch(&mut self, cx: &mut Context<'_>, waiting: Option<Instant>, idle_read: Duration) {
         let (Some(since), None) = (waiting, &self.rest) else {
             return;
         };
         let floor = self.replay.origin().stall_floor(self.pace.before());
         let verdict = self.pace.judge(cx, since, floor);
-        self.heed(verdict);
+        self.heed(verdict, since.elapsed() >= idle_read);
         if self.rest.is_none() && matches!(verdict, Verdict::Stalled(_)) {
             // It got no second connection, and is judged again after one more period.
             self.pace.judge(cx, since, floor);
@@ -708,7 +709,7 @@ impl Resume {
     }
 
     /// A connection that stands still, or nearly so, gets a second one beside it.
-    fn heed(&mut self, verdict: Verdict) {
+    fn heed(&mut self, verdict: Verdict, is_idle: bool) {
         if !self.continuation.is_told() || self.rest.is_some() {
             // Of a body without a told length nobody else knows the end: it may be in the making, and its pace its own.
             return;
@@ -722,8 +723,8 @@ impl Resume {
         };
         let counters = &origin.published().counters.origin;
         self.second = origin.try_slot();
-        if self.second.is_none() || self.spent >= settings.resume_limit || !origin.spend_on_stall()
-        {
+        let may_be_asked = || origin.spend_on_stall() || is_idle && origin.spend();
+        if self.second.is_none() || self.spent >= settings.resume_limit || !may_be_asked() {
             self.second = None;
             counters.stalls_denied.increment();
             return;

@@ -53,7 +53,7 @@ impl Origin {
         let origin = Rc::new(Origin {
             client,
             pool: Pool::start(Arc::clone(&shared.sockets), Arc::clone(&shared.published)),
-            resolver: Resolver::new(shared.settings.url.host()),
+            resolver: Resolver::new(shared.settings.url.host(), shared.anew.clone()),
             // The URL was checked when it was read.
             authority: authority
                 .parse()
