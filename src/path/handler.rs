@@ -169,7 +169,7 @@ async fn exchange(
     request: &mut ServiceRequest,
     worker: &Worker,
     terms: &Terms,
-    client: &Client,
+    client: &Rc<Client>,
     bucket: Bucket,
     id: &HeaderValue,
     meter: &mut Meter,
@@ -180,7 +180,7 @@ async fn exchange(
     if headers::passes_so_far(request.headers()) >= MAX_PASSES {
         return Err(ProxyError::Loop);
     }
-    let upload = upload(request, terms.policy.upload_limits());
+    let upload = upload(request, client, terms.policy.upload_limits());
     let progress = upload.as_ref().map(Upload::progress);
     let tuning = worker.published.tuning_for(bucket).load_full();
     let deadline = Instant::now() + tuning.exchange_timeout;
@@ -205,9 +205,6 @@ async fn exchange(
         .map_err(|error| {
             ProxyError::of(error, progress.as_ref().and_then(upload::Progress::fault))
         })?;
-    if progress.is_some_and(|progress| progress.abandoned()) {
-        client.refuses_body();
-    }
     meter.answered(fetched.status, fetched.ttfb);
     Ok(fetched)
 }
@@ -297,9 +294,15 @@ fn fields(
 }
 
 /// The request's body, if it has one.
-fn upload(request: &mut ServiceRequest, limits: upload::Limits) -> Option<Upload> {
+fn upload(
+    request: &mut ServiceRequest,
+    client: &Rc<Client>,
+    limits: upload::Limits,
+) -> Option<Upload> {
+    let upload =
+        |payload, length| Upload::new(Rc::clone(client), payload, length, limits);
     if request.chunked().unwrap_or(false) {
-        return Some(Upload::new(request.take_payload(), None, limits));
+        return Some(upload(request.take_payload(), None));
     }
     let Some(length) = content_length(request.headers()) else {
         // HTTP/2 has no need to tell how long a body is.
@@ -307,14 +310,14 @@ fn upload(request: &mut ServiceRequest, limits: upload::Limits) -> Option<Upload
         let payload = has_body.then(|| request.take_payload());
         return payload
             .filter(|payload| !matches!(payload, Payload::None))
-            .map(|payload| Upload::new(payload, None, limits));
+            .map(|payload| upload(payload, None));
     };
     // A length of zero is worth telling where the method means a body (RFC 9110 §8.6).
     let means_a_body = matches!(
         *request.method(),
         Method::POST | Method::PUT | Method::PATCH
     );
-    (length > 0 || means_a_body).then(|| Upload::new(request.take_payload(), Some(length), limits))
+    (length > 0 || means_a_body).then(|| upload(request.take_payload(), Some(length)))
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

@@ -21,6 +21,7 @@ pub mod meter;
 pub mod origin;
 pub mod policy;
 pub mod range;
+pub mod repair;
 pub mod seat;
 pub mod send_watch;
 pub mod server;

@@ -19,6 +19,7 @@ mod dashboard;
 mod demo;
 mod description;
 mod drain;
+mod duplex;
 mod floors;
 mod forwarding;
 mod http2;

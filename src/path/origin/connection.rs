@@ -1,9 +1,11 @@
 //! One connection to the origin: the socket, TLS where it is spoken, and the bytes read but not yet used.
 
 use std::{
+    cell::{Ref, RefCell},
     future::Future,
     io,
     pin::{Pin, pin},
+    rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker},
     time::Instant,
@@ -16,12 +18,16 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use super::pool::{InUse, OpenSocket};
+use super::{
+    pool::{InUse, OpenSocket},
+    sending::UnderWay,
+};
 use crate::path::tcp;
 
 /// One connection to the origin.
 pub struct Connection {
-    stream: Stream,
+    /// Shared with whoever still sends the request's body while the response is read. Nobody borrows it across an await.
+    stream: Rc<RefCell<Stream>>,
     /// Read, but not yet used.
     pub buf: BytesMut,
     /// Whether a request went over it before.
@@ -30,6 +36,8 @@ pub struct Connection {
     pub quickack: bool,
     /// While it is not idle in a pool.
     pub in_use: Option<InUse>,
+    /// What of the request's body is still on its way while the response comes.
+    pub(super) upload: Option<UnderWay>,
     opened: Instant,
     _open: OpenSocket,
 }
@@ -42,15 +50,25 @@ pub enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl Stream {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Stream::Tcp(tcp) => tcp,
+            Stream::Tls(tls) => tls.get_ref().0,
+        }
+    }
+}
+
 impl Connection {
     /// A new connection, never used.
     pub fn new(stream: Stream, quickack: bool, open: OpenSocket) -> Self {
         Connection {
-            stream,
+            stream: Rc::new(RefCell::new(stream)),
             buf: BytesMut::new(),
             reused: false,
             quickack,
             in_use: None,
+            upload: None,
             opened: Instant::now(),
             _open: open,
         }
@@ -62,35 +80,21 @@ impl Connection {
     }
 
     /// The socket, for options and facts.
-    pub fn socket(&self) -> &TcpStream {
-        match &self.stream {
-            Stream::Tcp(tcp) => tcp,
-            Stream::Tls(tls) => tls.get_ref().0,
-        }
+    pub fn socket(&self) -> Ref<'_, TcpStream> {
+        Ref::map(self.stream.borrow(), Stream::socket)
+    }
+
+    /// Its sending side, for a body that is sent while the response is read.
+    pub fn writer(&self) -> Writer {
+        Writer(Rc::clone(&self.stream))
     }
 
     /// Reads up to `most` further bytes into the buffer; 0 is the end of the stream.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
         self.buf.reserve(most);
-        match &mut self.stream {
+        match &mut *self.stream.borrow_mut() {
             Stream::Tcp(tcp) => pin!(tcp.read_buf(&mut self.buf)).poll(cx),
             Stream::Tls(tls) => pin!(tls.read_buf(&mut self.buf)).poll(cx),
-        }
-    }
-
-    /// Writes some of `bytes`.
-    pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
-            Stream::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
-            Stream::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
-        }
-    }
-
-    /// Hands on what TLS still holds.
-    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
-            Stream::Tls(tls) => Pin::new(tls).poll_flush(cx),
         }
     }
 
@@ -114,11 +118,44 @@ impl Connection {
                     .is_pending()
     }
 
+    /// Whether the kernel holds nothing for it either, neither bytes nor an end: the runtime hears of both only as it
+    /// turns, and what came before a request must not be taken for its answer.
+    pub fn is_silent(&self) -> bool {
+        tcp::is_silent(&*self.socket())
+    }
+
     /// Asks the kernel to acknowledge at once what was read, where the options say so.
     pub fn rearm_quickack(&self) {
         if self.quickack {
-            tcp::rearm_quickack(self.socket());
+            tcp::rearm_quickack(&*self.socket());
         }
+    }
+}
+
+/// The sending side of a connection.
+pub struct Writer(Rc<RefCell<Stream>>);
+
+impl Writer {
+    /// Writes some of `bytes`.
+    pub fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut *self.0.borrow_mut() {
+            Stream::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Stream::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
+        }
+    }
+
+    /// Hands on what TLS still holds.
+    pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self.0.borrow_mut() {
+            Stream::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
+            Stream::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    /// Ends the connection both ways: whoever reads it sees its end.
+    pub fn end(&self) {
+        let stream = self.0.borrow();
+        _ = socket2::SockRef::from(stream.socket()).shutdown(std::net::Shutdown::Both);
     }
 }
 

@@ -122,13 +122,6 @@ impl Fetched {
     }
 }
 
-/// A request that was answered.
-pub(super) struct Sent {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) answered: Answered,
-}
-
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
@@ -168,7 +161,16 @@ impl Origin {
         deadline: Instant,
     ) -> Result<Fetched, FetchError> {
         let is_get = request.method == Method::GET && request.upload.is_none();
-        let head = self.request(request.method, request.target, request.headers)?;
+        let mut headers = request.headers;
+        if let Some(upload) = &request.upload {
+            // The body does not go through awc, which would tell it else.
+            let (name, value) = match upload.length() {
+                Some(length) => (header::CONTENT_LENGTH, HeaderValue::from(length)),
+                None => (header::TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
+            };
+            headers.insert(name, value);
+        }
+        let head = self.request(request.method, request.target, headers)?;
 
         // A retune is in force from the next request on.
         self.set_slots();
@@ -226,18 +228,14 @@ impl Origin {
             Some(part) => self.fetch_first_part(&head, part, tuning, deadline).await?,
             None => (self.exchange(&head, upload, tuning, deadline).await?, None),
         };
-        let Sent {
-            mut status,
-            mut headers,
-            answered,
-        } = sent;
         let Answered {
             head: framed,
+            mut status,
+            mut headers,
             sent,
             received,
             connection,
-            ..
-        } = answered;
+        } = sent;
         let continuation = is_get
             .then(|| Continuation::of(status, &headers, framed.framing))
             .flatten();
@@ -332,7 +330,7 @@ impl Origin {
         mut upload: Option<Upload>,
         tuning: &Tuning,
         deadline: Instant,
-    ) -> Result<Sent, FetchError> {
+    ) -> Result<Answered, FetchError> {
         let replayable = upload.is_none() && is_idempotent(head.get_method());
         let to_head = head.get_method() == Method::HEAD;
         let max_head = self.shared.settings.max_head.as_u64() as usize;
@@ -345,26 +343,14 @@ impl Origin {
             };
             let reused = connection.reused;
             let exchange = Exchange::new(connection, to_head, max_head);
-            match send(
+            let sent = send(
                 head,
-                &exchange,
+                exchange.clone(),
                 upload.take(),
                 tuning.exchange_timeout,
                 deadline,
-            )
-            .await
-            {
-                Ok((status, headers)) => {
-                    let gone = || FetchError::Client("the response head is gone".to_owned());
-                    return exchange
-                        .into_answered()
-                        .map(|answered| Sent {
-                            status,
-                            headers,
-                            answered,
-                        })
-                        .ok_or_else(gone);
-                }
+            );
+            match sent.await {
                 Err(FetchError::Head(HeadError::Broken(_)))
                     if reused && replayable && !exchange.answered() =>
                 {
@@ -373,7 +359,7 @@ impl Origin {
                         "a kept origin connection was dead, the request goes out once more"
                     );
                 }
-                Err(error) => return Err(error),
+                sent => return sent,
             }
         }
     }

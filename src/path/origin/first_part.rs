@@ -9,7 +9,8 @@ use actix_http::{
 use awc::FrozenClientRequest;
 
 use super::{
-    fetch::{FetchError, Sent, kind_of},
+    exchange::Answered,
+    fetch::{FetchError, kind_of},
     worker::Origin,
 };
 use crate::{
@@ -61,7 +62,7 @@ impl Origin {
         part: HeaderValue,
         tuning: &Tuning,
         deadline: Instant,
-    ) -> Result<(Sent, Option<u64>), FetchError> {
+    ) -> Result<(Answered, Option<u64>), FetchError> {
         let mut fields = head.headers().clone();
         fields.insert(header::RANGE, part);
         let asking = self.frozen(head.get_method().clone(), head.get_uri().clone(), fields)?;
@@ -69,7 +70,7 @@ impl Origin {
         let sent = self.exchange(&asking, None, tuning, deadline).await?;
         match sent.status {
             StatusCode::PARTIAL_CONTENT => {
-                let framing = sent.answered.head.framing;
+                let framing = sent.head.framing;
                 let most = self.shared.transfers.parallel_segment.as_u64();
                 let whole = Continuation::of(sent.status, &sent.headers, framing)
                     .filter(|_| !range::digests_content(&sent.headers))

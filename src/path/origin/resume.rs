@@ -15,7 +15,7 @@ use opentelemetry::trace::{SpanContext, TraceId};
 use super::{
     Origin,
     exchange::Answered,
-    fetch::{FetchError, Sent},
+    fetch::FetchError,
     reader::Reader,
 };
 use crate::{
@@ -133,10 +133,12 @@ impl Replay {
             target,
             self.fields(&continuation),
         )?;
-        let Sent {
+        let Answered {
+            head,
             status,
             headers,
-            answered,
+            connection,
+            ..
         } = self
             .origin
             .exchange(&request, None, &tuning, deadline)
@@ -145,9 +147,6 @@ impl Replay {
             let after = headers.get(header::RETRY_AFTER).and_then(seconds);
             return Err(ResumeError::Busy(status.as_u16(), after));
         }
-        let Answered {
-            head, connection, ..
-        } = answered;
         match continuation.check(status, &headers, head.framing)? {
             Continued::Body => {
                 let reader = Reader::new(connection, head, Rc::clone(self.origin.pool()));
