@@ -26,6 +26,7 @@ mod http2;
 mod limits;
 mod listeners;
 mod metrics;
+mod odd_heads;
 mod operators;
 mod parts;
 mod properties;

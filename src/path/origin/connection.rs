@@ -169,3 +169,26 @@ impl std::fmt::Debug for Connection {
 
 /// Shared by all workers: TLS sessions are resumed whoever opened them.
 pub type TlsConfig = Arc<rustls::ClientConfig>;
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write as _, net::TcpListener};
+
+    use super::*;
+    use crate::path::origin::pool::Sockets;
+
+    #[actix_rt::test]
+    async fn what_the_runtime_has_not_heard_of_yet_breaks_the_silence() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let socket = TcpStream::connect(address).await.unwrap();
+        let (mut origin, _) = listener.accept().unwrap();
+        let open = Arc::new(Sockets::default()).try_reserve(1).unwrap();
+        let mut connection = Connection::new(Stream::Tcp(socket), false, open);
+        assert!(connection.falls_quiet(Waker::noop()) && connection.is_silent());
+        // Nothing is awaited from here on: no event reaches the runtime.
+        origin.write_all(b"unasked").unwrap();
+        assert!(connection.falls_quiet(Waker::noop()));
+        assert!(!connection.is_silent());
+    }
+}
