@@ -220,6 +220,7 @@ fn clients(out: &mut Exposition, published: &Published) {
         [
             ("slow_head", clients.head_timeouts.get()),
             ("bad_head", clients.bad_heads.get()),
+            ("bad_body", clients.bad_bodies.get()),
             ("slow_body", clients.body_timeouts.get()),
             ("stopped_reading", clients.send_timeouts.get()),
         ],

@@ -412,6 +412,8 @@ struct Workers {
     head_timeouts: u64,
     /// Request heads that were no HTTP, or too large.
     bad_heads: u64,
+    /// Request bodies that were no HTTP: their chunks or trailers.
+    bad_bodies: u64,
     /// Request bodies that trickled.
     body_timeouts: u64,
     /// Clients that stopped reading.
@@ -438,6 +440,7 @@ impl Workers {
             sent_bytes: clients.sent_bytes.get(),
             head_timeouts: clients.head_timeouts.get(),
             bad_heads: clients.bad_heads.get(),
+            bad_bodies: clients.bad_bodies.get(),
             body_timeouts: clients.body_timeouts.get(),
             send_timeouts: clients.send_timeouts.get(),
             samples_dropped: clients.samples_dropped.get(),

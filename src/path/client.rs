@@ -11,7 +11,7 @@ use std::{
 use actix_http::header::HeaderValue;
 use actix_web::{HttpMessage as _, dev::ServiceRequest};
 
-use super::body::Transfer;
+use super::{body::Transfer, refusal::Refusal};
 use crate::traffic::{
     canary::split::Bucket, counters::ClientCounters, published::Published, quality::Class,
 };
@@ -39,6 +39,12 @@ pub struct Client {
     pub(super) reset: Cell<bool>,
     /// Whether a request whose body trickled is being answered: the rest of it is not waited for.
     pub(super) body_refused: Cell<bool>,
+    /// Whether the request at hand offers to speak WebSocket. What of Upgrade a handler sees is such an offer.
+    pub(super) offers_websocket: Cell<bool>,
+    /// Whether such an offer was taken.
+    pub(super) switched: Cell<bool>,
+    /// Whether its connection ends because its request was no HTTP.
+    pub(super) refused: Cell<Option<Refusal>>,
     pub(super) published: Arc<Published>,
 }
 
@@ -80,6 +86,9 @@ impl Client {
             transfer: RefCell::default(),
             reset: Cell::new(false),
             body_refused: Cell::new(false),
+            offers_websocket: Cell::new(false),
+            switched: Cell::new(false),
+            refused: Cell::new(None),
             published,
         }
     }
@@ -95,6 +104,9 @@ impl Client {
             transfer: RefCell::default(),
             reset: Cell::new(false),
             body_refused: Cell::new(false),
+            offers_websocket: Cell::new(false),
+            switched: Cell::new(false),
+            refused: Cell::new(None),
             ..*self
         }
     }
@@ -143,6 +155,23 @@ impl Client {
     /// A request whose body trickled is being answered: the rest of it is not waited for.
     pub fn refuses_body(&self) {
         self.body_refused.set(true);
+    }
+
+    /// Whether the request at hand offers to speak WebSocket (RFC 6455 §4.1): a GET over HTTP/1.1, without a body, with
+    /// `Connection: upgrade` and `Upgrade: websocket`. All other offers are removed before a handler sees them.
+    pub fn offers_websocket(&self) -> bool {
+        self.offers_websocket.get()
+    }
+
+    /// The offer is taken: from now on what the client sends goes on as it is, as the request's payload, until it
+    /// closes. To be called before the 101 is given back. Without an offer nothing changes.
+    pub fn switches_protocol(&self) {
+        self.switched.set(self.offers_websocket.get());
+    }
+
+    /// Why the request at hand is refused behind its head, if it is.
+    pub fn refused(&self) -> Option<Refusal> {
+        self.refused.get()
     }
 
     /// Whether the connection ends with a reset instead of an orderly close.

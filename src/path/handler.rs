@@ -254,8 +254,8 @@ fn relay(
     client.sends(&transfer);
     let body = match framing {
         Framing::Length(length) => Body::new(transfer, BodySize::Sized(length)),
-        _ if request.version() < Version::HTTP_11 => {
-            // No chunks for HTTP/1.0: the body runs to the close.
+        // No chunks for HTTP/1.0, nor where actix-http holds a WebSocket to be begun: the body runs to the close.
+        _ if request.version() < Version::HTTP_11 || client.offers_websocket() => {
             response.head_mut().no_chunking(true);
             response
                 .head_mut()

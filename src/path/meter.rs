@@ -147,7 +147,17 @@ impl Drop for Meter {
     fn drop(&mut self) {
         let ended = Instant::now();
         let total = ended - self.started;
-        let outcome = self.outcome.unwrap_or(Outcome::ClientLeft);
+        // Where nobody ended it, its client left; or what that sent turned out to be no HTTP.
+        let refused = match self.outcome {
+            None => self.engaged.client().refused(),
+            Some(_) => None,
+        };
+        let mut outcome = self.outcome.unwrap_or(Outcome::ClientLeft);
+        if let Some(refusal) = refused {
+            outcome = Outcome::ClientFault;
+            self.status = self.status.or(Some(refusal.status()));
+            self.cause = Some(refusal.to_string());
+        }
         self.reporter.report(Sample {
             ended,
             outcome,

@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod body;
+pub mod body_scan;
 pub mod client;
 pub mod client_stream;
 pub mod cors;
@@ -21,7 +22,10 @@ pub mod meter;
 pub mod origin;
 pub mod policy;
 pub mod range;
+pub mod refusal;
 pub mod repair;
+pub mod request_head;
+pub mod request_reader;
 pub mod seat;
 pub mod send_watch;
 pub mod server;

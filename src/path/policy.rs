@@ -107,6 +107,7 @@ impl Policy {
             head: self.server.head_timeout,
             idle: self.server.keep_alive,
             send: self.server.send_timeout,
+            log: self.access_log,
         }
     }
 

@@ -139,6 +139,8 @@ pub struct ClientCounters {
     pub head_timeouts: Counter,
     /// Request heads that were no HTTP, or too large: answered 4xx before they became a request.
     pub bad_heads: Counter,
+    /// Request bodies that were no HTTP, their chunks or trailers: answered 400, if no answer had begun.
+    pub bad_bodies: Counter,
     /// Request bodies that trickled.
     pub body_timeouts: Counter,
     /// Clients that stopped reading.

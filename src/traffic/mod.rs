@@ -12,6 +12,7 @@ pub mod distribution;
 pub mod gate;
 pub mod level;
 pub mod line;
+pub mod line_budget;
 pub mod need;
 pub mod published;
 pub mod quality;

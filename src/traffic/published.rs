@@ -26,6 +26,7 @@ use super::{
     counters::Counters,
     gate::Gate,
     line::{Line, LineStatus},
+    line_budget::LineBudget,
     sizes::Sizes,
     summary::Summary,
     tuning::Tuning,
@@ -65,6 +66,8 @@ pub struct Published {
     pub origin_status: ArcSwap<OriginStatus>,
     /// What the path counts.
     pub counters: Arc<Counters>,
+    /// The lines in the log about clients that were refused before they were a request. Taken by the path.
+    pub refusals: LineBudget,
     /// The origin's URL, without user and password.
     pub origin: String,
     /// Worker threads.
@@ -99,6 +102,7 @@ impl Published {
             origin_line: ArcSwap::from_pointee(LineStatus::from(&Line::default())),
             origin_status: ArcSwap::from_pointee(OriginStatus::Unknown),
             counters: Arc::default(),
+            refusals: LineBudget::new(now),
             origin: redacted(origin),
             workers,
             started: now,
