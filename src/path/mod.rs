@@ -22,6 +22,7 @@ pub mod meter;
 pub mod origin;
 pub mod policy;
 pub mod range;
+pub mod raw_target;
 pub mod refusal;
 pub mod repair;
 pub mod request_head;

@@ -10,6 +10,7 @@ use tokio::io::ReadBuf;
 use super::{
     body_scan::BodyScan,
     head_scan::HeadScan,
+    raw_target::{encode_target, has_raw_target},
     refusal::Refusal,
     request_head::{self, Offer, RequestFraming, RequestHead},
 };
@@ -165,7 +166,7 @@ impl RequestReader {
         if matches!(self.turn, Turn::Head) {
             let mut scan = HeadScan::default();
             n = scan.step(bytes);
-            if !scan.is_whole() || n > self.max_head {
+            if !scan.is_whole() || n > self.max_head || has_raw_target(&bytes[..n]) {
                 return Ok(None);
             }
             let head = RequestHead::parse(&bytes[..n])?;
@@ -227,8 +228,11 @@ impl RequestReader {
         if !self.scan.is_whole() {
             return Ok(());
         }
-        let parsed = RequestHead::parse(&self.kept[..self.seen])?;
         let mut head = self.kept.split_to(self.seen);
+        if has_raw_target(&head) {
+            head = encode_target(&head);
+        }
+        let parsed = RequestHead::parse(&head)?;
         if parsed.offer == Offer::Ignored {
             request_head::remove_offer(&mut head);
         }
