@@ -8,13 +8,20 @@ use std::{
     task::Context,
 };
 
-use actix_http::header::HeaderValue;
+use actix_http::{
+    StatusCode,
+    header::{HeaderMap, HeaderValue},
+};
 use actix_web::{HttpMessage as _, dev::ServiceRequest};
+use bytes::BytesMut;
 
 use super::{body::Transfer, refusal::Refusal};
 use crate::traffic::{
     canary::split::Bucket, counters::ClientCounters, published::Published, quality::Class,
 };
+
+/// Bytes of interim responses that may wait for a client.
+const MAX_INTERIM: usize = 16 * 1024;
 
 /// What the handler knows of the connection that a request came on.
 #[derive(Debug)]
@@ -45,6 +52,10 @@ pub struct Client {
     pub(super) switched: Cell<bool>,
     /// Whether its connection ends because its request was no HTTP.
     pub(super) refused: Cell<Option<Refusal>>,
+    /// Interim responses that are to go out before the answer.
+    pub(super) interim: RefCell<BytesMut>,
+    /// Whether an answer is being written: half of it may be out.
+    pub(super) writing: Cell<bool>,
     pub(super) published: Arc<Published>,
 }
 
@@ -89,6 +100,8 @@ impl Client {
             offers_websocket: Cell::new(false),
             switched: Cell::new(false),
             refused: Cell::new(None),
+            interim: RefCell::default(),
+            writing: Cell::new(false),
             published,
         }
     }
@@ -107,6 +120,8 @@ impl Client {
             offers_websocket: Cell::new(false),
             switched: Cell::new(false),
             refused: Cell::new(None),
+            interim: RefCell::default(),
+            writing: Cell::new(false),
             ..*self
         }
     }
@@ -172,6 +187,26 @@ impl Client {
     /// Why the request at hand is refused behind its head, if it is.
     pub fn refused(&self) -> Option<Refusal> {
         self.refused.get()
+    }
+
+    /// Passes an interim response on (RFC 9110 §15.2), before the answer to the request at hand. Over HTTP/1.1 only. One
+    /// that comes while another answer is still being written, or too many of them, are left out, as any hop may do.
+    pub fn inform(&self, status: StatusCode, fields: &HeaderMap) {
+        let mut interim = self.interim.borrow_mut();
+        if self.writing.get() || interim.len() > MAX_INTERIM {
+            self.published.counters.clients.interim_dropped.increment();
+            return;
+        }
+        let reason = status.canonical_reason().unwrap_or_default();
+        interim.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).as_bytes());
+        for (name, value) in fields {
+            interim.extend_from_slice(name.as_str().as_bytes());
+            interim.extend_from_slice(b": ");
+            interim.extend_from_slice(value.as_bytes());
+            interim.extend_from_slice(b"\r\n");
+        }
+        interim.extend_from_slice(b"\r\n");
+        self.published.counters.clients.interim.increment();
     }
 
     /// Whether the connection ends with a reset instead of an orderly close.

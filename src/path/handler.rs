@@ -186,6 +186,8 @@ async fn exchange(
     let deadline = Instant::now() + tuning.exchange_timeout;
     admission::admit(&worker.published, &tuning).await?;
     let method = request.method().clone();
+    // HTTP/1.0 knows no interim responses (RFC 9110 §15.2), and over HTTP/2 the library sends none.
+    let informed = (request.version() == Version::HTTP_11).then(|| Rc::clone(client));
     let mut headers = fields(request, &terms.policy, client, id);
     meter.exchange(&method, &mut headers);
     let fetched = terms
@@ -196,6 +198,7 @@ async fn exchange(
                 target: request.uri().path_and_query().cloned(),
                 headers,
                 upload,
+                informed,
                 bucket,
             },
             &tuning,

@@ -201,6 +201,16 @@ pub fn to_client(headers: &mut HeaderMap, status: StatusCode, id: &HeaderValue) 
     }
 }
 
+/// Makes the fields of an interim response what the client gets.
+pub fn to_client_early(headers: &mut HeaderMap) {
+    let named = named(headers);
+    headers.retain(|name, _| {
+        !(is_hop_by_hop(name)
+            || *name == header::CONTENT_LENGTH
+            || named.iter().any(|n| n == name.as_str()))
+    });
+}
+
 /// The id that a client gave its request, if it is one that can be written to a log.
 pub fn request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
     let id = headers.get(&REQUEST_ID)?;

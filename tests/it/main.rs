@@ -23,6 +23,7 @@ mod duplex;
 mod floors;
 mod forwarding;
 mod http2;
+mod interim;
 mod limits;
 mod listeners;
 mod metrics;

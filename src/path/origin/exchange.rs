@@ -25,7 +25,11 @@ use super::{
     answer_head::AnswerHead,
     connection::{Connection, Writer},
 };
-use crate::path::framing::{Head, Malformed};
+use crate::path::{
+    client::Client,
+    framing::{Head, Malformed},
+    headers,
+};
 
 /// How much is read at once while a head is awaited.
 const HEAD_READ: usize = 8 * 1024;
@@ -47,6 +51,8 @@ struct State {
     connection: Option<Connection>,
     /// Whether the request is HEAD: its response has no body.
     to_head: bool,
+    /// Who gets interim responses, where anybody does.
+    informed: Option<Rc<Client>>,
     max_head: usize,
     /// Whether any byte of a response came.
     answered: bool,
@@ -95,11 +101,17 @@ pub struct Answered {
 }
 
 impl Exchange {
-    /// A request about to be sent over `connection`.
-    pub fn new(connection: Connection, to_head: bool, max_head: usize) -> Self {
+    /// A request about to be sent over `connection`. `informed` gets the interim responses.
+    pub fn new(
+        connection: Connection,
+        to_head: bool,
+        informed: Option<Rc<Client>>,
+        max_head: usize,
+    ) -> Self {
         Exchange(Rc::new(RefCell::new(State {
             connection: Some(connection),
             to_head,
+            informed,
             max_head,
             answered: false,
             head_is_out: false,
@@ -164,7 +176,16 @@ impl State {
                         return Poll::Ready(Err(self.fail(HeadError::Switched)));
                     }
                     // An interim response: the final one follows on the same connection (RFC 9110 §15.2).
-                    Ok(Some(answer)) if answer.head.status < 200 => continue,
+                    Ok(Some(mut answer)) if answer.head.status < 200 => {
+                        // What a client expects is answered before the request goes out (100).
+                        if let Some(client) = &self.informed
+                            && answer.status != StatusCode::CONTINUE
+                        {
+                            headers::to_client_early(&mut answer.headers);
+                            client.inform(answer.status, &answer.headers);
+                        }
+                        continue;
+                    }
                     Ok(Some(answer)) => {
                         self.head = Some((answer, Instant::now()));
                         continue;

@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     path::{
+        client::Client,
         framing::Framing,
         headers::REQUEST_ID,
         range::{self, Continuation},
@@ -50,8 +51,19 @@ pub struct Request {
     pub headers: HeaderMap,
     /// Its body.
     pub upload: Option<Upload>,
+    /// Who gets interim responses; none where they cannot be passed on.
+    pub informed: Option<Rc<Client>>,
     /// Whose it is: what continues the response follows the tuning of that client.
     pub bucket: Bucket,
+}
+
+/// What goes on beside the exchange of the heads.
+#[derive(Default)]
+pub(super) struct Beside {
+    /// The request's body.
+    pub(super) upload: Option<Upload>,
+    /// Who gets interim responses.
+    pub(super) informed: Option<Rc<Client>>,
 }
 
 /// A response head and the source of its body.
@@ -178,13 +190,17 @@ impl Origin {
             Turn::Own(slot, joined) => (slot, joined),
             Turn::Shared(whole) => return Ok(Fetched::of(&whole, &self.pool)),
         };
+        let beside = Beside {
+            upload: request.upload,
+            informed: request.informed,
+        };
         if joined.is_empty() {
             return self
-                .answer(head, request.upload, request.bucket, slot, tuning, deadline)
+                .answer(head, beside, request.bucket, slot, tuning, deadline)
                 .await;
         }
         // Boxed, as it is seldom taken.
-        Box::pin(self.answer_all(head, request.bucket, (slot, joined), tuning, deadline)).await
+        Box::pin(self.answer_all(head, beside, request.bucket, (slot, joined), tuning, deadline)).await
     }
 
     /// The same as [`Origin::answer`], for all who joined the request. They wait for it no longer than half of the time
@@ -192,6 +208,7 @@ impl Origin {
     async fn answer_all(
         self: &Rc<Self>,
         head: FrozenClientRequest,
+        beside: Beside,
         bucket: Bucket,
         (slot, joined): (Slot, Joined),
         tuning: &Tuning,
@@ -200,7 +217,7 @@ impl Origin {
         let now = Instant::now();
         let patience = now + deadline.saturating_duration_since(now) / 2;
         let asked = head.headers().clone();
-        let mut answer = pin!(self.answer(head, None, bucket, slot, tuning, deadline));
+        let mut answer = pin!(self.answer(head, beside, bucket, slot, tuning, deadline));
         match timeout_at(patience.into(), answer.as_mut()).await {
             Ok(fetched) => fetched?.share(asked, joined, tuning, patience).await,
             Err(_) => {
@@ -214,19 +231,22 @@ impl Origin {
     async fn answer(
         self: &Rc<Self>,
         head: FrozenClientRequest,
-        upload: Option<Upload>,
+        beside: Beside,
         bucket: Bucket,
         mut slot: Slot,
         tuning: &Tuning,
         deadline: Instant,
     ) -> Result<Fetched, FetchError> {
         let published = &self.shared.published;
-        let is_get = *head.get_method() == Method::GET && upload.is_none();
+        let is_get = *head.get_method() == Method::GET && beside.upload.is_none();
         let first_part = self.first_part(&head, is_get, tuning);
         let asked_for_a_part = first_part.is_some();
         let (sent, whole) = match first_part {
-            Some(part) => self.fetch_first_part(&head, part, tuning, deadline).await?,
-            None => (self.exchange(&head, upload, tuning, deadline).await?, None),
+            Some(part) => {
+                self.fetch_first_part(&head, part, beside, tuning, deadline)
+                    .await?
+            }
+            None => (self.exchange(&head, beside, tuning, deadline).await?, None),
         };
         let Answered {
             head: framed,
@@ -327,10 +347,14 @@ impl Origin {
     pub(super) async fn exchange(
         &self,
         head: &FrozenClientRequest,
-        mut upload: Option<Upload>,
+        beside: Beside,
         tuning: &Tuning,
         deadline: Instant,
     ) -> Result<Answered, FetchError> {
+        let Beside {
+            mut upload,
+            informed,
+        } = beside;
         let replayable = upload.is_none() && is_idempotent(head.get_method());
         let to_head = head.get_method() == Method::HEAD;
         let max_head = self.shared.settings.max_head.as_u64() as usize;
@@ -342,7 +366,7 @@ impl Origin {
                 None => Box::pin(self.connect(tuning, deadline)).await?,
             };
             let reused = connection.reused;
-            let exchange = Exchange::new(connection, to_head, max_head);
+            let exchange = Exchange::new(connection, to_head, informed.clone(), max_head);
             let sent = send(
                 head,
                 exchange.clone(),

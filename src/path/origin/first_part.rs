@@ -10,7 +10,7 @@ use awc::FrozenClientRequest;
 
 use super::{
     exchange::Answered,
-    fetch::{FetchError, kind_of},
+    fetch::{Beside, FetchError, kind_of},
     worker::Origin,
 };
 use crate::{
@@ -60,6 +60,7 @@ impl Origin {
         &self,
         head: &FrozenClientRequest,
         part: HeaderValue,
+        beside: Beside,
         tuning: &Tuning,
         deadline: Instant,
     ) -> Result<(Answered, Option<u64>), FetchError> {
@@ -67,7 +68,7 @@ impl Origin {
         fields.insert(header::RANGE, part);
         let asking = self.frozen(head.get_method().clone(), head.get_uri().clone(), fields)?;
         let counters = &self.shared.published.counters.origin;
-        let sent = self.exchange(&asking, None, tuning, deadline).await?;
+        let sent = self.exchange(&asking, beside, tuning, deadline).await?;
         match sent.status {
             StatusCode::PARTIAL_CONTENT => {
                 let framing = sent.head.framing;
@@ -95,7 +96,7 @@ impl Origin {
         drop(sent);
         // It counts at the rate limit, and is not held up by it: its turn has come.
         _ = self.published().gate.admit_spare(Instant::now());
-        self.exchange(head, None, tuning, deadline)
+        self.exchange(head, Beside::default(), tuning, deadline)
             .await
             .map(|sent| (sent, None))
     }

@@ -15,7 +15,7 @@ use opentelemetry::trace::{SpanContext, TraceId};
 use super::{
     Origin,
     exchange::Answered,
-    fetch::FetchError,
+    fetch::{Beside, FetchError},
     reader::Reader,
 };
 use crate::{
@@ -141,7 +141,7 @@ impl Replay {
             ..
         } = self
             .origin
-            .exchange(&request, None, &tuning, deadline)
+            .exchange(&request, Beside::default(), &tuning, deadline)
             .await?;
         if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
             let after = headers.get(header::RETRY_AFTER).and_then(seconds);
