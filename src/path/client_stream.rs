@@ -184,11 +184,6 @@ impl ClientStream {
             let mut looked = self.reader.release(buf);
             if looked.is_ok() && buf.filled().len() == before {
                 if self.reader.waits() {
-                    if self.reader.offers_websocket() && self.begun_answer {
-                        // The offer is not taken. To actix-http it was the begin of a body without end: it ends here,
-                        // and the connection behind the answer.
-                        return Poll::Ready(Ok(()));
-                    }
                     return self.poll_behind(cx);
                 }
                 ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
@@ -264,6 +259,9 @@ impl ClientStream {
         self.reader.answer();
         if self.reader.is_lost() {
             self.phase = Phase::Refusing(Refusing::silently());
+        } else if self.reader.offers_websocket() {
+            // The offer was not taken. To actix-http the connection holds a body without end: it ends here.
+            self.phase = Phase::Ended;
         }
         // Whether something waits, or only the socket does: it must be asked again.
         cx.waker().wake_by_ref();

@@ -33,6 +33,7 @@ mod parts;
 mod properties;
 mod redis;
 mod reload;
+mod requests;
 mod settings;
 mod stream;
 mod support;

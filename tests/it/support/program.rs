@@ -111,6 +111,14 @@ impl Program {
         })
     }
 
+    /// Waits for the next line, and takes it out.
+    pub fn next_line(&self) -> Value {
+        until("a line", || {
+            let mut log = self.log.lock().unwrap();
+            (!log.is_empty()).then(|| log.remove(0))
+        })
+    }
+
     /// Waits until it has ended; its exit code.
     pub fn until_ended(&mut self) -> Option<i32> {
         until("the program ends", || self.child.try_wait().unwrap()).code()
