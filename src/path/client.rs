@@ -54,6 +54,8 @@ pub struct Client {
     pub(super) refused: Cell<Option<Refusal>>,
     /// Interim responses that are to go out before the answer.
     pub(super) interim: RefCell<BytesMut>,
+    /// Whether the other protocol has come to its end.
+    pub(super) tunnel_ended: Cell<bool>,
     /// Whether an answer is being written: half of it may be out.
     pub(super) writing: Cell<bool>,
     pub(super) published: Arc<Published>,
@@ -102,6 +104,7 @@ impl Client {
             refused: Cell::new(None),
             interim: RefCell::default(),
             writing: Cell::new(false),
+            tunnel_ended: Cell::new(false),
             published,
         }
     }
@@ -122,6 +125,7 @@ impl Client {
             refused: Cell::new(None),
             interim: RefCell::default(),
             writing: Cell::new(false),
+            tunnel_ended: Cell::new(false),
             ..*self
         }
     }
@@ -187,6 +191,11 @@ impl Client {
     /// Why the request at hand is refused behind its head, if it is.
     pub fn refused(&self) -> Option<Refusal> {
         self.refused.get()
+    }
+
+    /// The other protocol has come to its end: the client hears of it at once.
+    pub(super) fn ends_tunnel(&self) {
+        self.tunnel_ended.set(true);
     }
 
     /// Passes an interim response on (RFC 9110 §15.2), before the answer to the request at hand. Over HTTP/1.1 only. One

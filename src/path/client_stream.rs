@@ -440,6 +440,10 @@ impl AsyncWrite for ClientStream {
             Poll::Pending => this.poll_blocked(cx).map(Err),
             flushed => {
                 this.send.took();
+                if this.client.tunnel_ended.get() {
+                    // actix-http waits first until the client closes, too.
+                    ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+                }
                 flushed
             }
         }

@@ -1,9 +1,15 @@
 //! The whole way of a request on one screen.
 
-use std::{cell::RefCell, net::IpAddr, rc::Rc, sync::Arc, time::Instant};
+use std::{
+    cell::RefCell,
+    net::IpAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix_http::{
-    Method, Version,
+    Method, StatusCode, Version,
     body::{BodySize, BoxBody, MessageBody as _},
     header::{self, HeaderMap, HeaderValue},
 };
@@ -23,9 +29,11 @@ use super::{
     framing::Framing,
     headers,
     meter::Meter,
-    origin::{Fetched, Origin, fetch::Request, shared::Shared},
+    origin::{Fetched, Origin, connection::Connection, fetch::Request, shared::Shared},
     policy::{InForce, Policy},
     trace::{self, Trace, Tracer},
+    tunnel::Tunnel,
+    upgrades::Place,
     upload::{self, Upload},
 };
 use crate::{
@@ -120,18 +128,34 @@ pub async fn forward(
             &mut meter,
         );
     }
+    let place = match place(&client, asked_by, &terms.policy, &worker.published) {
+        Ok(place) => place,
+        Err(error) => {
+            meter.failed(&error);
+            let response = error.response(request.request(), &id);
+            return Ok(request.into_response(response));
+        }
+    };
     let response = match exchange(
         &mut request,
         &worker,
         &terms,
         &client,
-        bucket,
+        (bucket, place.is_some()),
         &id,
         &mut meter,
     )
     .await
     {
-        Ok(fetched) => relay(&request, fetched, &worker, &client, bucket, &id, meter),
+        Ok(mut fetched) => match (fetched.switched.take(), place) {
+            (Some(origin), Some(place)) => {
+                let idle = terms.policy.upgrades.0.idle;
+                let payload = request.take_payload();
+                let client = (client, payload);
+                switch(*origin, fetched.headers, client, &worker, (place, idle), &id, meter)
+            }
+            _ => relay(&request, fetched, &worker, &client, bucket, &id, meter),
+        },
         Err(error) => {
             meter.failed(&error);
             if matches!(error, ProxyError::SlowUpload) {
@@ -170,7 +194,7 @@ async fn exchange(
     worker: &Worker,
     terms: &Terms,
     client: &Rc<Client>,
-    bucket: Bucket,
+    (bucket, switches): (Bucket, bool),
     id: &HeaderValue,
     meter: &mut Meter,
 ) -> Result<Fetched, ProxyError> {
@@ -189,6 +213,9 @@ async fn exchange(
     // HTTP/1.0 knows no interim responses (RFC 9110 §15.2), and over HTTP/2 the library sends none.
     let informed = (request.version() == Version::HTTP_11).then(|| Rc::clone(client));
     let mut headers = fields(request, &terms.policy, client, id);
+    if switches {
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
     meter.exchange(&method, &mut headers);
     let fetched = terms
         .origin
@@ -210,6 +237,55 @@ async fn exchange(
         })?;
     meter.answered(fetched.status, fetched.ttfb);
     Ok(fetched)
+}
+
+/// The place of a connection that may switch to another protocol, where its client offers that and the offer can be passed
+/// on; while the process drains it is not.
+///
+/// # Errors
+///
+/// [`ProxyError::Upgrades`]: there are too many.
+fn place(
+    client: &Client,
+    asked_by: IpAddr,
+    policy: &Policy,
+    published: &Published,
+) -> Result<Option<Place>, ProxyError> {
+    let (settings, places) = &policy.upgrades;
+    if !client.offers_websocket() || settings.max == 0 || published.is_draining() {
+        return Ok(None);
+    }
+    let place = places.take(asked_by, settings);
+    place.map(Some).ok_or(ProxyError::Upgrades)
+}
+
+/// Passes the origin's 101 on, and from then on whatever comes, both ways.
+fn switch(
+    origin: Connection,
+    mut headers: HeaderMap,
+    (client, payload): (Rc<Client>, Payload),
+    worker: &Worker,
+    place: (Place, Duration),
+    id: &HeaderValue,
+    mut meter: Meter,
+) -> HttpResponse {
+    let chosen = headers.get(header::UPGRADE).cloned();
+    let status = StatusCode::SWITCHING_PROTOCOLS;
+    headers::to_client(&mut headers, status, id);
+    let mut response = HttpResponse::new(status);
+    *response.headers_mut() = headers;
+    if let Some(chosen) = chosen {
+        response.headers_mut().insert(header::UPGRADE, chosen);
+    }
+    response
+        .head_mut()
+        .set_connection_type(actix_http::ConnectionType::Upgrade);
+    worker.published.counters.clients.upgrades.increment();
+    meter.switched();
+    client.switches_protocol();
+    let published = Arc::clone(&worker.published);
+    let tunnel = Tunnel::new(origin, (client, payload), published, meter, place);
+    response.set_body(BoxBody::new(tunnel))
 }
 
 /// Passes the origin's response on.

@@ -35,4 +35,6 @@ pub mod tls;
 pub mod trace;
 pub mod transfers;
 pub mod transport;
+pub mod tunnel;
+pub mod upgrades;
 pub mod upload;

@@ -42,3 +42,4 @@ mod tls;
 mod traces;
 mod transfers;
 mod turns;
+mod upgrades;

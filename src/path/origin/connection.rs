@@ -39,7 +39,7 @@ pub struct Connection {
     /// What of the request's body is still on its way while the response comes.
     pub(super) upload: Option<UnderWay>,
     opened: Instant,
-    _open: OpenSocket,
+    open: Option<OpenSocket>,
 }
 
 /// The transport.
@@ -70,7 +70,7 @@ impl Connection {
             in_use: None,
             upload: None,
             opened: Instant::now(),
-            _open: open,
+            open: Some(open),
         }
     }
 
@@ -87,6 +87,11 @@ impl Connection {
     /// Its sending side, for a body that is sent while the response is read.
     pub fn writer(&self) -> Writer {
         Writer(Rc::clone(&self.stream))
+    }
+
+    /// It speaks another protocol from now on, and counts among the origin's connections no more.
+    pub fn leave(&mut self) {
+        (self.open, self.in_use) = (None, None);
     }
 
     /// Reads up to `most` further bytes into the buffer; 0 is the end of the stream.
@@ -149,6 +154,14 @@ impl Writer {
         match &mut *self.0.borrow_mut() {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
             Stream::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    /// Says that no more comes. The other direction goes on.
+    pub fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self.0.borrow_mut() {
+            Stream::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Stream::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
         }
     }
 

@@ -15,7 +15,10 @@ use std::{
     time::Instant,
 };
 
-use actix_http::{StatusCode, Uri, header::HeaderMap};
+use actix_http::{
+    StatusCode, Uri,
+    header::{self, HeaderMap, HeaderValue},
+};
 use actix_rt::net::{ActixStream, Ready as Readiness};
 use actix_service::Service;
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection as ConnectedTo};
@@ -51,6 +54,8 @@ struct State {
     connection: Option<Connection>,
     /// Whether the request is HEAD: its response has no body.
     to_head: bool,
+    /// What the request offers to speak.
+    offer: Option<HeaderValue>,
     /// Who gets interim responses, where anybody does.
     informed: Option<Rc<Client>>,
     max_head: usize,
@@ -78,8 +83,8 @@ pub enum HeadError {
     /// The head does not end.
     #[error("the response head is longer than {0} bytes")]
     TooLong(usize),
-    /// The origin switched to another protocol, which nobody had asked for.
-    #[error("the origin switched protocols without being asked")]
+    /// The origin switched to a protocol that nobody had asked for.
+    #[error("the origin switched to a protocol that was not asked for")]
     Switched,
 }
 
@@ -101,16 +106,18 @@ pub struct Answered {
 }
 
 impl Exchange {
-    /// A request about to be sent over `connection`. `informed` gets the interim responses.
+    /// A request about to be sent over `connection`: whether it is HEAD, and what it offers to speak. `informed` gets the
+    /// interim responses.
     pub fn new(
         connection: Connection,
-        to_head: bool,
+        (to_head, offer): (bool, Option<HeaderValue>),
         informed: Option<Rc<Client>>,
         max_head: usize,
     ) -> Self {
         Exchange(Rc::new(RefCell::new(State {
             connection: Some(connection),
             to_head,
+            offer,
             informed,
             max_head,
             answered: false,
@@ -173,7 +180,11 @@ impl State {
                 self.answered = true;
                 match AnswerHead::take(&mut connection.buf, self.to_head, self.max_head) {
                     Ok(Some(answer)) if answer.head.status == 101 => {
-                        return Poll::Ready(Err(self.fail(HeadError::Switched)));
+                        if !switches_as(self.offer.as_ref(), &answer.headers) {
+                            return Poll::Ready(Err(self.fail(HeadError::Switched)));
+                        }
+                        self.head = Some((answer, Instant::now()));
+                        continue;
                     }
                     // An interim response: the final one follows on the same connection (RFC 9110 §15.2).
                     Ok(Some(mut answer)) if answer.head.status < 200 => {
@@ -214,6 +225,17 @@ impl State {
         let told = io::Error::other(error.to_string());
         self.failure = Some(error);
         told
+    }
+}
+
+/// Whether a 101 switches to what was offered, and to nothing else (RFC 9110 §15.2.2).
+fn switches_as(offer: Option<&HeaderValue>, headers: &HeaderMap) -> bool {
+    let mut chosen = headers.get_all(header::UPGRADE);
+    match (offer, chosen.next(), chosen.next()) {
+        (Some(offer), Some(chosen), None) => {
+            offer.as_bytes().trim_ascii().eq_ignore_ascii_case(chosen.as_bytes().trim_ascii())
+        }
+        _ => false,
     }
 }
 

@@ -14,12 +14,13 @@ use actix_http::{
     uri::{Parts, PathAndQuery, Scheme},
 };
 use awc::FrozenClientRequest;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::time::timeout_at;
 
 use super::{
     collapse::{Joined, Whole, may_be_shared},
     connect::ConnectError,
+    connection::Connection,
     exchange::{Answered, Exchange, HeadError},
     pool::Pool,
     reader::BodyError,
@@ -78,6 +79,8 @@ pub struct Fetched {
     pub source: Source,
     /// What fetches the rest, where the first response is only a part of the body.
     pub widened: Option<Widened>,
+    /// The connection, where another protocol is spoken on it.
+    pub switched: Option<Box<Connection>>,
     /// From the request sent to the head received; none for the answer of another request.
     pub ttfb: Option<Duration>,
 }
@@ -94,6 +97,7 @@ impl Fetched {
             framing: Framing::Length(whole.body.len() as u64),
             source: Source::here(whole.body.clone(), Rc::clone(pool)),
             widened: None,
+            switched: None,
             ttfb: None,
         }
     }
@@ -172,7 +176,9 @@ impl Origin {
         tuning: &Tuning,
         deadline: Instant,
     ) -> Result<Fetched, FetchError> {
-        let is_get = request.method == Method::GET && request.upload.is_none();
+        let is_get = request.method == Method::GET
+            && request.upload.is_none()
+            && !request.headers.contains_key(header::UPGRADE);
         let mut headers = request.headers;
         if let Some(upload) = &request.upload {
             // The body does not go through awc, which would tell it else.
@@ -238,7 +244,9 @@ impl Origin {
         deadline: Instant,
     ) -> Result<Fetched, FetchError> {
         let published = &self.shared.published;
-        let is_get = *head.get_method() == Method::GET && beside.upload.is_none();
+        let is_get = *head.get_method() == Method::GET
+            && beside.upload.is_none()
+            && !head.headers().contains_key(header::UPGRADE);
         let first_part = self.first_part(&head, is_get, tuning);
         let asked_for_a_part = first_part.is_some();
         let (sent, whole) = match first_part {
@@ -254,8 +262,22 @@ impl Origin {
             mut headers,
             sent,
             received,
-            connection,
+            mut connection,
         } = sent;
+        let ttfb = received.saturating_duration_since(sent);
+        slot.answered();
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            connection.leave();
+            return Ok(Fetched {
+                status,
+                headers,
+                framing: Framing::None,
+                source: Source::here(Bytes::new(), Rc::clone(&self.pool)),
+                widened: None,
+                switched: Some(Box::new(connection)),
+                ttfb: Some(ttfb),
+            });
+        }
         let continuation = is_get
             .then(|| Continuation::of(status, &headers, framed.framing))
             .flatten();
@@ -274,8 +296,6 @@ impl Origin {
             let ranges = whole.is_some() || offered;
             published.sizes.learn(kind_of(&head), length, ranges);
         }
-        let ttfb = received.saturating_duration_since(sent);
-        slot.answered();
         let mut source = Source::new(connection, framed, slot, Rc::clone(&self.pool));
         if status == StatusCode::PARTIAL_CONTENT {
             source.expect(range::length(&headers));
@@ -311,6 +331,7 @@ impl Origin {
             framing,
             source,
             widened,
+            switched: None,
             ttfb: Some(ttfb),
         })
     }
@@ -366,7 +387,12 @@ impl Origin {
                 None => Box::pin(self.connect(tuning, deadline)).await?,
             };
             let reused = connection.reused;
-            let exchange = Exchange::new(connection, to_head, informed.clone(), max_head);
+            let exchange = Exchange::new(
+                connection,
+                (to_head, head.headers().get(header::UPGRADE).cloned()),
+                informed.clone(),
+                max_head,
+            );
             let sent = send(
                 head,
                 exchange.clone(),
