@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     actors::{self, Supervision, redis_pool},
     api::{admin, feed},
-    path::{cors, http2, line, origin, policy::Terms, server, tcp, tls, trace, transfers, upgrades},
+    path::{
+        cors, http2, line, origin, policy::Terms, server, tcp, tls, trace, transfers, upgrades,
+    },
     telemetry,
     traffic::{
         canary, concurrency,

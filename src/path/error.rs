@@ -55,9 +55,7 @@ impl ProxyError {
         match self {
             ProxyError::Limited(_)
             | ProxyError::Upgrades
-            | ProxyError::Fetch(FetchError::NoSlot(_)) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            | ProxyError::Fetch(FetchError::NoSlot(_)) => StatusCode::SERVICE_UNAVAILABLE,
             ProxyError::Fetch(
                 FetchError::Timeout(_)
                 | FetchError::Connect(ConnectError::Timeout(_))

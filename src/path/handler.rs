@@ -152,7 +152,15 @@ pub async fn forward(
                 let idle = terms.policy.upgrades.0.idle;
                 let payload = request.take_payload();
                 let client = (client, payload);
-                switch(*origin, fetched.headers, client, &worker, (place, idle), &id, meter)
+                switch(
+                    *origin,
+                    fetched.headers,
+                    client,
+                    &worker,
+                    (place, idle),
+                    &id,
+                    meter,
+                )
             }
             _ => relay(&request, fetched, &worker, &client, bucket, &id, meter),
         },
@@ -378,8 +386,7 @@ fn upload(
     client: &Rc<Client>,
     limits: upload::Limits,
 ) -> Option<Upload> {
-    let upload =
-        |payload, length| Upload::new(Rc::clone(client), payload, length, limits);
+    let upload = |payload, length| Upload::new(Rc::clone(client), payload, length, limits);
     if request.chunked().unwrap_or(false) {
         return Some(upload(request.take_payload(), None));
     }

@@ -303,7 +303,10 @@ mod tests {
         ];
         for trusted in [false, true] {
             let to = sent(&lies, trusted);
-            let odd: Vec<_> = to.keys().filter(|name| name.as_str().contains('_')).collect();
+            let odd: Vec<_> = to
+                .keys()
+                .filter(|name| name.as_str().contains('_'))
+                .collect();
             assert_eq!(odd, ["my_own"]);
         }
     }

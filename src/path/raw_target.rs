@@ -64,9 +64,18 @@ mod tests {
     #[test]
     fn only_what_no_uri_has_is_encoded_and_only_in_the_target() {
         for (came, meant) in [
-            ("GET /a?q=ü HTTP/1.1\r\nx: ü\r\n\r\n", Some("GET /a?q=%C3%BC HTTP/1.1\r\nx: ü\r\n\r\n")),
-            ("\r\nGET /ü/b HTTP/1.1\r\n\r\n", Some("\r\nGET /%C3%BC/b HTTP/1.1\r\n\r\n")),
-            ("GET /\"`?\"`<> HTTP/1.1\r\n\r\n", Some("GET /\"%60?%22`%3C%3E HTTP/1.1\r\n\r\n")),
+            (
+                "GET /a?q=ü HTTP/1.1\r\nx: ü\r\n\r\n",
+                Some("GET /a?q=%C3%BC HTTP/1.1\r\nx: ü\r\n\r\n"),
+            ),
+            (
+                "\r\nGET /ü/b HTTP/1.1\r\n\r\n",
+                Some("\r\nGET /%C3%BC/b HTTP/1.1\r\n\r\n"),
+            ),
+            (
+                "GET /\"`?\"`<> HTTP/1.1\r\n\r\n",
+                Some("GET /\"%60?%22`%3C%3E HTTP/1.1\r\n\r\n"),
+            ),
             ("GET /%c3%bc?a=%zz|{}[]\\^ HTTP/1.1\r\nx: ü\r\n\r\n", None),
             ("ü / HTTP/1.1\r\n\r\n", None),
             ("GET /\r\n\r\n", None),

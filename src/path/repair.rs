@@ -24,14 +24,20 @@ pub enum Repaired {
 pub fn repair(bytes: &[u8], max: usize) -> Repaired {
     let (version, line) = match bytes {
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor, line @ ..] if minor.is_ascii_digit() => {
-            let version = if *minor == b'0' { "HTTP/1.0" } else { "HTTP/1.1" };
+            let version = if *minor == b'0' {
+                "HTTP/1.0"
+            } else {
+                "HTTP/1.1"
+            };
             (version, line)
         }
         [b'I', b'C', b'Y', line @ ..] => ("HTTP/1.0", line),
         _ if b"ICY".starts_with(bytes) => return Repaired::Incomplete,
         _ => return Repaired::Not,
     };
-    let end = |at: &usize| line[*at] == b'\n' && matches!(&line[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]);
+    let end = |at: &usize| {
+        line[*at] == b'\n' && matches!(&line[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..])
+    };
     let Some(last) = (0..line.len().min(max)).find(end) else {
         return match bytes.len() < max {
             true => Repaired::Incomplete,
@@ -118,13 +124,31 @@ mod tests {
     #[test]
     fn what_can_be_meant_in_one_way_only_is_repaired() {
         for (came, meant) in [
-            ("HTTP/1.2 200 OK\r\na: b\r\n\r\nbody", "HTTP/1.1 200 OK\r\na: b\r\n\r\nbody"),
+            (
+                "HTTP/1.2 200 OK\r\na: b\r\n\r\nbody",
+                "HTTP/1.1 200 OK\r\na: b\r\n\r\nbody",
+            ),
             ("HTTP/1.9 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n"),
-            ("ICY 200 OK\r\nicy-name: x\r\n\r\nmp3", "HTTP/1.0 200 OK\r\nicy-name: x\r\n\r\nmp3"),
-            ("HTTP/1.1 200 OK\r\na: b\r\n c\r\n\td\r\n\r\n", "HTTP/1.1 200 OK\r\na: b  c \td\r\n\r\n"),
-            ("HTTP/1.1 200 OK\r\na: b\u{1}c\u{7f}\r\n\r\n", "HTTP/1.1 200 OK\r\na: b c \r\n\r\n"),
-            ("HTTP/1.1 200 OK\nX Powered By: x\na : b\n\n", "HTTP/1.1 200 OK\r\na : b\r\n\n"),
-            ("HTTP/1.1 200 OK\r\n: x\r\na: b\r\n\r\n", "HTTP/1.1 200 OK\r\na: b\r\n\r\n"),
+            (
+                "ICY 200 OK\r\nicy-name: x\r\n\r\nmp3",
+                "HTTP/1.0 200 OK\r\nicy-name: x\r\n\r\nmp3",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\na: b\r\n c\r\n\td\r\n\r\n",
+                "HTTP/1.1 200 OK\r\na: b  c \td\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\na: b\u{1}c\u{7f}\r\n\r\n",
+                "HTTP/1.1 200 OK\r\na: b c \r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 200 OK\nX Powered By: x\na : b\n\n",
+                "HTTP/1.1 200 OK\r\na : b\r\n\n",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\n: x\r\na: b\r\n\r\n",
+                "HTTP/1.1 200 OK\r\na: b\r\n\r\n",
+            ),
         ] {
             assert_eq!(repaired(came).as_deref(), Some(meant), "{came:?}");
         }
@@ -152,7 +176,11 @@ mod tests {
     fn a_head_is_waited_for_as_long_as_it_may_be_one() {
         let whole = "ICY 200 OK\r\nicy-name: x\r\n\r\n";
         for n in 0..whole.len() {
-            assert_eq!(repair(&whole.as_bytes()[..n], 1000), Repaired::Incomplete, "{n}");
+            assert_eq!(
+                repair(&whole.as_bytes()[..n], 1000),
+                Repaired::Incomplete,
+                "{n}"
+            );
         }
         assert_eq!(repair(&whole.as_bytes()[..20], 20), Repaired::Not);
     }

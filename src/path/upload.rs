@@ -97,12 +97,7 @@ pub enum UploadError {
 
 impl Upload {
     /// A body of `length` bytes, or chunked, from `client`.
-    pub fn new(
-        client: Rc<Client>,
-        payload: Payload,
-        length: Option<u64>,
-        limits: Limits,
-    ) -> Self {
+    pub fn new(client: Rc<Client>, payload: Payload, length: Option<u64>, limits: Limits) -> Self {
         let state = State {
             last: Cell::new(Instant::now()),
             ended: Cell::new(false),

@@ -32,7 +32,13 @@ fn reads_both(client: &mut Client, origin: &Origin, target: &str) {
     let hints = client.head();
     assert_eq!(message::status(&hints), 103);
     assert_eq!(message::fields(&hints, "link").len(), 2);
-    for own in ["connection", "x-own", "keep-alive", "content-length", "date"] {
+    for own in [
+        "connection",
+        "x-own",
+        "keep-alive",
+        "content-length",
+        "date",
+    ] {
         assert!(message::fields(&hints, own).is_empty(), "{own}");
     }
     origin.open_gate();
@@ -113,7 +119,10 @@ async fn over_http2_the_answer_comes_whole_whatever_came_before_it() {
 fn a_client_that_reads_nothing_does_not_make_the_proxy_keep_all_that_an_origin_hints() {
     let origin = Origin::following(|connection| {
         if connection.request().is_some() {
-            let hint = format!("HTTP/1.1 103 Early Hints\r\nlink: {}\r\n\r\n", "x".repeat(4000));
+            let hint = format!(
+                "HTTP/1.1 103 Early Hints\r\nlink: {}\r\n\r\n",
+                "x".repeat(4000)
+            );
             for _ in 0..5000 {
                 if !connection.send(&hint) {
                     return;

@@ -17,21 +17,81 @@ fn at(level: Level, origin: &Origin) -> Proxy {
 #[test]
 fn an_odd_head_that_can_be_meant_in_one_way_only_passes_repaired() {
     for (name, head, body) in [
-        ("equal lengths", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nContent-Length: 5\r\n", "hello"),
-        ("a list of lengths", "HTTP/1.1 200 OK\r\ncontent-length: 5, 5\r\n", "hello"),
-        ("a blank before the colon", "HTTP/1.1 200 OK\r\ncontent-length : 5\r\nx-kept : 1\r\n", "hello"),
-        ("identity", "HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\ncontent-length: 5\r\n", "hello"),
-        ("identity to the close", "HTTP/1.1 200 OK\r\nTransfer-Encoding: Identity\r\n", "hello"),
-        ("identity, chunked", "HTTP/1.1 200 OK\r\ntransfer-encoding: identity, chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"),
-        ("HTTP/1.2", "HTTP/1.2 200 OK\r\ncontent-length: 5\r\n", "hello"),
-        ("ICY", "ICY 200 OK\r\ncontent-type: audio/mpeg\r\nicy-br: 128\r\n", "hello"),
-        ("a control character", "HTTP/1.1 200 OK\r\nx-title: a\x01b\x7fc\r\ncontent-length: 5\r\n", "hello"),
-        ("a folded field", "HTTP/1.1 200 OK\r\nx-long: one\r\n\ttwo\r\ncontent-length: 5\r\n", "hello"),
-        ("a name that is none", "HTTP/1.1 200 OK\r\nX Powered By: me\r\ncontent-length: 5\r\n", "hello"),
-        ("no reason", "HTTP/1.1 200\r\ncontent-length: 5\r\n", "hello"),
-        ("two blanks", "HTTP/1.1  200 OK\r\ncontent-length: 5\r\n", "hello"),
-        ("line feeds alone", "HTTP/1.1 200 OK\ncontent-length: 5\n", "hello"),
-        ("bytes beyond ascii", "HTTP/1.1 200 Schön\r\nx-title: ü\r\ncontent-length: 5\r\n", "hello"),
+        (
+            "equal lengths",
+            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nContent-Length: 5\r\n",
+            "hello",
+        ),
+        (
+            "a list of lengths",
+            "HTTP/1.1 200 OK\r\ncontent-length: 5, 5\r\n",
+            "hello",
+        ),
+        (
+            "a blank before the colon",
+            "HTTP/1.1 200 OK\r\ncontent-length : 5\r\nx-kept : 1\r\n",
+            "hello",
+        ),
+        (
+            "identity",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\ncontent-length: 5\r\n",
+            "hello",
+        ),
+        (
+            "identity to the close",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: Identity\r\n",
+            "hello",
+        ),
+        (
+            "identity, chunked",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: identity, chunked\r\n",
+            "5\r\nhello\r\n0\r\n\r\n",
+        ),
+        (
+            "HTTP/1.2",
+            "HTTP/1.2 200 OK\r\ncontent-length: 5\r\n",
+            "hello",
+        ),
+        (
+            "ICY",
+            "ICY 200 OK\r\ncontent-type: audio/mpeg\r\nicy-br: 128\r\n",
+            "hello",
+        ),
+        (
+            "a control character",
+            "HTTP/1.1 200 OK\r\nx-title: a\x01b\x7fc\r\ncontent-length: 5\r\n",
+            "hello",
+        ),
+        (
+            "a folded field",
+            "HTTP/1.1 200 OK\r\nx-long: one\r\n\ttwo\r\ncontent-length: 5\r\n",
+            "hello",
+        ),
+        (
+            "a name that is none",
+            "HTTP/1.1 200 OK\r\nX Powered By: me\r\ncontent-length: 5\r\n",
+            "hello",
+        ),
+        (
+            "no reason",
+            "HTTP/1.1 200\r\ncontent-length: 5\r\n",
+            "hello",
+        ),
+        (
+            "two blanks",
+            "HTTP/1.1  200 OK\r\ncontent-length: 5\r\n",
+            "hello",
+        ),
+        (
+            "line feeds alone",
+            "HTTP/1.1 200 OK\ncontent-length: 5\n",
+            "hello",
+        ),
+        (
+            "bytes beyond ascii",
+            "HTTP/1.1 200 Schön\r\nx-title: ü\r\ncontent-length: 5\r\n",
+            "hello",
+        ),
     ] {
         for level in [Level::Low, Level::High] {
             // In one piece, and byte by byte.
@@ -58,7 +118,10 @@ fn an_odd_head_that_can_be_meant_in_one_way_only_passes_repaired() {
                 let odd = |byte: &u8| byte.is_ascii_control() && !b"\r\n\t".contains(byte);
                 assert!(!answer.head.iter().any(odd), "{answer:?}");
                 let text = String::from_utf8_lossy(&answer.head).to_lowercase();
-                assert!(!text.contains(" :") && !text.contains("identity"), "{answer:?}");
+                assert!(
+                    !text.contains(" :") && !text.contains("identity"),
+                    "{answer:?}"
+                );
             }
         }
     }
@@ -98,9 +161,15 @@ fn what_comes_behind_an_answer_without_a_body_is_nobodys_answer() {
     let unasked = "HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nunasked";
     for (request, head) in [
         ("HEAD", "HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n"),
-        ("GET", "HTTP/1.1 204 No Content\r\ncontent-length: 7\r\n\r\n"),
+        (
+            "GET",
+            "HTTP/1.1 204 No Content\r\ncontent-length: 7\r\n\r\n",
+        ),
         ("GET", "HTTP/1.1 204 No Content\r\n\r\n"),
-        ("GET", "HTTP/1.1 304 Not Modified\r\ncontent-length: 7\r\n\r\n"),
+        (
+            "GET",
+            "HTTP/1.1 304 Not Modified\r\ncontent-length: 7\r\n\r\n",
+        ),
         ("GET", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
     ] {
         // In the same packet, and while the connection idles.

@@ -87,6 +87,5 @@ impl AnswerHead {
 }
 
 fn value_of(bytes: Bytes) -> Result<HeaderValue, Malformed> {
-    HeaderValue::from_maybe_shared(bytes)
-        .map_err(|_| Malformed::Head(httparse::Error::HeaderValue))
+    HeaderValue::from_maybe_shared(bytes).map_err(|_| Malformed::Head(httparse::Error::HeaderValue))
 }

@@ -232,9 +232,10 @@ impl State {
 fn switches_as(offer: Option<&HeaderValue>, headers: &HeaderMap) -> bool {
     let mut chosen = headers.get_all(header::UPGRADE);
     match (offer, chosen.next(), chosen.next()) {
-        (Some(offer), Some(chosen), None) => {
-            offer.as_bytes().trim_ascii().eq_ignore_ascii_case(chosen.as_bytes().trim_ascii())
-        }
+        (Some(offer), Some(chosen), None) => offer
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(chosen.as_bytes().trim_ascii()),
         _ => false,
     }
 }

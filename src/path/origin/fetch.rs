@@ -184,7 +184,10 @@ impl Origin {
             // The body does not go through awc, which would tell it else.
             let (name, value) = match upload.length() {
                 Some(length) => (header::CONTENT_LENGTH, HeaderValue::from(length)),
-                None => (header::TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
+                None => (
+                    header::TRANSFER_ENCODING,
+                    HeaderValue::from_static("chunked"),
+                ),
             };
             headers.insert(name, value);
         }
@@ -206,7 +209,15 @@ impl Origin {
                 .await;
         }
         // Boxed, as it is seldom taken.
-        Box::pin(self.answer_all(head, beside, request.bucket, (slot, joined), tuning, deadline)).await
+        Box::pin(self.answer_all(
+            head,
+            beside,
+            request.bucket,
+            (slot, joined),
+            tuning,
+            deadline,
+        ))
+        .await
     }
 
     /// The same as [`Origin::answer`], for all who joined the request. They wait for it no longer than half of the time

@@ -111,9 +111,10 @@ impl Reader {
     pub fn is_here(&self) -> bool {
         self.connection.as_ref().is_none_or(|connection| {
             connection.upload.is_none()
-                && self.decoder
-                .expected_in_all()
-                .is_some_and(|expected| expected <= connection.buf.len() as u64)
+                && self
+                    .decoder
+                    .expected_in_all()
+                    .is_some_and(|expected| expected <= connection.buf.len() as u64)
         })
     }
 
@@ -154,7 +155,10 @@ impl Reader {
         self.timer = None;
         if let Some(mut connection) = self.connection.take()
             && self.keep_alive
-            && connection.upload.take().is_none_or(|upload| upload.ended() == Some(How::Whole))
+            && connection
+                .upload
+                .take()
+                .is_none_or(|upload| upload.ended() == Some(How::Whole))
         {
             self.pool.put(connection);
         }

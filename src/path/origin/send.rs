@@ -47,10 +47,9 @@ pub(super) async fn send(
             match request.as_mut().poll(cx) {
                 Poll::Ready(Ok(_)) => awaited = false,
                 Poll::Ready(Err(error)) => {
-                    return Poll::Ready(Err(exchange.take_failure().map_or_else(
-                        || failure(error),
-                        FetchError::from,
-                    )));
+                    return Poll::Ready(Err(exchange
+                        .take_failure()
+                        .map_or_else(|| failure(error), FetchError::from)));
                 }
                 Poll::Pending => {}
             }

@@ -82,10 +82,16 @@ impl Sending {
             if self.out.is_empty() {
                 // What TLS holds may be flushed while the client is waited for.
                 let flushed = self.writer.poll_flush(cx).map_err(SendError::Refused)?;
-                return if self.ended { flushed.map(Ok) } else { Poll::Pending };
+                return if self.ended {
+                    flushed.map(Ok)
+                } else {
+                    Poll::Pending
+                };
             }
             match ready!(self.writer.poll_write(cx, &self.out)) {
-                Ok(0) => return Poll::Ready(Err(SendError::Refused(io::ErrorKind::WriteZero.into()))),
+                Ok(0) => {
+                    return Poll::Ready(Err(SendError::Refused(io::ErrorKind::WriteZero.into())));
+                }
                 Ok(n) => {
                     self.out.advance(n);
                     self.written = Instant::now();
