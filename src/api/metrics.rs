@@ -150,7 +150,7 @@ fn clients(out: &mut Exposition, published: &Published) {
     out.one(
         Gauge,
         "fileproxy_tls_handshakes",
-        "TLS handshakes under way.",
+        "TLS handshakes under way, from the client's first message on.",
         clients.handshakes.get(),
     );
     out.one(
@@ -187,7 +187,7 @@ fn clients(out: &mut Exposition, published: &Published) {
         ),
         (
             "fileproxy_tls_handshakes_refused_total",
-            "Connections closed because too many handshakes were under way.",
+            "Connections closed before their TLS handshake was done, to make room for others.",
             &clients.handshakes_refused,
         ),
         (

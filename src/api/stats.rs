@@ -393,11 +393,11 @@ struct Workers {
     connections_accepted: u64,
     /// Connections answered 503 because there were too many.
     connections_over_limit: u64,
-    /// TLS handshakes under way.
+    /// TLS handshakes under way, from the client's first message on.
     tls_handshakes: u64,
     /// TLS handshakes that failed or took too long.
     tls_handshakes_failed: u64,
-    /// Connections closed because too many handshakes were under way.
+    /// Connections closed before their TLS handshake was done, to make room for others.
     tls_handshakes_refused: u64,
     /// Connections that chose HTTP/2.
     http2_connections_accepted: u64,

@@ -10,12 +10,12 @@ use std::{
 
 use actix_http::{
     StatusCode,
-    header::{HeaderMap, HeaderValue},
+    header::{HeaderName, HeaderValue},
 };
 use actix_web::{HttpMessage as _, dev::ServiceRequest};
 use bytes::BytesMut;
 
-use super::{body::Transfer, refusal::Refusal};
+use super::{body::Transfer, http2::outgoing::Answering, refusal::Refusal};
 use crate::traffic::{
     canary::split::Bucket, counters::ClientCounters, published::Published, quality::Class,
 };
@@ -53,12 +53,14 @@ pub struct Client {
     /// Whether its connection ends because its request was no HTTP.
     pub(super) refused: Cell<Option<Refusal>>,
     /// Interim responses that are to go out before the answer.
-    pub(super) interim: RefCell<BytesMut>,
+    pub(super) interim_heads: RefCell<BytesMut>,
     /// Whether the other protocol has come to its end.
     pub(super) tunnel_ended: Cell<bool>,
     /// Whether an answer is being written: half of it may be out.
     pub(super) writing: Cell<bool>,
     pub(super) published: Arc<Published>,
+    /// Sends its interim responses, over HTTP/2.
+    pub(super) interim: Option<Rc<Answering>>,
 }
 
 /// A response is under way for as long as this lives: the connection is not idle.
@@ -102,10 +104,11 @@ impl Client {
             offers_websocket: Cell::new(false),
             switched: Cell::new(false),
             refused: Cell::new(None),
-            interim: RefCell::default(),
+            interim_heads: RefCell::default(),
             writing: Cell::new(false),
             tunnel_ended: Cell::new(false),
             published,
+            interim: None,
         }
     }
 
@@ -123,9 +126,10 @@ impl Client {
             offers_websocket: Cell::new(false),
             switched: Cell::new(false),
             refused: Cell::new(None),
-            interim: RefCell::default(),
+            interim_heads: RefCell::default(),
             writing: Cell::new(false),
             tunnel_ended: Cell::new(false),
+            interim: None,
             ..*self
         }
     }
@@ -198,24 +202,33 @@ impl Client {
         self.tunnel_ended.set(true);
     }
 
-    /// Passes an interim response on (RFC 9110 §15.2), before the answer to the request at hand. Over HTTP/1.1 only. One
+    /// Sends an interim response (RFC 9110 §15.2) before the answer to the request at hand; not to a client of HTTP/1.0. One
     /// that comes while another answer is still being written, or too many of them, are left out, as any hop may do.
-    pub fn inform(&self, status: StatusCode, fields: &HeaderMap) {
-        let mut interim = self.interim.borrow_mut();
-        if self.writing.get() || interim.len() > MAX_INTERIM {
-            self.published.counters.clients.interim_dropped.increment();
+    pub fn send_interim<'a>(
+        &self,
+        status: StatusCode,
+        fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+    ) {
+        let counters = &self.published.counters.clients;
+        if let Some(answering) = &self.interim {
+            answering.send_interim(status, fields);
+            counters.interim.increment();
+            return;
+        }
+        let mut heads = self.interim_heads.borrow_mut();
+        if self.writing.get() || heads.len() > MAX_INTERIM {
+            counters.interim_dropped.increment();
             return;
         }
         let reason = status.canonical_reason().unwrap_or_default();
-        interim.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).as_bytes());
+        heads.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).as_bytes());
         for (name, value) in fields {
-            interim.extend_from_slice(name.as_str().as_bytes());
-            interim.extend_from_slice(b": ");
-            interim.extend_from_slice(value.as_bytes());
-            interim.extend_from_slice(b"\r\n");
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                heads.extend_from_slice(part);
+            }
         }
-        interim.extend_from_slice(b"\r\n");
-        self.published.counters.clients.interim.increment();
+        heads.extend_from_slice(b"\r\n");
+        counters.interim.increment();
     }
 
     /// Whether the connection ends with a reset instead of an orderly close.

@@ -315,7 +315,7 @@ impl ClientStream {
         if self.client.writing.get() {
             return Poll::Ready(Ok(()));
         }
-        let mut interim = self.client.interim.take();
+        let mut interim = self.client.interim_heads.take();
         let mut written = Poll::Ready(Ok(()));
         while !interim.is_empty() {
             match Pin::new(&mut self.io).poll_write(cx, &interim) {
@@ -328,7 +328,7 @@ impl ClientStream {
                 }
             }
         }
-        self.client.interim.replace(interim);
+        self.client.interim_heads.replace(interim);
         written
     }
 

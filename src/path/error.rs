@@ -7,6 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, http::header};
 
 use super::{
     origin::{connect::ConnectError, fetch::FetchError, reader::BodyError},
+    target::BadTarget,
     upload::Fault,
 };
 use crate::{
@@ -32,6 +33,9 @@ pub enum ProxyError {
     /// 503: over the connections that may speak another protocol.
     #[error("too many connections speak another protocol: try again in a moment")]
     Upgrades,
+    /// 400: no target, or no proper host.
+    #[error(transparent)]
+    Target(#[from] BadTarget),
     /// 405: a method that makes no sense here.
     #[error("{0} is not for a reverse proxy")]
     Method(&'static str),
@@ -68,7 +72,7 @@ impl ProxyError {
             }
             ProxyError::Fetch(_) => StatusCode::BAD_GATEWAY,
             ProxyError::SlowUpload => StatusCode::REQUEST_TIMEOUT,
-            ProxyError::BrokenUpload => StatusCode::BAD_REQUEST,
+            ProxyError::BrokenUpload | ProxyError::Target(_) => StatusCode::BAD_REQUEST,
             ProxyError::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             ProxyError::Loop => StatusCode::LOOP_DETECTED,
         }
@@ -87,6 +91,7 @@ impl ProxyError {
             ProxyError::Fetch(_) => Outcome::OriginBroken,
             ProxyError::SlowUpload
             | ProxyError::BrokenUpload
+            | ProxyError::Target(_)
             | ProxyError::Method(_)
             | ProxyError::Loop => Outcome::ClientFault,
         }
@@ -131,7 +136,10 @@ impl ProxyError {
                 header::HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
             response.headers_mut().insert(header::ALLOW, allow);
         }
-        if matches!(self, ProxyError::SlowUpload | ProxyError::BrokenUpload) {
+        if matches!(
+            self,
+            ProxyError::SlowUpload | ProxyError::BrokenUpload | ProxyError::Target(_)
+        ) {
             response
                 .head_mut()
                 .set_connection_type(actix_http::ConnectionType::Close);

@@ -31,6 +31,7 @@ use super::{
     meter::Meter,
     origin::{Fetched, Origin, connection::Connection, fetch::Request, shared::Shared},
     policy::{InForce, Policy},
+    target::Target,
     trace::{self, Trace, Tracer},
     tunnel::Tunnel,
     upgrades::Place,
@@ -209,6 +210,12 @@ async fn exchange(
     if *request.method() == Method::CONNECT {
         return Err(ProxyError::Method("CONNECT"));
     }
+    let target = Target::of(
+        request.method(),
+        request.version(),
+        request.uri(),
+        request.headers(),
+    )?;
     if headers::passes_so_far(request.headers()) >= MAX_PASSES {
         return Err(ProxyError::Loop);
     }
@@ -218,9 +225,9 @@ async fn exchange(
     let deadline = Instant::now() + tuning.exchange_timeout;
     admission::admit(&worker.published, &tuning).await?;
     let method = request.method().clone();
-    // HTTP/1.0 knows no interim responses (RFC 9110 §15.2), and over HTTP/2 the library sends none.
-    let informed = (request.version() == Version::HTTP_11).then(|| Rc::clone(client));
-    let mut headers = fields(request, &terms.policy, client, id);
+    // HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
+    let informed = (request.version() >= Version::HTTP_11).then(|| Rc::clone(client));
+    let mut headers = fields(request, &terms.policy, client, target.host, id);
     if switches {
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
@@ -230,7 +237,7 @@ async fn exchange(
         .fetch(
             Request {
                 method,
-                target: request.uri().path_and_query().cloned(),
+                target: Some(target.path),
                 headers,
                 upload,
                 informed,
@@ -359,13 +366,9 @@ fn fields(
     request: &mut ServiceRequest,
     policy: &Policy,
     client: &Client,
+    named: Option<HeaderValue>,
     id: &HeaderValue,
 ) -> HeaderMap {
-    // An absolute target names the host, whatever Host says (RFC 9112 §3.2.2).
-    let named = request.uri().authority().and_then(|authority| {
-        let host = authority.as_str();
-        HeaderValue::from_str(host.rsplit_once('@').map_or(host, |(_, host)| host)).ok()
-    });
     let from = headers::Client {
         address: &client.address,
         trusted: client.trusted,
@@ -374,6 +377,7 @@ fn fields(
     };
     let mut fields = std::mem::replace(request.headers_mut(), HeaderMap::new());
     if let Some(host) = named {
+        // An absolute target names the host, whatever Host says (RFC 9112 §3.2.2).
         fields.insert(header::HOST, host);
     }
     headers::to_origin(&mut fields, from, policy.host.as_ref(), id);

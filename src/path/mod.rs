@@ -1,6 +1,6 @@
 //! What a request walks through, in order: [`listener`], [`entrance`] ([`seat`], TCP options, [`tls`]), then
 //! [`client_stream`] for HTTP/1.1 or [`http2`], [`client`], [`handler`] (the whole way on one screen), [`admission`] (the
-//! limiter's gate), [`headers`], [`origin`], [`body`]; [`error`] is the only place where an error becomes a status.
+//! limiter's gate), [`target`], [`headers`], [`origin`], [`body`]; [`error`] is the only place where an error becomes a status.
 //! [`policy`] is what they keep to, by the settings in force.
 
 pub mod admission;
@@ -13,6 +13,7 @@ pub mod entrance;
 pub mod error;
 pub mod framing;
 pub mod handler;
+pub mod handshakes;
 pub mod head_scan;
 pub mod headers;
 pub mod http2;
@@ -30,6 +31,7 @@ pub mod request_reader;
 pub mod seat;
 pub mod send_watch;
 pub mod server;
+pub mod target;
 pub mod tcp;
 pub mod tls;
 pub mod trace;

@@ -47,6 +47,9 @@ pub enum BadHead {
     /// The request line or a field does not follow the grammar.
     #[error("{0}")]
     Syntax(httparse::Error),
+    /// The target has a fragment, which none may have (RFC 9110 §7.1): what reads on drops it without a word.
+    #[error("the request target has a fragment")]
+    Fragment,
     /// More fields than are read.
     #[error("more than {MAX_FIELDS} fields")]
     TooManyFields,
@@ -75,6 +78,9 @@ impl RequestHead {
             Ok(_) => return Err(BadHead::Syntax(httparse::Error::NewLine)),
             Err(httparse::Error::TooManyHeaders) => return Err(BadHead::TooManyFields),
             Err(error) => return Err(BadHead::Syntax(error)),
+        }
+        if request.path.is_some_and(|target| target.contains('#')) {
+            return Err(BadHead::Fragment);
         }
         let (mut length, mut chunked) = (None, false);
         let (mut upgrades, mut websocket, mut settings, mut connected) = (0, false, false, false);
@@ -278,6 +284,17 @@ mod tests {
         }
         let old = "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n";
         assert_eq!(head(old), Err(BadHead::TransferEncoding));
+    }
+
+    #[test]
+    fn a_fragment_is_what_no_target_has() {
+        for (text, has) in [
+            ("GET /a#b HTTP/1.1\r\n\r\n", true),
+            ("GET http://b/?c#d HTTP/1.1\r\n\r\n", true),
+            ("G#T /a HTTP/1.1\r\nx: #\r\n\r\n", false),
+        ] {
+            assert_eq!(head(text) == Err(BadHead::Fragment), has, "{text}");
+        }
     }
 
     #[test]

@@ -123,14 +123,16 @@ pub struct ClientCounters {
     pub accepted: Counter,
     /// Connections answered 503 because there were too many.
     pub over_limit: Counter,
-    /// TLS handshakes under way.
+    /// TLS handshakes under way, from the client's first message on.
     pub handshakes: Gauge,
     /// TLS handshakes that failed or took too long.
     pub handshakes_failed: Counter,
-    /// Connections closed because too many handshakes were under way.
+    /// Connections closed before their TLS handshake was done, to make room for others.
     pub handshakes_refused: Counter,
     /// Connections that chose HTTP/2.
     pub http2: Counter,
+    /// What HTTP/2 connections may bring of request bodies beyond the first 128 KiB of each, in bytes.
+    pub upload_windows: Gauge,
     /// HTTP/2 connections ended because the client gave up too many requests.
     pub reset_floods: Counter,
     /// HTTP/2 connections ended because the client sent too many frames that brought nothing.

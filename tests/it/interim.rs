@@ -8,7 +8,7 @@ use crate::support::{
     message,
     origin::{Origin, ok},
     proxy::Proxy,
-    secure::{Secure, h2, request},
+    secure::{Frame, Frames, Secure, h2, request},
     until,
 };
 
@@ -101,6 +101,27 @@ fn over_tls_they_pass_as_well() {
     assert_eq!(message::status(&client.head()), 103);
     origin.open_gate();
     assert_eq!(message::status(&client.head()), 200);
+}
+
+#[test]
+fn over_http2_they_come_before_the_answer_and_100_does_not() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = Proxy::before(&origin, |s| certificate.show(s));
+    let mut client = Frames::to(proxy.address(), &certificate, &[]);
+    for stream in [1, 3] {
+        client.get(stream, "/a");
+        for status in ["102", "103"] {
+            let head = client.until(Frame::HEADERS, stream);
+            assert_eq!(head.flags, 0x4, "END_HEADERS alone");
+            // The place of `:status` in the static table, and its value as it is.
+            assert_eq!(&head.payload[..5], format!("\x08\x03{status}").as_bytes());
+            let text = String::from_utf8_lossy(&head.payload);
+            assert_eq!(text.matches("rel=preload").count(), if status == "103" { 2 } else { 0 });
+            assert!(!text.contains("x-own") && !text.contains("timeout"), "{text}");
+        }
+        origin.open_gate();
+        assert_eq!(client.until(Frame::DATA, stream).payload, b"/a");
+    }
 }
 
 #[actix_rt::test]

@@ -38,6 +38,7 @@ mod settings;
 mod stream;
 mod support;
 mod systemd;
+mod targets;
 mod tls;
 mod traces;
 mod transfers;

@@ -1,6 +1,6 @@
 //! TLS to clients: what holds for plain connections holds here, and certificates change under way.
 
-use std::time::Duration;
+use std::{io::Write as _, time::Duration};
 
 use fileproxy::traffic::sample::Outcome;
 
@@ -127,28 +127,121 @@ fn a_client_that_stops_reading_is_ended_and_one_that_leaves_ends_its_transfer() 
 }
 
 #[test]
-fn a_handshake_has_its_time_and_no_more_than_so_many_are_at_it() {
+fn clients_that_say_nothing_keep_nobody_out_and_have_their_time() {
     let (origin, certificate) = (origin(), Certificate::new());
     let proxy = Proxy::before(&origin, |s| {
         certificate.show(s);
-        s.tls.handshake_timeout = Duration::from_secs(1);
+        s.tls.handshake_timeout = Duration::from_secs(2);
         s.tls.max_handshakes = 2;
     });
     let counters = &proxy.published().counters.clients;
-    let mut silent: Vec<Client> = (0..2).map(|_| proxy.client()).collect();
-    until("two are at it", || {
-        (counters.handshakes.get() == 2).then_some(())
-    });
-    assert!(proxy.client().closes(), "a third is closed at once");
-    assert_eq!(counters.handshakes_refused.get(), 1);
+    let hello = Secure::hello(&certificate);
+    let mut silent: Vec<Client> = (0..30).map(|_| proxy.client()).collect();
+    for client in &mut silent[..15] {
+        // Not all of it is as good as nothing.
+        client.send(&hello[..hello.len() - 1]);
+    }
+    until("all are in", || (counters.open.get() == 30).then_some(()));
+    for _ in 0..5 {
+        let mut client = Secure::to(proxy.address(), &certificate, &[]).unwrap();
+        assert_eq!(client.get("/a").0, 200);
+    }
+    assert_eq!(counters.handshakes_refused.get(), 0);
     for client in &mut silent {
         assert!(client.closes());
     }
-    until("both are counted", || {
-        (counters.handshakes_failed.get() == 2).then_some(())
+    until("all are counted", || {
+        (counters.handshakes_failed.get() == 30).then_some(())
+    });
+}
+
+/// Clients of this address that begin a handshake and say no more.
+fn stalled(proxy: &Proxy, own: [u8; 4], hello: &[u8], count: usize) -> Vec<Client> {
+    let begin = |_| {
+        let mut client = Client::from(own.into(), proxy.address());
+        client.send(hello);
+        client
+    };
+    (0..count).map(begin).collect()
+}
+
+#[test]
+fn handshakes_that_do_not_go_on_keep_nobody_out() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = Proxy::before(&origin, |s| {
+        certificate.show(s);
+        s.tls.handshake_timeout = Duration::from_secs(60);
+        s.tls.max_handshakes = 20;
+    });
+    let counters = &proxy.published().counters.clients;
+    let hello = Secure::hello(&certificate);
+    let mut one = stalled(&proxy, [127, 0, 0, 3], &hello, 1);
+    let mut crowd = stalled(&proxy, [127, 0, 0, 2], &hello, 1);
+    until("it is first", || {
+        (counters.handshakes.get() == 2).then_some(())
+    });
+    crowd.extend(stalled(&proxy, [127, 0, 0, 2], &hello, 18));
+    until("there is no room", || {
+        (counters.handshakes.get() == 20).then_some(())
     });
     let mut client = Secure::to(proxy.address(), &certificate, &[]).unwrap();
     assert_eq!(client.get("/a").0, 200);
+    assert_eq!(counters.handshakes_refused.get(), 1);
+    crowd[0].rest();
+    until("the crowd gave up one", || {
+        (counters.handshakes.get() == 19).then_some(())
+    });
+    // Who came before it, alone from where it is, goes on.
+    one[0].try_send("x").unwrap();
+}
+
+#[test]
+fn where_all_connections_are_taken_by_clients_that_say_nothing_their_address_gives_one_up() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = Proxy::before(&origin, |s| {
+        certificate.show(s);
+        s.tls.handshake_timeout = Duration::from_secs(60);
+        s.server.max_connections = 20;
+    });
+    let counters = &proxy.published().counters.clients;
+    let mut silent = stalled(&proxy, [127, 0, 0, 2], b"", 1);
+    until("it is first", || (counters.open.get() == 1).then_some(()));
+    silent.extend(stalled(&proxy, [127, 0, 0, 2], b"", 19));
+    until("all are in", || (counters.open.get() == 20).then_some(()));
+    let mut client = Secure::to(proxy.address(), &certificate, &[]).unwrap();
+    assert_eq!(client.get("/a").0, 200);
+    assert!(silent[0].closes());
+    assert_eq!(counters.handshakes_refused.get(), 1);
+    assert_eq!(counters.over_limit.get(), 0);
+}
+
+#[test]
+fn a_first_message_may_come_byte_by_byte_and_in_many_records() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = Proxy::before(&origin, |s| certificate.show(s));
+    let socket = || {
+        let socket = std::net::TcpStream::connect(proxy.address()).unwrap();
+        socket.set_nodelay(true).unwrap();
+        socket
+    };
+    let mut trickling = Secure::greeting(socket(), &certificate, |socket, hello| {
+        for byte in hello {
+            socket.write_all(&[*byte]).unwrap();
+        }
+    })
+    .unwrap();
+    assert_eq!(trickling.get("/a").0, 200);
+    let mut cut = Secure::greeting(socket(), &certificate, |socket, hello| {
+        // Type and version of the record, its length, then the message (RFC 8446 §5.1).
+        for piece in hello[5..].chunks(7) {
+            let mut record = hello[..3].to_vec();
+            record.extend(u16::try_from(piece.len()).unwrap().to_be_bytes());
+            record.extend(piece);
+            socket.write_all(&record).unwrap();
+        }
+    })
+    .unwrap();
+    assert_eq!(cut.get("/a").0, 200);
 }
 
 #[test]

@@ -193,7 +193,7 @@ impl State {
                             && answer.status != StatusCode::CONTINUE
                         {
                             headers::to_client_early(&mut answer.headers);
-                            client.inform(answer.status, &answer.headers);
+                            client.send_interim(answer.status, &answer.headers);
                         }
                         continue;
                     }

@@ -46,7 +46,7 @@ use crate::{
 pub struct Request {
     /// Its method.
     pub method: Method,
-    /// Its target, as it came.
+    /// Its target: a path, byte for byte as it came, or `*`.
     pub target: Option<PathAndQuery>,
     /// Its fields, Host among them, ready to be sent.
     pub headers: HeaderMap,
@@ -429,22 +429,15 @@ impl Origin {
     fn uri(&self, target: Option<PathAndQuery>) -> Uri {
         let base = self.shared.settings.url.base();
         let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let slash = if target.as_str().starts_with('?') {
-            "/"
-        } else {
-            ""
-        };
         let mut parts = Parts::default();
         parts.scheme = Some(Scheme::HTTP);
         parts.authority = Some(self.authority.clone());
-        parts.path_and_query = Some(
-            if (base.is_empty() && slash.is_empty()) || target.as_str() == "*" {
-                target
-            } else {
-                // Both halves were valid by themselves.
-                PathAndQuery::try_from(format!("{base}{slash}{target}")).unwrap_or(target)
-            },
-        );
+        parts.path_and_query = Some(if base.is_empty() || target.as_str() == "*" {
+            target
+        } else {
+            // Both halves were valid by themselves.
+            PathAndQuery::try_from(format!("{base}{target}")).unwrap_or(target)
+        });
         Uri::from_parts(parts).unwrap_or_default()
     }
 }
