@@ -48,6 +48,8 @@ pub struct Client {
     pub(super) body_refused: Cell<bool>,
     /// Whether the request at hand offers to speak WebSocket. What of Upgrade a handler sees is such an offer.
     pub(super) offers_websocket: Cell<bool>,
+    /// What it offers, where that is another protocol.
+    pub(super) other_offer: RefCell<Option<HeaderValue>>,
     /// Whether such an offer was taken.
     pub(super) switched: Cell<bool>,
     /// Whether its connection ends because its request was no HTTP.
@@ -102,6 +104,7 @@ impl Client {
             reset: Cell::new(false),
             body_refused: Cell::new(false),
             offers_websocket: Cell::new(false),
+            other_offer: RefCell::default(),
             switched: Cell::new(false),
             refused: Cell::new(None),
             interim_heads: RefCell::default(),
@@ -124,6 +127,7 @@ impl Client {
             reset: Cell::new(false),
             body_refused: Cell::new(false),
             offers_websocket: Cell::new(false),
+            other_offer: RefCell::default(),
             switched: Cell::new(false),
             refused: Cell::new(None),
             interim_heads: RefCell::default(),
@@ -180,8 +184,16 @@ impl Client {
         self.body_refused.set(true);
     }
 
+    /// What the request at hand offers to speak, where that may be taken (RFC 9110 §7.8).
+    pub fn offer(&self) -> Option<HeaderValue> {
+        let other = || self.other_offer.borrow().clone();
+        self.offers_websocket()
+            .then(|| other().unwrap_or(HeaderValue::from_static("websocket")))
+    }
+
     /// Whether the request at hand offers to speak WebSocket (RFC 6455 §4.1): a GET over HTTP/1.1, without a body, with
-    /// `Connection: upgrade` and `Upgrade: websocket`. All other offers are removed before a handler sees them.
+    /// `Connection: upgrade` and `Upgrade: websocket`; or another protocol, which handlers see as WebSocket (see
+    /// [`Client::offer`]). All other offers are removed before a handler sees them.
     pub fn offers_websocket(&self) -> bool {
         self.offers_websocket.get()
     }

@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use actix_http::header::HeaderValue;
 use bytes::Buf as _;
 use socket2::SockRef;
 use tokio::{
@@ -225,6 +226,9 @@ impl ClientStream {
         self.client.body_refused.set(false);
         let offers = self.reader.offers_websocket();
         self.client.offers_websocket.set(offers);
+        let other = self.reader.takes_other();
+        let other = other.and_then(|other| HeaderValue::from_maybe_shared(other).ok());
+        self.client.other_offer.replace(other);
     }
 
     /// Looks after a client whose request is being answered: keeps what it sends ahead, and notices that it left.

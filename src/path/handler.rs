@@ -228,8 +228,8 @@ async fn exchange(
     // HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
     let informed = (request.version() >= Version::HTTP_11).then(|| Rc::clone(client));
     let mut headers = fields(request, &terms.policy, client, target.host, id);
-    if switches {
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    if let Some(offer) = client.offer().filter(|_| switches) {
+        headers.insert(header::UPGRADE, offer);
     }
     meter.exchange(&method, &mut headers);
     let fetched = terms

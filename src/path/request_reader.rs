@@ -4,7 +4,7 @@
 //! actix-http decodes whatever it is given, and answers by what the last head said (HEAD, version, Connection); so
 //! it must not see a head before the answer to the one before is out.
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::ReadBuf;
 
 use super::{
@@ -31,8 +31,10 @@ pub struct RequestReader {
     requests: u64,
     /// Whether the last of them is answered.
     answered: bool,
-    /// Whether it offers WebSocket.
+    /// Whether it offers to switch, as actix-http sees it to WebSocket.
     offers: bool,
+    /// What it offers, where that is another protocol.
+    other: Option<Bytes>,
 }
 
 #[derive(Debug)]
@@ -62,6 +64,7 @@ impl RequestReader {
             requests: 0,
             answered: true,
             offers: false,
+            other: None,
         }
     }
 
@@ -75,9 +78,14 @@ impl RequestReader {
         !self.answered
     }
 
-    /// Whether the last request offers to speak WebSocket.
+    /// Whether the last request offers to switch: as actix-http sees it, to WebSocket.
     pub fn offers_websocket(&self) -> bool {
         self.offers
+    }
+
+    /// What the last request offers, where that is another protocol than WebSocket.
+    pub fn takes_other(&mut self) -> Option<Bytes> {
+        self.other.take()
     }
 
     /// Bytes of a head that is not whole yet.
@@ -170,7 +178,7 @@ impl RequestReader {
                 return Ok(None);
             }
             let head = RequestHead::parse(&bytes[..n])?;
-            if head.offer == Offer::Ignored {
+            if matches!(head.offer, Offer::Ignored | Offer::Other) {
                 return Ok(None);
             }
             self.begin(head);
@@ -233,8 +241,10 @@ impl RequestReader {
             head = encode_target(&head);
         }
         let parsed = RequestHead::parse(&head)?;
-        if parsed.offer == Offer::Ignored {
-            request_head::remove_offer(&mut head);
+        match parsed.offer {
+            Offer::Ignored => request_head::remove_offer(&mut head),
+            Offer::Other => self.other = Some(request_head::name_websocket(&mut head)),
+            Offer::WebSocket | Offer::None => {}
         }
         self.begin(parsed);
         if let Turn::Body(body) = &mut self.turn {
@@ -249,7 +259,7 @@ impl RequestReader {
     fn begin(&mut self, head: RequestHead) {
         self.requests += 1;
         self.answered = false;
-        self.offers = head.offer == Offer::WebSocket;
+        self.offers = matches!(head.offer, Offer::WebSocket | Offer::Other);
         self.scan = HeadScan::default();
         self.seen = 0;
         self.turn = match head.framing {

@@ -116,8 +116,14 @@ fn over_http2_they_come_before_the_answer_and_100_does_not() {
             // The place of `:status` in the static table, and its value as it is.
             assert_eq!(&head.payload[..5], format!("\x08\x03{status}").as_bytes());
             let text = String::from_utf8_lossy(&head.payload);
-            assert_eq!(text.matches("rel=preload").count(), if status == "103" { 2 } else { 0 });
-            assert!(!text.contains("x-own") && !text.contains("timeout"), "{text}");
+            assert_eq!(
+                text.matches("rel=preload").count(),
+                if status == "103" { 2 } else { 0 }
+            );
+            assert!(
+                !text.contains("x-own") && !text.contains("timeout"),
+                "{text}"
+            );
         }
         origin.open_gate();
         assert_eq!(client.until(Frame::DATA, stream).payload, b"/a");

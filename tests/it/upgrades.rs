@@ -107,6 +107,44 @@ fn bytes_pass_as_they_are_both_ways_until_the_client_ends() {
 }
 
 #[test]
+fn another_protocol_passes_too_and_only_where_the_origin_accepts_it() {
+    let origin = Origin::following(|connection| {
+        while let Some(request) = connection.head() {
+            if request.target() != b"/attach" {
+                connection.send(ok(request.target()));
+                continue;
+            }
+            assert_eq!(request.field("upgrade").as_deref(), Some("tcp"));
+            connection
+                .send("HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nhello");
+            let piece = connection.bytes(100);
+            connection.send(piece);
+        }
+    });
+    let proxy = Proxy::before(&origin, |_| {});
+    for method in ["GET", "POST"] {
+        let mut client = proxy.client();
+        client.send(format!(
+            "{method} /attach HTTP/1.1\r\nhost: proxy\r\nconnection: upgrade\r\nupgrade: tcp\r\n\r\n"
+        ));
+        let head = client.head();
+        assert_eq!(message::status(&head), 101);
+        assert_eq!(message::fields(&head, "upgrade"), ["tcp"]);
+        client.send("back");
+        assert_eq!(client.exactly(9), b"helloback");
+    }
+    // HTTP/2 begins otherwise: nobody is asked.
+    let mut client = proxy.client();
+    for n in 0..2 {
+        let target = format!("/{n}");
+        let offer =
+            "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n";
+        assert_eq!(client.get_with(&target, offer).text(), target);
+        assert_eq!(origin.last().field("upgrade"), None);
+    }
+}
+
+#[test]
 fn what_the_client_sends_ahead_of_the_101_reaches_the_origin_behind_its_request() {
     let origin = Origin::following(echo);
     let proxy = Proxy::before(&origin, |_| {});
