@@ -68,6 +68,16 @@ impl Progress {
         self.0.last.get()
     }
 
+    /// Whether bytes are still to come.
+    pub fn under_way(&self) -> bool {
+        !self.0.ended.get()
+    }
+
+    /// Whether it ended early by the client's fault.
+    pub fn failed(&self) -> bool {
+        self.0.fault.get().is_some()
+    }
+
     /// The response moves.
     pub fn touch(&self) {
         self.0.last.set(Instant::now());

@@ -142,6 +142,27 @@ fn an_echo_much_larger_than_all_buffers_comes_back_whole() {
     }
 }
 
+#[test]
+fn an_origin_over_tls_may_answer_while_it_reads() {
+    let certificate = Certificate::new();
+    let origin = Origin::on("127.0.0.1:0", Some(certificate.server.clone()), echo);
+    let proxy = Proxy::before(&origin, |s| {
+        s.origin.tls.verify = false;
+        s.server.workers = 1;
+    });
+    let body = content(4 << 20);
+    for _ in 0..2 {
+        let mut client = proxy.client();
+        client.send(post(CHUNKED));
+        let sender = sending(&client.socket, chunked(&body));
+        let answer = client.response();
+        sender.join().unwrap();
+        assert_eq!((answer.status, answer.ending), (200, Ending::Whole));
+        assert!(answer.body == body);
+    }
+    assert_eq!(origin.connections(), 1);
+}
+
 #[actix_rt::test]
 async fn over_http2_bodies_flow_in_both_directions_too() {
     let (origin, certificate) = (Origin::following(echo), Certificate::new());
