@@ -38,6 +38,8 @@ pub struct Head {
     pub framing: Framing,
     /// Whether the connection may be used again after it.
     pub keep_alive: bool,
+    /// Whether it tells of a body where none may follow. Some origins send it all the same.
+    pub tells_in_vain: bool,
 }
 
 /// A response that breaks the rules of HTTP/1.1.
@@ -145,6 +147,7 @@ impl Head {
             status,
             framing,
             keep_alive,
+            tells_in_vain: framing == Framing::None && (chunked || length.is_some_and(|n| n > 0)),
         }))
     }
 }

@@ -157,6 +157,36 @@ fn a_head_that_may_frame_its_body_in_two_ways_gives_502() {
 }
 
 #[test]
+fn a_body_behind_an_answer_without_one_costs_nobody_the_next_answer() {
+    // It comes only when the next request is there: nothing tells the two apart before.
+    let origin = Origin::following(|connection| {
+        while let Some(request) = connection.request() {
+            match (request.method().as_str(), connection.number) {
+                ("HEAD", _) => {
+                    connection.send("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n");
+                }
+                (_, 0) => {
+                    connection.send("late body");
+                    connection.stall();
+                    return;
+                }
+                _ => _ = connection.send(ok("asked")),
+            }
+        }
+    });
+    let proxy = Proxy::before(&origin, |s| {
+        s.server.workers = 1;
+        s.optimization.level = Level::Medium;
+    });
+    let mut client = proxy.client();
+    client.send("HEAD / HTTP/1.1\r\nhost: proxy\r\n\r\n");
+    assert_eq!(client.response_to_head().status, 200);
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    assert_eq!(client.get("/").text(), "asked");
+    assert_eq!(origin.hits(), 3);
+}
+
+#[test]
 fn what_comes_behind_an_answer_without_a_body_is_nobodys_answer() {
     let unasked = "HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nunasked";
     for (request, head) in [

@@ -34,6 +34,8 @@ pub struct Connection {
     pub reused: bool,
     /// Whether TCP_QUICKACK is set again after reads.
     pub quickack: bool,
+    /// Whether the last answer told of a body that was not to come: what comes all the same is no answer.
+    pub told_in_vain: bool,
     /// While it is not idle in a pool.
     pub in_use: Option<InUse>,
     /// What of the request's body is still on its way while the response comes.
@@ -67,6 +69,7 @@ impl Connection {
             buf: BytesMut::new(),
             reused: false,
             quickack,
+            told_in_vain: false,
             in_use: None,
             upload: None,
             opened: Instant::now(),

@@ -398,6 +398,7 @@ impl Origin {
                 None => Box::pin(self.connect(tuning, deadline)).await?,
             };
             let reused = connection.reused;
+            let told_in_vain = connection.told_in_vain;
             let exchange = Exchange::new(
                 connection,
                 (to_head, head.headers().get(header::UPGRADE).cloned()),
@@ -418,6 +419,15 @@ impl Origin {
                     self.shared.published.counters.origin.retries.increment();
                     tracing::debug!(
                         "a kept origin connection was dead, the request goes out once more"
+                    );
+                }
+                // No answer at all, but the body of the answer before, which was not to come.
+                Err(FetchError::Head(HeadError::Malformed(_)))
+                    if reused && replayable && told_in_vain =>
+                {
+                    self.shared.published.counters.origin.retries.increment();
+                    tracing::debug!(
+                        "the origin sent a body behind an answer without one, the request goes out once more"
                     );
                 }
                 sent => return sent,

@@ -76,6 +76,8 @@ pub struct Reader {
 impl Reader {
     /// The body behind `head`. One that is empty gives its connection back at once.
     pub fn new(connection: Connection, head: Head, pool: Rc<Pool>) -> Self {
+        let mut connection = connection;
+        connection.told_in_vain = head.tells_in_vain;
         let mut reader = Reader {
             connection: Some(connection),
             decoder: Decoder::new(head.framing),
