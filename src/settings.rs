@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     actors::{self, Supervision, redis_pool},
     api::{admin, feed},
-    path::{cors, http2, line, origin, policy::Terms, server, tcp, tls, trace, transfers},
+    path::{
+        cors, http2, line, origin, policy::Terms, server, tcp, tls, trace, transfers, upgrades,
+    },
     telemetry,
     traffic::{
         canary, concurrency,
@@ -40,6 +42,8 @@ pub struct Settings {
     pub tls: tls::Settings,
     /// What clients that speak HTTP/2 must keep to.
     pub http2: http2::settings::Settings,
+    /// `[upgrades]`
+    pub upgrades: upgrades::Settings,
     /// Where the files are.
     pub origin: origin::Settings,
     /// Which TCP options are set.
@@ -186,6 +190,7 @@ impl Settings {
         self.server.check()?;
         self.tls.check()?;
         self.http2.check()?;
+        self.upgrades.check()?;
         self.origin.check()?;
         self.transfers.check()?;
         self.lines.check()?;
@@ -215,6 +220,7 @@ impl Settings {
             lines: &self.lines,
             tls: &self.tls,
             http2: &self.http2,
+            upgrades: &self.upgrades,
             origin: &self.origin,
             transfers: &self.transfers,
             access_log: self.log.access,

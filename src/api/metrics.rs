@@ -169,6 +169,12 @@ fn clients(out: &mut Exposition, published: &Published) {
         "TLS handshakes under way, from the client's first message on.",
         clients.handshakes.get(),
     );
+    out.one(
+        Gauge,
+        "fileproxy_upgraded_connections",
+        "Connections that speak another protocol with the origin.",
+        clients.upgraded.get(),
+    );
     out.by(
         Gauge,
         "fileproxy_client_lines",
@@ -214,6 +220,26 @@ fn clients(out: &mut Exposition, published: &Published) {
             "fileproxy_http2_frame_floods_total",
             "HTTP/2 connections ended because the client sent too many frames that brought nothing.",
             &clients.frame_floods,
+        ),
+        (
+            "fileproxy_interim_responses_total",
+            "Interim responses (1xx) passed on.",
+            &clients.interim,
+        ),
+        (
+            "fileproxy_interim_responses_dropped_total",
+            "Interim responses left out: too many, or half of another answer was out.",
+            &clients.interim_dropped,
+        ),
+        (
+            "fileproxy_upgrades_total",
+            "Connections that switched to another protocol.",
+            &clients.upgrades,
+        ),
+        (
+            "fileproxy_upgrades_refused_total",
+            "Offers to switch answered 503 because too many connections had.",
+            &clients.upgrades_refused,
         ),
         (
             "fileproxy_congestion_switches_total",

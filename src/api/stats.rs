@@ -426,6 +426,16 @@ struct Workers {
     body_timeouts: u64,
     /// Clients that stopped reading.
     send_timeouts: u64,
+    /// Interim responses (1xx) passed on.
+    interim_responses: u64,
+    /// Interim responses left out: too many, or half of another answer was out.
+    interim_responses_dropped: u64,
+    /// Connections that speak another protocol with the origin (WebSocket).
+    upgraded_connections: u64,
+    /// Connections that switched to another protocol.
+    upgrades: u64,
+    /// Offers to switch that were answered 503 because too many connections had.
+    upgrades_refused: u64,
     /// Requests that could not be counted because the counting actor was too busy.
     samples_dropped: u64,
 }
@@ -451,6 +461,11 @@ impl Workers {
             bad_bodies: clients.bad_bodies.get(),
             body_timeouts: clients.body_timeouts.get(),
             send_timeouts: clients.send_timeouts.get(),
+            interim_responses: clients.interim.get(),
+            interim_responses_dropped: clients.interim_dropped.get(),
+            upgraded_connections: clients.upgraded.get(),
+            upgrades: clients.upgrades.get(),
+            upgrades_refused: clients.upgrades_refused.get(),
             samples_dropped: clients.samples_dropped.get(),
         }
     }

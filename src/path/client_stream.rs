@@ -13,6 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use actix_http::header::HeaderValue;
+use bytes::Buf as _;
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -223,6 +225,9 @@ impl ClientStream {
         self.client.body_refused.set(false);
         let offers = self.reader.offers_websocket();
         self.client.offers_websocket.set(offers);
+        let other = self.reader.takes_other();
+        let other = other.and_then(|other| HeaderValue::from_maybe_shared(other).ok());
+        self.client.other_offer.replace(other);
     }
 
     /// Looks after a client whose request is being answered: keeps what it sends ahead, and notices that it left.
@@ -305,6 +310,28 @@ impl ClientStream {
         }
     }
 
+    /// Writes interim responses, unless half an answer is out. Ready when there is none left.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.client.writing.get() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut interim = self.client.interim_heads.take();
+        let mut written = Poll::Ready(Ok(()));
+        while !interim.is_empty() {
+            match Pin::new(&mut self.io).poll_write(cx, &interim) {
+                Poll::Ready(Ok(n)) if n > 0 => interim.advance(n),
+                Poll::Ready(Ok(_)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    written = self.poll_blocked(cx).map(Err);
+                    break;
+                }
+            }
+        }
+        self.client.interim_heads.replace(interim);
+        written
+    }
+
     /// Ready when the client has read nothing for too long.
     fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         self.client.poll_ahead(cx);
@@ -376,6 +403,8 @@ impl AsyncWrite for ClientStream {
             // What waited behind the request goes on now.
             cx.waker().wake_by_ref();
         }
+        ready!(this.poll_interim(cx))?;
+        this.client.writing.set(true);
         match Pin::new(&mut this.io).poll_write(cx, bytes) {
             Poll::Pending => this.poll_blocked(cx).map(Err),
             written => {
@@ -403,11 +432,20 @@ impl AsyncWrite for ClientStream {
             // All that there is to say is said: the time to the next request runs.
             this.poll_due(cx);
         }
+        // actix-http flushes when it has written all that it has.
+        this.client.writing.set(false);
+        if matches!(this.phase, Phase::Open) {
+            ready!(this.poll_interim(cx))?;
+        }
         match Pin::new(&mut this.io).poll_flush(cx) {
             // TLS holds what the socket does not take.
             Poll::Pending => this.poll_blocked(cx).map(Err),
             flushed => {
                 this.send.took();
+                if this.client.tunnel_ended.get() {
+                    // actix-http waits first until the client closes, too.
+                    ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+                }
                 flushed
             }
         }

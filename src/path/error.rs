@@ -30,6 +30,9 @@ pub enum ProxyError {
     /// 400: the request's body broke, or its coding did.
     #[error("the request body broke")]
     BrokenUpload,
+    /// 503: over the connections that may speak another protocol.
+    #[error("too many connections speak another protocol: try again in a moment")]
+    Upgrades,
     /// 400: no target, or no proper host.
     #[error(transparent)]
     Target(#[from] BadTarget),
@@ -54,9 +57,9 @@ impl ProxyError {
     /// The status that the client gets.
     pub fn status(&self) -> StatusCode {
         match self {
-            ProxyError::Limited(_) | ProxyError::Fetch(FetchError::NoSlot(_)) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            ProxyError::Limited(_)
+            | ProxyError::Upgrades
+            | ProxyError::Fetch(FetchError::NoSlot(_)) => StatusCode::SERVICE_UNAVAILABLE,
             ProxyError::Fetch(
                 FetchError::Timeout(_)
                 | FetchError::Connect(ConnectError::Timeout(_))
@@ -79,7 +82,7 @@ impl ProxyError {
     pub fn outcome(&self) -> Outcome {
         match self {
             ProxyError::Limited(_) => Outcome::RateLimited,
-            ProxyError::Fetch(FetchError::NoSlot(_)) => Outcome::Overloaded,
+            ProxyError::Upgrades | ProxyError::Fetch(FetchError::NoSlot(_)) => Outcome::Overloaded,
             ProxyError::Fetch(
                 FetchError::Connect(ConnectError::Timeout(_)) | FetchError::Timeout(_),
             ) => Outcome::OriginTimeout,
@@ -97,7 +100,9 @@ impl ProxyError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             ProxyError::Limited(turned) => Some(turned.retry_after),
-            ProxyError::Fetch(FetchError::NoSlot(_)) => Some(Duration::from_secs(1)),
+            ProxyError::Upgrades | ProxyError::Fetch(FetchError::NoSlot(_)) => {
+                Some(Duration::from_secs(1))
+            }
             _ => None,
         }
     }

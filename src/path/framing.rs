@@ -40,6 +40,8 @@ pub struct Head {
     pub framing: Framing,
     /// Whether the connection may be used again after it.
     pub keep_alive: bool,
+    /// Whether it tells of a body where none may follow. Some origins send it all the same.
+    pub tells_in_vain: bool,
 }
 
 /// A response that breaks the rules of HTTP/1.1.
@@ -69,9 +71,25 @@ impl Head {
     ///
     /// [`Malformed`] for what no HTTP/1.x origin sends.
     pub fn parse(bytes: &[u8], to_head: bool) -> Result<Option<Self>, Malformed> {
+        Self::parse_with(bytes, to_head, |_, _| {})
+    }
+
+    /// The same, and hands over each field's name and value, once the head is whole.
+    ///
+    /// # Errors
+    ///
+    /// As [`Head::parse`].
+    pub fn parse_with(
+        bytes: &[u8],
+        to_head: bool,
+        mut field_of: impl FnMut(&str, &[u8]),
+    ) -> Result<Option<Self>, Malformed> {
         let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
         let mut response = httparse::Response::new(&mut []);
         let parsed = httparse::ParserConfig::default()
+            // To be removed, not to be refused (RFC 9112 §5.1).
+            .allow_spaces_after_header_name_in_responses(true)
+            .allow_multiple_spaces_in_response_status_delimiters(true)
             .parse_response_with_uninit_headers(&mut response, bytes, &mut fields)
             .map_err(Malformed::Head)?;
         let len = match parsed {
@@ -83,6 +101,7 @@ impl Head {
         let mut length = None;
         let mut chunked = false;
         for field in response.headers.iter() {
+            field_of(field.name, field.value);
             if field.name.eq_ignore_ascii_case("content-length") {
                 let value = parse_length(field.value).ok_or(Malformed::Length)?;
                 if length.is_some_and(|earlier| earlier != value) {
@@ -90,10 +109,16 @@ impl Head {
                 }
                 length = Some(value);
             } else if field.name.eq_ignore_ascii_case("transfer-encoding") {
-                if !field.value.trim_ascii().eq_ignore_ascii_case(b"chunked") || chunked {
-                    return Err(Malformed::Coding);
+                for coding in field.value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
+                    // It once named the absence of a coding (RFC 2616 §3.6).
+                    if coding.eq_ignore_ascii_case(b"identity") {
+                        continue;
+                    }
+                    if !coding.eq_ignore_ascii_case(b"chunked") || chunked {
+                        return Err(Malformed::Coding);
+                    }
+                    chunked = true;
                 }
-                chunked = true;
             } else if field.name.eq_ignore_ascii_case("connection") {
                 for option in field.value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
                     if option.eq_ignore_ascii_case(b"close") {
@@ -124,6 +149,7 @@ impl Head {
             status,
             framing,
             keep_alive,
+            tells_in_vain: framing == Framing::None && (chunked || length.is_some_and(|n| n > 0)),
         }))
     }
 }

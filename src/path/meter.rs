@@ -33,6 +33,8 @@ pub struct Meter {
     origin_ttfb: Option<Duration>,
     ttfb: Option<Duration>,
     bytes: u64,
+    /// How long it counts as a request, where it goes on as something else.
+    switched: Option<Duration>,
     cause: Option<String>,
     keys: Keys,
     canary: Option<Membership>,
@@ -67,6 +69,7 @@ impl Meter {
             origin_ttfb: None,
             ttfb: None,
             bytes: 0,
+            switched: None,
             cause: None,
             keys,
             canary,
@@ -126,6 +129,11 @@ impl Meter {
         }
     }
 
+    /// Another protocol is spoken from now on: as a request it took so long, however long that goes on.
+    pub fn switched(&mut self) {
+        self.switched = Some(self.started.elapsed());
+    }
+
     /// Body bytes were handed to the client.
     pub fn passed(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
@@ -176,7 +184,7 @@ impl Drop for Meter {
             outcome,
             origin_ttfb: self.origin_ttfb,
             ttfb: self.ttfb,
-            total,
+            total: self.switched.unwrap_or(total),
             bytes: self.bytes,
             keys: self.keys,
             canary: self.canary,

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 /// Most fields of a head: what actix-http reads.
 const MAX_FIELDS: usize = 96;
@@ -28,7 +28,11 @@ pub enum Offer {
     None,
     /// WebSocket (RFC 6455 §4.1): a GET without a body that asks for nothing else. The handler may take it.
     WebSocket,
-    /// Something that is not taken: another protocol, or beside a body. A server may ignore it, and this one does.
+    /// Another protocol, beside no body: the handler may take it, too. actix-http is told that it is WebSocket, for only
+    /// behind that it reads no further requests (see [`name_websocket`]).
+    Other,
+    /// Something that is not taken: HTTP/2 or TLS, which begin otherwise, more than one protocol, or one beside a body. A
+    /// server may ignore it, and this one does.
     Ignored,
 }
 
@@ -47,8 +51,8 @@ pub enum BadHead {
     /// The request line or a field does not follow the grammar.
     #[error("{0}")]
     Syntax(httparse::Error),
-    /// The target has a fragment, which none may have (RFC 9110 §7.1): what reads on would drop it without a word.
-    #[error("a target with a fragment")]
+    /// The target has a fragment, which none may have (RFC 9110 §7.1): what reads on drops it without a word.
+    #[error("the request target has a fragment")]
     Fragment,
     /// More fields than are read.
     #[error("more than {MAX_FIELDS} fields")]
@@ -83,7 +87,7 @@ impl RequestHead {
             return Err(BadHead::Fragment);
         }
         let (mut length, mut chunked) = (None, false);
-        let (mut upgrades, mut websocket, mut settings, mut connected) = (0, false, false, false);
+        let (mut upgrades, mut protocol, mut settings, mut connected) = (0, &b""[..], false, false);
         for field in &*request.headers {
             let value = field.value.trim_ascii();
             match Name::of(field.name.as_bytes()) {
@@ -98,7 +102,7 @@ impl RequestHead {
                 }
                 Some(Name::Upgrade) => {
                     upgrades += 1;
-                    websocket = value.eq_ignore_ascii_case(b"websocket");
+                    protocol = value;
                 }
                 Some(Name::Http2Settings) => settings = true,
                 Some(Name::Connection) => {
@@ -114,11 +118,14 @@ impl RequestHead {
             _ if chunked => RequestFraming::Chunked,
             length => RequestFraming::Length(length.unwrap_or(0)),
         };
-        let is_bare_get = request.method == Some("GET")
-            && request.version == Some(1)
-            && framing == RequestFraming::Length(0);
-        let offer = if upgrades == 1 && websocket && connected && is_bare_get && !settings {
+        let is_bare = request.version == Some(1) && framing == RequestFraming::Length(0);
+        let may_switch = upgrades == 1 && connected && is_bare && !settings;
+        let is_get = request.method == Some("GET");
+        let is_websocket = protocol.eq_ignore_ascii_case(b"websocket");
+        let offer = if may_switch && is_websocket && is_get {
             Offer::WebSocket
+        } else if may_switch && !is_websocket && is_other(protocol) {
+            Offer::Other
         } else if upgrades > 0 || settings || connected {
             Offer::Ignored
         } else {
@@ -157,6 +164,33 @@ pub fn remove_offer(head: &mut BytesMut) {
         at += end;
     }
     head.truncate(kept);
+}
+
+/// Whether a protocol (RFC 9110 §7.8) is one that may be spoken behind a 101: neither of those that this server speaks by
+/// itself, and no list.
+fn is_other(protocol: &[u8]) -> bool {
+    let is_token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~/".contains(b);
+    let name = protocol.split(|&b| b == b'/').next().unwrap_or_default();
+    let own = [&b"h2c"[..], b"h2", b"http", b"tls"];
+    !name.is_empty()
+        && protocol.iter().all(is_token)
+        && !own.iter().any(|own| name.eq_ignore_ascii_case(own))
+}
+
+/// Puts WebSocket in the place of what a whole head offers; what that was.
+pub fn name_websocket(head: &mut BytesMut) -> Bytes {
+    let (mut named, mut protocol) = (BytesMut::with_capacity(head.len() + 16), Bytes::new());
+    for line in head.split_inclusive(|&b| b == b'\n') {
+        let colon = line.iter().position(|&b| b == b':').unwrap_or(0);
+        if Name::of(&line[..colon]) == Some(Name::Upgrade) {
+            protocol = Bytes::copy_from_slice(line[colon + 1..].trim_ascii());
+            named.extend_from_slice(b"upgrade: websocket\r\n");
+        } else {
+            named.extend_from_slice(line);
+        }
+    }
+    *head = named;
+    protocol
 }
 
 /// The fields that matter here.
@@ -287,14 +321,13 @@ mod tests {
     }
 
     #[test]
-    fn a_target_has_no_fragment() {
-        for (line, has) in [
-            ("GET /a#b HTTP/1.1", true),
-            ("GET http://b/?c#d HTTP/1.1", true),
-            ("G#T /a HTTP/1.1\r\nX: #", false),
+    fn a_fragment_is_what_no_target_has() {
+        for (text, has) in [
+            ("GET /a#b HTTP/1.1\r\n\r\n", true),
+            ("GET http://b/?c#d HTTP/1.1\r\n\r\n", true),
+            ("G#T /a HTTP/1.1\r\nx: #\r\n\r\n", false),
         ] {
-            let read = head(&format!("{line}\r\nHost: x\r\n\r\n"));
-            assert_eq!(read == Err(BadHead::Fragment), has, "{line}");
+            assert_eq!(head(text) == Err(BadHead::Fragment), has, "{text}");
         }
     }
 
@@ -329,6 +362,30 @@ mod tests {
             let read = head(&format!("{line}\r\nHost: x\r\n{lines}\r\n")).unwrap();
             assert_eq!(read.offer, offer, "{line} {lines}");
         }
+    }
+
+    #[test]
+    fn another_protocol_may_be_offered_beside_no_body() {
+        for (line, upgrade, offer) in [
+            ("GET / HTTP/1.1", "tcp", Offer::Other),
+            ("POST / HTTP/1.1", "SPDY/3.1", Offer::Other),
+            ("GET / HTTP/1.1", "HTTP/2.0", Offer::Ignored),
+            ("GET / HTTP/1.1", "TLS/1.2", Offer::Ignored),
+            ("GET / HTTP/1.1", "h2c", Offer::Ignored),
+            ("GET / HTTP/1.1", "a, b", Offer::Ignored),
+            ("GET / HTTP/1.1", "", Offer::Ignored),
+            ("GET / HTTP/1.0", "tcp", Offer::Ignored),
+        ] {
+            let lines = format!("Connection: Upgrade\r\nUpgrade: {upgrade}\r\n");
+            let read = head(&format!("{line}\r\nHost: x\r\n{lines}\r\n")).unwrap();
+            assert_eq!(read.offer, offer, "{line} {upgrade}");
+        }
+        let mut head = BytesMut::from("GET / HTTP/1.1\r\nUPGRADE: tcp \r\nHost: x\r\n\r\n");
+        assert_eq!(name_websocket(&mut head), "tcp");
+        assert_eq!(
+            head,
+            "GET / HTTP/1.1\r\nupgrade: websocket\r\nHost: x\r\n\r\n"
+        );
     }
 
     #[test]

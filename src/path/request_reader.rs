@@ -4,12 +4,13 @@
 //! actix-http decodes whatever it is given, and answers by what the last head said (HEAD, version, Connection); so
 //! it must not see a head before the answer to the one before is out.
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::ReadBuf;
 
 use super::{
     body_scan::BodyScan,
     head_scan::HeadScan,
+    raw_target::{encode_target, has_raw_target},
     refusal::Refusal,
     request_head::{self, Offer, RequestFraming, RequestHead},
 };
@@ -30,8 +31,10 @@ pub struct RequestReader {
     requests: u64,
     /// Whether the last of them is answered.
     answered: bool,
-    /// Whether it offers WebSocket.
+    /// Whether it offers to switch, as actix-http sees it to WebSocket.
     offers: bool,
+    /// What it offers, where that is another protocol.
+    other: Option<Bytes>,
 }
 
 #[derive(Debug)]
@@ -61,6 +64,7 @@ impl RequestReader {
             requests: 0,
             answered: true,
             offers: false,
+            other: None,
         }
     }
 
@@ -74,9 +78,14 @@ impl RequestReader {
         !self.answered
     }
 
-    /// Whether the last request offers to speak WebSocket.
+    /// Whether the last request offers to switch: as actix-http sees it, to WebSocket.
     pub fn offers_websocket(&self) -> bool {
         self.offers
+    }
+
+    /// What the last request offers, where that is another protocol than WebSocket.
+    pub fn takes_other(&mut self) -> Option<Bytes> {
+        self.other.take()
     }
 
     /// Bytes of a head that is not whole yet.
@@ -165,11 +174,11 @@ impl RequestReader {
         if matches!(self.turn, Turn::Head) {
             let mut scan = HeadScan::default();
             n = scan.step(bytes);
-            if !scan.is_whole() || n > self.max_head {
+            if !scan.is_whole() || n > self.max_head || has_raw_target(&bytes[..n]) {
                 return Ok(None);
             }
             let head = RequestHead::parse(&bytes[..n])?;
-            if head.offer == Offer::Ignored {
+            if matches!(head.offer, Offer::Ignored | Offer::Other) {
                 return Ok(None);
             }
             self.begin(head);
@@ -232,10 +241,15 @@ impl RequestReader {
         if !self.scan.is_whole() {
             return Ok(());
         }
-        let parsed = RequestHead::parse(&self.kept[..self.seen])?;
         let mut head = self.kept.split_to(self.seen);
-        if parsed.offer == Offer::Ignored {
-            request_head::remove_offer(&mut head);
+        if has_raw_target(&head) {
+            head = encode_target(&head);
+        }
+        let parsed = RequestHead::parse(&head)?;
+        match parsed.offer {
+            Offer::Ignored => request_head::remove_offer(&mut head),
+            Offer::Other => self.other = Some(request_head::name_websocket(&mut head)),
+            Offer::WebSocket | Offer::None => {}
         }
         self.begin(parsed);
         if let Turn::Body(body) = &mut self.turn {
@@ -250,7 +264,7 @@ impl RequestReader {
     fn begin(&mut self, head: RequestHead) {
         self.requests += 1;
         self.answered = false;
-        self.offers = head.offer == Offer::WebSocket;
+        self.offers = matches!(head.offer, Offer::WebSocket | Offer::Other);
         self.scan = HeadScan::default();
         self.seen = 0;
         self.turn = match head.framing {

@@ -158,6 +158,16 @@ pub struct ClientCounters {
     pub requests: Gauge,
     /// Response body bytes handed to clients, as they go.
     pub sent_bytes: Counter,
+    /// Interim responses passed on.
+    pub interim: Counter,
+    /// Interim responses left out: too many of them, or half of another answer was out.
+    pub interim_dropped: Counter,
+    /// Connections that speak another protocol with the origin.
+    pub upgraded: Gauge,
+    /// Connections that switched to another protocol.
+    pub upgrades: Counter,
+    /// Offers of another protocol that were not passed on because too many connections speak one.
+    pub upgrades_refused: Counter,
     /// Samples that a full mailbox could not take.
     pub samples_dropped: Counter,
     /// Connections open by the class of their line: good, medium, poor, very poor.

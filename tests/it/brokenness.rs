@@ -140,7 +140,7 @@ fn a_body_that_runs_to_a_reset_is_seen_as_cut() {
 }
 
 #[test]
-fn interim_responses_are_swallowed_and_never_poison_the_next_request() {
+fn interim_responses_are_never_the_answer_and_never_poison_the_next_request() {
     let origin = Origin::following(|connection| {
         while let Some(request) = connection.request() {
             let body = request.target();
@@ -158,14 +158,19 @@ fn interim_responses_are_swallowed_and_never_poison_the_next_request() {
     let mut client = proxy.client();
     for n in 0..20 {
         let target = format!("/{n}");
-        let answer = client.get(&target);
+        let interim: Vec<_> = std::iter::once(client.get(&target))
+            .chain((0..2).map(|_| client.response()))
+            .map(|interim| interim.status)
+            .collect();
+        assert_eq!(interim, [103, 102, 103]);
+        let answer = client.response();
         assert_eq!((answer.status, answer.text()), (200, target));
     }
     assert_eq!(origin.connections(), 1);
 }
 
 #[test]
-fn an_interim_response_in_one_packet_with_the_final_one_is_swallowed() {
+fn an_interim_response_in_one_packet_with_the_final_one_comes_before_it() {
     let origin = Origin::answering(|request| {
         [
             &b"HTTP/1.1 103 Early Hints\r\nx: y\r\n\r\n"[..],
@@ -176,7 +181,8 @@ fn an_interim_response_in_one_packet_with_the_final_one_is_swallowed() {
     let proxy = Proxy::before(&origin, |_| {});
     let mut client = proxy.client();
     for target in ["/a", "/b", "/c"] {
-        assert_eq!(client.get(target).text(), target);
+        assert_eq!(client.get(target).status, 103);
+        assert_eq!(client.response().text(), target);
     }
 }
 

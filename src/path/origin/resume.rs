@@ -15,7 +15,7 @@ use opentelemetry::trace::{SpanContext, TraceId};
 use super::{
     Origin,
     exchange::Answered,
-    fetch::{FetchError, Sent},
+    fetch::{Beside, FetchError},
     reader::Reader,
 };
 use crate::{
@@ -134,21 +134,20 @@ impl Replay {
             target,
             self.fields(&continuation, ask),
         )?;
-        let Sent {
+        let Answered {
+            head,
             status,
             headers,
-            answered,
+            connection,
+            ..
         } = self
             .origin
-            .exchange(&request, None, &tuning, deadline)
+            .exchange(&request, Beside::default(), &tuning, deadline)
             .await?;
         if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
             let after = headers.get(header::RETRY_AFTER).and_then(seconds);
             return Err(ResumeError::Busy(status.as_u16(), after));
         }
-        let Answered {
-            head, connection, ..
-        } = answered;
         let reader = match continuation.check(ask, status, &headers, head.framing)? {
             Continued::Body => {
                 let mut reader = Reader::new(connection, head, Rc::clone(self.origin.pool()));

@@ -14,6 +14,7 @@ use super::{
     connection::Connection,
     exchange::Lend,
     fetch::FetchError,
+    head_alone::HeadAlone,
     memory::Memory,
     pace,
     pool::{OpenSocket, Pool},
@@ -48,6 +49,7 @@ impl Origin {
             .disable_timeout()
             .disable_redirects()
             .no_default_headers()
+            .wrap(HeadAlone)
             .finish();
         let authority = shared.settings.url.authority();
         let origin = Rc::new(Origin {
