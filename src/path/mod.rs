@@ -20,6 +20,7 @@ pub mod listener;
 pub mod meter;
 pub mod origin;
 pub mod policy;
+pub mod prefix;
 pub mod range;
 pub mod seat;
 pub mod send_watch;

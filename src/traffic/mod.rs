@@ -6,6 +6,7 @@
 pub mod answers;
 pub mod budget;
 pub mod canary;
+pub mod ceiling;
 pub mod concurrency;
 pub mod counters;
 pub mod distribution;
@@ -19,6 +20,7 @@ pub mod rate;
 pub mod sample;
 pub mod sizes;
 pub mod summary;
+pub mod tolerance;
 pub mod tuning;
 pub mod width;
 pub mod window;

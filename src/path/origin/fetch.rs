@@ -26,7 +26,7 @@ use super::{
     resume::Replay,
     send::send,
     slots::{NoSlot, Slot},
-    source::{Source, Widened},
+    source::Source,
     turn::Turn,
     worker::Origin,
 };
@@ -37,7 +37,7 @@ use crate::{
         range::{self, Continuation},
         upload::Upload,
     },
-    traffic::{canary::split::Bucket, tuning::Tuning},
+    traffic::{canary::split::Bucket, tolerance::Target, tuning::Tuning},
 };
 
 /// A request, ready for the origin.
@@ -64,8 +64,6 @@ pub struct Fetched {
     pub framing: Framing,
     /// Where the body comes from.
     pub source: Source,
-    /// What fetches the rest, where the first response is only a part of the body.
-    pub widened: Option<Widened>,
     /// From the request sent to the head received; none for the answer of another request.
     pub ttfb: Option<Duration>,
 }
@@ -81,7 +79,6 @@ impl Fetched {
             headers,
             framing: Framing::Length(whole.body.len() as u64),
             source: Source::here(whole.body.clone(), Rc::clone(pool)),
-            widened: None,
             ttfb: None,
         }
     }
@@ -95,7 +92,7 @@ impl Fetched {
         tuning: &Tuning,
         deadline: Instant,
     ) -> Result<Self, FetchError> {
-        let fits = |&length: &u64| length <= tuning.buffer.as_u64() && self.widened.is_none();
+        let fits = |&length: &u64| length <= tuning.buffer.as_u64();
         let length = match self.framing {
             Framing::Length(length) => Some(length).filter(fits),
             _ => None,
@@ -220,17 +217,13 @@ impl Origin {
     ) -> Result<Fetched, FetchError> {
         let published = &self.shared.published;
         let is_get = *head.get_method() == Method::GET && upload.is_none();
-        let first_part = self.first_part(&head, is_get, tuning);
-        let asked_for_a_part = first_part.is_some();
-        let (sent, whole) = match first_part {
-            Some(part) => self.fetch_first_part(&head, part, tuning, deadline).await?,
-            None => (self.exchange(&head, upload, tuning, deadline).await?, None),
-        };
         let Sent {
-            mut status,
-            mut headers,
+            status,
+            headers,
             answered,
-        } = sent;
+        } = self
+            .exchange_in_a_crowd(&head, upload, tuning, deadline)
+            .await?;
         let Answered {
             head: framed,
             sent,
@@ -241,20 +234,12 @@ impl Origin {
         let continuation = is_get
             .then(|| Continuation::of(status, &headers, framed.framing))
             .flatten();
-        let mut framing = framed.framing;
-        if let Some(whole) = whole {
-            // The client gets what it would get of one plain GET.
-            range::as_whole(&mut headers, whole);
-            (status, framing) = (StatusCode::OK, Framing::Length(whole));
-        }
+        let framing = framed.framing;
         if is_get
             && status == StatusCode::OK
             && let Framing::Length(length) = framing
         {
-            // An origin that did not give a part when it was asked for one has none, whatever it offers.
-            let offered = !asked_for_a_part && continuation.is_some() && range::offered(&headers);
-            let ranges = whole.is_some() || offered;
-            published.sizes.learn(kind_of(&head), length, ranges);
+            published.sizes.learn(kind_of(&head), length);
         }
         let ttfb = received.saturating_duration_since(sent);
         slot.answered();
@@ -262,29 +247,17 @@ impl Origin {
         if status == StatusCode::PARTIAL_CONTENT {
             source.expect(range::length(&headers));
         }
-        let mut widened = None;
         if tuning.resume
-            && (!source.is_here() || whole.is_some())
+            && !source.is_here()
             && let Some(continuation) = continuation
         {
             self.earn_stalls();
             let lately = &self.shared.lately;
             lately.resumes.earn(self.shared.transfers.resume_share);
-            let replay = Replay::new(Rc::clone(self), head, bucket, ttfb);
-            if let (Some(end), Some(reach)) = (whole, continuation.end())
-                && reach < end
-            {
-                widened = Some(Widened {
-                    replay: Rc::clone(&replay),
-                    whole: continuation.clone(),
-                    reach,
-                    end,
-                });
-            }
+            let in_parts = (status == StatusCode::PARTIAL_CONTENT || range::offered(&headers))
+                && self.may_come_in_parts(&head);
+            let replay = Replay::new(Rc::clone(self), head, bucket, ttfb, in_parts);
             source.resume_by(replay, continuation);
-            if widened.is_some() {
-                source.is_a_part();
-            }
         }
         published.concurrency.answers.add(ttfb);
         Ok(Fetched {
@@ -292,9 +265,17 @@ impl Origin {
             headers,
             framing,
             source,
-            widened,
             ttfb: Some(ttfb),
         })
+    }
+
+    /// Whether the settings let the body of this target come in parts.
+    fn may_come_in_parts(&self, head: &FrozenClientRequest) -> bool {
+        let path = head.get_uri().path();
+        let asked = path.strip_prefix(self.shared.settings.url.base());
+        self.shared
+            .transfers
+            .may_come_in_parts(asked.unwrap_or(path))
     }
 
     /// A request that can be sent more than once.
@@ -410,6 +391,16 @@ pub(super) fn kind_of(head: &FrozenClientRequest) -> (&str, Option<&[u8]>) {
     (
         target.map_or("/", PathAndQuery::as_str),
         codings.map(HeaderValue::as_bytes),
+    )
+}
+
+/// The target, as far as others are like it.
+pub(super) fn target_of(head: &FrozenClientRequest) -> Target<'_> {
+    let host = head.headers().get(header::HOST);
+    let target = head.get_uri().path_and_query();
+    Target::new(
+        host.map_or(b"", HeaderValue::as_bytes),
+        target.map_or("/", PathAndQuery::as_str),
     )
 }
 

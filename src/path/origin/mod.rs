@@ -7,9 +7,11 @@
 pub mod collapse;
 pub mod connect;
 pub mod connection;
+pub mod crowd;
 pub mod exchange;
 pub mod fetch;
-mod first_part;
+mod first;
+mod grant;
 pub mod lately;
 pub mod memory;
 pub mod pace;
@@ -27,6 +29,7 @@ pub mod source;
 pub mod tls;
 mod turn;
 mod warm;
+mod widen;
 pub mod worker;
 
 pub use fetch::Fetched;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     Settings,
     collapse::Collapse,
+    crowd::Crowd,
     lately::Lately,
     pool::Sockets,
     slots::Slots,
@@ -25,6 +26,7 @@ pub struct Shared {
     pub(super) tls: Option<Tls>,
     pub(super) slots: Arc<Slots>,
     pub(super) collapse: Arc<Collapse>,
+    pub(super) crowd: Arc<Crowd>,
     pub(super) sockets: Arc<Sockets>,
     pub(super) published: Arc<Published>,
 }
@@ -54,6 +56,7 @@ impl Shared {
                 Arc::clone(&counters),
             )),
             collapse: Arc::default(),
+            crowd: Arc::new(Crowd::new(published.started)),
             sockets: Arc::new(Sockets::new(counters)),
             settings: Arc::new(settings),
             options: Arc::new(options),
@@ -99,6 +102,7 @@ impl Shared {
         Ok(Some(Shared {
             slots: Arc::clone(&self.slots),
             collapse: Arc::clone(&self.collapse),
+            crowd: Arc::clone(&self.crowd),
             sockets: Arc::clone(&self.sockets),
             lately,
             ..fresh

@@ -16,12 +16,12 @@ use super::{
     pace::Pace,
     pool::Pool,
     reader::{BodyError, Reader},
-    resume::{Replay, Rest, ResumeError},
+    resume::{Refusal, Replay, Rest, ResumeError},
     slots::Slot,
 };
 use crate::{
     path::{framing::Head, range::Continuation},
-    traffic::tuning::Tuning,
+    traffic::{tolerance::Allowance, tuning::Tuning},
 };
 
 /// One body, from its first byte to its last.
@@ -41,8 +41,6 @@ pub struct Widened {
     pub replay: Rc<Replay>,
     /// Where the body stands.
     pub whole: Continuation,
-    /// The byte behind the first response's last.
-    pub reach: u64,
     /// The byte behind the body's last.
     pub end: u64,
 }
@@ -64,14 +62,14 @@ struct Resume {
     /// Where the last attempt began.
     from: u64,
     pace: Pace,
-    /// Whether the response at hand goes on to the end of what was asked for first.
-    to_the_end: bool,
+    /// It is a part of a body: others bring the rest.
+    is_part: bool,
     /// When the line was last looked at.
     looked: Instant,
     /// How long the origin is to be left alone.
     retry_after: Duration,
     /// The origin did not give what was asked for, and nobody has taken note of it yet.
-    refused: bool,
+    refused: Option<Refusal>,
 }
 
 /// How often a body's line is looked at.
@@ -123,25 +121,18 @@ impl Source {
     }
 
     /// A part of a body, still to be asked for.
-    pub fn part(replay: Rc<Replay>, part: Continuation, slot: Option<Slot>) -> Self {
+    pub fn part(replay: Rc<Replay>, part: Continuation) -> Self {
         let reader = Reader::nothing(Rc::clone(replay.origin().pool()));
         let mut resume = Resume::new(replay, part);
-        resume.to_the_end = false;
+        resume.is_part = true;
         resume.broken = Some(BodyError::NoRest);
         resume.fetch(Duration::ZERO);
         Source {
             here: None,
             reader,
             expected: None,
-            slot,
+            slot: None,
             resume: Some(resume),
-        }
-    }
-
-    /// The response at hand is only the first part of the body.
-    pub fn is_a_part(&mut self) {
-        if let Some(resume) = &mut self.resume {
-            resume.to_the_end = false;
         }
     }
 
@@ -150,22 +141,15 @@ impl Source {
         self.slot.take()
     }
 
-    /// Whether the response at hand goes on to the end of what was asked for first.
-    pub fn runs_to_the_end(&self) -> bool {
-        self.resume.as_ref().is_some_and(|resume| {
-            resume.to_the_end && resume.broken.is_none() && resume.rest.is_none()
-        })
+    /// How the origin refused to go on with the body, where nobody has taken note of it yet.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.resume.as_ref().and_then(|resume| resume.refused)
     }
 
-    /// Whether the origin refused to go on with the body, or was too late with it, and nobody has taken note of it yet.
-    pub fn is_refused(&self) -> bool {
-        self.resume.as_ref().is_some_and(|resume| resume.refused)
-    }
-
-    /// That was taken note of.
+    /// Clears what [`Source::refusal`] tells, so that one refusal counts once.
     pub fn note_refusal(&mut self) {
         if let Some(resume) = &mut self.resume {
-            resume.refused = false;
+            resume.refused = None;
         }
     }
 
@@ -208,13 +192,13 @@ impl Source {
             .continuation
             .end()?
             .checked_sub(resume.continuation.next())?;
-        let worth_it =
-            resume.replay.origin().wants_several() && left >= settings.parallel_least.as_u64();
+        let worth_it = resume.replay.origin().wants_several()
+            && left >= settings.parallel_least.as_u64()
+            && resume.replay.allowance(now) != Allowance::Nothing;
         let end = left + resume.continuation.next();
         worth_it.then(|| Widened {
             replay: Rc::clone(&resume.replay),
             whole: resume.continuation.clone(),
-            reach: end,
             end,
         })
     }
@@ -281,6 +265,23 @@ impl Source {
             }
             (Poll::Ready(None), Some(1..)) => return Poll::Ready(Some(Err(BodyError::Cut))),
             _ => {}
+        }
+        piece
+    }
+
+    /// The next piece of the response at hand alone, for what is read past: a break is not mended, a stall not watched for.
+    pub fn poll_alone(
+        &mut self,
+        cx: &mut Context<'_>,
+        idle: Duration,
+    ) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let is_broken = |resume: &Resume| resume.broken.is_some();
+        if self.here.is_some() || self.resume.as_ref().is_some_and(is_broken) {
+            return Poll::Ready(None);
+        }
+        let piece = self.reader.poll_piece(cx, idle);
+        if let (Poll::Ready(Some(Ok(piece))), Some(resume)) = (&piece, &mut self.resume) {
+            resume.continuation.advance(piece.len() as u64);
         }
         piece
     }
@@ -364,10 +365,10 @@ impl Resume {
             spent: 0,
             from,
             pace,
-            to_the_end: true,
+            is_part: false,
             looked,
             retry_after: Duration::ZERO,
-            refused: false,
+            refused: None,
         }
     }
 
@@ -465,7 +466,6 @@ impl Resume {
     /// The rest is here.
     fn mended(&mut self, rest: &Continuation) {
         let counters = &self.replay.origin().published().counters.origin;
-        self.to_the_end = false;
         match self.broken.take() {
             Some(BodyError::NoRest) => {}
             Some(_) => counters.resumed.increment(),
@@ -482,8 +482,11 @@ impl Resume {
             tracing::debug!(%error, "a second connection for a stalled body failed");
             return Ok(());
         };
+        self.refused = Some(error.refusal());
+        if !self.is_part && self.refused == Some(Refusal::TurnedAway) {
+            self.replay.origin().rest_turned_away();
+        }
         if error.is_passing() {
-            self.refused = true;
             let least = self.replay.origin().transfers().backoff_min;
             self.retry_after = error.retry_after().max(least);
             return self.begin(broken);
