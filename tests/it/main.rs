@@ -29,6 +29,7 @@ mod operators;
 mod parts;
 mod properties;
 mod redis;
+mod refusals;
 mod reload;
 mod settings;
 mod stream;

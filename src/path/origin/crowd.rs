@@ -5,7 +5,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     task::Waker,
@@ -28,15 +28,27 @@ use crate::{path::upload::Upload, traffic::tuning::Tuning};
 
 /// Waits before a request that was turned away is made again: the origin must notice first that connections closed.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
-/// How long no part is asked for after they were given up: until that request has had its chance.
+/// How long no part is asked for after they were given up: until that request has had its chance. Twice as long for each
+/// time that it was of no use, so that who asks for what he does not get cannot make the origin busy so.
 const REST: Duration = Duration::from_secs(3);
+/// The same at most.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+/// After so long without a use, or without any, it begins anew.
+const FORGOTTEN: Duration = Duration::from_secs(300);
 /// How long the bodies may take to give their parts up.
 const CLEARING: Duration = Duration::from_millis(200);
+
+/// When none is asked for.
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    until: Instant,
+    /// How long it is the next time.
+    next: Duration,
+}
 
 /// The parts under way. Shared by all workers.
 #[derive(Debug)]
 pub struct Crowd {
-    begun: Instant,
     under_way: AtomicUsize,
     /// Of them, those that the origin has not answered.
     unanswered: AtomicUsize,
@@ -44,8 +56,7 @@ pub struct Crowd {
     anchored: AtomicUsize,
     /// How often parts were given up.
     calls: AtomicU64,
-    /// Until when none is asked for, in milliseconds since `begun`.
-    rests_until: AtomicU64,
+    rest: Mutex<Rest>,
     /// Wakes the bodies. A std mutex: held for a few instructions, once for each body in parts.
     bodies: Mutex<Vec<Weak<AtomicWaker>>>,
     cleared: Notify,
@@ -55,12 +66,14 @@ impl Crowd {
     /// None under way.
     pub fn new(now: Instant) -> Self {
         Crowd {
-            begun: now,
             under_way: AtomicUsize::new(0),
             unanswered: AtomicUsize::new(0),
             anchored: AtomicUsize::new(0),
             calls: AtomicU64::new(0),
-            rests_until: AtomicU64::new(0),
+            rest: Mutex::new(Rest {
+                until: now,
+                next: REST,
+            }),
             bodies: Mutex::default(),
             cleared: Notify::new(),
         }
@@ -98,8 +111,13 @@ impl Crowd {
 
     /// Has all parts given up, and none asked for until the request that needs the room had its chance.
     pub(super) fn make_room(&self, now: Instant) {
-        let until = now.saturating_duration_since(self.begun) + REST;
-        self.rests_until.store(until.as_millis() as u64, SeqCst);
+        {
+            let mut rest = self.rest();
+            if now.saturating_duration_since(rest.until) > FORGOTTEN {
+                rest.next = REST;
+            }
+            rest.until = rest.until.max(now + rest.next);
+        }
         self.calls.fetch_add(1, SeqCst);
         let bodies = self.bodies.lock().unwrap_or_else(PoisonError::into_inner);
         for body in bodies.iter().filter_map(Weak::upgrade) {
@@ -107,9 +125,22 @@ impl Crowd {
         }
     }
 
+    /// What the room was made for: whether it was of use.
+    fn made_room(&self, of_use: bool) {
+        let mut rest = self.rest();
+        rest.next = if of_use {
+            REST
+        } else {
+            (rest.next * 2).min(LONGEST_REST)
+        };
+    }
+
     fn rests(&self, now: Instant) -> bool {
-        let past = now.saturating_duration_since(self.begun).as_millis() as u64;
-        past < self.rests_until.load(SeqCst)
+        now < self.rest().until
+    }
+
+    fn rest(&self) -> MutexGuard<'_, Rest> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -245,6 +276,7 @@ impl Origin {
             sent = self.exchange(head, None, tuning, deadline).await;
             if !turned_away(&sent) {
                 published.ceiling.met(most, Instant::now());
+                self.crowd().made_room(true);
                 tracing::info!(
                     most,
                     "the origin turned a request away while bodies came in parts, fewer are asked for from now on"
@@ -252,9 +284,9 @@ impl Origin {
                 return sent;
             }
         }
-        published
-            .tolerance
-            .turned_away_by_itself(&target, Instant::now());
+        let now = Instant::now();
+        published.tolerance.turned_away_by_itself(&target, now);
+        self.crowd().made_room(false);
         sent
     }
 

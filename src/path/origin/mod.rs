@@ -19,6 +19,7 @@ pub mod parallel;
 mod part;
 pub mod pool;
 pub mod reader;
+mod reserve;
 pub mod resolver;
 pub mod resume;
 mod send;

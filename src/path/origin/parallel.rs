@@ -20,6 +20,7 @@ use super::{
     grant::Grant,
     part::{Fetch, Part},
     reader::BodyError,
+    reserve::Reserve,
     resume::{Refusal, Replay},
     slots::Slot,
     source::{Source, Widened},
@@ -43,6 +44,9 @@ pub struct Parallel {
     pub(super) grant: Grant,
     /// None once it broke, or all is here.
     pub(super) first: Option<First>,
+    reserve: Reserve,
+    /// Since when the client waits for the part that is due; none while it does not.
+    waits_since: Option<Instant>,
     /// The transfer's own: one connection may always be open, until all is here.
     slot: Option<Slot>,
     /// Leave to keep one more, for the part that is due: else those who wait would leave it to the first response.
@@ -78,6 +82,8 @@ impl Parallel {
             width,
             grant: Grant::new(replay.allowance(now)),
             first: Some(First::new(first, whole.next())),
+            reserve: Reserve::default(),
+            waits_since: None,
             slot,
             anchor: origin.anchor(),
             spare: None,
@@ -90,6 +96,7 @@ impl Parallel {
     /// The origin is not waited for just now.
     pub fn pause(&mut self) {
         self.width.hold_back();
+        self.waits_since = None;
         for source in self.parts.iter_mut().filter_map(Part::source_mut) {
             source.pause();
         }
@@ -119,11 +126,15 @@ impl Parallel {
                 self.go_on();
                 continue;
             };
-            if let Some(piece) = front.ahead.pop_front() {
-                return Poll::Ready(Some(Ok(piece)));
+            if !front.ahead.is_empty() {
+                return match self.hand_out() {
+                    Some(piece) => Poll::Ready(Some(Ok(piece))),
+                    None => Poll::Pending,
+                };
             }
             if front.is_here() {
                 self.parts.pop_front();
+                self.waits_since = None;
                 self.fill(cx, tuning);
             } else if front.is_gap() {
                 if self.first.is_none() {
@@ -132,10 +143,15 @@ impl Parallel {
                     return Poll::Ready(Some(piece));
                 }
             } else {
-                match ready!(front.poll_source(cx, tuning)) {
+                let Poll::Ready(read) = front.poll_source(cx, tuning) else {
+                    self.waits_since.get_or_insert_with(Instant::now);
+                    return Poll::Pending;
+                };
+                match read {
                     Some(Ok(piece)) => {
-                        self.came(0, piece.len());
-                        return Poll::Ready(Some(Ok(piece)));
+                        let bytes = piece.len();
+                        front.ahead.push_back(piece);
+                        self.came(0, bytes);
                     }
                     Some(Err(error)) if self.first.is_none() => {
                         return Poll::Ready(Some(Err(error)));
@@ -145,6 +161,28 @@ impl Parallel {
                 }
             }
         }
+    }
+
+    /// The next of what came; none while the last of it before a gap is kept back.
+    fn hand_out(&mut self) -> Option<Bytes> {
+        let mut most = u64::MAX;
+        if self.grant.is_over()
+            && let Some(first) = &self.first
+            && let Some(due) = self.parts.front()
+        {
+            let gap = self.parts.iter().find(|part| part.is_gap());
+            let gap = gap.map_or(self.frontier, |gap| gap.next);
+            let left = gap.saturating_sub(due.next - due.held());
+            if gap < self.end {
+                most = self.reserve.most(left, gap.saturating_sub(first.next()))?;
+            }
+        }
+        let ahead = &mut self.parts.front_mut()?.ahead;
+        let mut piece = ahead.pop_front()?;
+        if most < piece.len() as u64 {
+            ahead.push_front(piece.split_off(most as usize));
+        }
+        Some(piece)
     }
 
     /// Gives up all that is not the first response's, where others need the room.
@@ -401,7 +439,8 @@ impl Parallel {
     fn read_past(&mut self, cx: &mut Context<'_>, tuning: &Tuning) {
         let here = self.parts.iter().find(|part| !part.is_here());
         let here = here.map_or(self.frontier, |part| part.next);
-        let needed = self.needs_first();
+        let is_late = self.is_late();
+        let needed = is_late || self.needs_first();
         while let Some(first) = &mut self.first
             && first.next() < here
             && (needed || first.may_trickle())
@@ -419,12 +458,20 @@ impl Parallel {
             }
             // It is there before the part that the origin does not give.
             if let Some(due) = self.parts.front_mut()
-                && due.source().is_some_and(Source::is_asked_again)
+                && due.ahead.is_empty()
+                && (is_late || due.source().is_some_and(Source::is_asked_again))
                 && first.next() == due.next
             {
                 due.fetch = None;
             }
         }
+    }
+
+    /// Whether the client has waited for one part for so long that the first response may well be faster.
+    fn is_late(&self) -> bool {
+        let stall = self.replay.origin().transfers().stall_window;
+        self.waits_since
+            .is_some_and(|since| since.elapsed() > stall)
     }
 
     /// Whether the first response will have to bring something that others were to.
