@@ -15,7 +15,7 @@ use super::{
     support::{
         certificate::Certificate,
         client::Ending,
-        origin::{Connection, Origin, Request},
+        origin::{Connection, Origin, Request, response},
         proxy::Proxy,
         secure::{answer, h2, request},
         until,
@@ -159,6 +159,25 @@ fn a_link_that_carries_its_permission_is_asked_for_once() {
         assert!(response.body == object, "the body differs: {query}");
     }
     assert_eq!(origin.hits(), 3);
+}
+
+#[test]
+fn a_link_that_is_for_its_holder_alone_is_asked_for_once() {
+    let object = object(16, 3_000_000);
+    let copy = object.clone();
+    let origin = Origin::answering(move |_| {
+        response(
+            "200 OK",
+            "etag: \"v1\"\r\naccept-ranges: bytes\r\ncache-control: private\r\n",
+            &copy,
+        )
+    });
+    let proxy = Proxy::before(&origin, several);
+    assert!(proxy.client().patient().get("/share/abc").body == object);
+    assert_eq!(count(&proxy, "parallel"), 0);
+    let cookie = "cookie: id=1\r\n";
+    assert!(proxy.client().patient().get_with("/share/abc", cookie).body == object);
+    assert_eq!(count(&proxy, "parallel"), 1, "who asks is known");
 }
 
 #[test]

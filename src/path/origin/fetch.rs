@@ -254,8 +254,7 @@ impl Origin {
             self.earn_stalls();
             let lately = &self.shared.lately;
             lately.resumes.earn(self.shared.transfers.resume_share);
-            let in_parts = (status == StatusCode::PARTIAL_CONTENT || range::offered(&headers))
-                && self.may_come_in_parts(&head);
+            let in_parts = self.is_divisible(&head, status, &headers);
             let replay = Replay::new(Rc::clone(self), head, bucket, ttfb, in_parts);
             source.resume_by(replay, continuation);
         }
@@ -267,15 +266,6 @@ impl Origin {
             source,
             ttfb: Some(ttfb),
         })
-    }
-
-    /// Whether the settings let the body of this target come in parts.
-    fn may_come_in_parts(&self, head: &FrozenClientRequest) -> bool {
-        let path = head.get_uri().path();
-        let asked = path.strip_prefix(self.shared.settings.url.base());
-        self.shared
-            .transfers
-            .may_come_in_parts(asked.unwrap_or(path))
     }
 
     /// A request that can be sent more than once.

@@ -2,12 +2,13 @@
 //! [`collapse`] (one for all who wait for the same), [`pool`] and
 //! [`connect`] (with [`resolver`] and [`tls`]) for a [`connection`], [`exchange`] (which lends it to awc until the
 //! head is there), and for the body [`source`]: a [`reader`] of one connection, [`resume`] for what breaks, and [`parallel`]
-//! for what one connection cannot carry.
+//! for what one connection cannot carry, with [`crowd`] that keeps its parts from taking others' places.
 
 pub mod collapse;
 pub mod connect;
 pub mod connection;
 pub mod crowd;
+mod divisible;
 pub mod exchange;
 pub mod fetch;
 mod first;

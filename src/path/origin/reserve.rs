@@ -53,7 +53,7 @@ mod tests {
                 left -= most;
                 pieces += 1;
             }
-            to_go -= 32 * 1024;
+            to_go = to_go.saturating_sub(32 * 1024);
         }
         assert!(pieces > 200, "{pieces}");
         assert!(left < 2 * RESERVE / 100, "{left}");
