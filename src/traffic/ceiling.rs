@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a limit is kept before a little more is tried.
+/// How long a limit is kept before more is tried: an origin that was only away for a moment is soon used as before.
 const HOLD: Duration = Duration::from_secs(60);
 /// The same at most: it doubles each time that the limit is met again.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -32,12 +32,12 @@ struct Seen {
 }
 
 impl Seen {
-    /// A quarter more, at least one, for each time that it was kept so long; none once that is beyond all reason.
+    /// Twice as many for each time that it was kept so long; none once that is beyond all reason.
     fn most(&self, now: Instant) -> Option<usize> {
         let kept = now.saturating_duration_since(self.at).as_secs_f64();
         let mut most = self.most;
         for _ in 0..(kept / self.hold.as_secs_f64()) as u64 {
-            most += (most / 4).max(1);
+            most *= 2;
             if most > FORGOTTEN {
                 return None;
             }
@@ -112,7 +112,7 @@ mod tests {
             ceiling.met(most, now);
         }
         assert_eq!(ceiling.most(now + HOLD - Duration::from_secs(1)), Some(4));
-        assert_eq!(ceiling.most(now + HOLD), Some(5));
+        assert_eq!(ceiling.most(now + HOLD), Some(8));
     }
 
     #[test]

@@ -323,6 +323,26 @@ fn nobody_is_turned_away_for_the_places_that_parts_take() {
 }
 
 #[test]
+fn several_who_come_at_once_find_the_places_that_parts_had() {
+    let object = object(17, 6_000_000);
+    let (origin, _) = with_places(object.clone(), 4, No::Status(503));
+    let proxy = Proxy::before(&origin, several);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| proxy.client().patient().get("/film.mp4").body == object);
+        until("parts are under way", || {
+            (count(&proxy, "parts") > 2).then_some(())
+        });
+        let three: Vec<_> = (0..3)
+            .map(|_| scope.spawn(|| proxy.client().patient().get("/film.mp4").body == object))
+            .collect();
+        for client in three {
+            assert!(client.join().unwrap(), "a body differs");
+        }
+        assert!(first.join().unwrap(), "the body differs");
+    });
+}
+
+#[test]
 fn a_limit_that_was_seen_is_kept_under_with_room_for_others() {
     let object = object(8, 8_000_000);
     let (origin, turned_away) = with_places(object.clone(), 6, No::Status(503));

@@ -35,12 +35,16 @@ const REST: Duration = Duration::from_secs(3);
 const LONGEST_REST: Duration = Duration::from_secs(60);
 /// After so long without a use, or without any, it begins anew.
 const FORGOTTEN: Duration = Duration::from_secs(300);
+/// How long a part that ended may still count at the origin.
+const LINGERS: Duration = Duration::from_secs(1);
 /// How long the bodies may take to give their parts up.
 const CLEARING: Duration = Duration::from_millis(200);
 
 /// When none is asked for.
 #[derive(Clone, Copy, Debug)]
 struct Rest {
+    /// When the last part ended.
+    since: Option<Instant>,
     until: Instant,
     /// How long it is the next time.
     next: Duration,
@@ -71,6 +75,7 @@ impl Crowd {
             anchored: AtomicUsize::new(0),
             calls: AtomicU64::new(0),
             rest: Mutex::new(Rest {
+                since: None,
                 until: now,
                 next: REST,
             }),
@@ -135,6 +140,12 @@ impl Crowd {
         };
     }
 
+    /// Whether parts are under way, or were a moment ago: the origin may count them still.
+    fn is_there(&self, now: Instant) -> bool {
+        let lingers = |since| now.saturating_duration_since(since) < LINGERS;
+        self.under_way.load(SeqCst) > 0 || self.rest().since.is_some_and(lingers)
+    }
+
     fn rests(&self, now: Instant) -> bool {
         now < self.rest().until
     }
@@ -179,6 +190,7 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.answered();
+        self.crowd.rest().since = Some(Instant::now());
         if self.crowd.under_way.fetch_sub(1, SeqCst) == 1 {
             self.crowd.cleared.notify_waiters();
         }
@@ -204,6 +216,11 @@ fn turned_away(sent: &Result<Sent, FetchError>) -> bool {
         ),
         Err(error) => is_unreachable(error),
     }
+}
+
+/// Whether it is the one refusal of these that seldom has to do with how many there are.
+fn is_forbidden(sent: &Result<Sent, FetchError>) -> bool {
+    matches!(sent, Ok(sent) if sent.status == StatusCode::FORBIDDEN)
 }
 
 /// Whether no connection was accepted, or it was closed without a word.
@@ -234,7 +251,13 @@ impl Origin {
     ) -> Result<Sent, FetchError> {
         let is_plain = upload.is_none() && matches!(*head.get_method(), Method::GET | Method::HEAD);
         let sent = self.exchange(head, upload, tuning, deadline).await;
-        if !is_plain || !turned_away(&sent) || self.crowd().under_way.load(SeqCst) == 0 {
+        if !turned_away(&sent) || !self.crowd().is_there(Instant::now()) {
+            return sent;
+        }
+        if !is_plain {
+            if !is_forbidden(&sent) {
+                self.crowd().make_room(Instant::now());
+            }
             return sent;
         }
         // Boxed, as it is seldom taken.

@@ -125,8 +125,13 @@ impl Parallel {
         } else {
             part.end
         };
-        let Some(room) = self.room(cut - part.next) else {
-            return false;
+        // What it had room for before, it has room for now.
+        let room = match part.room {
+            Some(_) => None,
+            None => match self.room(cut - part.next) {
+                None => return false,
+                room => room,
+            },
         };
         let Some(slot) = self.leave() else {
             return false;
@@ -134,7 +139,8 @@ impl Parallel {
         let fetch = self.fetch(self.parts[i].next, cut, Some(slot));
         let part = &mut self.parts[i];
         let end = std::mem::replace(&mut part.end, cut);
-        (part.fetch, part.room) = (Some(fetch), Some(room));
+        part.fetch = Some(fetch);
+        part.room = part.room.take().or(room);
         if cut < end {
             self.parts.insert(i + 1, Part::gap(cut, end));
         }
