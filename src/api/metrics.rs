@@ -337,6 +337,14 @@ fn transfers(out: &mut Exposition, published: &Published) {
         "Bytes that are kept for the parts of bodies.",
         origin.parts_held.get(),
     );
+    if let Some(most) = published.ceiling.most(Instant::now()) {
+        out.one(
+            Gauge,
+            "fileproxy_origin_bears_exchanges",
+            "Exchanges at once that the origin bore when it turned one away lately.",
+            most as u64,
+        );
+    }
     for (name, help, counter) in [
         (
             "fileproxy_resume_requests_total",

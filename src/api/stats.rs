@@ -348,7 +348,7 @@ impl Transfers {
             parts_wasted_bytes: origin.parts_wasted.get(),
             firsts_lost: origin.firsts_lost.get(),
             crowded_out: origin.crowded_out.get(),
-            origin_bears: published.ceiling.most(std::time::Instant::now()),
+            origin_bears: published.ceiling.most(Instant::now()),
         }
     }
 }

@@ -393,7 +393,7 @@ fn what_is_refused_whatever_else_goes_on_is_not_asked_for_again_and_again() {
         }
         assert!(film.join().unwrap(), "the body differs");
     });
-    assert!(private() <= 12, "{} requests", private());
+    assert!(private() <= 13, "{} requests", private());
     let asked = private();
     for _ in 0..3 {
         assert_eq!(proxy.get("/private").status, 403);
@@ -475,7 +475,7 @@ fn little_of_the_first_response_is_thrown_away() {
 
 /// Sends what was asked for, and gives a connection up that takes nothing for a while, as servers do.
 fn impatient(connection: &mut Connection, request: &Request, object: &[u8]) -> bool {
-    connection.give_up_after(Duration::from_secs(4));
+    connection.give_up_after(Duration::from_millis(1500));
     trickle(connection, request, object)
 }
 
@@ -508,13 +508,10 @@ fn a_first_response_that_is_held_back_is_not_given_up_by_a_server_that_waits_for
     client.patient();
     client.send("GET /film.mp4 HTTP/1.1\r\nhost: p\r\n\r\n");
     client.head();
-    let begun = Instant::now();
-    let mut body = client.exactly(5_000_000);
-    while begun.elapsed() < Duration::from_secs(6) && body.len() < 15_000_000 {
-        body.extend(client.exactly(100_000));
-    }
+    // Longer than the server waits.
+    let mut body = client.exactly(16_000_000);
     expired.store(true, SeqCst);
-    body.extend(client.exactly(object.len() - body.len()));
+    body.extend(client.patient().exactly(object.len() - body.len()));
     assert!(body == object, "the body differs");
     assert_eq!(count(&proxy, "firsts_lost"), 0);
     assert!(count(&proxy, "parts_given_up") > 0, "no part was refused");

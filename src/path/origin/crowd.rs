@@ -27,7 +27,11 @@ use super::{
 use crate::{path::upload::Upload, traffic::tuning::Tuning};
 
 /// Waits before a request that was turned away is made again: the origin must notice first that connections closed.
-const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_secs(1),
+];
 /// How long no part is asked for after they were given up: until that request has had its chance. Twice as long for each
 /// time that it was of no use, so that who asks for what he does not get cannot make the origin busy so.
 const REST: Duration = Duration::from_secs(3);
