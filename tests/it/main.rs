@@ -27,6 +27,7 @@ mod listeners;
 mod metrics;
 mod operators;
 mod parts;
+mod places;
 mod properties;
 mod redis;
 mod refusals;

@@ -20,6 +20,7 @@ pub mod parallel;
 mod part;
 pub mod pool;
 pub mod reader;
+mod refused;
 mod reserve;
 pub mod resolver;
 pub mod resume;
