@@ -380,6 +380,14 @@ fn transfers(out: &mut Exposition, published: &Published) {
         "Bytes that are kept for the parts of bodies.",
         origin.parts_held.get(),
     );
+    if let Some(most) = published.ceiling.most(Instant::now()) {
+        out.one(
+            Gauge,
+            "fileproxy_origin_bears_exchanges",
+            "Exchanges at once that the origin bore when it turned one away lately.",
+            most as u64,
+        );
+    }
     for (name, help, counter) in [
         (
             "fileproxy_resume_requests_total",
@@ -415,6 +423,26 @@ fn transfers(out: &mut Exposition, published: &Published) {
             "fileproxy_parallel_parts_given_up_total",
             "Parts that could not be had.",
             &origin.parts_given_up,
+        ),
+        (
+            "fileproxy_parallel_parts_yielded_total",
+            "Parts given up because others needed the room.",
+            &origin.parts_yielded,
+        ),
+        (
+            "fileproxy_parallel_wasted_bytes_total",
+            "Bytes of first responses that were thrown away, because parts had brought them.",
+            &origin.parts_wasted,
+        ),
+        (
+            "fileproxy_parallel_firsts_lost_total",
+            "First responses that broke while parts brought the body.",
+            &origin.firsts_lost,
+        ),
+        (
+            "fileproxy_crowded_out_requests_total",
+            "Requests made again because the origin turned them away while parts were under way.",
+            &origin.crowded_out,
         ),
     ] {
         out.one(Counter, name, help, counter.get());

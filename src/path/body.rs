@@ -18,7 +18,7 @@ use super::{
     origin::{
         parallel::Parallel,
         reader::{BodyError, READ},
-        source::{Source, Widened},
+        source::Source,
     },
 };
 use crate::traffic::{canary::split::Bucket, published::Published, tuning::Tuning};
@@ -74,6 +74,13 @@ impl Flow {
         }
     }
 
+    /// Gives up what others need more.
+    fn make_room(&mut self, cx: &mut Context<'_>) {
+        if let Flow::Many(parallel) = self {
+            parallel.make_room(cx);
+        }
+    }
+
     fn pause(&mut self) {
         match self {
             Flow::One(source) => source.pause(),
@@ -92,20 +99,15 @@ impl Flow {
 }
 
 impl Transfer {
-    /// A transfer that has not begun, to a client of this bucket. `widened`: it comes over several connections from the
-    /// start.
+    /// A transfer that has not begun, to a client of this bucket.
     pub fn new(
         source: Source,
-        widened: Option<Widened>,
         published: Arc<Published>,
         bucket: Bucket,
         meter: Meter,
     ) -> Rc<RefCell<Self>> {
         Rc::new(RefCell::new(Transfer {
-            flow: match widened {
-                Some(widened) => Flow::Many(Box::new(Parallel::new(source, widened))),
-                None => Flow::One(source),
-            },
+            flow: Flow::One(source),
             ahead: VecDeque::new(),
             ahead_bytes: 0,
             published,
@@ -125,6 +127,7 @@ impl Transfer {
         }
         let tuning = self.published.tuning_for(self.bucket).load();
         let buffer = tuning.buffer_for(self.meter.client_class()).as_u64() as usize;
+        self.flow.make_room(cx);
         while self.ahead_bytes + READ <= buffer.max(READ) {
             match self.flow.poll_piece(cx, &tuning) {
                 Poll::Ready(Some(Ok(piece))) => {

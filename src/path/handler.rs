@@ -319,7 +319,6 @@ fn relay(
         mut headers,
         framing,
         mut source,
-        widened,
         ..
     } = fetched;
     let told = content_length(&headers);
@@ -337,15 +336,13 @@ fn relay(
             _ => response.set_body(BoxBody::new(actix_http::body::None::new())),
         };
     }
-    if widened.is_none()
-        && let Some(whole) = source.take_whole()
-    {
+    if let Some(whole) = source.take_whole() {
         meter.passed(whole.len());
         meter.completed();
         return response.set_body(BoxBody::new(whole));
     }
     let published = Arc::clone(&worker.published);
-    let transfer = Transfer::new(source, widened, published, bucket, meter);
+    let transfer = Transfer::new(source, published, bucket, meter);
     client.sends(&transfer);
     let body = match framing {
         Framing::Length(length) => Body::new(transfer, BodySize::Sized(length)),

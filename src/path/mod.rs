@@ -27,6 +27,7 @@ pub mod listener;
 pub mod meter;
 pub mod origin;
 pub mod policy;
+pub mod prefix;
 pub mod range;
 pub mod raw_target;
 pub mod refusal;

@@ -103,8 +103,6 @@ pub struct OriginCounters {
     pub reread_bytes: Counter,
     /// Bodies fetched over several connections.
     pub parallel_transfers: Counter,
-    /// Of them, those of which only a part was asked for to begin with.
-    pub first_parts: Counter,
     /// Parts that they were fetched in.
     pub parts: Counter,
     /// Bytes that are kept for them: what came before its turn, and what is asked for.
@@ -113,6 +111,14 @@ pub struct OriginCounters {
     pub parts_refused: Counter,
     /// Parts that could not be had: their bodies went on over one connection.
     pub parts_given_up: Counter,
+    /// Parts given up because others needed the room.
+    pub parts_yielded: Counter,
+    /// Bytes of first responses that were read past, because parts had brought them.
+    pub parts_wasted: Counter,
+    /// First responses that broke while parts brought the body.
+    pub firsts_lost: Counter,
+    /// Requests made again because the origin turned them away while parts were under way.
+    pub crowded_out: Counter,
     /// Second connections for bodies that stalled.
     pub stalls: Counter,
     /// Stalls at which the second connection took over.

@@ -28,7 +28,7 @@ use super::{
     send::send,
     shareable::{is_for_all, may_be_shared},
     slots::{NoSlot, Slot},
-    source::{Source, Widened},
+    source::Source,
     turn::Turn,
     worker::Origin,
 };
@@ -37,7 +37,7 @@ use crate::{
         client::Client, continuation::Continuation, framing::Framing, headers::REQUEST_ID, range,
         upload::Upload,
     },
-    traffic::{canary::split::Bucket, tuning::Tuning},
+    traffic::{canary::split::Bucket, tolerance::Target, tuning::Tuning},
 };
 
 /// A request, ready for the origin.
@@ -75,8 +75,6 @@ pub struct Fetched {
     pub framing: Framing,
     /// Where the body comes from.
     pub source: Source,
-    /// What fetches the rest, where the first response is only a part of the body.
-    pub widened: Option<Widened>,
     /// The connection, where another protocol is spoken on it.
     pub switched: Option<Box<Connection>>,
     /// From the request sent to the head received; none for the answer of another request.
@@ -94,7 +92,6 @@ impl Fetched {
             headers,
             framing: Framing::Length(whole.body.len() as u64),
             source: Source::here(whole.body.clone(), Rc::clone(pool)),
-            widened: None,
             switched: None,
             ttfb: None,
         }
@@ -109,7 +106,7 @@ impl Fetched {
         tuning: &Tuning,
         deadline: Instant,
     ) -> Result<Self, FetchError> {
-        let fits = |&length: &u64| length <= tuning.buffer.as_u64() && self.widened.is_none();
+        let fits = |&length: &u64| length <= tuning.buffer.as_u64();
         let length = match self.framing {
             Framing::Length(length) => Some(length).filter(fits),
             _ => None,
@@ -264,19 +261,13 @@ impl Origin {
         let is_get = *head.get_method() == Method::GET
             && beside.upload.is_none()
             && !head.headers().contains_key(header::UPGRADE);
-        let first_part = self.first_part(&head, is_get, tuning);
-        let asked_for_a_part = first_part.is_some();
-        let (sent, whole) = match first_part {
-            Some(part) => {
-                self.fetch_first_part(&head, part, beside, tuning, deadline)
-                    .await?
-            }
-            None => (self.exchange(&head, beside, tuning, deadline).await?, None),
-        };
+        let sent = self
+            .exchange_in_a_crowd(&head, beside, tuning, deadline)
+            .await?;
         let Answered {
             head: framed,
-            mut status,
-            mut headers,
+            status,
+            headers,
             sent,
             received,
             mut connection,
@@ -290,7 +281,6 @@ impl Origin {
                 headers,
                 framing: Framing::None,
                 source: Source::here(Bytes::new(), Rc::clone(&self.pool)),
-                widened: None,
                 switched: Some(Box::new(connection)),
                 ttfb: Some(ttfb),
             });
@@ -298,48 +288,29 @@ impl Origin {
         let continuation = is_get
             .then(|| Continuation::of(status, &headers, framed.framing))
             .flatten();
-        let mut framing = framed.framing;
-        if let Some(whole) = whole {
-            // The client gets what it would get of one plain GET.
-            range::as_whole(&mut headers, whole);
-            (status, framing) = (StatusCode::OK, Framing::Length(whole));
-        }
+        let framing = framed.framing;
         if is_get
             && status == StatusCode::OK
             && let Framing::Length(length) = framing
         {
-            // An origin that did not give a part when it was asked for one has none, whatever it offers.
-            let offered = !asked_for_a_part && continuation.is_some() && range::offered(&headers);
-            let ranges = whole.is_some() || offered;
-            published.sizes.learn(kind_of(&head), length, ranges);
+            published.sizes.learn(kind_of(&head), length);
         }
         let mut source = Source::new(connection, framed, slot, Rc::clone(&self.pool));
         if status == StatusCode::PARTIAL_CONTENT {
             source.expect(range::length(&headers));
         }
-        let mut widened = None;
         if tuning.resume
-            && (!source.is_here() || whole.is_some())
+            && !source.is_here()
             && let Some(continuation) = continuation
         {
             self.earn_stalls();
             let lately = &self.shared.lately;
             lately.resumes.earn(self.shared.transfers.resume_share);
-            let replay = Replay::new(Rc::clone(self), head, bucket, ttfb);
-            if let (Some(end), Some(reach)) = (whole, continuation.end())
-                && reach < end
-            {
-                widened = Some(Widened {
-                    replay: Rc::clone(&replay),
-                    whole: continuation.clone(),
-                    reach,
-                    end,
-                });
-            }
+            // What a coding has not vouched for must not be followed by another response's bytes.
+            let in_parts = matches!(framing, Framing::Length(_))
+                && self.is_divisible(&head, status, &headers);
+            let replay = Replay::new(Rc::clone(self), head, bucket, ttfb, in_parts);
             source.resume_by(replay, continuation);
-            if widened.is_some() {
-                source.is_a_part();
-            }
         }
         published.concurrency.answers.add(ttfb);
         Ok(Fetched {
@@ -347,7 +318,6 @@ impl Origin {
             headers,
             framing,
             source,
-            widened,
             switched: None,
             ttfb: Some(ttfb),
         })
@@ -466,6 +436,16 @@ pub(super) fn kind_of(head: &FrozenClientRequest) -> (&str, Option<&[u8]>) {
     (
         target.map_or("/", PathAndQuery::as_str),
         codings.map(HeaderValue::as_bytes),
+    )
+}
+
+/// The target, as far as others are like it.
+pub(super) fn target_of(head: &FrozenClientRequest) -> Target<'_> {
+    let host = head.headers().get(header::HOST);
+    let target = head.get_uri().path_and_query();
+    Target::new(
+        host.map_or(b"", HeaderValue::as_bytes),
+        target.map_or("/", PathAndQuery::as_str),
     )
 }
 

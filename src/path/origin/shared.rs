@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     Settings,
     collapse::Collapse,
+    crowd::Crowd,
     lately::Lately,
     pool::Sockets,
     resolver::Anew,
@@ -26,6 +27,7 @@ pub struct Shared {
     pub(super) tls: Option<Tls>,
     pub(super) slots: Arc<Slots>,
     pub(super) collapse: Arc<Collapse>,
+    pub(super) crowd: Arc<Crowd>,
     pub(super) sockets: Arc<Sockets>,
     /// Asks for the origin's addresses anew.
     pub(super) anew: Anew,
@@ -57,6 +59,7 @@ impl Shared {
                 Arc::clone(&counters),
             )),
             collapse: Arc::default(),
+            crowd: Arc::new(Crowd::new(published.started)),
             sockets: Arc::new(Sockets::new(counters)),
             settings: Arc::new(settings),
             options: Arc::new(options),
@@ -108,6 +111,7 @@ impl Shared {
         Ok(Some(Shared {
             slots: Arc::clone(&self.slots),
             collapse: Arc::clone(&self.collapse),
+            crowd: Arc::clone(&self.crowd),
             sockets: Arc::clone(&self.sockets),
             anew: self.anew.clone(),
             lately,

@@ -69,6 +69,11 @@ impl Slots {
         }
     }
 
+    /// The limit in force.
+    pub fn limit(&self) -> usize {
+        self.limit.load(Relaxed)
+    }
+
     /// Changes the limit. What is under way goes on. Cheap where it is what it was.
     pub fn set(self: &Arc<Self>, limit: usize) {
         if self.limit.load(Relaxed) == limit {

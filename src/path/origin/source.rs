@@ -21,7 +21,7 @@ use super::{
     pace::{Pace, Verdict},
     pool::Pool,
     reader::{BodyError, Reader},
-    resume::{Replay, Rest, ResumeError},
+    resume::{Refusal, Replay, Rest, ResumeError},
     slots::Slot,
 };
 use crate::{
@@ -29,7 +29,7 @@ use crate::{
         continuation::{Ask, Continuation, Mismatch},
         framing::Head,
     },
-    traffic::tuning::Tuning,
+    traffic::{tolerance::Allowance, tuning::Tuning},
 };
 
 /// One body, from its first byte to its last.
@@ -49,8 +49,6 @@ pub struct Widened {
     pub replay: Rc<Replay>,
     /// Where the body stands.
     pub whole: Continuation,
-    /// The byte behind the first response's last.
-    pub reach: u64,
     /// The byte behind the body's last.
     pub end: u64,
 }
@@ -73,8 +71,6 @@ struct Resume {
     reread: u64,
     /// The first response, which stood still; it goes on where nothing else does.
     standby: Option<Standby>,
-    /// It is one of several parts: its like is asked for, and nothing else.
-    part: bool,
     /// The break that the rest mends; none while the connection only stands still.
     broken: Option<BodyError>,
     /// The second connection's slot.
@@ -86,14 +82,14 @@ struct Resume {
     /// Where the last attempt began.
     from: u64,
     pace: Pace,
-    /// Whether the response at hand goes on to the end of what was asked for first.
-    to_the_end: bool,
+    /// It is a part of a body: others bring the rest, and nothing but its like is asked for.
+    is_part: bool,
     /// When the line was last looked at.
     looked: Instant,
     /// How long the origin is to be left alone.
     retry_after: Duration,
     /// The origin did not give what was asked for, and nobody has taken note of it yet.
-    refused: bool,
+    refused: Option<Refusal>,
 }
 
 /// A response that stood still when a second one took over. It is not read as long as that goes on.
@@ -155,26 +151,18 @@ impl Source {
     }
 
     /// A part of a body, still to be asked for.
-    pub fn part(replay: Rc<Replay>, part: Continuation, slot: Option<Slot>) -> Self {
+    pub fn part(replay: Rc<Replay>, part: Continuation) -> Self {
         let reader = Reader::nothing(Rc::clone(replay.origin().pool()));
         let mut resume = Resume::new(replay, part);
-        resume.to_the_end = false;
-        resume.part = true;
+        resume.is_part = true;
         resume.broken = Some(BodyError::NoRest);
         resume.fetch(Duration::ZERO, Ask::Part);
         Source {
             here: None,
             reader,
             expected: None,
-            slot,
+            slot: None,
             resume: Some(resume),
-        }
-    }
-
-    /// The response at hand is only the first part of the body.
-    pub fn is_a_part(&mut self) {
-        if let Some(resume) = &mut self.resume {
-            (resume.to_the_end, resume.part) = (false, true);
         }
     }
 
@@ -189,22 +177,15 @@ impl Source {
         self.slot.take()
     }
 
-    /// Whether the response at hand goes on to the end of what was asked for first.
-    pub fn runs_to_the_end(&self) -> bool {
-        self.resume.as_ref().is_some_and(|resume| {
-            resume.to_the_end && resume.broken.is_none() && resume.rest.is_none()
-        })
+    /// How the origin refused to go on with the body, where nobody has taken note of it yet.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.resume.as_ref().and_then(|resume| resume.refused)
     }
 
-    /// Whether the origin refused to go on with the body, or was too late with it, and nobody has taken note of it yet.
-    pub fn is_refused(&self) -> bool {
-        self.resume.as_ref().is_some_and(|resume| resume.refused)
-    }
-
-    /// That was taken note of.
+    /// Clears what [`Source::refusal`] tells, so that one refusal counts once.
     pub fn note_refusal(&mut self) {
         if let Some(resume) = &mut self.resume {
-            resume.refused = false;
+            resume.refused = None;
         }
     }
 
@@ -250,13 +231,13 @@ impl Source {
             .continuation
             .end()?
             .checked_sub(resume.continuation.next())?;
-        let worth_it =
-            resume.replay.origin().wants_several() && left >= settings.parallel_least.as_u64();
+        let worth_it = resume.replay.origin().wants_several()
+            && left >= settings.parallel_least.as_u64()
+            && resume.replay.allowance(now) != Allowance::Nothing;
         let end = left + resume.continuation.next();
         worth_it.then(|| Widened {
             replay: Rc::clone(&resume.replay),
             whole: resume.continuation.clone(),
-            reach: end,
             end,
         })
     }
@@ -327,6 +308,23 @@ impl Source {
             }
             (Poll::Ready(None), Some(1..)) => return Poll::Ready(Some(Err(BodyError::Cut))),
             _ => {}
+        }
+        piece
+    }
+
+    /// The next piece of the response at hand alone, for what is read past: a break is not mended, a stall not watched for.
+    pub fn poll_alone(
+        &mut self,
+        cx: &mut Context<'_>,
+        idle: Duration,
+    ) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let is_broken = |resume: &Resume| resume.broken.is_some();
+        if self.here.is_some() || self.resume.as_ref().is_some_and(is_broken) {
+            return Poll::Ready(None);
+        }
+        let piece = self.reader.poll_piece(cx, idle);
+        if let (Poll::Ready(Some(Ok(piece))), Some(resume)) = (&piece, &mut self.resume) {
+            resume.continuation.advance(piece.len() as u64);
         }
         piece
     }
@@ -418,17 +416,16 @@ impl Resume {
             overlap: None,
             reread,
             standby: None,
-            part: false,
             broken: None,
             second: None,
             attempts: 0,
             spent: 0,
             from,
             pace,
-            to_the_end: true,
+            is_part: false,
             looked,
             retry_after: Duration::ZERO,
-            refused: false,
+            refused: None,
         }
     }
 
@@ -502,7 +499,7 @@ impl Resume {
     /// than there is.
     fn ask(&self) -> Option<Ask> {
         let next = self.continuation.next();
-        let (ask, again) = if self.part {
+        let (ask, again) = if self.is_part {
             (Ask::Part, self.unproven.len())
         } else if self.continuation.is_whole() && self.continuation.is_assumed() {
             (Ask::Whole, next)
@@ -626,7 +623,6 @@ impl Resume {
         self.overlap = Overlap::new(again, owed).map_err(|Differs| Mismatch::Range)?;
         self.reread -= again;
         self.continuation = rest.continuation.at(next);
-        self.to_the_end = false;
         let pool = self.replay.origin().pool();
         let other = rest
             .reader
@@ -638,7 +634,7 @@ impl Resume {
             Some(_) => counters.resumed.increment(),
             None => {
                 counters.stalls_mended.increment();
-                if !self.part && self.standby.is_none() {
+                if !self.is_part && self.standby.is_none() {
                     self.standby = Some(Standby {
                         reader: first,
                         at,
@@ -676,8 +672,11 @@ impl Resume {
             // It was asked for while the first response lived: less will do now.
             return self.begin(broken);
         }
+        self.refused = Some(error.refusal());
+        if !self.is_part && self.refused == Some(Refusal::TurnedAway) {
+            self.replay.origin().rest_turned_away();
+        }
         if error.is_passing() {
-            self.refused = true;
             let least = self.replay.origin().transfers().backoff_min;
             self.retry_after = error.retry_after().max(least);
             return self.begin(broken);

@@ -76,7 +76,7 @@ impl Origin {
     /// Whether the answer may be small enough to be read whole, as far as that is known.
     fn may_fit(&self, head: &FrozenClientRequest, tuning: &Tuning) -> bool {
         let expected = self.published().sizes.expect(kind_of(head));
-        expected.is_none_or(|expected| expected.bytes <= tuning.buffer.as_u64())
+        expected.is_none_or(|bytes| bytes <= tuning.buffer.as_u64())
     }
 
     /// How much later than others it goes: one that will bring more than most waits for the small ones, but not for
@@ -91,7 +91,7 @@ impl Origin {
             .get(actix_http::header::RANGE)
             .and_then(range::asked);
         let is_large = asked
-            .or_else(|| Some(sizes.expect(kind_of(head))?.bytes))
+            .or_else(|| sizes.expect(kind_of(head)))
             .is_some_and(|bytes| sizes.is_large(bytes));
         if is_large {
             tuning.exchange_timeout.mul_f64(LARGE_WAIT)

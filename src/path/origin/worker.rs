@@ -12,6 +12,7 @@ use super::{
     Settings,
     connect::Target,
     connection::Connection,
+    crowd::{Anchor, Crowd},
     exchange::Lend,
     fetch::FetchError,
     head_alone::HeadAlone,
@@ -118,6 +119,17 @@ impl Origin {
     /// A slot that nobody needs just now.
     pub(super) fn try_slot(&self) -> Option<Slot> {
         self.shared.slots.try_take()
+    }
+
+    /// The parts of bodies that are under way.
+    pub(super) fn crowd(&self) -> &Arc<Crowd> {
+        &self.shared.crowd
+    }
+
+    /// Leave to keep a slot for the part that is due: a quarter of them at most, so that bodies in parts leave others
+    /// no less room than they would have at level low.
+    pub(super) fn anchor(&self) -> Option<Anchor> {
+        self.shared.crowd.anchor(self.shared.slots.limit() / 4)
     }
 
     /// Room for the parts of bodies.
