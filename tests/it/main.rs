@@ -19,6 +19,7 @@ mod dashboard;
 mod demo;
 mod description;
 mod drain;
+mod fairness;
 mod floors;
 mod forwarding;
 mod http2;

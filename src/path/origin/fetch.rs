@@ -2,6 +2,7 @@
 //! turns out dead.
 
 use std::{
+    cell::RefCell,
     future::poll_fn,
     pin::pin,
     rc::Rc,
@@ -34,6 +35,7 @@ use crate::{
     path::{
         framing::Framing,
         headers::REQUEST_ID,
+        network::Network,
         range::{self, Continuation},
         upload::Upload,
     },
@@ -52,6 +54,8 @@ pub struct Request {
     pub upload: Option<Upload>,
     /// Whose it is: what continues the response follows the tuning of that client.
     pub bucket: Bucket,
+    /// Where it is from: networks share what all need.
+    pub network: Network,
 }
 
 /// A response head and the source of its body.
@@ -163,16 +167,25 @@ impl Origin {
     /// [`FetchError`], with its cause.
     pub async fn fetch(
         self: &Rc<Self>,
-        request: Request,
+        mut request: Request,
         tuning: &Tuning,
-        deadline: Instant,
+        mut deadline: Instant,
     ) -> Result<Fetched, FetchError> {
+        if let Some(upload) = &mut request.upload {
+            // It takes a slot once there is something to send.
+            let counters = &self.shared.published.counters;
+            if !upload.gather(tuning.buffer.as_u64(), counters).await {
+                return Err(FetchError::Upload);
+            }
+            deadline = Instant::now() + tuning.exchange_timeout;
+        }
         let is_get = request.method == Method::GET && request.upload.is_none();
         let head = self.request(request.method, request.target, request.headers)?;
 
         // A retune is in force from the next request on.
         self.set_slots();
-        let (slot, joined) = match self.turn(&head, is_get, tuning, deadline).await? {
+        let turn = self.turn(&head, request.network, is_get, tuning, deadline);
+        let (slot, joined) = match turn.await? {
             Turn::Own(slot, joined) => (slot, joined),
             Turn::Shared(whole) => return Ok(Fetched::of(&whole, &self.pool)),
         };
@@ -212,9 +225,9 @@ impl Origin {
     async fn answer(
         self: &Rc<Self>,
         head: FrozenClientRequest,
-        upload: Option<Upload>,
+        mut upload: Option<Upload>,
         bucket: Bucket,
-        mut slot: Slot,
+        slot: Slot,
         tuning: &Tuning,
         deadline: Instant,
     ) -> Result<Fetched, FetchError> {
@@ -222,6 +235,11 @@ impl Origin {
         let is_get = *head.get_method() == Method::GET && upload.is_none();
         let first_part = self.first_part(&head, is_get, tuning);
         let asked_for_a_part = first_part.is_some();
+        // Until the head is here, an upload gives the slot back while it waits for its client.
+        let lent = Rc::new(RefCell::new(Some(slot)));
+        if let Some(upload) = &mut upload {
+            upload.parks(Rc::clone(&lent));
+        }
         let (sent, whole) = match first_part {
             Some(part) => self.fetch_first_part(&head, part, tuning, deadline).await?,
             None => (self.exchange(&head, upload, tuning, deadline).await?, None),
@@ -257,7 +275,13 @@ impl Origin {
             published.sizes.learn(kind_of(&head), length, ranges);
         }
         let ttfb = received.saturating_duration_since(sent);
-        slot.answered();
+        let Some(slot) = lent.take() else {
+            return Err(FetchError::Client("the slot is gone".to_owned()));
+        };
+        slot.answered(
+            matches!(framing, Framing::Length(length) if published.sizes.is_large(length)),
+        );
+        let offers_ranges = status == StatusCode::PARTIAL_CONTENT || range::offered(&headers);
         let mut source = Source::new(connection, framed, slot, Rc::clone(&self.pool));
         if status == StatusCode::PARTIAL_CONTENT {
             source.expect(range::length(&headers));
@@ -282,6 +306,7 @@ impl Origin {
                 });
             }
             source.resume_by(replay, continuation);
+            source.may_go_on_later(offers_ranges);
             if widened.is_some() {
                 source.is_a_part();
             }

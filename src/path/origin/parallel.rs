@@ -112,6 +112,19 @@ impl Parallel {
         }
     }
 
+    /// Nothing but the client is waited for: the connections can do without slots.
+    pub fn park(&mut self, cx: &Context<'_>) {
+        self.pause();
+        let sources = self
+            .parts
+            .iter_mut()
+            .filter_map(|part| part.source.as_mut());
+        sources.for_each(|source| source.park(cx));
+        if let Some(slot) = &mut self.slot {
+            slot.waits_for_client();
+        }
+    }
+
     /// Whether no more is to come.
     pub fn is_done(&self) -> bool {
         self.parts.is_empty() && self.frontier >= self.end
@@ -123,6 +136,9 @@ impl Parallel {
         cx: &mut Context<'_>,
         tuning: &Tuning,
     ) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if let Some(slot) = &mut self.slot {
+            slot.moves();
+        }
         self.fill(cx, tuning);
         loop {
             let Some(front) = self.parts.front_mut() else {

@@ -37,6 +37,9 @@ pub enum BodyError {
     /// Nothing came for too long.
     #[error("the origin sent nothing for {0:?}")]
     Idle(Duration),
+    /// The client took nothing for long, and others needed the connection.
+    #[error("the client took nothing while others had no connection left")]
+    Unread,
     /// A part of the body cannot be had.
     #[error("the origin does not give a part of the body")]
     NoRest,
@@ -47,6 +50,7 @@ impl BodyError {
     pub fn outcome(&self) -> Outcome {
         match self {
             BodyError::Idle(_) => Outcome::OriginTimeout,
+            BodyError::Unread => Outcome::ClientFault,
             BodyError::Cut | BodyError::Broken(_) | BodyError::Malformed(_) | BodyError::NoRest => {
                 Outcome::OriginBroken
             }

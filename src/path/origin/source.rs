@@ -17,7 +17,7 @@ use super::{
     pool::Pool,
     reader::{BodyError, Reader},
     resume::{Replay, Rest, ResumeError},
-    slots::Slot,
+    slots::{Slot, Yields},
 };
 use crate::{
     path::{framing::Head, range::Continuation},
@@ -72,6 +72,8 @@ struct Resume {
     retry_after: Duration,
     /// The origin did not give what was asked for, and nobody has taken note of it yet.
     refused: bool,
+    /// The connection was given up, and the rest is not asked for yet.
+    given_up: bool,
 }
 
 /// How often a body's line is looked at.
@@ -85,6 +87,7 @@ type Fetching = Pin<Box<dyn Future<Output = Result<Rest, ResumeError>>>>;
 impl Source {
     /// The body behind `head`.
     pub fn new(connection: Connection, head: Head, slot: Slot, pool: Rc<Pool>) -> Self {
+        slot.yields(Yields::ByEnding);
         let mut source = Source {
             here: None,
             reader: Reader::new(connection, head, pool),
@@ -126,9 +129,7 @@ impl Source {
     pub fn part(replay: Rc<Replay>, part: Continuation, slot: Option<Slot>) -> Self {
         let reader = Reader::nothing(Rc::clone(replay.origin().pool()));
         let mut resume = Resume::new(replay, part);
-        resume.to_the_end = false;
-        resume.broken = Some(BodyError::NoRest);
-        resume.fetch(Duration::ZERO);
+        resume.ask_for_the_rest();
         Source {
             here: None,
             reader,
@@ -147,13 +148,57 @@ impl Source {
 
     /// The slot, for whoever uses the source.
     pub fn take_slot(&mut self) -> Option<Slot> {
-        self.slot.take()
+        self.slot.take().inspect(|slot| slot.yields(Yields::Never))
+    }
+
+    /// Whether the connection may be given up while the client takes nothing, and the rest be asked for later.
+    pub fn may_go_on_later(&mut self, offers_ranges: bool) {
+        let knows_its_end = |resume: &Resume| resume.continuation.end().is_some();
+        if let Some(slot) = &self.slot
+            && offers_ranges
+            && self.resume.as_ref().is_some_and(knows_its_end)
+        {
+            slot.yields(Yields::ByRange);
+        }
+    }
+
+    /// Nothing but the client is waited for: the connection can do without a slot.
+    pub fn park(&mut self, cx: &Context<'_>) {
+        self.pause();
+        if let Some(slot) = &mut self.slot {
+            slot.parks(cx);
+        }
+    }
+
+    /// Whether the connection is asked for.
+    pub fn is_asked_for(&self) -> bool {
+        self.slot.as_ref().is_some_and(Slot::is_asked)
+    }
+
+    /// Gives the connection up; the rest is asked for when the next piece is. Whether that can be done.
+    pub fn give_up(&mut self) -> bool {
+        let (Some(slot), Some(resume)) = (&mut self.slot, &mut self.resume) else {
+            return false;
+        };
+        if resume.continuation.end().is_none() {
+            return false;
+        }
+        self.reader = Reader::nothing(Rc::clone(resume.replay.origin().pool()));
+        (resume.rest, resume.second) = (None, None);
+        resume.given_up = true;
+        slot.give_up();
+        let origin = resume.replay.origin();
+        origin.published().counters.origin.given_up.increment();
+        true
     }
 
     /// Whether the response at hand goes on to the end of what was asked for first.
     pub fn runs_to_the_end(&self) -> bool {
         self.resume.as_ref().is_some_and(|resume| {
-            resume.to_the_end && resume.broken.is_none() && resume.rest.is_none()
+            resume.to_the_end
+                && resume.broken.is_none()
+                && resume.rest.is_none()
+                && !resume.given_up
         })
     }
 
@@ -197,7 +242,11 @@ impl Source {
         }
         let now = Instant::now();
         let settings = resume.replay.origin().transfers();
-        if now < resume.looked + LOOK || resume.broken.is_some() || resume.rest.is_some() {
+        if now < resume.looked + LOOK
+            || resume.broken.is_some()
+            || resume.rest.is_some()
+            || resume.given_up
+        {
             return None;
         }
         resume.looked = now;
@@ -253,7 +302,7 @@ impl Source {
         let rest_to_come = self
             .resume
             .as_ref()
-            .is_some_and(|resume| resume.rest.is_some());
+            .is_some_and(|resume| resume.rest.is_some() || resume.given_up);
         !self.reader.is_done() || rest_to_come
     }
 
@@ -274,6 +323,12 @@ impl Source {
             return Poll::Ready(Some(Ok(here)));
         }
         let piece = self.poll_through_breaks(cx, tuning);
+        if let Some(slot) = &mut self.slot {
+            match piece {
+                Poll::Ready(_) => slot.moves(),
+                Poll::Pending => slot.waits_for_origin(),
+            }
+        }
         self.settle();
         match (&piece, &mut self.expected) {
             (Poll::Ready(Some(Ok(piece))), Some(expected)) => {
@@ -294,6 +349,13 @@ impl Source {
             let Some(resume) = &mut self.resume else {
                 return self.reader.poll_piece(cx, tuning.idle_read);
             };
+            if std::mem::take(&mut resume.given_up) {
+                // It goes without a slot where none is free: its client has waited already.
+                if let Some(slot) = &mut self.slot {
+                    slot.moves();
+                }
+                resume.ask_for_the_rest();
+            }
             if resume.broken.is_none() {
                 match self.reader.poll_piece(cx, tuning.idle_read) {
                     Poll::Ready(Some(Ok(piece))) => {
@@ -368,6 +430,7 @@ impl Resume {
             looked,
             retry_after: Duration::ZERO,
             refused: false,
+            given_up: false,
         }
     }
 
@@ -425,6 +488,13 @@ impl Resume {
         self.fetch(wait);
         self.broken = Some(error);
         Ok(())
+    }
+
+    /// Asks for what is still to come, where no connection brings it.
+    fn ask_for_the_rest(&mut self) {
+        self.to_the_end = false;
+        self.broken = Some(BodyError::NoRest);
+        self.fetch(Duration::ZERO);
     }
 
     fn fetch(&mut self, wait: Duration) {

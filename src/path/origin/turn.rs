@@ -1,9 +1,6 @@
 //! When a request may go out: its slot, or the answer of one for the same that it joined.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use awc::FrozenClientRequest;
 
@@ -13,7 +10,10 @@ use super::{
     slots::Slot,
     worker::Origin,
 };
-use crate::{path::range, traffic::tuning::Tuning};
+use crate::{
+    path::{network::Network, range},
+    traffic::tuning::Tuning,
+};
 
 /// A large answer waits for small ones that come up to this share of the exchange timeout later.
 const LARGE_WAIT: f64 = 0.25;
@@ -35,22 +35,32 @@ impl Origin {
     pub(super) async fn turn(
         &self,
         head: &FrozenClientRequest,
+        network: Network,
         is_get: bool,
         tuning: &Tuning,
         deadline: Instant,
     ) -> Result<Turn, FetchError> {
         let slots = &self.shared.slots;
-        if let Some(slot) = slots.take_free() {
+        let mut ask = slots.ask(network, head.get_uri().path());
+        if let Some(slot) = slots.take_free(&ask) {
             return Ok(Turn::Own(slot, Joined::default()));
         }
-        let turn = Instant::now() + self.handicap(head, tuning);
+        ask.is_large = self.is_large(head);
+        if let Some(slot) = slots.take_now(&ask) {
+            return Ok(Turn::Own(slot, Joined::default()));
+        }
+        let mut turn = Instant::now();
+        if ask.is_large && tuning.small_first {
+            // Not for ever.
+            turn += tuning.exchange_timeout.mul_f64(LARGE_WAIT);
+        }
         let key = (is_get && tuning.collapse && self.may_fit(head, tuning))
             .then(|| Key::of(kind_of(head).0, head.headers()))
             .flatten();
         while let Some(key) = &key {
             let answer = match self.shared.collapse.join(key.clone()) {
                 Place::Lead(lead) => {
-                    let slot = slots.take(turn, deadline).await?;
+                    let slot = slots.take(&ask, turn, deadline).await?;
                     return Ok(Turn::Own(slot, lead.close()));
                 }
                 Place::Follow(answer) => answer,
@@ -69,7 +79,7 @@ impl Origin {
                 Err(_) => return Err(slots.timed_out().into()),
             }
         }
-        let slot = slots.take(turn, deadline).await?;
+        let slot = slots.take(&ask, turn, deadline).await?;
         Ok(Turn::Own(slot, Joined::default()))
     }
 
@@ -79,24 +89,15 @@ impl Origin {
         expected.is_none_or(|expected| expected.bytes <= tuning.buffer.as_u64())
     }
 
-    /// How much later than others it goes: one that will bring more than most waits for the small ones, but not for
-    /// ever.
-    fn handicap(&self, head: &FrozenClientRequest, tuning: &Tuning) -> Duration {
-        if !tuning.small_first {
-            return Duration::ZERO;
-        }
+    /// Whether it will bring more than most, as far as that is known.
+    fn is_large(&self, head: &FrozenClientRequest) -> bool {
         let sizes = &self.published().sizes;
         let asked = head
             .headers()
             .get(actix_http::header::RANGE)
             .and_then(range::asked);
-        let is_large = asked
+        asked
             .or_else(|| Some(sizes.expect(kind_of(head))?.bytes))
-            .is_some_and(|bytes| sizes.is_large(bytes));
-        if is_large {
-            tuning.exchange_timeout.mul_f64(LARGE_WAIT)
-        } else {
-            Duration::ZERO
-        }
+            .is_some_and(|bytes| sizes.is_large(bytes))
     }
 }
