@@ -42,6 +42,7 @@ fn origin() -> Origin {
 
 fn one_at_a_time(settings: &mut fileproxy::settings::Settings) {
     settings.levels.high.connections_per_host = 1;
+    settings.origin.waiting_connections = 0;
 }
 
 fn targets(origin: &Origin) -> Vec<String> {

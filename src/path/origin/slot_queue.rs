@@ -1,11 +1,19 @@
 //! Who has a slot, who goes on without one, and who waits. Time is an argument.
 //!
 //! - Those who wait are let in by how much their network has under way, the least first, and then by their turns.
-//! - Large answers, and those that lately took long, leave an eighth of the slots to others.
-//! - Whoever waits gets the slot of an exchange that waits for its own client, or for an origin that is silent for
-//!   longer than `patience`. That exchange goes on without a slot, as far as `waiting` allows; a network may have at most
-//!   as much of that as is left over, so half of it where it is alone.
-//! - Beyond that, an exchange that waits for its client and can go on by Range is asked for its connection.
+//! - Large answers, and those that take long, leave an eighth of the slots to others: the reserve.
+//! - Whoever waits gets the slot of an exchange that waits for its own client. That goes on without a slot, as far as
+//!   `waiting` allows; a network gains by that only as long as it has no more without slots than are left over, so half of
+//!   them where it is alone. Where nothing is left, one that can go on by Range is asked for its connection.
+//! - The same holds for an exchange that the origin is silent in for longer than `patience` (a long poll, an event
+//!   stream), while the origin answers others soon; an origin that is overloaded is silent in all of them. To find that out,
+//!   as many as the reserve go on without a slot for requests that are not like the silent ones; and where nobody at all
+//!   is answered, for everybody, up to `in_all`.
+//! - Bodies that hold the reserve, or all slots while somebody waits for 5 s, go on without one, up to `in_all`.
+
+mod relief;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -13,24 +21,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::holder::{Holder, Place, Waits, Yields};
+use self::relief::{Need, Why};
+use super::holder::{Holder, Place};
 use crate::path::network::Network;
 
 /// The share of the slots that large and slow exchanges never take: one in so many.
 const RESERVE: usize = 8;
-/// Whoever waited so long gets the slot of what has had one longest.
+/// Whoever waited so long gets the slot of the body that has had one longest.
 const STARVED: Duration = Duration::from_secs(5);
-/// Where nothing could be done for those who wait, how soon it is looked again.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// What an exchange is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask {
     /// Who asks.
     pub network: Network,
-    /// What for: a hash of the target's path.
-    pub target: u64,
-    /// Whether it will bring more than most.
+    /// What for: hashes of the target's path and of its directory; zero where it is the topmost.
+    pub target: [u64; 2],
+    /// Whether it will bring more than most, or take longer.
     pub is_large: bool,
 }
 
@@ -39,7 +46,7 @@ pub struct Ask {
 pub(super) struct Limits {
     /// Slots.
     pub(super) at_once: usize,
-    /// Exchanges with and without a slot, those left out that wait for their clients.
+    /// Exchanges with a slot, and bodies that move without one.
     pub(super) in_all: usize,
     /// Exchanges without a slot.
     pub(super) waiting: usize,
@@ -48,10 +55,14 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// How many slots large and slow exchanges may have.
+    /// How many slots large and slow exchanges leave.
+    fn reserve(&self) -> usize {
+        (self.at_once / RESERVE).max(1)
+    }
+
+    /// How many slots they may have.
     fn at_most_large(&self) -> usize {
-        let reserve = (self.at_once / RESERVE).max(1);
-        self.at_once.saturating_sub(reserve).max(1)
+        self.at_once.saturating_sub(self.reserve()).max(1)
     }
 }
 
@@ -89,8 +100,8 @@ struct Entry {
     holder: Arc<Holder>,
     ask: Ask,
     taken: Instant,
-    /// Without a slot, though it does not wait for its client.
-    lasts: bool,
+    /// Why it goes on without a slot.
+    why: Why,
 }
 
 /// What one network has.
@@ -98,6 +109,7 @@ struct Entry {
 struct Account<T> {
     in_use: usize,
     beyond: usize,
+    probes: usize,
     /// By [`Kind`].
     waiting: [BTreeMap<Turn, Waiter<T>>; 2],
 }
@@ -108,9 +120,15 @@ pub(super) struct Queue<T> {
     pub(super) limits: Limits,
     slots: HashMap<u64, Entry>,
     beyond: HashMap<u64, Entry>,
-    /// Of those beyond, the ones that do not wait for their clients.
+    /// Of those beyond, the ones that the origin was silent in, and bodies that move.
     lasting: usize,
-    /// Targets whose answers are not there, though they were waited for longer than patience: how many of each.
+    /// Of those beyond, the ones that are to show whether the origin answers others.
+    probes: usize,
+    /// Whether the origin has lately answered somebody soon.
+    alive: bool,
+    /// Whether it has lately answered nobody.
+    mute: bool,
+    /// The targets and directories of those that the origin was silent in: how many of each.
     slow: HashMap<u64, usize>,
     accounts: HashMap<Network, Account<T>>,
     /// The first of each network that waits, by [`Kind`].
@@ -118,6 +136,7 @@ pub(super) struct Queue<T> {
     came: u64,
     /// Nothing can be done for those who wait until then.
     barren: Option<Instant>,
+    asked: Option<Arc<Holder>>,
 }
 
 impl<T> Default for Account<T> {
@@ -125,6 +144,7 @@ impl<T> Default for Account<T> {
         Account {
             in_use: 0,
             beyond: 0,
+            probes: 0,
             waiting: [BTreeMap::new(), BTreeMap::new()],
         }
     }
@@ -137,11 +157,32 @@ impl<T> Queue<T> {
             slots: HashMap::new(),
             beyond: HashMap::new(),
             lasting: 0,
+            probes: 0,
+            alive: false,
+            mute: false,
             slow: HashMap::new(),
             accounts: HashMap::new(),
             order: [BTreeSet::new(), BTreeSet::new()],
             came: 0,
             barren: None,
+            asked: None,
+        }
+    }
+
+    /// How the origin does: whether it has lately answered somebody soon, or nobody at all.
+    pub(super) fn hear(&mut self, alive: bool, mute: bool) {
+        (self.alive, self.mute) = (alive, mute);
+        if alive && self.probes > 0 {
+            // They have shown it.
+            self.lasting += std::mem::take(&mut self.probes);
+            for entry in self.beyond.values_mut() {
+                if entry.why == Why::Probe {
+                    entry.why = Why::Silent;
+                }
+            }
+            for account in self.accounts.values_mut() {
+                account.probes = 0;
+            }
         }
     }
 
@@ -174,10 +215,11 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Whether there is a slot for this one now, before all who wait for one of its kind.
-    pub(super) fn admits(&mut self, ask: &Ask, now: Instant, alive: bool) -> bool {
-        let kind = self.kind(ask);
+    /// Whether there is a slot for this one now, before all who wait for one of its kind. What it is like is noted in it.
+    pub(super) fn admits(&mut self, ask: &mut Ask, now: Instant) -> bool {
         loop {
+            let kind = self.kind(ask, now);
+            ask.is_large = kind == Kind::Large;
             if !self.order[kind as usize].is_empty() || kind == Kind::Large && !self.is_idle() {
                 return false;
             }
@@ -185,8 +227,13 @@ impl<T> Queue<T> {
             if room && (kind == Kind::Small || self.has_room_for_large(now)) {
                 return true;
             }
-            let small = !room && kind == Kind::Small;
-            if !self.relieve(ask.network, small, false, now, alive) {
+            let need = Need {
+                network: ask.network,
+                kind,
+                starved: false,
+                full: !room,
+            };
+            if !self.relieve(need, now) {
                 return false;
             }
         }
@@ -206,7 +253,7 @@ impl<T> Queue<T> {
                 holder,
                 ask,
                 taken: now,
-                lasts: false,
+                why: Why::Parked,
             },
         );
         id
@@ -217,7 +264,7 @@ impl<T> Queue<T> {
         self.came += 1;
         let spot = Spot {
             network: waiter.ask.network,
-            kind: self.kind(&waiter.ask),
+            kind: self.kind(&waiter.ask, waiter.came),
             turn: (turn, self.came),
         };
         self.change(spot.network, |account| {
@@ -233,8 +280,8 @@ impl<T> Queue<T> {
         });
     }
 
-    /// Whose turn it is; none if there is no slot for anybody. `alive`: the origin has lately answered somebody soon.
-    pub(super) fn next(&mut self, now: Instant, alive: bool) -> Option<Waiter<T>> {
+    /// Whose turn it is; none if there is no slot for anybody.
+    pub(super) fn next(&mut self, now: Instant) -> Option<Waiter<T>> {
         loop {
             let first = [Kind::Small, Kind::Large].map(|kind| self.order[kind as usize].first());
             let (kind, &(_, turn, network)) = match first {
@@ -251,13 +298,30 @@ impl<T> Queue<T> {
                 self.change(network, |account| {
                     next = account.waiting[kind as usize].remove(&turn);
                 });
-                return next;
+                return next.map(|mut next| {
+                    // It counts as such at once.
+                    next.ask.is_large = kind == Kind::Large;
+                    next
+                });
             }
             let account = self.accounts.get(&network)?;
-            let came = account.waiting[kind as usize].get(&turn)?.came;
-            let starved = now.saturating_duration_since(came) >= STARVED;
-            let small = !room && kind == Kind::Small;
-            if !self.relieve(network, small, starved, now, alive) {
+            let first = account.waiting[kind as usize].get(&turn)?;
+            let (came, ask) = (first.came, first.ask);
+            if kind == Kind::Small && self.kind(&ask, now) == Kind::Large {
+                // What it is like has become known since it came.
+                self.change(network, |account| {
+                    let moved = account.waiting[kind as usize].remove(&turn);
+                    account.waiting[Kind::Large as usize].extend(moved.map(|moved| (turn, moved)));
+                });
+                continue;
+            }
+            let need = Need {
+                network,
+                kind,
+                starved: now.saturating_duration_since(came) >= STARVED,
+                full: !room,
+            };
+            if !self.relieve(need, now) {
                 return None;
             }
         }
@@ -277,16 +341,9 @@ impl<T> Queue<T> {
         None
     }
 
-    /// It waits for its client: if somebody needs its slot, it goes on without. Whether it does.
-    pub(super) fn park(&mut self, id: u64) -> bool {
+    /// Something changed that may help those who wait.
+    pub(super) fn look_again(&mut self) {
         self.barren = None;
-        let full = self.slots.len() >= self.limits.at_once;
-        let network = self.slots.get(&id).map(|entry| entry.ask.network);
-        let goes = full && network.is_some_and(|network| self.may_go_beyond(network, false, false));
-        if goes {
-            self.go_beyond(id, false);
-        }
-        goes
     }
 
     /// It goes on: with a slot if there is one, else without. `id` is none for one that had given up its connection.
@@ -306,17 +363,13 @@ impl<T> Queue<T> {
                     return id;
                 };
                 self.forget_beyond(&entry);
-                let entry = Entry {
-                    lasts: false,
-                    ..entry
-                };
                 self.slots.insert(id, entry);
                 id
             }
             None => {
                 let id = self.enter(ask, Arc::clone(holder), now);
                 if !room {
-                    self.go_beyond(id, false);
+                    self.go_beyond(id, Why::Parked);
                     return id;
                 }
                 id
@@ -326,147 +379,43 @@ impl<T> Queue<T> {
         id
     }
 
-    /// Whether somebody must leave the reserve to others.
-    fn kind(&self, ask: &Ask) -> Kind {
-        let slow = self.slow.contains_key(&ask.target);
-        if ask.is_large || slow || self.has_its_share(ask.network) {
-            Kind::Large
-        } else {
-            Kind::Small
-        }
-    }
-
-    /// Whether a network has as much beyond the slots as it may.
-    fn has_its_share(&self, network: Network) -> bool {
-        let account = self.accounts.get(&network);
-        let beyond = account.map_or(0, |account| account.beyond);
-        let free = self.limits.waiting.saturating_sub(self.beyond.len());
-        beyond > 0 && beyond >= free
-    }
-
-    fn may_go_beyond(&self, network: Network, lasts: bool, alive: bool) -> bool {
-        let in_all = self.limits.in_all.saturating_sub(self.limits.at_once);
-        self.beyond.len() < self.limits.waiting
-            && !self.has_its_share(network)
-            && (!lasts || alive || self.lasting < in_all)
-    }
-
-    fn is_large(&self, entry: &Entry, now: Instant) -> bool {
-        entry.holder.is_large() || now.saturating_duration_since(entry.taken) > self.limits.patience
-    }
-
-    fn has_room_for_large(&self, now: Instant) -> bool {
-        let most = self.limits.at_most_large();
-        self.slots.len() < most
-            || self.slots.len() < self.limits.at_once && {
-                let large = self.slots.values();
-                large.filter(|entry| self.is_large(entry, now)).count() < most
-            }
-    }
-
-    /// Makes a slot free for somebody in `network`, if one has it that does not need it now. `small`: the reserve is
-    /// theirs. `starved`: somebody waited for very long.
-    fn relieve(
-        &mut self,
-        network: Network,
-        small: bool,
-        starved: bool,
-        now: Instant,
-        alive: bool,
-    ) -> bool {
-        if self.barren.is_some_and(|until| now < until) {
-            return false;
-        }
-        let (mut parked, mut silent, mut large, mut oldest) = (None, None, None, None);
-        let (mut count, mut any_parked) = (0, false);
-        for (&id, entry) in &self.slots {
-            match entry.holder.waits(now) {
-                Waits::Client(waited) => {
-                    any_parked = true;
-                    if self.may_go_beyond(entry.ask.network, false, false) {
-                        parked = parked.max(Some((waited, id)));
-                    }
-                }
-                Waits::Origin(waited) if waited > self.limits.patience => {
-                    if self.may_go_beyond(entry.ask.network, true, alive) {
-                        silent = silent.max(Some((waited, id)));
-                    }
-                }
-                _ => {}
-            }
-            let held = now.saturating_duration_since(entry.taken);
-            let may = self.may_go_beyond(entry.ask.network, true, false);
-            if self.is_large(entry, now) {
-                count += 1;
-                large = large.max(may.then_some((held, id)));
-            }
-            oldest = oldest.max(may.then_some((held, id)));
-        }
-        let large = large.filter(|_| small && count > self.limits.at_most_large());
-        let oldest = oldest.filter(|_| starved);
-        if let Some((_, id)) = parked {
-            self.go_beyond(id, false);
-        } else if let Some((_, id)) = silent.or(large).or(oldest) {
-            self.go_beyond(id, true);
-        } else {
-            if any_parked {
-                self.ask_one(network, now);
-            }
-            self.barren = Some(now + LOOK);
-            return false;
-        }
-        true
-    }
-
-    /// Asks for the connection of one that waits for its client: the longest of those that can go on by Range. If there
-    /// is none, and it is not for their own network: the longest of those whose network has the most without a slot.
-    fn ask_one(&self, for_network: Network, now: Instant) {
-        let longest = |yields: Yields, of: &dyn Fn(Network) -> bool| {
-            let all = self.slots.values().chain(self.beyond.values());
-            all.filter(|entry| {
-                entry.holder.yields() == yields && !entry.holder.is_asked() && of(entry.ask.network)
-            })
-            .filter_map(|entry| match entry.holder.waits(now) {
-                Waits::Client(waited) => Some((waited, &entry.holder)),
-                _ => None,
-            })
-            .max_by_key(|(waited, _)| *waited)
-        };
-        let crowded = || {
-            let most = self.accounts.iter().max_by_key(|(_, a)| a.beyond);
-            let most = most.filter(|(network, account)| {
-                **network != for_network && account.beyond > 0 && self.has_its_share(**network)
-            });
-            most.and_then(|(network, _)| longest(Yields::ByEnding, &|of| of == *network))
-        };
-        if let Some((_, holder)) = longest(Yields::ByRange, &|_| true).or_else(crowded) {
-            holder.ask();
-        }
-    }
-
-    fn go_beyond(&mut self, id: u64, lasts: bool) {
+    fn go_beyond(&mut self, id: u64, why: Why) {
         let Some(mut entry) = self.slots.remove(&id) else {
             return;
         };
-        entry.lasts = lasts;
+        entry.why = why;
         entry.holder.set_place(Place::Beyond);
-        if lasts {
-            self.lasting += 1;
-            *self.slow.entry(entry.ask.target).or_default() += 1;
+        let (lasts, probes) = why.counts();
+        self.lasting += lasts;
+        self.probes += probes;
+        if why.is_silent() {
+            for hash in entry.ask.target {
+                *self.slow.entry(hash).or_default() += 1;
+            }
         }
-        self.change(entry.ask.network, |account| account.beyond += 1);
+        self.change(entry.ask.network, |account| {
+            account.beyond += 1;
+            account.probes += probes;
+        });
         self.beyond.insert(id, entry);
     }
 
     /// It was taken out of those beyond.
     fn forget_beyond(&mut self, entry: &Entry) {
-        self.change(entry.ask.network, |account| account.beyond -= 1);
-        if entry.lasts {
-            self.lasting -= 1;
-            if let Some(count) = self.slow.get_mut(&entry.ask.target) {
-                *count -= 1;
-                if *count == 0 {
-                    self.slow.remove(&entry.ask.target);
+        let (lasts, probes) = entry.why.counts();
+        self.lasting -= lasts;
+        self.probes -= probes;
+        self.change(entry.ask.network, |account| {
+            account.beyond -= 1;
+            account.probes -= probes;
+        });
+        if entry.why.is_silent() {
+            for hash in &entry.ask.target {
+                if let Some(count) = self.slow.get_mut(hash) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.slow.remove(hash);
+                    }
                 }
             }
         }

@@ -5,6 +5,9 @@
 //! first, and a large one goes before whatever came later than its turn. Who comes before whom, and what a slot is taken
 //! from, is the [`queue`](super::slot_queue)'s.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     hash::{BuildHasher as _, RandomState},
     sync::{
@@ -32,7 +35,7 @@ use crate::{path::network::Network, traffic::counters::Counters};
 const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 /// So many times the recent best.
 const LATE: u32 = 8;
-/// The origin is alive if it answered somebody soon within so long.
+/// The origin is alive if it answered somebody soon within so long, and mute if it answered nobody.
 const ALIVE: Duration = Duration::from_secs(2);
 
 /// The process's slots.
@@ -48,6 +51,8 @@ pub struct Slots {
     epoch: Instant,
     /// When somebody was last answered soon, in nanoseconds since the epoch; zero: never.
     quick: AtomicU64,
+    /// When somebody was last answered, soon or not.
+    heard: AtomicU64,
     hasher: RandomState,
     counters: Arc<Counters>,
 }
@@ -86,6 +91,7 @@ impl Slots {
             waiting: AtomicUsize::new(0),
             epoch: Instant::now(),
             quick: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
             hasher: RandomState::new(),
             counters,
         }
@@ -124,9 +130,16 @@ impl Slots {
 
     /// What is asked for, where it is not known to be large. `path`: the target without its query.
     pub fn ask(&self, network: Network, path: &str) -> Ask {
+        let directory = match path.rfind('/') {
+            Some(1..) => path.rsplit_once('/').map(|(directory, _)| directory),
+            _ => None,
+        };
         Ask {
             network,
-            target: self.hasher.hash_one(path),
+            target: [
+                self.hasher.hash_one(path),
+                directory.map_or(0, |directory| self.hasher.hash_one(directory)),
+            ],
             is_large: false,
         }
     }
@@ -140,11 +153,17 @@ impl Slots {
     /// A slot, if there is one for this without waiting: also that of an exchange which only waits.
     pub fn take_now(self: &Arc<Self>, ask: &Ask) -> Option<Slot> {
         let now = Instant::now();
-        let alive = self.is_alive(now);
         let mut queue = self.queue();
-        let admitted = queue.admits(ask, now, alive);
-        let slot = admitted.then(|| self.occupy(&mut queue, *ask));
+        self.tell(&mut queue, now);
+        let mut ask = *ask;
+        let admitted = queue.admits(&mut ask, now);
+        let slot = admitted.then(|| self.occupy(&mut queue, ask));
         self.count(&queue);
+        let asked = queue.take_asked();
+        drop(queue);
+        if let Some(asked) = asked {
+            asked.ask();
+        }
         slot
     }
 
@@ -195,7 +214,7 @@ impl Slots {
     pub fn try_take(self: &Arc<Self>) -> Option<Slot> {
         let ask = Ask {
             network: Network::NONE,
-            target: 0,
+            target: [0, 0],
             is_large: true,
         };
         let mut queue = self.queue();
@@ -227,22 +246,31 @@ impl Slots {
         origin.beyond.set(queue.beyond() as u64);
     }
 
-    fn is_alive(&self, now: Instant) -> bool {
-        let quick = self.quick.load(Relaxed);
-        let at = self.epoch + Duration::from_nanos(quick);
-        quick > 0 && now.saturating_duration_since(at) < ALIVE
+    /// Tells the queue how the origin does.
+    fn tell(&self, queue: &mut Queue<oneshot::Sender<Slot>>, now: Instant) {
+        let lately = |when: &AtomicU64| {
+            let nanos = when.load(Relaxed);
+            let at = self.epoch + Duration::from_nanos(nanos);
+            nanos > 0 && now.saturating_duration_since(at) < ALIVE
+        };
+        queue.hear(lately(&self.quick), !lately(&self.heard));
     }
 
     /// Lets in who waits, as far as there is room.
     fn let_in(self: &Arc<Self>) {
         loop {
             let now = Instant::now();
-            let alive = self.is_alive(now);
             let (next, slot) = {
                 let mut queue = self.queue();
-                let next = queue.next(now, alive);
+                self.tell(&mut queue, now);
+                let next = queue.next(now);
                 self.count(&queue);
                 let Some(next) = next else {
+                    let asked = queue.take_asked();
+                    drop(queue);
+                    if let Some(asked) = asked {
+                        asked.ask();
+                    }
                     return;
                 };
                 (next.call, self.occupy(&mut queue, next.ask))
@@ -260,9 +288,10 @@ impl Slot {
     pub fn answered(&self, is_large: bool) {
         self.holder.answered(is_large);
         let now = Instant::now();
+        let nanos = now.saturating_duration_since(self.slots.epoch).as_nanos();
+        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
+        self.slots.heard.store(nanos, Relaxed);
         if now.saturating_duration_since(self.taken) < PATIENCE[0] {
-            let nanos = now.saturating_duration_since(self.slots.epoch).as_nanos();
-            let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
             self.slots.quick.store(nanos, Relaxed);
         }
     }
@@ -283,24 +312,14 @@ impl Slot {
 
     /// Only the client is waited for: whoever needs the slot may have it.
     pub fn waits_for_client(&mut self) {
-        let Some(id) = self.id else {
-            return;
-        };
-        if self.holder.wait(true).is_none() {
+        if self.id.is_none() || self.holder.wait(true).is_none() {
             return;
         }
         let origin = &self.slots.counters.origin;
         origin.parked.up();
         if self.holder.place() == Place::Slot && self.slots.is_waited_for() {
-            let parked = {
-                let mut queue = self.slots.queue();
-                let parked = queue.park(id);
-                self.slots.count(&queue);
-                parked
-            };
-            if parked {
-                self.slots.let_in();
-            }
+            self.slots.queue().look_again();
+            self.slots.let_in();
         }
     }
 
@@ -392,141 +411,5 @@ impl Drop for Waiting<'_> {
         self.slots.queue().forget(self.spot);
         self.slots.waiting.fetch_sub(1, SeqCst);
         self.slots.counters.origin.waiting.down();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{cell::RefCell, rc::Rc, time::Duration};
-
-    use super::*;
-
-    fn slots(n: usize) -> Arc<Slots> {
-        Arc::new(Slots::new(n, n, 0, Arc::default()))
-    }
-
-    fn ask(slots: &Slots) -> Ask {
-        slots.ask(Network::NONE, "/")
-    }
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_millis(20)
-    }
-
-    async fn take(slots: &Arc<Slots>) -> Result<Slot, NoSlot> {
-        slots.take(&ask(slots), Instant::now(), soon()).await
-    }
-
-    #[actix_rt::test]
-    async fn a_full_house_turns_away_at_the_deadline() {
-        let slots = slots(1);
-        let held = take(&slots).await.unwrap();
-        assert!(take(&slots).await.is_err());
-        assert!(slots.queue().is_idle(), "who gave up waits no more");
-        drop(held);
-        assert!(take(&slots).await.is_ok());
-    }
-
-    #[actix_rt::test]
-    async fn only_exchanges_that_were_answered_are_counted() {
-        let slots = slots(4);
-        drop(slots.try_take());
-        assert_eq!(slots.counters.origin.exchanges.count(), 0);
-        let slot = take(&slots).await.unwrap();
-        slot.answered(false);
-        drop(slot);
-        assert_eq!(slots.counters.origin.exchanges.count(), 1);
-    }
-
-    #[actix_rt::test]
-    async fn a_lower_limit_takes_back_what_comes_free_and_cuts_nothing() {
-        let slots = slots(3);
-        let held = [take(&slots).await.unwrap(), take(&slots).await.unwrap()];
-        slots.set(1, 1);
-        assert!(take(&slots).await.is_err());
-        drop(held);
-        let one = take(&slots).await.unwrap();
-        assert!(take(&slots).await.is_err());
-        slots.set(2, 2);
-        assert!(take(&slots).await.is_ok());
-        drop(one);
-        assert_eq!(slots.queue().in_use(), 0);
-    }
-
-    #[actix_rt::test]
-    async fn a_higher_limit_lets_in_who_waits() {
-        let slots = slots(1);
-        let held = take(&slots).await.unwrap();
-        let waiter = {
-            let slots = Arc::clone(&slots);
-            actix_rt::spawn(async move {
-                let ask = ask(&slots);
-                let deadline = Instant::now() + Duration::from_secs(60);
-                slots.take(&ask, Instant::now(), deadline).await
-            })
-        };
-        tokio::task::yield_now().await;
-        slots.set(2, 2);
-        assert!(waiter.await.unwrap().is_ok());
-        drop(held);
-    }
-
-    /// Lets waiters with these handicaps, in milliseconds, queue in this order; the order they are let in.
-    async fn order(handicaps: &[u64]) -> Vec<usize> {
-        let slots = slots(1);
-        let held = take(&slots).await.unwrap();
-        let order = Rc::new(RefCell::new(Vec::new()));
-        let waiters: Vec<_> = handicaps
-            .iter()
-            .enumerate()
-            .map(|(n, &handicap)| {
-                let (slots, order) = (Arc::clone(&slots), Rc::clone(&order));
-                actix_rt::spawn(async move {
-                    let deadline = Instant::now() + Duration::from_secs(600);
-                    let turn = Instant::now() + Duration::from_millis(handicap);
-                    let _slot = slots.take(&ask(&slots), turn, deadline).await.unwrap();
-                    order.borrow_mut().push(n);
-                })
-            })
-            .collect();
-        tokio::task::yield_now().await;
-        drop(held);
-        for waiter in waiters {
-            waiter.await.unwrap();
-        }
-        order.take()
-    }
-
-    #[actix_rt::test]
-    async fn among_equals_who_waits_longest_goes_first() {
-        assert_eq!(order(&[0, 0, 0, 0]).await, [0, 1, 2, 3]);
-    }
-
-    #[actix_rt::test]
-    async fn a_handicap_lets_others_go_before() {
-        assert_eq!(
-            order(&[100_000, 0, 50_000, 0, 100_000]).await,
-            [1, 3, 2, 0, 4]
-        );
-    }
-
-    #[actix_rt::test]
-    async fn a_slot_handed_to_one_who_left_meanwhile_goes_to_the_next() {
-        let slots = slots(1);
-        let held = take(&slots).await.unwrap();
-        let (ask, now) = (ask(&slots), Instant::now());
-        let deadline = now + Duration::from_secs(60);
-        let mut left = Box::pin(slots.take(&ask, now, deadline));
-        assert!(futures_util::poll!(&mut left).is_pending());
-        let mut next = Box::pin(slots.take(&ask, now, deadline));
-        assert!(futures_util::poll!(&mut next).is_pending());
-        drop(held); // handed over, not yet taken
-        drop(left);
-        assert!(matches!(
-            futures_util::poll!(&mut next),
-            std::task::Poll::Ready(Ok(_))
-        ));
-        drop(next);
-        assert_eq!(slots.queue().in_use(), 0);
     }
 }
