@@ -234,6 +234,8 @@ fn adaptive(settings: &mut fileproxy::settings::Settings) {
     settings.concurrency.window = Duration::from_secs(2);
     settings.metrics.tick = Duration::from_millis(100);
     settings.levels.high.connections_per_host = 24;
+    // Else silent bodies go on without.
+    settings.origin.waiting_connections = 0;
     // All ask for the same.
     settings.levels.high.collapse = false;
 }

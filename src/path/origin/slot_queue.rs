@@ -60,9 +60,13 @@ impl Limits {
         (self.at_once / RESERVE).max(1)
     }
 
-    /// How many slots they may have.
+    /// How many slots they may have: all of a few.
     fn at_most_large(&self) -> usize {
-        self.at_once.saturating_sub(self.reserve()).max(1)
+        if self.at_once < RESERVE / 2 {
+            self.at_once
+        } else {
+            self.at_once - self.reserve()
+        }
     }
 }
 
