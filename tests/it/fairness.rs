@@ -199,6 +199,63 @@ fn a_body_that_cannot_be_resumed_is_not_cut_because_others_wait() {
     assert_eq!(proxy.stats()["origin_pool"]["cut"], 0);
 }
 
+#[test]
+fn a_network_that_leaves_no_connection_to_others_loses_a_body_that_it_does_not_read() {
+    let origin = origin();
+    let proxy = Proxy::before(&origin, |s| {
+        few(Level::High)(s);
+        s.origin.waiting_connections = 1;
+    });
+    let mut slow = slow_readers(&proxy, &origin, SLOTS + 1, "/large-plain");
+    until("they are seen to wait for their clients", || {
+        (proxy.stats()["origin_pool"]["parked"] == SLOTS as u64 + 1).then_some(())
+    });
+    let mut other = Client::from(IpAddr::from([127, 0, 0, 9]), proxy.address());
+    assert_eq!(other.get("/small").text(), "small");
+    assert_eq!(proxy.stats()["origin_pool"]["cut"], 1);
+    let endings: Vec<_> = slow
+        .iter_mut()
+        .map(|client| {
+            let head = client.patient().head();
+            client.patient().body(&head)
+        })
+        .collect();
+    let (whole, cut): (Vec<_>, Vec<_>) = endings
+        .into_iter()
+        .partition(|(_, ending)| *ending == Ending::Whole);
+    assert_eq!(cut.len(), 1, "and it does not look whole");
+    assert!(whole.iter().all(|(read, _)| read == large()));
+}
+
+#[test]
+fn streams_that_upload_nothing_leave_the_origin_to_others() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = Proxy::before(&origin, |s| {
+        few(Level::High)(s);
+        certificate.show(s);
+    });
+    let mut client = Frames::to(proxy.address(), &certificate, &[]);
+    for n in 0..2 * SLOTS as u32 {
+        let mut fields = Frames::fields("/upload");
+        fields[0] = 0x83; // POST
+        client.send(Frame::HEADERS, 0x4, 2 * n + 1, &fields);
+        client.send(Frame::DATA, 0, 2 * n + 1, b"12345");
+    }
+    until("they are seen to wait for their client", || {
+        (proxy.published().counters.origin.parked.get() == 2 * SLOTS as u64).then_some(())
+    });
+    let mut other = Frames::to(proxy.address(), &certificate, &[]);
+    other.get(1, "/small");
+    assert_eq!(other.until(Frame::DATA, 1).payload, b"small");
+    for n in 0..2 * SLOTS as u32 {
+        client.send(Frame::DATA, 0x1, 2 * n + 1, b"67890");
+        assert_eq!(client.until(Frame::DATA, 2 * n + 1).payload, b"small");
+    }
+    let uploads = origin.requests();
+    let mut uploads = uploads.iter().filter(|request| request.method() == "POST");
+    assert!(uploads.all(|upload| upload.body == b"1234567890"));
+}
+
 fn uploads_leave_room(level: Level, length: usize) {
     let origin = origin();
     let proxy = Proxy::before(&origin, few(level));
@@ -252,9 +309,12 @@ fn a_small_upload_is_at_the_origin_only_once_all_of_it_came() {
     // Whoever comes later has been there and back.
     assert_eq!(proxy.get("/small").text(), "small");
     assert_eq!((origin.hits(), origin.connections()), (1, 1));
+    let held = || proxy.stats()["origin_pool"]["uploads_held_bytes"].clone();
+    assert_eq!(held(), 10);
     client.send("67890");
     assert_eq!(client.response().status, 200);
     assert_eq!(origin.last().body, b"1234567890");
+    assert_eq!(held(), 0);
 }
 
 fn polls_leave_room(level: Level, of: impl Fn(usize) -> String) {
