@@ -3,6 +3,7 @@
 use std::{net::IpAddr, sync::OnceLock, time::Duration};
 
 use fileproxy::{settings::Settings, traffic::level::Level};
+use socket2::SockRef;
 
 use crate::support::{
     certificate::Certificate,
@@ -102,6 +103,9 @@ fn slow_readers(proxy: &Proxy, origin: &Origin, count: usize, target: &str) -> V
 }
 
 fn read_whole(client: &mut Client) {
+    // It reads on, and fast.
+    let socket = SockRef::from(&client.socket);
+    socket.set_recv_buffer_size(1 << 20).unwrap();
     let head = client.patient().head();
     assert!(head.starts_with(b"HTTP/1.1 200"), "{head:?}");
     let (read, ending) = client.patient().body(&head);

@@ -3,7 +3,7 @@
 //! A retune changes the limit at once: waiters are let in as it grows, and as it shrinks whatever is under way goes
 //! on. Who waits is let in by its turn: the time it came, or a later one for what will take long, so that small ones go
 //! first, and a large one goes before whatever came later than its turn. Who comes before whom, and what a slot is taken
-//! from, is the [`queue`](super::slot_queue)'s.
+//! from, is in `slot_queue`.
 
 #[cfg(test)]
 mod tests;
