@@ -289,6 +289,21 @@ fn origin(out: &mut Exposition, published: &Published) {
             origin.in_use.get(),
         ),
         (
+            "fileproxy_origin_exchanges_beyond_limit",
+            "Exchanges beyond the limits that only wait for their clients, or for a silent origin.",
+            origin.beyond.get(),
+        ),
+        (
+            "fileproxy_origin_exchanges_parked",
+            "Exchanges that wait for nothing but their clients.",
+            origin.parked.get(),
+        ),
+        (
+            "fileproxy_origin_uploads_held_bytes",
+            "Bytes of small request bodies that wait to be whole.",
+            origin.uploads_held.get(),
+        ),
+        (
             "fileproxy_origin_exchanges_limit",
             "Exchanges that may be under way.",
             tuning.connections as u64,
@@ -346,6 +361,16 @@ fn origin(out: &mut Exposition, published: &Published) {
             "fileproxy_origin_collapsed_total",
             "Requests answered by what another one for the same got.",
             &origin.collapsed,
+        ),
+        (
+            "fileproxy_origin_connections_given_up_total",
+            "Connections given up while their clients read nothing; the bodies go on by Range.",
+            &origin.given_up,
+        ),
+        (
+            "fileproxy_origin_unread_bodies_cut_total",
+            "Bodies ended because their clients read nothing and others had no connection left.",
+            &origin.cut,
         ),
         (
             "fileproxy_origin_wait_timeouts_total",

@@ -246,8 +246,19 @@ struct OriginPool {
     /// In use at once to one host, at most.
     limit_per_host: usize,
     in_use: u64,
+    /// In use beyond that, by exchanges that only wait: for a client that reads or sends nothing, or for an origin that
+    /// holds its answer back.
+    beyond: u64,
+    /// Exchanges that wait for nothing but their clients.
+    parked: u64,
     /// Requests that wait for one.
     waiting: u64,
+    /// Given up because their clients read nothing while others needed them; their bodies went on by Range.
+    given_up: u64,
+    /// Bodies ended because their clients read nothing, and others had no connection left.
+    cut: u64,
+    /// Bytes of small request bodies that wait to be whole.
+    uploads_held_bytes: u64,
     /// Sockets open, idle ones included.
     open: u64,
     idle: u64,
@@ -273,7 +284,12 @@ impl OriginPool {
             limit: tuning.connections,
             limit_per_host: tuning.connections_per_host,
             in_use: origin.in_use.get(),
+            beyond: origin.beyond.get(),
+            parked: origin.parked.get(),
             waiting: origin.waiting.get(),
+            given_up: origin.given_up.get(),
+            cut: origin.cut.get(),
+            uploads_held_bytes: origin.uploads_held.get(),
             open: origin.open.get(),
             idle: origin.idle.get(),
             connects: origin.connects.get(),

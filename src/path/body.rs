@@ -81,12 +81,25 @@ impl Flow {
         }
     }
 
-    fn pause(&mut self) {
+    /// Nothing but the client is waited for.
+    fn park(&mut self, cx: &Context<'_>) {
         match self {
-            Flow::One(source) => source.pause(),
-            Flow::Many(parallel) => parallel.pause(),
+            Flow::One(source) => source.park(cx),
+            Flow::Many(parallel) => parallel.park(cx),
             Flow::Turning => {}
         }
+    }
+
+    /// Others need the connection, while the client takes nothing: it is given up. Whether the body can go on later.
+    fn give_up(&mut self) -> bool {
+        match self {
+            Flow::One(source) => source.give_up(),
+            Flow::Many(_) | Flow::Turning => false,
+        }
+    }
+
+    fn is_asked_for(&self) -> bool {
+        matches!(self, Flow::One(source) if source.is_asked_for())
     }
 
     fn is_done(&self) -> bool {
@@ -125,6 +138,15 @@ impl Transfer {
         if self.ended || self.failed.is_some() {
             return;
         }
+        if self.flow.is_asked_for() && !self.flow.give_up() {
+            self.published.counters.origin.cut.increment();
+            tracing::warn!(
+                "a body was ended: its client takes nothing, and others have no connection left"
+            );
+            self.flow = Flow::Turning;
+            self.failed = Some(BodyError::Unread);
+            return;
+        }
         let tuning = self.published.tuning_for(self.bucket).load();
         let buffer = tuning.buffer_for(self.meter.client_class()).as_u64() as usize;
         self.flow.make_room(cx);
@@ -145,7 +167,7 @@ impl Transfer {
                 Poll::Pending => return,
             }
         }
-        self.flow.pause();
+        self.flow.park(cx);
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {

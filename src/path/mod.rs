@@ -25,6 +25,7 @@ pub mod http2;
 pub mod line;
 pub mod listener;
 pub mod meter;
+pub mod network;
 pub mod origin;
 pub mod policy;
 pub mod prefix;

@@ -56,6 +56,11 @@ impl Gauge {
         self.0.fetch_sub(1, Relaxed);
     }
 
+    /// It is `n` now: for what is counted elsewhere, under a lock.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
     /// The number now.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
@@ -65,8 +70,18 @@ impl Gauge {
 /// The origin side's connections and what became of them.
 #[derive(Debug, Default)]
 pub struct OriginCounters {
-    /// Exchanges under way: from the slot taken to the body's end.
+    /// Exchanges under way that have a slot: from the slot taken to the body's end.
     pub in_use: Gauge,
+    /// Exchanges under way without a slot: somebody needed it while they only waited.
+    pub beyond: Gauge,
+    /// Exchanges, with a slot or without, that wait for nothing but their clients.
+    pub parked: Gauge,
+    /// Connections of such exchanges that were given up: their bodies go on by Range.
+    pub given_up: Counter,
+    /// Bodies that were ended because their clients took nothing and others had no connection left.
+    pub cut: Counter,
+    /// Bytes of small request bodies that are kept until all of them are here.
+    pub uploads_held: Gauge,
     /// How long those that were answered took, to the last byte of their bodies.
     pub exchanges: Answers,
     /// Requests that wait for a slot.

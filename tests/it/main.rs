@@ -21,6 +21,7 @@ mod description;
 mod docs;
 mod drain;
 mod duplex;
+mod fairness;
 mod floors;
 mod forwarding;
 mod http2;

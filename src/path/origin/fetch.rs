@@ -2,6 +2,7 @@
 //! turns out dead.
 
 use std::{
+    cell::RefCell,
     future::poll_fn,
     pin::pin,
     rc::Rc,
@@ -34,8 +35,8 @@ use super::{
 };
 use crate::{
     path::{
-        client::Client, continuation::Continuation, framing::Framing, headers::REQUEST_ID, range,
-        upload::Upload,
+        client::Client, continuation::Continuation, framing::Framing, headers::REQUEST_ID,
+        network::Network, range, upload::Upload,
     },
     traffic::{canary::split::Bucket, tolerance::Target, tuning::Tuning},
 };
@@ -54,6 +55,8 @@ pub struct Request {
     pub informed: Option<Rc<Client>>,
     /// Whose it is: what continues the response follows the tuning of that client.
     pub bucket: Bucket,
+    /// Where it is from: networks share what all need.
+    pub network: Network,
 }
 
 /// What goes on beside the exchange of the heads.
@@ -167,9 +170,9 @@ impl Origin {
     /// [`FetchError`], with its cause.
     pub async fn fetch(
         self: &Rc<Self>,
-        request: Request,
+        mut request: Request,
         tuning: &Tuning,
-        deadline: Instant,
+        mut deadline: Instant,
     ) -> Result<Fetched, FetchError> {
         let is_get = request.method == Method::GET
             && request.upload.is_none()
@@ -190,7 +193,22 @@ impl Origin {
 
         // A retune is in force from the next request on.
         self.set_slots();
-        let (slot, joined) = match self.turn(&head, is_get, tuning, deadline).await? {
+        let turn = match self.free_slot(&head, request.network) {
+            Some(slot) => Turn::Own(slot, Joined::default()),
+            None => {
+                if let Some(upload) = &mut request.upload {
+                    // It waits for a slot once there is something to send.
+                    let counters = &self.shared.published.counters;
+                    if !upload.gather(tuning.buffer.as_u64(), counters).await {
+                        return Err(FetchError::Upload);
+                    }
+                    deadline = Instant::now() + tuning.exchange_timeout;
+                }
+                self.turn(&head, request.network, is_get, tuning, deadline)
+                    .await?
+            }
+        };
+        let (slot, joined) = match turn {
             Turn::Own(slot, joined) => (slot, joined),
             Turn::Shared(whole) => return Ok(Fetched::of(&whole, &self.pool)),
         };
@@ -251,9 +269,9 @@ impl Origin {
     async fn answer(
         self: &Rc<Self>,
         head: FrozenClientRequest,
-        beside: Beside,
+        mut beside: Beside,
         bucket: Bucket,
-        mut slot: Slot,
+        slot: Slot,
         tuning: &Tuning,
         deadline: Instant,
     ) -> Result<Fetched, FetchError> {
@@ -261,6 +279,11 @@ impl Origin {
         let is_get = *head.get_method() == Method::GET
             && beside.upload.is_none()
             && !head.headers().contains_key(header::UPGRADE);
+        // Until the head is here, an upload gives the slot back while it waits for its client.
+        let lent = Rc::new(RefCell::new(Some(slot)));
+        if let Some(upload) = &mut beside.upload {
+            upload.parks(Rc::clone(&lent));
+        }
         let sent = self
             .exchange_in_a_crowd(&head, beside, tuning, deadline)
             .await?;
@@ -273,7 +296,12 @@ impl Origin {
             mut connection,
         } = sent;
         let ttfb = received.saturating_duration_since(sent);
-        slot.answered();
+        let Some(slot) = lent.take() else {
+            return Err(FetchError::Client("the slot is gone".to_owned()));
+        };
+        slot.answered(
+            matches!(framed.framing, Framing::Length(length) if published.sizes.is_large(length)),
+        );
         if status == StatusCode::SWITCHING_PROTOCOLS {
             connection.leave();
             return Ok(Fetched {
@@ -295,6 +323,7 @@ impl Origin {
         {
             published.sizes.learn(kind_of(&head), length);
         }
+        let offers_ranges = status == StatusCode::PARTIAL_CONTENT || range::offered(&headers);
         let mut source = Source::new(connection, framed, slot, Rc::clone(&self.pool));
         if status == StatusCode::PARTIAL_CONTENT {
             source.expect(range::length(&headers));
@@ -307,10 +336,11 @@ impl Origin {
             let lately = &self.shared.lately;
             lately.resumes.earn(self.shared.transfers.resume_share);
             // What a coding has not vouched for must not be followed by another response's bytes.
-            let in_parts = matches!(framing, Framing::Length(_))
-                && self.is_divisible(&head, status, &headers);
+            let in_parts =
+                matches!(framing, Framing::Length(_)) && self.is_divisible(&head, status, &headers);
             let replay = Replay::new(Rc::clone(self), head, bucket, ttfb, in_parts);
             source.resume_by(replay, continuation);
+            source.may_go_on_later(offers_ranges);
         }
         published.concurrency.answers.add(ttfb);
         Ok(Fetched {

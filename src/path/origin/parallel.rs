@@ -105,6 +105,16 @@ impl Parallel {
         }
     }
 
+    /// Nothing but the client is waited for: the connections can do without slots.
+    pub fn park(&mut self, cx: &Context<'_>) {
+        self.pause();
+        let sources = self.parts.iter_mut().filter_map(Part::source_mut);
+        sources.for_each(|source| source.park(cx));
+        if let Some(slot) = &mut self.slot {
+            slot.waits_for_client();
+        }
+    }
+
     /// Whether no more is to come.
     pub fn is_done(&self) -> bool {
         self.parts.is_empty() && self.frontier >= self.end
@@ -117,6 +127,9 @@ impl Parallel {
         tuning: &Tuning,
     ) -> Poll<Option<Result<Bytes, BodyError>>> {
         self.make_room(cx);
+        if let Some(slot) = &mut self.slot {
+            slot.moves();
+        }
         self.fill(cx, tuning);
         loop {
             let Some(front) = self.parts.front_mut() else {

@@ -56,6 +56,8 @@ impl Shared {
         Ok(Shared {
             slots: Arc::new(Slots::new(
                 tuning.connections_at_once(),
+                tuning.connections,
+                settings.waiting_connections,
                 Arc::clone(&counters),
             )),
             collapse: Arc::default(),
@@ -103,6 +105,7 @@ impl Shared {
             transfers.clone(),
             Arc::clone(&self.published),
         )?;
+        self.slots.set_waiting(settings.waiting_connections);
         let lately = if same_transfers {
             Arc::clone(&self.lately)
         } else {

@@ -22,7 +22,7 @@ use super::{
     pool::Pool,
     reader::{BodyError, Reader},
     resume::{Refusal, Replay, Rest, ResumeError},
-    slots::Slot,
+    slots::{Slot, Yields},
 };
 use crate::{
     path::{
@@ -90,6 +90,8 @@ struct Resume {
     retry_after: Duration,
     /// The origin did not give what was asked for, and nobody has taken note of it yet.
     refused: Option<Refusal>,
+    /// The connection was given up, and the rest is not asked for yet.
+    given_up: bool,
 }
 
 /// A response that stood still when a second one took over. It is not read as long as that goes on.
@@ -113,6 +115,7 @@ type Fetching = Pin<Box<dyn Future<Output = Result<Rest, ResumeError>>>>;
 impl Source {
     /// The body behind `head`.
     pub fn new(connection: Connection, head: Head, slot: Slot, pool: Rc<Pool>) -> Self {
+        slot.yields(Yields::ByEnding);
         let mut source = Source {
             here: None,
             reader: Reader::new(connection, head, pool),
@@ -155,8 +158,7 @@ impl Source {
         let reader = Reader::nothing(Rc::clone(replay.origin().pool()));
         let mut resume = Resume::new(replay, part);
         resume.is_part = true;
-        resume.broken = Some(BodyError::NoRest);
-        resume.fetch(Duration::ZERO, Ask::Part);
+        resume.ask_for_the_rest(Ask::Part);
         Source {
             here: None,
             reader,
@@ -174,7 +176,48 @@ impl Source {
 
     /// The slot, for whoever uses the source.
     pub fn take_slot(&mut self) -> Option<Slot> {
-        self.slot.take()
+        self.slot.take().inspect(|slot| slot.yields(Yields::Never))
+    }
+
+    /// Whether the connection may be given up while the client takes nothing, and the rest be asked for later.
+    pub fn may_go_on_later(&mut self, offers_ranges: bool) {
+        let knows_its_end = |resume: &Resume| resume.continuation.end().is_some();
+        if let Some(slot) = &self.slot
+            && offers_ranges
+            && self.resume.as_ref().is_some_and(knows_its_end)
+        {
+            slot.yields(Yields::ByRange);
+        }
+    }
+
+    /// Nothing but the client is waited for: the connection can do without a slot.
+    pub fn park(&mut self, cx: &Context<'_>) {
+        self.pause();
+        if let Some(slot) = &mut self.slot {
+            slot.parks(cx);
+        }
+    }
+
+    /// Whether the connection is asked for.
+    pub fn is_asked_for(&self) -> bool {
+        self.slot.as_ref().is_some_and(Slot::is_asked)
+    }
+
+    /// Gives the connection up; the rest is asked for when the next piece is. Whether that can be done.
+    pub fn give_up(&mut self) -> bool {
+        let (Some(slot), Some(resume)) = (&mut self.slot, &mut self.resume) else {
+            return false;
+        };
+        if resume.continuation.end().is_none() {
+            return false;
+        }
+        self.reader = Reader::nothing(Rc::clone(resume.replay.origin().pool()));
+        (resume.rest, resume.second, resume.standby) = (None, None, None);
+        resume.given_up = true;
+        slot.give_up();
+        let origin = resume.replay.origin();
+        origin.published().counters.origin.given_up.increment();
+        true
     }
 
     /// How the origin refused to go on with the body, where nobody has taken note of it yet.
@@ -220,7 +263,11 @@ impl Source {
         }
         let now = Instant::now();
         let settings = resume.replay.origin().transfers();
-        if now < resume.looked + LOOK || resume.broken.is_some() || resume.rest.is_some() {
+        if now < resume.looked + LOOK
+            || resume.broken.is_some()
+            || resume.rest.is_some()
+            || resume.given_up
+        {
             return None;
         }
         resume.looked = now;
@@ -275,6 +322,7 @@ impl Source {
     fn needs_connection(&self) -> bool {
         let rest_to_come = self.resume.as_ref().is_some_and(|resume| {
             resume.rest.is_some()
+                || resume.given_up
                 || resume.continuation.falls_short()
                 || resume.continuation.is_assumed()
         });
@@ -301,6 +349,12 @@ impl Source {
             return Poll::Ready(Some(Ok(here)));
         }
         let piece = self.poll_through_breaks(cx, tuning);
+        if let Some(slot) = &mut self.slot {
+            match piece {
+                Poll::Ready(_) => slot.moves(),
+                Poll::Pending => slot.waits_for_origin(),
+            }
+        }
         self.settle();
         match (&piece, &mut self.expected) {
             (Poll::Ready(Some(Ok(piece))), Some(expected)) => {
@@ -338,6 +392,13 @@ impl Source {
             let Some(resume) = &mut self.resume else {
                 return self.reader.poll_piece(cx, tuning.idle_limit);
             };
+            if std::mem::take(&mut resume.given_up) {
+                // It goes without a slot where none is free: its client has waited already.
+                if let Some(slot) = &mut self.slot {
+                    slot.moves();
+                }
+                resume.ask_for_the_rest(Ask::Rest);
+            }
             if resume.broken.is_none() {
                 let polled = self.reader.poll_piece(cx, tuning.idle_limit);
                 if self.reader.unproven() == 0 {
@@ -426,6 +487,7 @@ impl Resume {
             looked,
             retry_after: Duration::ZERO,
             refused: None,
+            given_up: false,
         }
     }
 
@@ -559,6 +621,12 @@ impl Resume {
         self.fetch(wait, ask);
         self.broken = Some(error);
         Ok(())
+    }
+
+    /// Asks for what is still to come, where no connection brings it.
+    fn ask_for_the_rest(&mut self, ask: Ask) {
+        self.broken = Some(BodyError::NoRest);
+        self.fetch(Duration::ZERO, ask);
     }
 
     /// Sends the request, from the first byte on that nothing vouches for.

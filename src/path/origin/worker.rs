@@ -31,6 +31,8 @@ use crate::{
 
 /// How often the limit on exchanges at once is looked at while no request comes.
 const FOLLOW: Duration = Duration::from_millis(500);
+/// And while somebody waits.
+const FOLLOW_CLOSELY: Duration = Duration::from_millis(50);
 
 /// The origin, as one worker sees it.
 pub struct Origin {
@@ -71,8 +73,10 @@ impl Origin {
     /// As many slots as may be now. They are everybody's, in a canary or not.
     pub(super) fn set_slots(&self) {
         let published = &self.shared.published;
-        let most = published.tuning.load().connections_at_once();
-        self.shared.slots.set(published.concurrency.limit(most));
+        let tuning = published.tuning.load();
+        let most = tuning.connections_at_once();
+        let limit = published.concurrency.limit(most);
+        self.shared.slots.set(limit, tuning.connections);
     }
 
     /// The origin's settings.
@@ -239,10 +243,16 @@ impl Origin {
 /// Lets in who waits once the limit has grown, though no further request comes.
 async fn follow_limit(origin: Weak<Origin>) {
     loop {
-        tokio::time::sleep(FOLLOW).await;
+        let closely = origin
+            .upgrade()
+            .is_some_and(|origin| origin.shared.slots.is_waited_for());
+        tokio::time::sleep(if closely { FOLLOW_CLOSELY } else { FOLLOW }).await;
         let Some(origin) = origin.upgrade() else {
             return;
         };
         origin.set_slots();
+        let seen = origin.published().concurrency.seen();
+        let best = seen.map_or(Duration::ZERO, |(_, best)| best);
+        origin.shared.slots.look(best);
     }
 }
