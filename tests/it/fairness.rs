@@ -305,20 +305,32 @@ fn large_uploads_that_trickle_leave_the_origin_to_others() {
 }
 
 #[test]
-fn a_small_upload_is_at_the_origin_only_once_all_of_it_came() {
+fn a_small_upload_that_finds_no_place_waits_for_one_only_once_all_of_it_came() {
     let origin = origin();
-    let proxy = Proxy::before(&origin, |_| {});
+    let proxy = Proxy::before(&origin, |settings| {
+        settings.levels.high.connections = 1;
+        settings.levels.high.connections_per_host = 1;
+        settings.origin.waiting_connections = 0;
+    });
+    let mut poll = proxy.client();
+    poll.send("GET /poll HTTP/1.1\r\nhost: p\r\n\r\n");
+    until("the only place is taken", || {
+        (origin.hits() == 1).then_some(())
+    });
     let mut client = proxy.client();
     client.send("PUT /upload HTTP/1.1\r\nhost: p\r\ncontent-length: 10\r\n\r\n12345");
-    // Whoever comes later has been there and back.
-    assert_eq!(proxy.get("/small").text(), "small");
-    assert_eq!((origin.hits(), origin.connections()), (1, 1));
     let held = || proxy.stats()["origin_pool"]["uploads_held_bytes"].clone();
-    assert_eq!(held(), 10);
+    until("it is held", || (held() == 10).then_some(()));
+    assert_eq!(proxy.stats()["origin_pool"]["waiting"], 0);
     client.send("67890");
+    until("it waits", || {
+        (proxy.stats()["origin_pool"]["waiting"] == 1).then_some(())
+    });
+    origin.open_gate();
     assert_eq!(client.response().status, 200);
     assert_eq!(origin.last().body, b"1234567890");
     assert_eq!(held(), 0);
+    assert_eq!(poll.response().status, 200);
 }
 
 fn polls_leave_room(level: Level, of: impl Fn(usize) -> String) {
