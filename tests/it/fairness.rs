@@ -47,8 +47,8 @@ fn first(request: &Request) -> usize {
     })
 }
 
-/// `/large...` is [`LARGE`], with ranges or, as `/large-plain`, without; `/poll...` is answered when the gate opens;
-/// the rest at once.
+/// `/large...` is [`LARGE`], with ranges or, as `/large-plain`, without, or, as `/large-once`, only said to have them;
+/// `/poll...` is answered when the gate opens; the rest at once.
 fn serve(connection: &mut Connection, request: &Request) -> bool {
     let target = String::from_utf8(request.target()).unwrap();
     if target.starts_with("/poll") {
@@ -56,6 +56,9 @@ fn serve(connection: &mut Connection, request: &Request) -> bool {
     }
     if !target.starts_with("/large") {
         return connection.send(response("200 OK", "", "small"));
+    }
+    if target.starts_with("/large-once") && request.field("range").is_some() {
+        return connection.send(response("403 Forbidden", "", "it was good for one request"));
     }
     let (status, lines, from) = if target.starts_with("/large-plain") {
         ("200 OK", String::new(), 0)
@@ -188,6 +191,58 @@ fn beyond_the_connections_that_may_wait_the_longest_parked_body_goes_on_by_range
     );
 }
 
+/// The targets that were asked for again.
+fn asked_again(origin: &Origin) -> Vec<String> {
+    let again = |request: &Request| request.field("range").is_some();
+    let requests = origin.requests();
+    let again = requests.iter().filter(|request| again(request));
+    again
+        .map(|request| String::from_utf8(request.target()).unwrap())
+        .collect()
+}
+
+#[test]
+fn a_link_that_may_be_good_for_one_request_keeps_its_connection_where_others_go_on_by_range() {
+    let origin = origin();
+    let proxy = Proxy::before(&origin, |s| {
+        few(Level::High)(s);
+        s.origin.waiting_connections = 2;
+    });
+    // The one that waits for its client longest.
+    let mut signed = slow_readers(&proxy, &origin, 1, "/large?signature=x&n=");
+    let mut slow = slow_readers(&proxy, &origin, SLOTS + 3, "/large/other");
+    assert_eq!(proxy.get("/small").text(), "small");
+    for client in signed.iter_mut().chain(&mut slow) {
+        read_whole(client);
+    }
+    let again = asked_again(&origin);
+    assert!(!again.is_empty());
+    assert!(again.iter().all(|target| !target.contains("signature")));
+}
+
+#[test]
+fn where_the_rest_of_one_body_was_refused_its_like_keep_their_connections() {
+    let origin = origin();
+    let proxy = Proxy::before(&origin, |s| {
+        few(Level::High)(s);
+        s.origin.waiting_connections = 2;
+    });
+    let mut first = slow_readers(&proxy, &origin, 1, "/large-once");
+    let mut slow = slow_readers(&proxy, &origin, SLOTS + 1, "/large/other");
+    until("the rest of it is to be asked for later", || {
+        _ = proxy.get("/small");
+        (proxy.stats()["origin_pool"]["given_up"] != 0).then_some(())
+    });
+    let head = first[0].patient().head();
+    assert_ne!(first[0].patient().body(&head).1, Ending::Whole);
+    slow.iter_mut().for_each(read_whole);
+
+    let mut again = slow_readers(&proxy, &origin, 1, "/large-once");
+    let mut slow = slow_readers(&proxy, &origin, SLOTS + 1, "/large/other");
+    assert_eq!(proxy.get("/small").text(), "small");
+    again.iter_mut().chain(&mut slow).for_each(read_whole);
+}
+
 #[test]
 fn a_body_that_cannot_be_resumed_is_not_cut_because_others_wait() {
     let origin = origin();
@@ -305,18 +360,21 @@ fn large_uploads_that_trickle_leave_the_origin_to_others() {
 }
 
 #[test]
-fn a_small_upload_is_at_the_origin_only_once_all_of_it_came() {
+fn a_small_upload_that_finds_no_slot_is_at_the_origin_only_once_all_of_it_came() {
     let origin = origin();
-    let proxy = Proxy::before(&origin, |_| {});
+    let proxy = Proxy::before(&origin, |s| s.levels.high.connections_per_host = 1);
+    let mut poll = proxy.client();
+    poll.send("GET /poll HTTP/1.1\r\nhost: p\r\n\r\n");
+    until("it holds the slot", || (origin.hits() == 1).then_some(()));
     let mut client = proxy.client();
     client.send("PUT /upload HTTP/1.1\r\nhost: p\r\ncontent-length: 10\r\n\r\n12345");
-    // Whoever comes later has been there and back.
-    assert_eq!(proxy.get("/small").text(), "small");
-    assert_eq!((origin.hits(), origin.connections()), (1, 1));
     let held = || proxy.stats()["origin_pool"]["uploads_held_bytes"].clone();
-    assert_eq!(held(), 10);
+    until("it is held", || (held() == 10).then_some(()));
+    assert_eq!(origin.hits(), 1);
     client.send("67890");
-    assert_eq!(client.response().status, 200);
+    origin.open_gate();
+    assert_eq!(poll.patient().response().status, 200);
+    assert_eq!(client.patient().response().status, 200);
     assert_eq!(origin.last().body, b"1234567890");
     assert_eq!(held(), 0);
 }
