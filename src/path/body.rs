@@ -98,8 +98,11 @@ impl Flow {
         }
     }
 
-    fn is_asked_for(&self) -> bool {
-        matches!(self, Flow::One(source) if source.is_asked_for())
+    fn is_asked_for(&mut self) -> bool {
+        match self {
+            Flow::One(source) => source.is_asked_for(),
+            Flow::Many(_) | Flow::Turning => false,
+        }
     }
 
     fn is_done(&self) -> bool {

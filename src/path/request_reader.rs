@@ -10,6 +10,7 @@ use tokio::io::ReadBuf;
 use super::{
     body_scan::BodyScan,
     head_scan::HeadScan,
+    later_version,
     raw_target::{encode_target, has_raw_target},
     refusal::Refusal,
     request_head::{self, Offer, RequestFraming, RequestHead},
@@ -174,7 +175,9 @@ impl RequestReader {
         if matches!(self.turn, Turn::Head) {
             let mut scan = HeadScan::default();
             n = scan.step(bytes);
-            if !scan.is_whole() || n > self.max_head || has_raw_target(&bytes[..n]) {
+            let head = &bytes[..n];
+            let is_changed = || has_raw_target(head) || later_version::digit(head).is_some();
+            if !scan.is_whole() || n > self.max_head || is_changed() {
                 return Ok(None);
             }
             let head = RequestHead::parse(&bytes[..n])?;
@@ -244,6 +247,9 @@ impl RequestReader {
         let mut head = self.kept.split_to(self.seen);
         if has_raw_target(&head) {
             head = encode_target(&head);
+        }
+        if let Some(digit) = later_version::digit(&head) {
+            head[digit] = b'1';
         }
         let parsed = RequestHead::parse(&head)?;
         match parsed.offer {

@@ -47,8 +47,8 @@ fn first(request: &Request) -> usize {
     })
 }
 
-/// `/large...` is [`LARGE`], with ranges or, as `/large-plain`, without; `/poll...` is answered when the gate opens;
-/// the rest at once.
+/// `/large...` is [`LARGE`], with ranges or, as `/large-plain`, without, or, as `/large-once`, only said to have them;
+/// `/poll...` is answered when the gate opens; the rest at once.
 fn serve(connection: &mut Connection, request: &Request) -> bool {
     let target = String::from_utf8(request.target()).unwrap();
     if target.starts_with("/poll") {
@@ -56,6 +56,9 @@ fn serve(connection: &mut Connection, request: &Request) -> bool {
     }
     if !target.starts_with("/large") {
         return connection.send(response("200 OK", "", "small"));
+    }
+    if target.starts_with("/large-once") && request.field("range").is_some() {
+        return connection.send(response("403 Forbidden", "", "it was good for one request"));
     }
     let (status, lines, from) = if target.starts_with("/large-plain") {
         ("200 OK", String::new(), 0)
@@ -186,6 +189,58 @@ fn beyond_the_connections_that_may_wait_the_longest_parked_body_goes_on_by_range
             .iter()
             .any(|request| request.field("if-range").is_some())
     );
+}
+
+/// The targets that were asked for again.
+fn asked_again(origin: &Origin) -> Vec<String> {
+    let again = |request: &Request| request.field("range").is_some();
+    let requests = origin.requests();
+    let again = requests.iter().filter(|request| again(request));
+    again
+        .map(|request| String::from_utf8(request.target()).unwrap())
+        .collect()
+}
+
+#[test]
+fn a_link_that_may_be_good_for_one_request_keeps_its_connection_where_others_go_on_by_range() {
+    let origin = origin();
+    let proxy = Proxy::before(&origin, |s| {
+        few(Level::High)(s);
+        s.origin.waiting_connections = 2;
+    });
+    // The one that waits for its client longest.
+    let mut signed = slow_readers(&proxy, &origin, 1, "/large?signature=x&n=");
+    let mut slow = slow_readers(&proxy, &origin, SLOTS + 3, "/large/other");
+    assert_eq!(proxy.get("/small").text(), "small");
+    for client in signed.iter_mut().chain(&mut slow) {
+        read_whole(client);
+    }
+    let again = asked_again(&origin);
+    assert!(!again.is_empty());
+    assert!(again.iter().all(|target| !target.contains("signature")));
+}
+
+#[test]
+fn where_the_rest_of_one_body_was_refused_its_like_keep_their_connections() {
+    let origin = origin();
+    let proxy = Proxy::before(&origin, |s| {
+        few(Level::High)(s);
+        s.origin.waiting_connections = 2;
+    });
+    let mut first = slow_readers(&proxy, &origin, 1, "/large-once");
+    let mut slow = slow_readers(&proxy, &origin, SLOTS + 1, "/large/other");
+    until("the rest of it is to be asked for later", || {
+        _ = proxy.get("/small");
+        (proxy.stats()["origin_pool"]["given_up"] != 0).then_some(())
+    });
+    let head = first[0].patient().head();
+    assert_ne!(first[0].patient().body(&head).1, Ending::Whole);
+    slow.iter_mut().for_each(read_whole);
+
+    let mut again = slow_readers(&proxy, &origin, 1, "/large-once");
+    let mut slow = slow_readers(&proxy, &origin, SLOTS + 1, "/large/other");
+    assert_eq!(proxy.get("/small").text(), "small");
+    again.iter_mut().chain(&mut slow).for_each(read_whole);
 }
 
 #[test]

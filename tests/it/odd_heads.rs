@@ -128,6 +128,29 @@ fn an_odd_head_that_can_be_meant_in_one_way_only_passes_repaired() {
 }
 
 #[test]
+fn a_request_of_a_later_minor_version_is_answered_as_one_of_http_1_1() {
+    let origin = Origin::answering(|_| ok("hello"));
+    let proxy = at(Level::High, &origin);
+    for version in ["HTTP/1.2", "HTTP/1.9"] {
+        let mut client = proxy.client();
+        let request = format!("POST / {version}\r\nhost: p\r\ncontent-length: 2\r\n\r\nhi");
+        for _ in 0..2 {
+            client.send(&request);
+            let answer = client.response();
+            assert_eq!(
+                (answer.status, answer.text()),
+                (200, "hello".into()),
+                "{version}"
+            );
+        }
+    }
+    for request in origin.requests() {
+        assert!(request.line().starts_with(b"POST / HTTP/1.1"));
+        assert_eq!(request.body, b"hi");
+    }
+}
+
+#[test]
 fn a_304_with_its_length_twice_tells_it_once() {
     let origin = Origin::saying(
         "HTTP/1.1 304 Not Modified\r\ncontent-length: 7\r\ncontent-length: 7\r\netag: \"a\"\r\n\r\n",

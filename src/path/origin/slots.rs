@@ -344,6 +344,19 @@ impl Slot {
         self.holder.is_asked()
     }
 
+    /// It was asked for its connection, as one that can go on by Range, and cannot: from now on it counts as one that
+    /// would end, and somebody else is asked. Whether that is so.
+    pub fn declines(&mut self) -> bool {
+        if self.holder.yields() != Yields::ByRange {
+            return false;
+        }
+        self.holder.set_yields(Yields::ByEnding);
+        self.holder.forget_asked();
+        self.slots.queue().look_again();
+        self.slots.let_in();
+        true
+    }
+
     /// The exchange has given up its connection. It gets another place when it moves again.
     pub fn give_up(&mut self) {
         self.holder.forget_asked();

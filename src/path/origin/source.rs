@@ -198,9 +198,15 @@ impl Source {
         }
     }
 
-    /// Whether the connection is asked for.
-    pub fn is_asked_for(&self) -> bool {
-        self.slot.as_ref().is_some_and(Slot::is_asked)
+    /// Whether the connection is asked for. A link that may not be good for another request keeps it: somebody else is
+    /// asked then.
+    pub fn is_asked_for(&mut self) -> bool {
+        let Some(slot) = self.slot.as_mut().filter(|slot| slot.is_asked()) else {
+            return false;
+        };
+        let is_good_once =
+            |resume: &Resume| resume.replay.allowance(Instant::now()) == Allowance::Nothing;
+        !(self.resume.as_ref().is_some_and(is_good_once) && slot.declines())
     }
 
     /// Gives the connection up; the rest is asked for when the next piece is. Whether that can be done.
@@ -741,6 +747,13 @@ impl Resume {
             return self.begin(broken);
         }
         self.refused = Some(error.refusal());
+        if !self.is_part
+            && matches!(broken, BodyError::NoRest)
+            && self.refused == Some(Refusal::Denied)
+        {
+            // Its like keep their connections.
+            self.replay.refused(Instant::now());
+        }
         if !self.is_part && self.refused == Some(Refusal::TurnedAway) {
             self.replay.origin().rest_turned_away();
         }
