@@ -41,6 +41,7 @@ use crate::{
         collector::CollectorError,
         entrance::{Arrived, Entrance},
         handler::{self, Worker},
+        idle::Connections,
         listener::{Inherited, ListenError},
         origin::tls::TlsError,
         policy::{InForce, Policy},
@@ -166,6 +167,7 @@ impl Application {
                 reloads: reloads.clone(),
                 pulse: pulse.clone(),
                 tls,
+                open: Arc::default(),
                 feed: Feed::start(&monitor, Arc::clone(&published)),
                 traces: traces.clone(),
             },
@@ -282,6 +284,7 @@ struct Site {
     reloads: Reloads,
     pulse: Pulse,
     tls: Option<Arc<Tls>>,
+    open: Arc<Connections>,
     feed: Arc<Feed>,
     traces: Option<Traces>,
 }
@@ -343,6 +346,7 @@ fn connection(
         policy: Arc::clone(&site.policy),
         published: Arc::clone(&site.published),
         tls: site.tls.clone().filter(|_| serves != Serves::Operators),
+        open: Arc::clone(&site.open),
         // An operator gets in when clients have taken every connection.
         connections: match serves {
             Serves::Operators => server.max_connections.saturating_add(OPERATORS),

@@ -15,9 +15,11 @@ use super::{
     tuner::Retuned,
 };
 use crate::traffic::{
+    answers::Heard,
     concurrency::{self, ConcurrencyPolicy, FEW, Look},
     published::{self, Retune},
     rate::{RateChange, RatePolicy, Settings},
+    summary::Summary,
     tuning::Tuning,
 };
 
@@ -74,10 +76,15 @@ impl RateLimiter {
     }
 
     /// Judges how many exchanges the origin is given at once.
-    fn judge_concurrency(&mut self, now: Instant) {
+    fn judge_concurrency(&mut self, summary: &Summary) {
+        let now = summary.at;
         let published = &self.directory.published;
         let concurrency = &published.concurrency;
-        let heard = concurrency.answers.take(FEW);
+        // Where few targets or one client have most of the requests, these say how fast only those are answered.
+        let heard = concurrency.answers.take(FEW).map(|heard| Heard {
+            median: (summary.origin.median).map_or(heard.median, |all| all.min(heard.median)),
+            ..heard
+        });
         let ended = heard.and_then(|_| published.counters.origin.exchanges.take(FEW));
         if !concurrency.is_on() {
             return;
@@ -143,7 +150,7 @@ impl Handler<Tick> for RateLimiter {
         let published = &self.directory.published;
         // a retune that got lost is made good here
         self.switch(&published.tuning.load());
-        self.judge_concurrency(summary.at);
+        self.judge_concurrency(&summary);
         let published = &self.directory.published;
         if !published.gate.is_on() {
             return self.policy.skip(&summary.judged, summary.at);

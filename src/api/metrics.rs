@@ -197,6 +197,11 @@ fn clients(out: &mut Exposition, published: &Published) {
             &clients.over_limit,
         ),
         (
+            "fileproxy_client_connections_made_room_total",
+            "Client connections without a request under way that were closed to make room for others.",
+            &clients.idle_closed,
+        ),
+        (
             "fileproxy_tls_handshakes_failed_total",
             "TLS handshakes that failed or took too long.",
             &clients.handshakes_failed,

@@ -429,6 +429,8 @@ struct Workers {
     connections_accepted: u64,
     /// Connections answered 503 because there were too many.
     connections_over_limit: u64,
+    /// Connections without a request under way that were closed to make room for others.
+    connections_made_room: u64,
     /// TLS handshakes under way, from the client's first message on.
     tls_handshakes: u64,
     /// TLS handshakes that failed or took too long.
@@ -476,6 +478,7 @@ impl Workers {
             connections_open: clients.open.get(),
             connections_accepted: clients.accepted.get(),
             connections_over_limit: clients.over_limit.get(),
+            connections_made_room: clients.idle_closed.get(),
             tls_handshakes: clients.handshakes.get(),
             tls_handshakes_failed: clients.handshakes_failed.get(),
             tls_handshakes_refused: clients.handshakes_refused.get(),

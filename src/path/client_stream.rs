@@ -24,6 +24,7 @@ use tokio::{
 use super::{
     answer_head::{self, AnswerHead},
     client::Client,
+    idle::Listed,
     line::ClientLine,
     refusal::{LINGER, Refusal, Refusing, poll_discard},
     request_reader::RequestReader,
@@ -55,6 +56,8 @@ pub struct ClientStream {
     io: Transport,
     client: Rc<Client>,
     _seat: Seat,
+    /// Its place among those that make room for others; none for one too many.
+    listed: Option<Listed>,
     limits: Limits,
     quickack: bool,
     phase: Phase,
@@ -87,6 +90,7 @@ impl ClientStream {
         io: Transport,
         client: Rc<Client>,
         seat: Seat,
+        listed: Option<Listed>,
         limits: Limits,
         quickack: bool,
         line: ClientLine,
@@ -96,6 +100,7 @@ impl ClientStream {
             io,
             client,
             _seat: seat,
+            listed,
             limits,
             quickack,
             phase: Phase::Open,
@@ -271,8 +276,17 @@ impl ClientStream {
     fn poll_due(&mut self, cx: &mut Context<'_>) {
         // An answer has no time to be out: only a client that takes nothing is ended.
         let is_answered = !self.is_engaged() && !self.reader.is_unanswered();
-        if !is_answered || self.reader.is_raw() {
+        let is_idle = is_answered && !self.reader.is_raw();
+        if let Some(listed) = &self.listed {
+            listed.set_idle(is_idle);
+        }
+        if !is_idle {
             (self.due, self.head_runs) = (None, false);
+            return;
+        }
+        let listed = self.listed.as_ref();
+        if listed.is_some_and(|listed| listed.is_asked(cx.waker())) {
+            self.phase = Phase::Ended;
             return;
         }
         if self.reader.begun_head() > 0 && !self.head_runs {

@@ -9,7 +9,9 @@ use super::{
     client_stream::ClientStream,
     headers,
     http2::{Guest, frame_budget::FrameBudget, wire::Wire},
+    idle::Connections,
     line::ClientLine,
+    network::Network,
     policy::InForce,
     seat::Seat,
     tls::{self, Tls},
@@ -38,6 +40,8 @@ pub struct Entrance {
     pub published: Arc<Published>,
     /// TLS, where clients speak it.
     pub tls: Option<Arc<Tls>>,
+    /// All that are open, by address.
+    pub open: Arc<Connections>,
     /// How many may be open.
     pub connections: u64,
 }
@@ -53,6 +57,10 @@ impl Entrance {
             && let Some(tls) = &self.tls
             && tls.make_room(counters)
         {
+            seat.over = false;
+        }
+        if seat.over && self.open.make_room() {
+            counters.idle_closed.increment();
             seat.over = false;
         }
         if seat.over {
@@ -96,7 +104,8 @@ impl Entrance {
             })));
         }
         let client = Rc::new(client);
-        let stream = ClientStream::new(io, client, seat, limits, quickack, line);
+        let listed = (!seat.over).then(|| self.open.list(Network::of(peer.ip())));
+        let stream = ClientStream::new(io, client, seat, listed, limits, quickack, line);
         Some(Arrived::Http1(stream))
     }
 }

@@ -22,6 +22,7 @@ pub mod handshakes;
 pub mod head_scan;
 pub mod headers;
 pub mod http2;
+pub mod idle;
 pub mod later_version;
 pub mod line;
 pub mod listener;

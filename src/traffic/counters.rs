@@ -151,6 +151,8 @@ pub struct ClientCounters {
     pub accepted: Counter,
     /// Connections answered 503 because there were too many.
     pub over_limit: Counter,
+    /// Connections without a request under way that were closed to make room for others.
+    pub idle_closed: Counter,
     /// TLS handshakes under way, from the client's first message on.
     pub handshakes: Gauge,
     /// TLS handshakes that failed or took too long.

@@ -2,19 +2,26 @@
 //!
 //! A median over requests would say what the most popular target says. A long poll, a report that takes seconds to make
 //! or a playlist that waits for its next segment is slow by itself, on any line; it has one vote like every other target.
+//! Where those are many, most clients or most directories are answered as fast as ever, for an origin or a line that is
+//! slow is so for all of them: with several of either, the least of the medians over targets, directories and clients
+//! counts, one vote for each of them.
 
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
 };
 
-use super::{keys::Dimension, sample::Sample, summary::OriginPace};
+use super::{
+    keys::{Dimension, Keys},
+    sample::Sample,
+    summary::OriginPace,
+};
 
 /// Answers that are remembered: the latest.
 const MOST: usize = 1024;
 /// So long nobody waits for a network: where few targets take that long, each does so by itself.
 const OWN_WAIT: Duration = Duration::from_secs(2);
-/// As many targets do not take that long by chance.
+/// As many targets do not take that long by chance; as many directories or clients are asked, too.
 const SEVERAL: usize = 3;
 
 /// The response times of the latest answers.
@@ -33,7 +40,7 @@ pub struct ResponseTimes {
 #[derive(Clone, Copy, Debug)]
 struct Answered {
     at: Instant,
-    path: u64,
+    keys: Keys,
     took: Duration,
 }
 
@@ -56,7 +63,7 @@ impl ResponseTimes {
         };
         let answered = Answered {
             at: sample.ended,
-            path: sample.keys.group(Dimension::Path).key,
+            keys: sample.keys,
             took,
         };
         if self.latest.len() < MOST {
@@ -75,19 +82,30 @@ impl ResponseTimes {
         let fresh = latest.iter().filter(|a| age(a) < self.window).count();
         latest.truncate(fresh.max(self.wanted));
 
-        let mut paths: HashMap<u64, Vec<Duration>> = HashMap::new();
-        for answered in &latest {
-            paths.entry(answered.path).or_default().push(answered.took);
-        }
-        let mut votes: Vec<Duration> = paths.into_values().filter_map(median).collect();
-        let few = votes.len() < SEVERAL;
-        votes.retain(|took| !few || *took < OWN_WAIT);
+        let targets = votes(&latest, Dimension::Path);
+        let groups = [Dimension::Directory, Dimension::Client].map(|by| votes(&latest, by));
+        let several = groups.into_iter().filter(|votes| votes.len() >= SEVERAL);
+        let few = targets.len() < SEVERAL;
+        let targets = targets.into_iter().filter(|took| !few || *took < OWN_WAIT);
         OriginPace {
-            median: median(votes),
+            median: std::iter::once(targets.collect())
+                .chain(several)
+                .filter_map(median)
+                .min(),
             samples: latest.len() as u64,
             seen: self.seen,
         }
     }
+}
+
+/// The median of each group of answers.
+fn votes(latest: &[&Answered], by: Dimension) -> Vec<Duration> {
+    let mut groups: HashMap<u64, Vec<Duration>> = HashMap::new();
+    for answered in latest {
+        let key = answered.keys.group(by).key;
+        groups.entry(key).or_default().push(answered.took);
+    }
+    groups.into_values().filter_map(median).collect()
 }
 
 /// The middle one; the lesser of two.
@@ -146,6 +164,37 @@ mod tests {
         assert_eq!(median_of(&answers), Some(MS * 3));
         answers.push(("/list", 8));
         assert_eq!(median_of(&answers), Some(MS * 8));
+    }
+
+    /// The same of answers to these clients.
+    fn median_for(answers: impl IntoIterator<Item = (String, u8, u32)>) -> Option<Duration> {
+        let now = Instant::now();
+        let mut times = ResponseTimes::new(SECOND * 5, 5, SECOND * 60);
+        for (path, client, millis) in answers {
+            let client = IpAddr::V4(Ipv4Addr::new(192, 0, 2, client));
+            times.add(&Sample {
+                keys: Keys::of(&path, None, client),
+                ..sample(&path, now, MS * millis)
+            });
+        }
+        times.pace(now).median
+    }
+
+    #[test]
+    fn long_polls_of_one_client_or_in_one_directory_do_not_speak_for_the_others() {
+        let files = (0..6).map(|n| (format!("/file{n}"), n % 3, 5));
+        let polls = (0..60).map(|n| (format!("/{n}/poll"), 9, 2500));
+        assert_eq!(median_for(files.chain(polls)), Some(MS * 5));
+        let files = (0..6).map(|n| (format!("/{n}/file"), 1, 5));
+        let polls = (0..60).map(|n| (format!("/live/poll{n}"), n, 2500));
+        assert_eq!(median_for(files.chain(polls)), Some(MS * 5));
+    }
+
+    #[test]
+    fn an_origin_that_is_slow_for_all_clients_and_directories_is_slow() {
+        let one = [("/fast".to_owned(), 200, 5)];
+        let slow = (0..30).map(|n| (format!("/{n}/file"), n % 7, 400));
+        assert_eq!(median_for(one.into_iter().chain(slow)), Some(MS * 400));
     }
 
     #[test]

@@ -249,11 +249,12 @@ fn where_one_askingalone_is_heard_its_rate_falls_and_another_is_answered_at_once
     }
 }
 
-#[test]
-fn long_polls_do_not_make_a_line_a_poor_one() {
-    let origin = Origin::answering(|request| {
-        if request.target() == b"/poll" {
-            std::thread::sleep(Duration::from_millis(400));
+/// Twenty polls at once of one client, and what three others ask for. `poll` tells which.
+fn long_polls_speak_for_nobody_else(poll: fn(u64) -> String) {
+    let slow = Duration::from_millis(400);
+    let origin = Origin::answering(move |request| {
+        if request.target().starts_with(b"/poll") {
+            std::thread::sleep(slow);
         }
         ok("")
     });
@@ -264,11 +265,27 @@ fn long_polls_do_not_make_a_line_a_poor_one() {
         });
     };
     for round in 1..=6 {
-        ask(&proxy, &[1; 20], |_| vec!["/poll".to_owned()]);
-        ask(&proxy, &[1], |_| vec!["/a".to_owned(), "/b".to_owned()]);
-        asked(round * 22);
+        let targets = |n| vec![format!("/a/{n}"), format!("/b/{n}")];
+        ask(&proxy, &[2, 3, 4], targets);
+        asked((round - 1) * 26 + 6);
+        let next = AtomicU64::new(0);
+        ask(&proxy, &[1; 20], |_| vec![poll(next.fetch_add(1, SeqCst))]);
+        asked(round * 26);
         assert_eq!(quality(&proxy), "good");
+        let (median, _) = proxy.published().concurrency.seen().expect("a judgement");
+        assert!(median < slow / 2, "no queue at the origin: {median:?}");
     }
+}
+
+#[test]
+fn long_polls_of_one_target_speak_for_nobody_else() {
+    long_polls_speak_for_nobody_else(|_| "/poll".to_owned());
+}
+
+#[test]
+fn long_polls_of_one_client_for_many_targets_speak_for_nobody_else() {
+    long_polls_speak_for_nobody_else(|n| format!("/poll/{n}"));
+    long_polls_speak_for_nobody_else(|n| format!("/poll/{n}/next"));
 }
 
 #[test]

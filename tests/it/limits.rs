@@ -310,6 +310,33 @@ fn a_connection_too_many_is_answered_503_and_counted() {
 }
 
 #[test]
+fn connections_that_ask_for_nothing_make_room_for_others_where_one_client_has_them_all() {
+    let origin = fine();
+    let proxy = Proxy::before(&origin, |s| s.server.max_connections = 12);
+    let mut silent: Vec<_> = (0..4).map(|_| proxy.client()).collect();
+    let mut begun: Vec<_> = (0..4).map(|_| proxy.client()).collect();
+    for client in &mut begun {
+        client.send("GET /half HTTP/1.1\r\nho");
+    }
+    let mut kept: Vec<_> = (0..4).map(|_| proxy.client()).collect();
+    for client in &mut kept {
+        assert_eq!(client.get("/kept").text(), "/kept");
+    }
+    for n in 0..12 {
+        let mut other = Client::from([127, 0, 0, 2 + n].into(), proxy.address());
+        assert_eq!(other.get("/other").text(), "/other");
+        drop(other);
+        until("it is gone", || {
+            (proxy.published().counters.clients.open.get() <= 12).then_some(())
+        });
+        silent.push(proxy.client());
+    }
+    let clients = &proxy.published().counters.clients;
+    assert_eq!(clients.over_limit.get(), 0);
+    assert!(clients.idle_closed.get() >= 12);
+}
+
+#[test]
 fn what_is_no_request_is_answered_400_and_counted() {
     let origin = fine();
     for (n, bad) in [
