@@ -1,5 +1,9 @@
 //! The store: what once came over the bad line is not waited for again.
 
+pub mod body;
 pub mod dictionary;
 pub mod directives;
 pub mod freshness;
+pub mod key;
+pub mod memory;
+pub mod s3fifo;
