@@ -7,3 +7,4 @@ pub mod freshness;
 pub mod key;
 pub mod memory;
 pub mod s3fifo;
+pub mod variant;
