@@ -8,7 +8,7 @@ use super::freshness::members_of;
 /// Fields that say nothing of what is asked for: the connection's own, those that the proxy answers by itself, and those that
 /// every client has another value of without another answer being meant. RFC 9111 lets a shared cache answer over all others,
 /// too; a response that is silent may still have been made by one of them (an API key, a session id), so those do count.
-const OF_NO_MATTER: [&str; 41] = [
+const OF_NO_MATTER: [&str; 40] = [
     "accept-encoding",
     "accept-charset",
     "cache-control",
@@ -47,7 +47,6 @@ const OF_NO_MATTER: [&str; 41] = [
     "x-forwarded-for",
     "x-forwarded-host",
     "x-forwarded-proto",
-    "x-real-ip",
     "x-request-id",
     "x-playback-session-id",
 ];
@@ -77,6 +76,11 @@ impl Variant {
                 (name, value)
             })
             .collect();
+        if response.contains_key(header::CONTENT_ENCODING) {
+            // Whoever cannot read the coding must not get it, also where Vary was forgotten.
+            let value = normal(&header::ACCEPT_ENCODING, asked);
+            selecting.push((header::ACCEPT_ENCODING, value));
+        }
         selecting.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
         selecting.dedup();
         Variant {
@@ -227,6 +231,15 @@ mod tests {
             &one,
             &fields(&[("user-agent", "c"), ("x-request-id", "7")])
         ));
+    }
+
+    #[test]
+    fn a_coded_response_is_only_for_who_takes_the_same_codings() {
+        let asked = fields(&[("accept-encoding", "gzip, br")]);
+        let coded = fields(&[("content-encoding", "gzip")]);
+        let variant = Variant::of(&asked, &coded, true, &[]);
+        assert!(variant.answers(&fields(&[("accept-encoding", "GZIP,br")]), &[]));
+        assert!(!variant.answers(&HeaderMap::new(), &[]));
     }
 
     #[test]
