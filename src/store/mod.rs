@@ -1,6 +1,7 @@
 //! The store: what once came over the bad line is not waited for again.
 
 pub mod body;
+pub mod condition;
 pub mod dictionary;
 pub mod directives;
 pub mod freshness;
