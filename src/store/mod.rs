@@ -7,5 +7,7 @@ pub mod directives;
 pub mod freshness;
 pub mod key;
 pub mod memory;
+pub mod object;
 pub mod s3fifo;
+pub mod shelf;
 pub mod variant;

@@ -117,6 +117,13 @@ fn normal(name: &HeaderName, fields: &HeaderMap) -> Box<[u8]> {
     value.into()
 }
 
+/// What a request is asked with, as far as it could matter before anything is known of the answer: requests of one key that
+/// are asked with the same may wait for one answer.
+pub fn asked_with(fields: &HeaderMap, ignored: &Ignored) -> Box<[u8]> {
+    let codings = normal(&header::ACCEPT_ENCODING, fields);
+    [&*codings, &*others(fields, ignored)].join(&0).into()
+}
+
 /// Every field that could matter, as one text.
 fn others(fields: &HeaderMap, ignored: &Ignored) -> Box<[u8]> {
     let mut names: Vec<_> = (fields.keys())
