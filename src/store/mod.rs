@@ -8,6 +8,7 @@ pub mod freshness;
 pub mod key;
 pub mod memory;
 pub mod object;
+pub mod playlist;
 pub mod s3fifo;
 pub mod shelf;
 pub mod variant;
