@@ -1,9 +1,15 @@
 //! The whole way of a request on one screen.
 
-use std::{cell::RefCell, net::IpAddr, rc::Rc, sync::Arc, time::Instant};
+use std::{
+    cell::RefCell,
+    net::IpAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix_http::{
-    Method, Version,
+    Method, StatusCode, Version,
     body::{BodySize, BoxBody, MessageBody as _},
     header::{self, HeaderMap, HeaderValue},
 };
@@ -23,14 +29,17 @@ use super::{
     framing::Framing,
     headers,
     meter::Meter,
-    origin::{Fetched, Origin, fetch::Request, shared::Shared},
+    origin::{Fetched, Origin, connection::Connection, fetch::Request, shared::Shared},
     policy::{InForce, Policy},
+    target::Target,
     trace::{self, Trace, Tracer},
+    tunnel::Tunnel,
+    upgrades::Place,
     upload::{self, Upload},
 };
 use crate::{
     actors::Reporter,
-    traffic::{canary::split::Bucket, published::Published},
+    traffic::{canary::split::Bucket, keys::Keys, published::Published},
 };
 
 /// Most fileproxies that a request may pass before it is taken to go round.
@@ -108,6 +117,7 @@ pub async fn forward(
     let mut meter = Meter::start(
         worker.reporter.clone(),
         client.engage(),
+        Keys::of(request.uri().path(), request.uri().query(), asked_by),
         worker.published.split.membership(bucket),
     );
     if terms.policy.access_log || worker.tracer.is_some() {
@@ -120,18 +130,42 @@ pub async fn forward(
             &mut meter,
         );
     }
+    let place = match place(&client, asked_by, &terms.policy, &worker.published) {
+        Ok(place) => place,
+        Err(error) => {
+            meter.failed(&error);
+            let response = error.response(request.request(), &id);
+            return Ok(request.into_response(response));
+        }
+    };
     let response = match exchange(
         &mut request,
         &worker,
         &terms,
         &client,
-        bucket,
+        (bucket, place.is_some()),
         &id,
         &mut meter,
     )
     .await
     {
-        Ok(fetched) => relay(&request, fetched, &worker, &client, bucket, &id, meter),
+        Ok(mut fetched) => match (fetched.switched.take(), place) {
+            (Some(origin), Some(place)) => {
+                let idle = terms.policy.upgrades.0.idle;
+                let payload = request.take_payload();
+                let client = (client, payload);
+                switch(
+                    *origin,
+                    fetched.headers,
+                    client,
+                    &worker,
+                    (place, idle),
+                    &id,
+                    meter,
+                )
+            }
+            _ => relay(&request, fetched, &worker, &client, bucket, &id, meter),
+        },
         Err(error) => {
             meter.failed(&error);
             if matches!(error, ProxyError::SlowUpload) {
@@ -169,33 +203,45 @@ async fn exchange(
     request: &mut ServiceRequest,
     worker: &Worker,
     terms: &Terms,
-    client: &Client,
-    bucket: Bucket,
+    client: &Rc<Client>,
+    (bucket, switches): (Bucket, bool),
     id: &HeaderValue,
     meter: &mut Meter,
 ) -> Result<Fetched, ProxyError> {
     if *request.method() == Method::CONNECT {
         return Err(ProxyError::Method("CONNECT"));
     }
+    let target = Target::of(
+        request.method(),
+        request.version(),
+        request.uri(),
+        request.headers(),
+    )?;
     if headers::passes_so_far(request.headers()) >= MAX_PASSES {
         return Err(ProxyError::Loop);
     }
-    let upload = upload(request, terms.policy.upload_limits());
+    let upload = upload(request, client, terms.policy.upload_limits());
     let progress = upload.as_ref().map(Upload::progress);
     let tuning = worker.published.tuning_for(bucket).load_full();
     let deadline = Instant::now() + tuning.exchange_timeout;
-    admission::admit(&worker.published, &tuning).await?;
+    admission::admit(&worker.published, &tuning, meter.keys()).await?;
     let method = request.method().clone();
-    let mut headers = fields(request, &terms.policy, client, id);
+    // HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
+    let informed = (request.version() >= Version::HTTP_11).then(|| Rc::clone(client));
+    let mut headers = fields(request, &terms.policy, client, target.host, id);
+    if let Some(offer) = client.offer().filter(|_| switches) {
+        headers.insert(header::UPGRADE, offer);
+    }
     meter.exchange(&method, &mut headers);
     let fetched = terms
         .origin
         .fetch(
             Request {
                 method,
-                target: request.uri().path_and_query().cloned(),
+                target: Some(target.path),
                 headers,
                 upload,
+                informed,
                 bucket,
             },
             &tuning,
@@ -205,11 +251,57 @@ async fn exchange(
         .map_err(|error| {
             ProxyError::of(error, progress.as_ref().and_then(upload::Progress::fault))
         })?;
-    if progress.is_some_and(|progress| progress.abandoned()) {
-        client.refuses_body();
-    }
     meter.answered(fetched.status, fetched.ttfb);
     Ok(fetched)
+}
+
+/// The place of a connection that may switch to another protocol, where its client offers that and the offer can be passed
+/// on; while the process drains it is not.
+///
+/// # Errors
+///
+/// [`ProxyError::Upgrades`]: there are too many.
+fn place(
+    client: &Client,
+    asked_by: IpAddr,
+    policy: &Policy,
+    published: &Published,
+) -> Result<Option<Place>, ProxyError> {
+    let (settings, places) = &policy.upgrades;
+    if !client.offers_websocket() || settings.max == 0 || published.is_draining() {
+        return Ok(None);
+    }
+    let place = places.take(asked_by, settings);
+    place.map(Some).ok_or(ProxyError::Upgrades)
+}
+
+/// Passes the origin's 101 on, and from then on whatever comes, both ways.
+fn switch(
+    origin: Connection,
+    mut headers: HeaderMap,
+    (client, payload): (Rc<Client>, Payload),
+    worker: &Worker,
+    place: (Place, Duration),
+    id: &HeaderValue,
+    mut meter: Meter,
+) -> HttpResponse {
+    let chosen = headers.get(header::UPGRADE).cloned();
+    let status = StatusCode::SWITCHING_PROTOCOLS;
+    headers::to_client(&mut headers, status, id);
+    let mut response = HttpResponse::new(status);
+    *response.headers_mut() = headers;
+    if let Some(chosen) = chosen {
+        response.headers_mut().insert(header::UPGRADE, chosen);
+    }
+    response
+        .head_mut()
+        .set_connection_type(actix_http::ConnectionType::Upgrade);
+    worker.published.counters.clients.upgrades.increment();
+    meter.switched();
+    client.switches_protocol();
+    let published = Arc::clone(&worker.published);
+    let tunnel = Tunnel::new(origin, (client, payload), published, meter, place);
+    response.set_body(BoxBody::new(tunnel))
 }
 
 /// Passes the origin's response on.
@@ -257,8 +349,8 @@ fn relay(
     client.sends(&transfer);
     let body = match framing {
         Framing::Length(length) => Body::new(transfer, BodySize::Sized(length)),
-        _ if request.version() < Version::HTTP_11 => {
-            // No chunks for HTTP/1.0: the body runs to the close.
+        // No chunks for HTTP/1.0, nor where actix-http holds a WebSocket to be begun: the body runs to the close.
+        _ if request.version() < Version::HTTP_11 || client.offers_websocket() => {
             response.head_mut().no_chunking(true);
             response
                 .head_mut()
@@ -275,13 +367,9 @@ fn fields(
     request: &mut ServiceRequest,
     policy: &Policy,
     client: &Client,
+    named: Option<HeaderValue>,
     id: &HeaderValue,
 ) -> HeaderMap {
-    // An absolute target names the host, whatever Host says (RFC 9112 §3.2.2).
-    let named = request.uri().authority().and_then(|authority| {
-        let host = authority.as_str();
-        HeaderValue::from_str(host.rsplit_once('@').map_or(host, |(_, host)| host)).ok()
-    });
     let from = headers::Client {
         address: &client.address,
         trusted: client.trusted,
@@ -290,6 +378,7 @@ fn fields(
     };
     let mut fields = std::mem::replace(request.headers_mut(), HeaderMap::new());
     if let Some(host) = named {
+        // An absolute target names the host, whatever Host says (RFC 9112 §3.2.2).
         fields.insert(header::HOST, host);
     }
     headers::to_origin(&mut fields, from, policy.host.as_ref(), id);
@@ -297,9 +386,14 @@ fn fields(
 }
 
 /// The request's body, if it has one.
-fn upload(request: &mut ServiceRequest, limits: upload::Limits) -> Option<Upload> {
+fn upload(
+    request: &mut ServiceRequest,
+    client: &Rc<Client>,
+    limits: upload::Limits,
+) -> Option<Upload> {
+    let upload = |payload, length| Upload::new(Rc::clone(client), payload, length, limits);
     if request.chunked().unwrap_or(false) {
-        return Some(Upload::new(request.take_payload(), None, limits));
+        return Some(upload(request.take_payload(), None));
     }
     let Some(length) = content_length(request.headers()) else {
         // HTTP/2 has no need to tell how long a body is.
@@ -307,14 +401,14 @@ fn upload(request: &mut ServiceRequest, limits: upload::Limits) -> Option<Upload
         let payload = has_body.then(|| request.take_payload());
         return payload
             .filter(|payload| !matches!(payload, Payload::None))
-            .map(|payload| Upload::new(payload, None, limits));
+            .map(|payload| upload(payload, None));
     };
     // A length of zero is worth telling where the method means a body (RFC 9110 §8.6).
     let means_a_body = matches!(
         *request.method(),
         Method::POST | Method::PUT | Method::PATCH
     );
-    (length > 0 || means_a_body).then(|| Upload::new(request.take_payload(), Some(length), limits))
+    (length > 0 || means_a_body).then(|| upload(request.take_payload(), Some(length)))
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

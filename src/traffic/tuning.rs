@@ -156,9 +156,13 @@ pub struct Tuning {
     /// Longest way to the response head: queue, DNS, connect, retries.
     #[serde(with = "humantime_serde")]
     pub exchange_timeout: Duration,
-    /// Longest gap between two reads of a response body.
+    /// Longest gap between two reads of a response body, before another connection is tried where that may be.
     #[serde(with = "humantime_serde")]
     pub idle_read: Duration,
+    /// Longest gap before the body ends: where the level does not say it, as long as at level low at least, for what a
+    /// plain proxy waits for is not cut.
+    #[serde(skip)]
+    pub idle_limit: Duration,
     /// How long an answer of DNS is kept at most.
     #[serde(with = "humantime_serde")]
     pub dns_cache: Duration,
@@ -272,6 +276,7 @@ impl Tables {
 
     /// The tuning for a level on a network of this class.
     pub fn tuning(&self, level: Level, class: Class) -> Tuning {
+        let least = self.levels.low.idle_read.unwrap_or_default();
         let l = match level {
             Level::Low => &self.levels.low,
             Level::Medium => &self.levels.medium,
@@ -292,6 +297,7 @@ impl Tables {
             connect_timeout: l.connect_timeout.unwrap_or(c.connect_timeout),
             exchange_timeout: l.exchange_timeout.unwrap_or(c.exchange_timeout),
             idle_read: l.idle_read.unwrap_or(c.idle_read),
+            idle_limit: l.idle_read.unwrap_or_else(|| c.idle_read.max(least)),
             dns_cache: l.dns_cache,
             chunk: l.chunk.unwrap_or(c.chunk),
             line_chunks: (l.follow_lines && l.chunk.is_none())

@@ -1,7 +1,10 @@
 //! Those who wait for the same get it by one request, and nobody gets what is somebody else's.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::{Duration, Instant},
 };
 
@@ -198,14 +201,14 @@ fn when_the_first_one_leaves_the_others_still_need_one_request() {
 fn when_the_first_one_leaves_after_it_went_out_the_others_ask_themselves() {
     let mut busy = Busy::before(
         origin(|connection, request| {
-            if request.target() == b"/a" && request.field("x-first").is_some() {
+            if request.field("user-agent").as_deref() == Some("first") {
                 return connection.stall() != super::support::client::End::Close;
             }
             connection.send(echo(request, ""))
         }),
         |_| {},
     );
-    busy.ask("/a", "x-first: 1\r\n");
+    busy.ask("/a", "user-agent: first\r\n");
     busy.ask("/a", "");
     busy.ask("/a", "");
     busy.origin.open_gate();
@@ -264,6 +267,68 @@ fn vary_tells_who_gets_the_same() {
     assert!(each_its_own("vary: accept-language\r\n", a, b));
     assert!(!each_its_own("vary: accept-language\r\n", a, a));
     assert!(each_its_own("", "accept-encoding: gzip\r\n", ""));
+}
+
+#[test]
+fn an_answer_that_says_nothing_is_not_given_to_who_sends_other_fields() {
+    for field in [
+        "x-api-key",
+        "x-auth-token",
+        "private-token",
+        "x-session-id",
+        "x-real-ip",
+        "origin",
+        "accept-language",
+        "accept",
+        "referer",
+    ] {
+        let (a, b) = (&*format!("{field}: a\r\n"), &*format!("{field}: b\r\n"));
+        for answer in ["", "etag: \"v1\"\r\n", "vary: accept-encoding\r\n"] {
+            assert!(each_its_own(answer, a, b), "{field}");
+        }
+        assert!(each_its_own("", a, ""), "{field}");
+        assert!(!each_its_own("", a, a), "{field}");
+    }
+}
+
+#[test]
+fn an_answer_that_says_that_it_is_for_all_is_given_to_all_who_wait_once_that_is_known() {
+    for answer in [
+        "cache-control: max-age=10\r\n",
+        "cache-control: public\r\n",
+        "cdn-cache-control: s-maxage=1\r\n",
+    ] {
+        let again = Arc::new(AtomicUsize::new(0));
+        let goes_on = Arc::clone(&again);
+        let mut busy = Busy::before(
+            origin(move |connection, request| {
+                if request.target() == b"/again" {
+                    until("it goes on", || (goes_on.load(SeqCst) == 1).then_some(()));
+                }
+                connection.send(echo(request, answer))
+            }),
+            |_| {},
+        );
+        busy.ask("/live/1.ts", "origin: https://a.example\r\n");
+        busy.bodies();
+        busy.clients.clear();
+
+        busy.holding.send("GET /again HTTP/1.1\r\nhost: p\r\n\r\n");
+        until("the turn is taken", || {
+            (busy.hits("/again") == 1).then_some(())
+        });
+        for own in [
+            "origin: https://a.example\r\n",
+            "origin: https://b.example\r\n",
+            "",
+        ] {
+            busy.ask("/live/2.ts", own);
+        }
+        again.store(1, SeqCst);
+        let bodies = busy.bodies();
+        assert!(bodies.iter().all(|body| *body == bodies[0]), "{answer}");
+        assert_eq!(busy.hits("/live/2.ts"), 1);
+    }
 }
 
 #[test]

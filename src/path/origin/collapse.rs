@@ -6,16 +6,18 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
+    hash::{BuildHasher as _, RandomState},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
-use actix_http::{
-    StatusCode,
-    header::{self, HeaderMap, HeaderName, HeaderValue, HttpDate},
-};
+use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use tokio::sync::oneshot;
+
+use super::shareable::{members, tells_so};
 
 /// Fields that make a request one of a kind: who sends them does not get what somebody else gets.
 const OF_ITS_OWN: [HeaderName; 8] = [
@@ -29,11 +31,42 @@ const OF_ITS_OWN: [HeaderName; 8] = [
     header::IF_UNMODIFIED_SINCE,
 ];
 
+/// Fields that may differ where an answer does not say whom it is for. They tell who made the request and which way it
+/// took, not what is asked for; what a client says of its way is not passed on as it came (`headers`).
+const OF_NO_MATTER: [&str; 9] = [
+    "user-agent",
+    "x-request-id",
+    "traceparent",
+    "tracestate",
+    "via",
+    "forwarded",
+    "x-forwarded-for",
+    "priority",
+    "date",
+];
+
+/// Directories of which it is remembered that their answers are for all: a power of two.
+const PLACES: usize = 4096;
+
 /// The requests that wait for their turn and may be joined, over the whole process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Collapse {
     /// A std mutex: held for a few instructions, and only by requests that have to wait anyway.
     leads: Mutex<HashMap<Key, Vec<Follower>>>,
+    /// Directories whose last answer said that it is for all, as hashes: who asks for something there waits with everybody
+    /// else who does. Two directories that share a place forget each other. A wrong guess costs a wait, no more.
+    for_all: Box<[AtomicU64]>,
+    hasher: RandomState,
+}
+
+impl Default for Collapse {
+    fn default() -> Self {
+        Collapse {
+            leads: Mutex::default(),
+            for_all: (0..PLACES).map(|_| AtomicU64::new(0)).collect(),
+            hasher: RandomState::new(),
+        }
+    }
 }
 
 type Follower = oneshot::Sender<Option<Arc<Whole>>>;
@@ -52,6 +85,22 @@ const ASKED_FOR: [HeaderName; 4] = [
 pub struct Key {
     target: Box<[u8]>,
     fields: [Box<[HeaderValue]>; 4],
+    /// All other fields, unless the directory's answers are known to be for all.
+    others: Others,
+}
+
+/// The fields that may matter to the origin beside those that tell what is asked for, by their names.
+type Others = Vec<(HeaderName, HeaderValue)>;
+
+fn others(fields: &HeaderMap) -> Others {
+    let mut others: Others = fields
+        .iter()
+        .filter(|(name, _)| !OF_NO_MATTER.contains(&name.as_str()) && !ASKED_FOR.contains(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    // Stable: repeated fields keep their order, which has a meaning.
+    others.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
+    others
 }
 
 /// A request's place among those for the same.
@@ -76,7 +125,11 @@ pub struct Lead {
 
 /// Those who joined a request that goes out now. Dropped without an answer, each of them goes by itself.
 #[derive(Debug, Default)]
-pub struct Joined(Vec<Follower>);
+pub struct Joined {
+    followers: Vec<Follower>,
+    /// Whether it could be joined at all.
+    led: bool,
+}
 
 /// An answer, all of it, and the request that it was given to.
 #[derive(Debug)]
@@ -98,13 +151,18 @@ impl Key {
         Some(Key {
             target: target.as_bytes().into(),
             fields: ASKED_FOR.map(|name| fields.get_all(name).cloned().collect()),
+            others: others(fields),
         })
     }
 }
 
 impl Collapse {
     /// A place among those that wait for the same.
-    pub fn join(self: &Arc<Self>, key: Key) -> Place {
+    pub fn join(self: &Arc<Self>, mut key: Key) -> Place {
+        let directory = self.directory(&key.target);
+        if self.place(directory).load(Relaxed) == directory {
+            key.others.clear();
+        }
         let mut leads = self.leads();
         if let Some(followers) = leads.get_mut(&key) {
             let (sender, answer) = oneshot::channel();
@@ -118,6 +176,28 @@ impl Collapse {
         })
     }
 
+    /// What the directory of a target is remembered by.
+    pub fn directory(&self, target: &[u8]) -> u64 {
+        let path = target.split(|&b| b == b'?').next().unwrap_or_default();
+        let slash = path.iter().rposition(|&b| b == b'/').unwrap_or_default();
+        self.hasher.hash_one(&path[..slash]) | 1
+    }
+
+    /// An answer in this directory is for all, or does not say so.
+    pub fn learn(&self, directory: u64, is_for_all: bool) {
+        let place = self.place(directory);
+        if is_for_all {
+            place.store(directory, Relaxed);
+        } else {
+            // Only its own: what was learned of another one stays.
+            _ = place.compare_exchange(directory, 0, Relaxed, Relaxed);
+        }
+    }
+
+    fn place(&self, directory: u64) -> &AtomicU64 {
+        &self.for_all[(directory >> 1) as usize % PLACES]
+    }
+
     fn leads(&self) -> MutexGuard<'_, HashMap<Key, Vec<Follower>>> {
         self.leads.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -126,7 +206,10 @@ impl Collapse {
 impl Lead {
     /// The request goes out now: nobody joins it any more.
     pub fn close(mut self) -> Joined {
-        Joined(self.take())
+        Joined {
+            followers: self.take(),
+            led: true,
+        }
     }
 
     fn take(&mut self) -> Vec<Follower> {
@@ -145,13 +228,18 @@ impl Drop for Lead {
 impl Joined {
     /// Whether anybody joined who still waits.
     pub fn is_empty(&self) -> bool {
-        self.0.iter().all(Follower::is_closed)
+        self.followers.iter().all(Follower::is_closed)
+    }
+
+    /// Whether it could be joined, so that its answer is worth learning from.
+    pub fn led(&self) -> bool {
+        self.led
     }
 
     /// Gives all of them this answer.
     pub fn answer(mut self, whole: Whole) {
         let whole = Arc::new(whole);
-        for follower in self.0.drain(..) {
+        for follower in self.followers.drain(..) {
             // One that left needs none.
             _ = follower.send(Some(Arc::clone(&whole)));
         }
@@ -160,7 +248,7 @@ impl Joined {
 
 impl Drop for Joined {
     fn drop(&mut self) {
-        for follower in self.0.drain(..) {
+        for follower in self.followers.drain(..) {
             _ = follower.send(None);
         }
     }
@@ -176,65 +264,18 @@ impl Whole {
         }
     }
 
-    /// Whether a request with these fields would have got the same: the fields that Vary names are the same
-    /// (RFC 9111 §4.1).
+    /// Whether it may be given to a request with these fields: those that Vary names are the same (RFC 9111 §4.1), and
+    /// unless it says that it is for all, so is every other field that may matter.
     pub fn answers(&self, fields: &HeaderMap) -> bool {
+        if !tells_so(&self.headers) && others(&self.asked) != others(fields) {
+            return false;
+        }
         members(&self.headers, header::VARY).all(|name| {
             // What is no field's name tells nothing: then nobody has the same.
             HeaderName::from_bytes(name)
                 .is_ok_and(|name| self.asked.get_all(&name).eq(fields.get_all(&name)))
         })
     }
-}
-
-/// Whether more than one request may be answered by a response with this status and these fields: a plain 200 that is
-/// nobody's own (RFC 9111 §3, and without the exceptions made there for answers to credentials).
-pub fn may_be_shared(status: StatusCode, headers: &HeaderMap) -> bool {
-    let mut has_age = false;
-    let forbidden = members(headers, header::CACHE_CONTROL).any(|directive| {
-        let (name, value) = match directive.iter().position(|&b| b == b'=') {
-            Some(at) => (&directive[..at], &directive[at + 1..]),
-            None => (directive, &b""[..]),
-        };
-        let is = |other: &[u8]| name.trim_ascii().eq_ignore_ascii_case(other);
-        let ages = is(b"max-age") || is(b"s-maxage");
-        has_age |= ages;
-        // `private` and `no-cache` may name fields: then, too, the answer is not for all.
-        is(b"no-store") || is(b"private") || is(b"no-cache") || ages && !lasts(value.trim_ascii())
-    });
-    status == StatusCode::OK
-        && !forbidden
-        && (has_age || !has_expired(headers))
-        && !members(headers, header::PRAGMA).any(|word| word.eq_ignore_ascii_case(b"no-cache"))
-        && !headers.contains_key(header::SET_COOKIE)
-        && !members(headers, header::VARY).any(|name| name == b"*")
-}
-
-/// Whether this is an age over zero. What cannot be read is none (RFC 9111 §4.2.1).
-fn lasts(age: &[u8]) -> bool {
-    age.iter().all(u8::is_ascii_digit) && age.iter().any(|&b| b != b'0')
-}
-
-/// Whether Expires tells that the answer was old when it was made, as a date or as what is none (RFC 9111 §5.3).
-fn has_expired(headers: &HeaderMap) -> bool {
-    let date = |name| {
-        let value = headers.get(name)?.to_str().ok()?;
-        value
-            .parse()
-            .ok()
-            .map(|date: HttpDate| SystemTime::from(date))
-    };
-    let made = date(header::DATE).unwrap_or_else(SystemTime::now);
-    headers.contains_key(header::EXPIRES) && date(header::EXPIRES).is_none_or(|then| then <= made)
-}
-
-/// The members of a field that is a list (RFC 9110 §5.6.1).
-fn members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
-    headers
-        .get_all(name)
-        .flat_map(|value| value.as_bytes().split(|&b| b == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|member| !member.is_empty())
 }
 
 #[cfg(test)]
@@ -338,7 +379,12 @@ mod tests {
             Key::of("/a", &fields(&[first])),
             Key::of("/a", &fields(&[first, ("accept-encoding", "gzip")]))
         );
-        assert_eq!(Key::of("/a", &fields(&[("user-agent", "b")])), Some(plain));
+        for own in ["x-api-key", "origin", "accept-language", "x-whatever"] {
+            assert_ne!(Key::of("/a", &fields(&[(own, "b")])), Some(plain.clone()));
+        }
+        for same in OF_NO_MATTER {
+            assert_eq!(Key::of("/a", &fields(&[(same, "b")])), Some(plain.clone()));
+        }
     }
 
     #[test]
@@ -354,39 +400,48 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_somebody_s_own_is_not_shared() {
-        for own in [
-            ("set-cookie", "a=b"),
-            ("vary", "accept, *"),
-            ("cache-control", "max-age=60, Private"),
-            ("cache-control", "private=\"set-cookie\""),
-            ("cache-control", "no-store"),
-            ("cache-control", "no-cache"),
-            ("cache-control", "s-maxage=0"),
-            ("cache-control", "max-age=-1"),
-            ("pragma", "no-cache"),
-            ("expires", "0"),
-            ("expires", "Thu, 19 Nov 1981 08:52:00 GMT"),
+    fn who_asks_for_what_is_known_to_be_for_all_joins_everybody_who_does() {
+        let collapse = Arc::new(Collapse::default());
+        let with_key = || Key::of("/a", &fields(&[("x-api-key", "b")])).unwrap();
+        let lead = lead(&collapse);
+        assert!(matches!(collapse.join(with_key()), Place::Lead(_)));
+        let directory = collapse.directory(b"/b?c=/d/e");
+        collapse.learn(collapse.directory(b"/b/a"), true);
+        assert!(matches!(collapse.join(with_key()), Place::Lead(_)));
+        collapse.learn(directory, true);
+        assert!(matches!(collapse.join(with_key()), Place::Follow(_)));
+        collapse.learn(directory, false);
+        assert!(matches!(collapse.join(with_key()), Place::Lead(_)));
+        drop(lead);
+    }
+
+    #[test]
+    fn an_answer_that_does_not_say_so_is_for_nobody_who_sends_other_fields() {
+        let asked = fields(&[("x-api-key", "a"), ("user-agent", "a")]);
+        let to = |answer: &[(&'static str, &'static str)],
+                  other: &[(&'static str, &'static str)]| {
+            Whole::new(asked.clone(), fields(answer), Bytes::new()).answers(&fields(other))
+        };
+        for silent in [
+            &[][..],
+            &[("etag", "\"a\"")],
+            &[("cache-control", "must-revalidate")],
         ] {
-            assert!(!may_be_shared(StatusCode::OK, &fields(&[own])), "{own:?}");
+            assert!(to(silent, &[("user-agent", "b"), ("x-api-key", "a")]));
+            assert!(!to(silent, &[("x-api-key", "b")]));
+            assert!(!to(silent, &[]));
+            assert!(!to(silent, &[("x-api-key", "a"), ("x-api-key", "a")]));
         }
-        for anybody_s in [
-            ("etag", "\"a\""),
-            ("vary", "accept-encoding"),
-            ("cache-control", "public, max-age=60"),
+        for for_all in [
+            ("cache-control", "public"),
+            ("cache-control", "s-maxage=1"),
             ("cache-control", "max-age=10"),
+            ("cdn-cache-control", "max-age=10"),
             ("expires", "Fri, 19 Nov 2399 08:52:00 GMT"),
         ] {
-            assert!(may_be_shared(StatusCode::OK, &fields(&[anybody_s])));
+            assert!(to(&[for_all], &[]), "{for_all:?}");
+            assert!(!to(&[for_all, ("vary", "X-Api-Key")], &[]), "{for_all:?}");
         }
-        // max-age is heard before Expires.
-        let both = [("cache-control", "max-age=10"), ("expires", "0")];
-        assert!(may_be_shared(StatusCode::OK, &fields(&both)));
-        assert!(!may_be_shared(StatusCode::NOT_FOUND, &HeaderMap::new()));
-        assert!(!may_be_shared(
-            StatusCode::PARTIAL_CONTENT,
-            &HeaderMap::new()
-        ));
     }
 
     #[test]
@@ -394,7 +449,10 @@ mod tests {
         let asked = fields(&[("accept", "image/webp"), ("user-agent", "a")]);
         let whole = Whole::new(
             asked.clone(),
-            fields(&[("vary", "Accept, Accept-Language")]),
+            fields(&[
+                ("vary", "Accept, Accept-Language"),
+                ("cache-control", "public"),
+            ]),
             Bytes::new(),
         );
         assert!(whole.answers(&asked));
@@ -406,7 +464,10 @@ mod tests {
         ])));
         let nonsense = Whole::new(
             asked.clone(),
-            fields(&[("vary", "accept accept-language")]),
+            fields(&[
+                ("vary", "accept accept-language"),
+                ("cache-control", "public"),
+            ]),
             Bytes::new(),
         );
         assert!(!nonsense.answers(&asked));

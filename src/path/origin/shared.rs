@@ -7,6 +7,7 @@ use super::{
     collapse::Collapse,
     lately::Lately,
     pool::Sockets,
+    resolver::Anew,
     slots::Slots,
     tls::{Tls, TlsError},
 };
@@ -26,6 +27,8 @@ pub struct Shared {
     pub(super) slots: Arc<Slots>,
     pub(super) collapse: Arc<Collapse>,
     pub(super) sockets: Arc<Sockets>,
+    /// Asks for the origin's addresses anew.
+    pub(super) anew: Anew,
     pub(super) published: Arc<Published>,
 }
 
@@ -64,8 +67,14 @@ impl Shared {
             )),
             transfers: Arc::new(transfers),
             tls,
+            anew: Anew::default(),
             published: Arc::clone(&published),
         })
+    }
+
+    /// Its name may have other addresses now: they are asked for anew before the next connection.
+    pub fn resolve_anew(&self) {
+        self.anew.ask();
     }
 
     /// The same origin by other settings: what is open and in use counts on. None where nothing changed.
@@ -100,6 +109,7 @@ impl Shared {
             slots: Arc::clone(&self.slots),
             collapse: Arc::clone(&self.collapse),
             sockets: Arc::clone(&self.sockets),
+            anew: self.anew.clone(),
             lately,
             ..fresh
         }))

@@ -15,6 +15,7 @@ use fileproxy::{
     traffic::{
         canary::{self, split::Bucket},
         concurrency,
+        keys::Keys,
         level::Level,
         published::Published,
         quality, rate,
@@ -316,6 +317,8 @@ impl Instance {
 #[derive(serde::Deserialize)]
 struct From {
     client: IpAddr,
+    #[serde(default)]
+    target: String,
 }
 
 async fn report(
@@ -339,6 +342,7 @@ async fn report(
             ttfb: Some(took),
             total: took,
             bytes: 1000,
+            keys: Keys::of(&from.target, None, from.client),
             canary: published.split.membership(Bucket::of(from.client)),
         });
     }
