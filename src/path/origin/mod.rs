@@ -1,11 +1,9 @@
-//! The origin's side, in the order of a request: [`fetch`] (the way of it), [`slots`] (how many at once) and
-//! [`collapse`] (one for all who wait for the same), [`pool`] and
+//! The origin's side, in the order of a request: [`fetch`] (the way of it), [`slots`] (how many at once), [`pool`] and
 //! [`connect`] (with [`resolver`] and [`tls`]) for a [`connection`], [`exchange`] (which lends it to awc until the
 //! head is there; `sending` sends the request's body beside it), and for the body [`source`]: a [`reader`] of one connection,
 //! [`resume`] for what breaks (with [`overlap`] for what comes twice), and [`parallel`] for what one connection cannot carry.
 
 mod answer_head;
-pub mod collapse;
 pub mod connect;
 pub mod connection;
 pub mod exchange;
@@ -26,7 +24,6 @@ pub mod resume;
 mod send;
 mod sending;
 pub mod settings;
-mod shareable;
 pub mod shared;
 pub mod slots;
 pub mod source;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::{
     Settings,
-    collapse::Collapse,
     lately::Lately,
     pool::Sockets,
     resolver::Anew,
@@ -25,7 +24,6 @@ pub struct Shared {
     pub(super) lately: Arc<Lately>,
     pub(super) tls: Option<Tls>,
     pub(super) slots: Arc<Slots>,
-    pub(super) collapse: Arc<Collapse>,
     pub(super) sockets: Arc<Sockets>,
     /// Asks for the origin's addresses anew.
     pub(super) anew: Anew,
@@ -56,7 +54,6 @@ impl Shared {
                 tuning.connections_at_once(),
                 Arc::clone(&counters),
             )),
-            collapse: Arc::default(),
             sockets: Arc::new(Sockets::new(counters)),
             settings: Arc::new(settings),
             options: Arc::new(options),
@@ -107,7 +104,6 @@ impl Shared {
         };
         Ok(Some(Shared {
             slots: Arc::clone(&self.slots),
-            collapse: Arc::clone(&self.collapse),
             sockets: Arc::clone(&self.sockets),
             anew: self.anew.clone(),
             lately,
