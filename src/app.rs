@@ -139,6 +139,8 @@ impl Application {
         let for_actors = settings.for_actors();
         let published = Arc::new(for_actors.published(settings.optimization.level, workers));
         let store = Store::new(settings.store.clone(), GROUP, published.started);
+        // Nobody has set it before.
+        _ = published.store.set(Arc::clone(&store));
         let policy = Policy::new(settings.terms(), Arc::clone(&published))?;
         let policy = Arc::new(ArcSwap::from_pointee(policy));
         let certificate = Certificate::of(&settings, &published)?;

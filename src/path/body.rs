@@ -61,8 +61,18 @@ impl Transfer {
         if self.ended || self.failed.is_some() || self.flow.is_kept() {
             return;
         }
+        if self.flow.is_asked_for() && !self.flow.give_up() {
+            self.published.counters.origin.cut.increment();
+            tracing::warn!(
+                "a body was ended: its client takes nothing, and others have no connection left"
+            );
+            self.flow = Flow::Turning;
+            self.failed = Some(BodyError::Unread);
+            return;
+        }
         let tuning = self.published.tuning_for(self.bucket).load();
         let buffer = tuning.buffer_for(self.meter.client_class()).as_u64() as usize;
+        self.flow.make_room(cx);
         while self.ahead_bytes + READ <= buffer.max(READ) {
             match self.flow.poll_piece(cx, &tuning) {
                 Poll::Ready(Some(Ok(piece))) => {
@@ -80,7 +90,7 @@ impl Transfer {
                 Poll::Pending => return,
             }
         }
-        self.flow.pause();
+        self.flow.park(cx);
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {

@@ -5,11 +5,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::{
-    origin::{
-        parallel::Parallel,
-        reader::BodyError,
-        source::{Source, Widened},
-    },
+    origin::{parallel::Parallel, reader::BodyError, source::Source},
     stored::reader::StoredReader,
 };
 use crate::traffic::tuning::Tuning;
@@ -31,14 +27,6 @@ pub enum Flow {
 }
 
 impl Flow {
-    /// From the origin. `widened`: over several connections from the start.
-    pub fn fetched(source: Source, widened: Option<Widened>) -> Self {
-        match widened {
-            Some(widened) => Flow::Many(Box::new(Parallel::new(source, widened))),
-            None => Flow::One(source),
-        }
-    }
-
     /// The next piece; `None` at the end.
     pub fn poll_piece(
         &mut self,
@@ -79,13 +67,33 @@ impl Flow {
         matches!(self, Flow::Stored(_))
     }
 
-    /// The origin is not waited for just now.
-    pub fn pause(&mut self) {
+    /// Gives up what others need more.
+    pub fn make_room(&mut self, cx: &mut Context<'_>) {
+        if let Flow::Many(parallel) = self {
+            parallel.make_room(cx);
+        }
+    }
+
+    /// Nothing but the client is waited for.
+    pub fn park(&mut self, cx: &Context<'_>) {
         match self {
-            Flow::One(source) => source.pause(),
-            Flow::Many(parallel) => parallel.pause(),
+            Flow::One(source) => source.park(cx),
+            Flow::Many(parallel) => parallel.park(cx),
             Flow::Stored(_) | Flow::Turning => {}
         }
+    }
+
+    /// Others need the connection, while the client takes nothing: it is given up. Whether the body can go on later.
+    pub fn give_up(&mut self) -> bool {
+        match self {
+            Flow::One(source) => source.give_up(),
+            Flow::Many(_) | Flow::Stored(_) | Flow::Turning => false,
+        }
+    }
+
+    /// Whether others ask for its connection.
+    pub fn is_asked_for(&self) -> bool {
+        matches!(self, Flow::One(source) if source.is_asked_for())
     }
 
     /// Whether no more is to come.

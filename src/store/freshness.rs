@@ -89,6 +89,8 @@ pub struct Freshness {
     never_stale: bool,
     /// The response itself allows others to have it: `public`, `s-maxage`, `max-age` or Expires.
     for_all: bool,
+    /// The response itself says for how long it is fresh.
+    explicit: bool,
 }
 
 /// How a stored response may be used for a request.
@@ -177,6 +179,7 @@ impl Freshness {
             always_validated: said.no_cache,
             never_stale: forbids_stale || by_s_maxage,
             for_all: said.public || explicit.is_some(),
+            explicit: explicit.is_some(),
         })
     }
 
@@ -234,6 +237,16 @@ impl Freshness {
     /// Whether the response itself says that clients may share it, whatever other fields their requests have.
     pub fn is_for_all(&self) -> bool {
         self.for_all
+    }
+
+    /// It is a live playlist: it is used stale no longer than `stale_if_error`, and stays fresh for `lifetime` where the response
+    /// itself does not say for how long.
+    pub fn bound(&mut self, lifetime: Duration, stale_if_error: Duration) {
+        if !self.explicit {
+            self.lifetime = lifetime;
+        }
+        self.stale_if_error = self.stale_if_error.min(stale_if_error);
+        self.stale_while_revalidate = self.stale_while_revalidate.min(stale_if_error);
     }
 
     /// From now on it is stale; where the origin fails, it still helps.
@@ -563,10 +576,12 @@ mod tests {
         );
     }
 
+    type Lines = [(&'static str, &'static str)];
+
     #[test]
     fn what_may_not_be_kept_says_why() {
         let get = Case::default;
-        let rows: Vec<(Case, &[(&str, &str)], Refusal)> = vec![
+        let rows: Vec<(Case, &Lines, Refusal)> = vec![
             (
                 Case {
                     method: Method::HEAD,
@@ -677,7 +692,7 @@ mod tests {
     #[test]
     fn what_may_be_kept_is() {
         let get = Case::default;
-        let rows: Vec<(Case, &[(&str, &str)])> = vec![
+        let rows: Vec<(Case, &Lines)> = vec![
             (
                 Case {
                     credentials: true,

@@ -22,6 +22,7 @@ use super::{
     freshness::Freshness,
     key::Key,
     memory::Room,
+    playlist::Playlist,
     variant::Variant,
 };
 
@@ -170,11 +171,25 @@ impl Object {
         self.head.store(Arc::new(head));
     }
 
+    /// Where it is a live playlist, its segments say how soon it is old. Called once all of it is here.
+    pub fn bound_by_playlist(&self) {
+        let Some(playlist) = self.whole().and_then(|body| Playlist::parse(&body)) else {
+            return;
+        };
+        if let (Some(lifetime), Some(stale)) = (playlist.lifetime(), playlist.stale_if_error()) {
+            self.change(|freshness| freshness.bound(lifetime, stale));
+        }
+    }
+
     /// It is stale from now on.
     pub fn expire(&self, now: SystemTime) {
+        self.change(|freshness| freshness.expire(now));
+    }
+
+    fn change(&self, change: impl Fn(&mut Freshness)) {
         let head = self.head();
         let mut freshness = head.freshness;
-        freshness.expire(now);
+        change(&mut freshness);
         self.set_head(Head {
             status: head.status,
             fields: head.fields.clone(),

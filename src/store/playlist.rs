@@ -1,4 +1,4 @@
-//! What a store needs to know of an HLS media playlist (RFC 8216): how soon it is old, and which segments come next.
+//! What a store needs to know of an HLS media playlist (RFC 8216): how soon it is old.
 
 use std::time::Duration;
 
@@ -12,8 +12,6 @@ pub struct Playlist {
     pub target_duration: Duration,
     /// Whether nothing more is added to it: it has EXT-X-ENDLIST.
     pub ended: bool,
-    /// The URIs of its segments, in order, as they are written.
-    pub segments: Vec<String>,
 }
 
 impl Playlist {
@@ -30,25 +28,16 @@ impl Playlist {
         }
         let mut target_duration = None;
         let mut ended = false;
-        let mut segments = Vec::new();
-        // A URI behind EXT-X-STREAM-INF is another playlist's.
-        let mut is_segment = false;
         for line in lines {
             if let Some(seconds) = line.strip_prefix("#EXT-X-TARGETDURATION:") {
                 target_duration = seconds.trim().parse().ok().filter(|&seconds| seconds > 0);
             } else if line == "#EXT-X-ENDLIST" {
                 ended = true;
-            } else if line.starts_with("#EXTINF:") {
-                is_segment = true;
-            } else if !line.is_empty() && !line.starts_with('#') && std::mem::take(&mut is_segment)
-            {
-                segments.push(line.to_owned());
             }
         }
         Some(Playlist {
             target_duration: Duration::from_secs(target_duration?),
             ended,
-            segments,
         })
     }
 
@@ -63,35 +52,6 @@ impl Playlist {
     }
 }
 
-/// The target of a URI that a playlist at `base` names, if it lies at the same host: an absolute path, or one beside the
-/// playlist. None where it leads elsewhere.
-pub fn resolve(base: &str, uri: &str) -> Option<String> {
-    let uri = uri.split('#').next()?;
-    if uri.is_empty() || uri.starts_with("//") || uri.split(['/', '?']).next()?.contains(':') {
-        return None;
-    }
-    if uri.starts_with('/') {
-        return Some(uri.to_owned());
-    }
-    let path = base.split('?').next()?;
-    let mut parts: Vec<&str> = path.rsplit_once('/')?.0.split('/').collect();
-    let (relative, query) = uri
-        .split_once('?')
-        .map_or((uri, None), |(path, query)| (path, Some(query)));
-    for part in relative.split('/') {
-        match part {
-            "." => {}
-            ".." if parts.len() > 1 => {
-                parts.pop();
-            }
-            ".." => {}
-            part => parts.push(part),
-        }
-    }
-    let path = parts.join("/");
-    Some(query.map_or_else(|| path.clone(), |query| format!("{path}?{query}")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,7 +62,6 @@ mod tests {
     #[test]
     fn a_live_playlist_is_soon_old() {
         let playlist = Playlist::parse(LIVE.as_bytes()).unwrap();
-        assert_eq!(playlist.segments, ["a-7.ts", "a-8.ts?x=1"]);
         assert_eq!(playlist.lifetime(), Some(Duration::from_secs(2)));
         assert_eq!(playlist.stale_if_error(), Some(Duration::from_secs(12)));
         let ended = Playlist::parse(format!("{LIVE}#EXT-X-ENDLIST\n").as_bytes()).unwrap();
@@ -124,20 +83,5 @@ mod tests {
             Playlist::parse(b"#EXTM3U\n\xff\n#EXT-X-TARGETDURATION:4\n"),
             None
         );
-    }
-
-    #[test]
-    fn the_uri_of_a_segment_is_beside_its_playlist() {
-        let at = |uri| resolve("/live/hd/index.m3u8?token=/a", uri);
-        assert_eq!(at("7.ts").as_deref(), Some("/live/hd/7.ts"));
-        assert_eq!(
-            at("../sd/./7.ts?x=/y").as_deref(),
-            Some("/live/sd/7.ts?x=/y")
-        );
-        assert_eq!(at("/7.ts").as_deref(), Some("/7.ts"));
-        assert_eq!(at("../../../../7.ts").as_deref(), Some("/7.ts"));
-        for elsewhere in ["http://h/7.ts", "//h/7.ts", "data:,x", ""] {
-            assert_eq!(at(elsewhere), None, "{elsewhere}");
-        }
     }
 }

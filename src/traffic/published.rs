@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::{Duration, Instant, SystemTime},
@@ -16,12 +16,15 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::store::Store;
+
 use super::{
     canary::{
         Canary, Rollout,
         split::{Bucket, Group, Split},
         trial::Comparison,
     },
+    ceiling::Ceiling,
     concurrency::Concurrency,
     counters::Counters,
     gate::Gate,
@@ -30,6 +33,7 @@ use super::{
     redacted::redacted,
     sizes::Sizes,
     summary::Summary,
+    tolerance::Tolerance,
     tuning::Tuning,
     validity::Validity,
 };
@@ -54,6 +58,10 @@ pub struct Published {
     pub concurrency: Concurrency,
     /// How large answers were. Written by the path.
     pub sizes: Sizes,
+    /// Which targets take it that they are asked for in parts. Written by the path.
+    pub tolerance: Tolerance,
+    /// How many exchanges at once the origin turned away. Written by the path.
+    pub ceiling: Ceiling,
     /// What the window said at the last tick. Written by `MetricsWindow`.
     pub summary: ArcSwap<Summary>,
     /// The last changes. `Tuner` and `RateLimiter` add to it.
@@ -68,6 +76,8 @@ pub struct Published {
     pub origin_status: ArcSwap<OriginStatus>,
     /// From when to when the certificate that clients see is valid; none without TLS. Written by whoever looks after it.
     pub certificate: ArcSwapOption<Validity>,
+    /// What is kept of the origin's responses. Set once, before anybody is served.
+    pub store: OnceLock<Arc<Store>>,
     /// What the path counts.
     pub counters: Arc<Counters>,
     /// The lines in the log about clients that were refused before they were a request. Taken by the path.
@@ -99,6 +109,8 @@ impl Published {
             gate,
             concurrency,
             sizes: Sizes::default(),
+            tolerance: Tolerance::new(now),
+            ceiling: Ceiling::default(),
             summary: ArcSwap::from_pointee(Summary::empty(now)),
             retunes: Retunes::default(),
             redis: ArcSwap::from_pointee(RedisStatus::default()),
@@ -106,6 +118,7 @@ impl Published {
             origin_line: ArcSwap::from_pointee(LineStatus::from(&Line::default())),
             origin_status: ArcSwap::from_pointee(OriginStatus::Unknown),
             certificate: ArcSwapOption::empty(),
+            store: OnceLock::new(),
             counters: Arc::default(),
             refusals: LineBudget::new(now),
             origin: redacted(origin),

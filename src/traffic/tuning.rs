@@ -65,6 +65,8 @@ pub struct LevelSettings {
     pub concurrency_limit: bool,
     /// Whether small ones go first among those who wait for the origin.
     pub small_first: bool,
+    /// Whether those who wait for the same small body get it by one request.
+    pub collapse: bool,
     /// Whether responses are kept, and requests for the same join while one is under way.
     pub store: bool,
     /// Whether as many origin connections are kept open as were lately in use at once.
@@ -190,6 +192,8 @@ pub struct Tuning {
     pub concurrency_limit: bool,
     /// Whether small ones go first among those who wait for the origin.
     pub small_first: bool,
+    /// Whether those who wait for the same small body get it by one request.
+    pub collapse: bool,
     /// Whether responses are kept, and requests for the same join while one is under way.
     pub store: bool,
     /// Whether as many origin connections are kept open as were lately in use at once.
@@ -312,6 +316,7 @@ impl Tables {
             rate_limit: l.rate_limit,
             concurrency_limit: l.concurrency_limit,
             small_first: l.small_first,
+            collapse: l.collapse,
             store: l.store,
             warm_connections: l.warm_connections,
             resume: l.resume,

@@ -99,7 +99,7 @@ fn heads_conditions_and_ranges_are_answered_out_of_the_object_of_a_get() {
     let proxy = proxy(&origin);
     assert!(proxy.get("/a").body == body);
     let mut client = proxy.client();
-    client.send("HEAD /a HTTP/1.1\r\nhost: p\r\n\r\n");
+    client.send("HEAD /a HTTP/1.1\r\nhost: proxy\r\n\r\n");
     let head = client.response_to_head();
     assert_eq!(head.field("content-length").as_deref(), Some("200000"));
     let same = client.get_with("/a", "if-none-match: \"v1\"\r\n");
@@ -170,7 +170,7 @@ fn who_asks_while_it_is_under_way_reads_along() {
     let proxy = proxy(&origin);
     let mut clients: Vec<Client> = (0..5).map(|_| proxy.client()).collect();
     for client in &mut clients {
-        client.send("GET /live/7.ts HTTP/1.1\r\nhost: p\r\n\r\n");
+        client.send("GET /live/7.ts HTTP/1.1\r\nhost: proxy\r\n\r\n");
     }
     // Each has what is here, before there is an end.
     for client in &mut clients {
@@ -179,7 +179,7 @@ fn who_asks_while_it_is_under_way_reads_along() {
     }
     assert_eq!(origin.hits(), 1);
     let mut late = proxy.client();
-    late.send("GET /live/7.ts HTTP/1.1\r\nhost: p\r\n\r\n");
+    late.send("GET /live/7.ts HTTP/1.1\r\nhost: proxy\r\n\r\n");
     late.head();
     late.exactly(50_000);
     origin.open_gate();
@@ -196,7 +196,7 @@ fn a_client_that_reads_nothing_holds_up_nobody_and_no_connection() {
     );
     let proxy = proxy(&origin);
     let mut slow = Client::with_little_room(proxy.address());
-    slow.send("GET /a HTTP/1.1\r\nhost: p\r\n\r\n");
+    slow.send("GET /a HTTP/1.1\r\nhost: proxy\r\n\r\n");
     slow.head();
     assert!(proxy.client().patient().get("/a").body == body);
     until("no exchange is under way", || {
@@ -291,7 +291,7 @@ fn a_version_that_changes_is_never_mixed_with_the_one_before() {
     assert!(part.body == old[..100_000]);
     changed.store(true, SeqCst);
     // Begun by the old version: it ends visibly, and no byte of the new one is in it.
-    client.send("GET /a HTTP/1.1\r\nhost: p\r\n\r\n");
+    client.send("GET /a HTTP/1.1\r\nhost: proxy\r\n\r\n");
     let head = client.head();
     let (read, ending) = client.body(&head);
     assert_ne!(ending, Ending::Whole);
@@ -540,7 +540,7 @@ fn one_large_body_read_slowly_does_not_take_all_of_the_memory() {
         settings.store.memory = bytesize::ByteSize::mib(4);
     });
     let mut slow = Client::with_little_room(proxy.address());
-    slow.send("GET /a HTTP/1.1\r\nhost: p\r\n\r\n");
+    slow.send("GET /a HTTP/1.1\r\nhost: proxy\r\n\r\n");
     slow.head();
     // More than fits, one after the other, while the slow one holds its own.
     thread::scope(|scope| {
@@ -590,11 +590,11 @@ fn a_client_that_leaves_does_not_end_what_others_read() {
     });
     let proxy = proxy(&origin);
     let mut first = proxy.client();
-    first.send("GET /a HTTP/1.1\r\nhost: p\r\n\r\n");
+    first.send("GET /a HTTP/1.1\r\nhost: proxy\r\n\r\n");
     first.head();
     first.exactly(1000);
     let mut second = proxy.client();
-    second.send("GET /a HTTP/1.1\r\nhost: p\r\n\r\n");
+    second.send("GET /a HTTP/1.1\r\nhost: proxy\r\n\r\n");
     second.head();
     second.exactly(1000);
     first.reset();

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::{
     Settings,
+    collapse::Collapse,
+    crowd::Crowd,
     lately::Lately,
     pool::Sockets,
     resolver::Anew,
@@ -24,6 +26,8 @@ pub struct Shared {
     pub(super) lately: Arc<Lately>,
     pub(super) tls: Option<Tls>,
     pub(super) slots: Arc<Slots>,
+    pub(super) collapse: Arc<Collapse>,
+    pub(super) crowd: Arc<Crowd>,
     pub(super) sockets: Arc<Sockets>,
     /// Asks for the origin's addresses anew.
     pub(super) anew: Anew,
@@ -52,8 +56,12 @@ impl Shared {
         Ok(Shared {
             slots: Arc::new(Slots::new(
                 tuning.connections_at_once(),
+                tuning.connections,
+                settings.waiting_connections,
                 Arc::clone(&counters),
             )),
+            collapse: Arc::default(),
+            crowd: Arc::new(Crowd::new(published.started)),
             sockets: Arc::new(Sockets::new(counters)),
             settings: Arc::new(settings),
             options: Arc::new(options),
@@ -97,6 +105,7 @@ impl Shared {
             transfers.clone(),
             Arc::clone(&self.published),
         )?;
+        self.slots.set_waiting(settings.waiting_connections);
         let lately = if same_transfers {
             Arc::clone(&self.lately)
         } else {
@@ -104,6 +113,8 @@ impl Shared {
         };
         Ok(Some(Shared {
             slots: Arc::clone(&self.slots),
+            collapse: Arc::clone(&self.collapse),
+            crowd: Arc::clone(&self.crowd),
             sockets: Arc::clone(&self.sockets),
             anew: self.anew.clone(),
             lately,

@@ -17,6 +17,7 @@ use crate::{
         admission,
         client::Client,
         error::ProxyError,
+        network::Network,
         origin::{Fetched, Origin, fetch::Request},
     },
     store::freshness::Exchanged,
@@ -43,6 +44,8 @@ pub struct Fetcher {
     pub keys: Keys,
     /// The client's place for a canary.
     pub bucket: Bucket,
+    /// Where the client is from.
+    pub network: Network,
     /// The target.
     pub target: PathAndQuery,
     /// The fields that the origin sees, as the client asked.
@@ -78,6 +81,7 @@ impl Fetcher {
             upload: None,
             informed,
             bucket: self.bucket,
+            network: self.network,
         };
         let fetched = self.origin.fetch(request, &tuning, deadline).await;
         let fetched = fetched.map_err(|error| ProxyError::of(error, None))?;

@@ -59,7 +59,7 @@ pub fn fetch(store: &Arc<Store>, fill: Fill, fetcher: &Rc<Fetcher>, before: u32)
         };
         match begins_at(&object, &fetched, left.start) {
             Some(skip) => {
-                let flow = Flow::fetched(fetched.source, fetched.widened);
+                let flow = Flow::One(fetched.source);
                 run(&store, fill, flow, skip, &fetcher.published, fetcher.bucket).await;
             }
             None if fetched.status.is_success() => {
@@ -69,6 +69,7 @@ pub fn fetch(store: &Arc<Store>, fill: Fill, fetcher: &Rc<Fetcher>, before: u32)
                 );
                 store.shelf.remove(&object);
                 object.give_up();
+                drop(fill);
             }
             None => store.counters.fill_failed(),
         }
@@ -148,6 +149,7 @@ pub async fn run(
             }
             None if object.length().is_none() => {
                 fill.complete();
+                object.bound_by_playlist();
                 store.counters.fill_ends(true, false);
                 return;
             }
@@ -155,14 +157,17 @@ pub async fn run(
             None => break End::Failed,
         }
     };
-    drop(fill);
     store
         .counters
         .fill_ends(end == End::Finished, end == End::Failed);
-    if end != End::Finished && !object.can_be_resumed() {
+    if end == End::Finished {
+        object.bound_by_playlist();
+    } else if !object.can_be_resumed() {
+        // Before whoever reads it hears of the break, and asks again.
         store.shelf.remove(&object);
         object.give_up();
     }
+    drop(fill);
 }
 
 /// Writes one piece, once there is room for it. Where nothing else can go, the object is kept no more, and what all of its
@@ -187,9 +192,15 @@ fn is_to_stop(store: &Store, object: &Object, fill: &Fill) -> bool {
         return false;
     };
     let Some(readers) = object.readers() else {
-        let end = object.length().unwrap_or(u64::MAX).min(left.end);
-        let rest = end.saturating_sub(left.start);
-        let finishes = rest <= store.settings.finish_bytes.as_u64() || rest <= end / 2;
+        let most = store.settings.finish_bytes.as_u64();
+        let finishes = match object.length() {
+            Some(length) => {
+                let rest = length.min(left.end).saturating_sub(left.start);
+                rest <= most || rest <= length / 2
+            }
+            // How much is left nobody knows.
+            None => left.start <= most,
+        };
         // What has no validator is worth nothing as a part.
         return !finishes || object.is_gone();
     };

@@ -30,7 +30,7 @@ use crate::{
         directives::RequestDirectives,
         freshness::{self, Asked, Exchanged, Freshness, Use},
         key::Key,
-        object::{Head, Object, Version},
+        object::{Head, Object, Reader, Version},
         shelf::{Ask, Place},
         variant::Variant,
     },
@@ -54,12 +54,12 @@ pub enum Answer {
 
 /// What came of asking the origin.
 enum Got {
-    /// An object for all, and the time to the origin's head.
-    Object(Arc<Object>, Option<Duration>),
+    /// An object for all, and the time to the origin's head. As long as its reader is held, its fill goes on.
+    Object(Reader, Option<Duration>),
     /// The object that is here is still the same.
     Same(Option<Duration>),
     /// A response for this client alone.
-    Own(Fetched),
+    Own(Box<Fetched>),
 }
 
 type Asking = oneshot::Receiver<Result<Got, ProxyError>>;
@@ -127,12 +127,12 @@ impl Front {
                 Place::Ask(ask) => {
                     let asking = self.ask(ask, self.fetcher.conditions(), None, true);
                     return match asking.await {
-                        Ok(Ok(Got::Object(object, ttfb))) => {
-                            Ok(self.serve(&object, Kind::Miss, ttfb))
+                        Ok(Ok(Got::Object(reader, ttfb))) => {
+                            Ok(self.serve(reader.object(), Kind::Miss, ttfb))
                         }
                         Ok(Ok(Got::Own(fetched))) => {
                             self.store.count(Kind::Bypass);
-                            Ok(Answer::Origin(Box::new(fetched)))
+                            Ok(Answer::Origin(fetched))
                         }
                         Ok(Ok(Got::Same(_))) | Err(_) => Ok(self.bypass()),
                         Ok(Err(error)) => Err(error),
@@ -213,16 +213,16 @@ impl Front {
             }),
             Validation::Joined(joined) => timeout(patience, joined).await.map(|got| match got {
                 Ok(Some(other)) if Arc::ptr_eq(&other, &object) => Ok(Got::Same(None)),
-                Ok(Some(other)) if self.may_have(&other) => Ok(Got::Object(other, None)),
+                Ok(Some(other)) if self.may_have(&other) => Ok(Got::Object(other.reader(0), None)),
                 _ => Err(None),
             }),
         };
         match validated {
             Ok(Ok(Got::Same(ttfb))) => Ok(self.serve(&object, Kind::Revalidated, ttfb)),
-            Ok(Ok(Got::Object(other, ttfb))) => Ok(self.serve(&other, Kind::Miss, ttfb)),
+            Ok(Ok(Got::Object(other, ttfb))) => Ok(self.serve(other.object(), Kind::Miss, ttfb)),
             Ok(Ok(Got::Own(fetched))) if !(stale_if_error && is_failure(fetched.status)) => {
                 self.store.count(Kind::Bypass);
-                Ok(Answer::Origin(Box::new(fetched)))
+                Ok(Answer::Origin(fetched))
             }
             Ok(Err(Some(error))) if !stale_if_error => Err(error),
             Ok(Err(None)) if !stale_if_error => Ok(self.bypass()),
@@ -282,16 +282,17 @@ impl Front {
             if fetched.status == StatusCode::NOT_MODIFIED {
                 // To a condition of the client's own: others have another one, or none.
                 drop(ask);
-                _ = sender.send(Ok(Got::Own(fetched)));
+                _ = sender.send(Ok(Got::Own(Box::new(fetched))));
                 return;
             }
             match keep(&store, &ask, &fetcher, &fetched, &directives, exchanged) {
                 Some((object, part)) => {
                     let fill = object.fill(part);
+                    let reader = object.reader(0);
                     ask.answer(&object);
-                    _ = sender.send(Ok(Got::Object(object, ttfb)));
+                    _ = sender.send(Ok(Got::Object(reader, ttfb)));
                     if let Some(fill) = fill {
-                        let flow = Flow::fetched(fetched.source, fetched.widened);
+                        let flow = Flow::One(fetched.source);
                         fill::run(&store, fill, flow, 0, &fetcher.published, fetcher.bucket).await;
                     }
                 }
@@ -301,7 +302,7 @@ impl Front {
                         false => store.settings.private_for,
                     };
                     ask.refuse(lasting, Instant::now());
-                    _ = sender.send(Ok(Got::Own(fetched)));
+                    _ = sender.send(Ok(Got::Own(Box::new(fetched))));
                 }
             }
         });

@@ -58,7 +58,7 @@ impl Reply {
             headers: fetched.headers,
             told,
             framing: fetched.framing,
-            flow: Flow::fetched(fetched.source, fetched.widened),
+            flow: Flow::One(fetched.source),
         };
         reply.pass_on(id);
         reply
@@ -102,11 +102,12 @@ impl Reply {
             status,
             part.as_ref().map(|part| (part.start, part.end)),
         );
-        let bodiless = *method == Method::HEAD
-            || matches!(
-                status,
-                StatusCode::NOT_MODIFIED | StatusCode::RANGE_NOT_SATISFIABLE
-            );
+        let bodiless = *method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
+        let part = match status {
+            // No byte at all.
+            StatusCode::RANGE_NOT_SATISFIABLE => Some(0..0),
+            _ => part,
+        };
         let framing = match (&part, length) {
             _ if bodiless => Framing::None,
             (Some(part), _) => Framing::Length(part.end - part.start),
@@ -114,7 +115,7 @@ impl Reply {
             (None, None) => Framing::Chunked,
         };
         let told = match status {
-            StatusCode::NOT_MODIFIED | StatusCode::RANGE_NOT_SATISFIABLE => None,
+            StatusCode::NOT_MODIFIED => None,
             _ => part.as_ref().map(|part| part.end - part.start).or(length),
         };
         let (begin, end) = match &part {

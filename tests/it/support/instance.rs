@@ -61,6 +61,7 @@ pub fn tables() -> Tables {
         rate_limit: true,
         concurrency_limit: true,
         small_first: true,
+        collapse: true,
         store: false,
         warm_connections: true,
     };
@@ -89,6 +90,7 @@ pub fn tables() -> Tables {
         rate_limit: false,
         concurrency_limit: false,
         small_first: false,
+        collapse: false,
         store: false,
         warm_connections: false,
         ..medium.clone()
