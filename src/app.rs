@@ -49,10 +49,13 @@ use crate::{
         trace::Traces,
     },
     settings::Settings,
+    store::Store,
     telemetry::RequestSpan,
     traffic::published::Published,
 };
 
+/// The name of the group of origins: there is one, of one.
+const GROUP: &str = "default";
 /// How much of a response actix-http gathers before it writes.
 const WRITE_BUFFER: usize = 32 * 1024;
 /// How long a connection may take to close in order.
@@ -136,6 +139,9 @@ impl Application {
         let workers = settings.server.worker_count();
         let for_actors = settings.for_actors();
         let published = Arc::new(for_actors.published(settings.optimization.level, workers));
+        let store = Store::new(settings.store.clone(), GROUP, published.started);
+        // Nobody has set it before.
+        _ = published.store.set(Arc::clone(&store));
         let policy = Policy::new(settings.terms(), Arc::clone(&published))?;
         let policy = Arc::new(ArcSwap::from_pointee(policy));
         let certificate = Certificate::of(&settings, &published)?;
@@ -163,6 +169,7 @@ impl Application {
                 published: Arc::clone(&published),
                 actors: actors.clone(),
                 policy: Arc::clone(&policy),
+                store,
                 token: token.clone(),
                 reloads: reloads.clone(),
                 pulse: pulse.clone(),
@@ -280,6 +287,7 @@ struct Site {
     published: Arc<Published>,
     actors: Actors,
     policy: InForce,
+    store: Arc<Store>,
     token: AdminToken,
     reloads: Reloads,
     pulse: Pulse,
@@ -328,7 +336,8 @@ fn worker(site: &Site) -> Rc<Worker> {
             let (policy, published) = (Arc::clone(&site.policy), Arc::clone(&site.published));
             let tracer = site.traces.as_ref().map(Traces::tracer);
             let reporter = site.actors.reporter();
-            let worker = Rc::new(Worker::new(policy, reporter, published, tracer));
+            let store = Arc::clone(&site.store);
+            let worker = Rc::new(Worker::new(policy, reporter, published, store, tracer));
             *known = Rc::downgrade(&worker);
             worker
         })

@@ -57,6 +57,7 @@ pub mod demo;
 pub mod path;
 pub mod problem;
 pub mod settings;
+pub mod store;
 pub mod telemetry;
 pub mod traffic;
 pub mod units;

@@ -18,7 +18,7 @@ use crate::{
     path::{
         cors, http2, line, origin, policy::Terms, server, tcp, tls, trace, transfers, upgrades,
     },
-    telemetry,
+    store, telemetry,
     traffic::{
         canary, concurrency,
         level::Level,
@@ -50,6 +50,8 @@ pub struct Settings {
     pub tcp: tcp::Settings,
     /// How a body that breaks or stalls is kept going.
     pub transfers: transfers::Settings,
+    /// What is kept of the origin's responses.
+    pub store: store::Settings,
     /// What a connection over a bad line gets.
     pub lines: line::Settings,
     /// The level at the start.
@@ -193,6 +195,7 @@ impl Settings {
         self.upgrades.check()?;
         self.origin.check()?;
         self.transfers.check()?;
+        self.store.check()?;
         self.lines.check()?;
         self.tables().check()?;
         self.metrics.check()?;

@@ -71,6 +71,8 @@ pub(super) struct Config {
     small_first: bool,
     /// Whether those who wait for the same small body get it by one request.
     collapse: bool,
+    /// Whether responses are kept, and requests for the same join while one is under way.
+    store: bool,
 }
 
 impl Config {
@@ -105,6 +107,7 @@ impl Config {
             concurrency_limit: tuning.concurrency_limit,
             small_first: tuning.small_first,
             collapse: tuning.collapse,
+            store: tuning.store,
         }
     }
 }

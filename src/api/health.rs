@@ -38,6 +38,8 @@ pub(super) struct Health {
     http_client: HttpClient,
     /// The origins; one, for now.
     origins: Vec<OriginHealth>,
+    /// Whether stale answers go out, for the origin fails; null if not.
+    serving_stale: Option<super::store::ServingStale>,
     /// The certificate that clients see; null without TLS.
     certificate: Option<Certificate>,
     /// The actors by name.
@@ -205,6 +207,7 @@ pub(super) async fn health(state: web::Data<State>) -> HttpResponse {
                 status: origin,
                 quality: tuning.class,
             }],
+            serving_stale: super::store::ServingStale::of(published, now),
             certificate: Certificate::of(published, now),
             actors: ActorHealth::all(published),
             performance_optimization: PerformanceOptimization {

@@ -36,6 +36,7 @@ mod places;
 mod process;
 pub mod reload;
 mod stats;
+mod store;
 mod stream;
 
 pub use admin::AdminToken;

@@ -51,6 +51,8 @@ pub(super) struct Stats {
     limited_by: LimitedBy,
     origin_pool: OriginPool,
     transfers: Transfers,
+    /// Null only before the process serves.
+    store: Option<super::store::Store>,
     network: Network,
     workers: Workers,
     log: Log,
@@ -84,6 +86,7 @@ impl Stats {
             limited_by: LimitedBy::of(published),
             origin_pool: OriginPool::of(published),
             transfers: Transfers::of(published),
+            store: super::store::Store::of(published),
             network: Network::of(published),
             workers: Workers::of(published),
             log: Log {

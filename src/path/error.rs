@@ -33,6 +33,9 @@ pub enum ProxyError {
     /// 503: over the connections that may speak another protocol.
     #[error("too many connections speak another protocol: try again in a moment")]
     Upgrades,
+    /// 504: the client wants it out of the store alone, and it is not there (RFC 9111 §5.2.1.7).
+    #[error("not in the store, and the request says only-if-cached")]
+    OnlyIfCached,
     /// 400: no target, or no proper host.
     #[error(transparent)]
     Target(#[from] BadTarget),
@@ -70,6 +73,7 @@ impl ProxyError {
             {
                 StatusCode::GATEWAY_TIMEOUT
             }
+            ProxyError::OnlyIfCached => StatusCode::GATEWAY_TIMEOUT,
             ProxyError::Fetch(_) => StatusCode::BAD_GATEWAY,
             ProxyError::SlowUpload => StatusCode::REQUEST_TIMEOUT,
             ProxyError::BrokenUpload | ProxyError::Target(_) => StatusCode::BAD_REQUEST,
@@ -91,6 +95,7 @@ impl ProxyError {
             ProxyError::Fetch(_) => Outcome::OriginBroken,
             ProxyError::SlowUpload
             | ProxyError::BrokenUpload
+            | ProxyError::OnlyIfCached
             | ProxyError::Target(_)
             | ProxyError::Method(_)
             | ProxyError::Loop => Outcome::ClientFault,

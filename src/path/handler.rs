@@ -32,6 +32,11 @@ use super::{
     network::Network,
     origin::{Fetched, Origin, connection::Connection, fetch::Request, shared::Shared},
     policy::{InForce, Policy},
+    stored::{
+        fetcher::Fetcher,
+        front::{self, Front},
+        reply::Reply,
+    },
     target::Target,
     trace::{self, Trace, Tracer},
     tunnel::Tunnel,
@@ -40,7 +45,8 @@ use super::{
 };
 use crate::{
     actors::Reporter,
-    traffic::{canary::split::Bucket, keys::Keys, published::Published},
+    store::Store,
+    traffic::{canary::split::Bucket, keys::Keys, published::Published, tuning::Tuning},
 };
 
 /// Most fileproxies that a request may pass before it is taken to go round.
@@ -56,6 +62,8 @@ pub struct Worker {
     reporter: Reporter,
     /// What the actors say.
     published: Arc<Published>,
+    /// What is kept of the origin's responses.
+    store: Arc<Store>,
     /// Makes spans, where a collector is set.
     tracer: Option<Tracer>,
 }
@@ -66,6 +74,7 @@ impl Worker {
         policy: InForce,
         reporter: Reporter,
         published: Arc<Published>,
+        store: Arc<Store>,
         tracer: Option<Tracer>,
     ) -> Self {
         let shared = Arc::clone(&policy.load().origin);
@@ -75,6 +84,7 @@ impl Worker {
             origin: RefCell::new((shared, origin)),
             reporter,
             published,
+            store,
             tracer,
         }
     }
@@ -150,7 +160,8 @@ pub async fn forward(
     )
     .await
     {
-        Ok(mut fetched) => match (fetched.switched.take(), place) {
+        Ok(Answered::Store(reply)) => relay(&request, *reply, &worker, &client, bucket, meter),
+        Ok(Answered::Origin(mut fetched)) => match (fetched.switched.take(), place) {
             (Some(origin), Some(place)) => {
                 let idle = terms.policy.upgrades.0.idle;
                 let payload = request.take_payload();
@@ -165,7 +176,10 @@ pub async fn forward(
                     meter,
                 )
             }
-            _ => relay(&request, fetched, &worker, &client, bucket, &id, meter),
+            _ => {
+                let reply = Reply::fetched(*fetched, &id);
+                relay(&request, reply, &worker, &client, bucket, meter)
+            }
         },
         Err(error) => {
             meter.failed(&error);
@@ -177,6 +191,14 @@ pub async fn forward(
         }
     };
     Ok(request.into_response(response))
+}
+
+/// Who answered a request.
+enum Answered {
+    /// The store.
+    Store(Box<Reply>),
+    /// The origin, for this request alone.
+    Origin(Box<Fetched>),
 }
 
 /// Begins what the request's access line and spans tell.
@@ -199,7 +221,7 @@ fn account(
     }
 }
 
-/// Admission, then the origin.
+/// The store; else admission, then the origin.
 async fn exchange(
     request: &mut ServiceRequest,
     worker: &Worker,
@@ -208,7 +230,7 @@ async fn exchange(
     (bucket, switches): (Bucket, bool),
     id: &HeaderValue,
     meter: &mut Meter,
-) -> Result<Fetched, ProxyError> {
+) -> Result<Answered, ProxyError> {
     if *request.method() == Method::CONNECT {
         return Err(ProxyError::Method("CONNECT"));
     }
@@ -225,7 +247,6 @@ async fn exchange(
     let progress = upload.as_ref().map(Upload::progress);
     let tuning = worker.published.tuning_for(bucket).load_full();
     let deadline = Instant::now() + tuning.exchange_timeout;
-    admission::admit(&worker.published, &tuning, meter.keys()).await?;
     let method = request.method().clone();
     // HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
     let informed = (request.version() >= Version::HTTP_11).then(|| Rc::clone(client));
@@ -234,6 +255,27 @@ async fn exchange(
         headers.insert(header::UPGRADE, offer);
     }
     meter.exchange(&method, &mut headers);
+    let may_be_stored = matches!(method, Method::GET | Method::HEAD)
+        && upload.is_none()
+        && !headers.contains_key(header::UPGRADE);
+    let mut bypassed = false;
+    if tuning.store && may_be_stored {
+        let fetcher = Fetcher {
+            origin: Rc::clone(&terms.origin),
+            published: Arc::clone(&worker.published),
+            keys: meter.keys(),
+            bucket,
+            network,
+            target: target.path.clone(),
+            fields: headers.clone(),
+        };
+        let client = (&method, informed.clone());
+        match from_store(worker, &tuning, fetcher, client, id, meter).await? {
+            Some(answered) => return Ok(answered),
+            None => bypassed = true,
+        }
+    }
+    admission::admit(&worker.published, &tuning, meter.keys()).await?;
     let fetched = terms
         .origin
         .fetch(
@@ -254,7 +296,39 @@ async fn exchange(
             ProxyError::of(error, progress.as_ref().and_then(upload::Progress::fault))
         })?;
     meter.answered(fetched.status, fetched.ttfb);
-    Ok(fetched)
+    let mut fetched = fetched;
+    if bypassed {
+        front::tell_bypass(&mut fetched.headers);
+    }
+    Ok(Answered::Origin(Box::new(fetched)))
+}
+
+/// The store's answer; none where the origin is to be asked by the request as it came.
+async fn from_store(
+    worker: &Worker,
+    tuning: &Tuning,
+    fetcher: Fetcher,
+    (method, informed): (&Method, Option<Rc<Client>>),
+    id: &HeaderValue,
+    meter: &mut Meter,
+) -> Result<Option<Answered>, ProxyError> {
+    let fetcher = Rc::new(fetcher);
+    let Some(front) = Front::of(&worker.store, method, fetcher, informed) else {
+        return Ok(None);
+    };
+    Ok(match front.answer(tuning.exchange_timeout).await? {
+        front::Answer::Store(mut reply, ttfb) => {
+            meter.answered(reply.status, ttfb);
+            reply.pass_on(id);
+            Some(Answered::Store(reply))
+        }
+        front::Answer::Origin(mut fetched) => {
+            meter.answered(fetched.status, fetched.ttfb);
+            front::tell_bypass(&mut fetched.headers);
+            Some(Answered::Origin(fetched))
+        }
+        front::Answer::Bypass => None,
+    })
 }
 
 /// The place of a connection that may switch to another protocol, where its client offers that and the offer can be passed
@@ -306,25 +380,22 @@ fn switch(
     response.set_body(BoxBody::new(tunnel))
 }
 
-/// Passes the origin's response on.
+/// Passes a response on.
 fn relay(
     request: &ServiceRequest,
-    fetched: Fetched,
+    reply: Reply,
     worker: &Worker,
     client: &Rc<Client>,
     bucket: Bucket,
-    id: &HeaderValue,
     mut meter: Meter,
 ) -> HttpResponse {
-    let Fetched {
+    let Reply {
         status,
-        mut headers,
+        headers,
+        told,
         framing,
-        mut source,
-        ..
-    } = fetched;
-    let told = content_length(&headers);
-    headers::to_client(&mut headers, status, id);
+        mut flow,
+    } = reply;
     let mut response = HttpResponse::new(status);
     *response.headers_mut() = headers;
 
@@ -338,13 +409,13 @@ fn relay(
             _ => response.set_body(BoxBody::new(actix_http::body::None::new())),
         };
     }
-    if let Some(whole) = source.take_whole() {
+    if let Some(whole) = flow.take_whole() {
         meter.passed(whole.len());
         meter.completed();
         return response.set_body(BoxBody::new(whole));
     }
     let published = Arc::clone(&worker.published);
-    let transfer = Transfer::new(source, published, bucket, meter);
+    let transfer = Transfer::new(flow, published, bucket, meter);
     client.sends(&transfer);
     let body = match framing {
         Framing::Length(length) => Body::new(transfer, BodySize::Sized(length)),
@@ -394,7 +465,7 @@ fn upload(
     if request.chunked().unwrap_or(false) {
         return Some(upload(request.take_payload(), None));
     }
-    let Some(length) = content_length(request.headers()) else {
+    let Some(length) = headers::content_length(request.headers()) else {
         // HTTP/2 has no need to tell how long a body is.
         let has_body = request.version() == Version::HTTP_2;
         let payload = has_body.then(|| request.take_payload());
@@ -408,18 +479,6 @@ fn upload(
         Method::POST | Method::PUT | Method::PATCH
     );
     (length > 0 || means_a_body).then(|| upload(request.take_payload(), Some(length)))
-}
-
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers
-        .get(header::CONTENT_LENGTH)?
-        .to_str()
-        .ok()?
-        .split(',')
-        .next()?
-        .trim()
-        .parse()
-        .ok()
 }
 
 /// The client's own id, or the one made for this request.

@@ -16,8 +16,10 @@ const VIA: &str = "1.1 fileproxy";
 const VIA_2: &str = "2.0 fileproxy";
 
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// The scheme that the client asked by.
+pub static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// The host that the client asked for.
+pub static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// The request's id, taken from the client or made here.
 pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -218,6 +220,19 @@ pub fn request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
         && id.len() <= MAX_REQUEST_ID
         && id.as_bytes().iter().all(u8::is_ascii_graphic);
     fits.then_some(id)
+}
+
+/// What Content-Length says; the first number of a list.
+pub fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .split(',')
+        .next()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// How often this proxy is in a Via already: a request that went round has it.

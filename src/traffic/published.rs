@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::{Duration, Instant, SystemTime},
@@ -15,6 +15,8 @@ use std::{
 use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use crate::store::Store;
 
 use super::{
     canary::{
@@ -74,6 +76,8 @@ pub struct Published {
     pub origin_status: ArcSwap<OriginStatus>,
     /// From when to when the certificate that clients see is valid; none without TLS. Written by whoever looks after it.
     pub certificate: ArcSwapOption<Validity>,
+    /// What is kept of the origin's responses. Set once, before anybody is served.
+    pub store: OnceLock<Arc<Store>>,
     /// What the path counts.
     pub counters: Arc<Counters>,
     /// The lines in the log about clients that were refused before they were a request. Taken by the path.
@@ -114,6 +118,7 @@ impl Published {
             origin_line: ArcSwap::from_pointee(LineStatus::from(&Line::default())),
             origin_status: ArcSwap::from_pointee(OriginStatus::Unknown),
             certificate: ArcSwapOption::empty(),
+            store: OnceLock::new(),
             counters: Arc::default(),
             refusals: LineBudget::new(now),
             origin: redacted(origin),

@@ -85,11 +85,14 @@ impl Outcome {
 }
 
 impl Sample {
-    /// Whether the origin took part. One that was completed without a word from the origin got the answer of another
-    /// request, which has a sample of its own.
+    /// Whether the origin took part.
     pub fn reached_origin(&self) -> bool {
-        let collapsed = self.outcome == Outcome::Completed && self.origin_ttfb.is_none();
-        self.outcome.reached_origin() && !collapsed
+        // A hit of the store: whatever came to its end without a word from the origin.
+        let ended = matches!(
+            self.outcome,
+            Outcome::Completed | Outcome::Refused | Outcome::OriginFailed
+        );
+        self.outcome.reached_origin() && !(ended && self.origin_ttfb.is_none())
     }
 }
 

@@ -67,6 +67,8 @@ pub struct LevelSettings {
     pub small_first: bool,
     /// Whether those who wait for the same small body get it by one request.
     pub collapse: bool,
+    /// Whether responses are kept, and requests for the same join while one is under way.
+    pub store: bool,
     /// Whether as many origin connections are kept open as were lately in use at once.
     pub warm_connections: bool,
     /// Whether bodies that break or stall are continued.
@@ -192,6 +194,8 @@ pub struct Tuning {
     pub small_first: bool,
     /// Whether those who wait for the same small body get it by one request.
     pub collapse: bool,
+    /// Whether responses are kept, and requests for the same join while one is under way.
+    pub store: bool,
     /// Whether as many origin connections are kept open as were lately in use at once.
     pub warm_connections: bool,
     /// Whether bodies that break or stall are continued.
@@ -313,6 +317,7 @@ impl Tables {
             concurrency_limit: l.concurrency_limit,
             small_first: l.small_first,
             collapse: l.collapse,
+            store: l.store,
             warm_connections: l.warm_connections,
             resume: l.resume,
             parallel: l.parallel,

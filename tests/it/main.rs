@@ -40,6 +40,7 @@ mod refusals;
 mod reload;
 mod requests;
 mod settings;
+mod store;
 mod stream;
 mod support;
 mod systemd;

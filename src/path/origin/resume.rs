@@ -161,9 +161,7 @@ impl Replay {
 
     /// How long an answer usually takes, by all that is known.
     pub fn usual_ttfb(&self) -> Duration {
-        let seen = self.origin.published().concurrency.seen();
-        let median = seen.map_or(Duration::ZERO, |(median, _)| median);
-        median.max(self.ttfb).max(self.origin.round_trip())
+        self.origin.usual_ttfb().max(self.ttfb)
     }
 
     /// Asks for the rest. Not a byte of it is used unless it is the same version, from just the next byte on, or, where that

@@ -79,6 +79,13 @@ impl Origin {
         self.shared.slots.set(limit, tuning.connections);
     }
 
+    /// How long an answer usually takes, by what is known of the origin and of the line to it.
+    pub fn usual_ttfb(&self) -> Duration {
+        let seen = self.published().concurrency.seen();
+        let median = seen.map_or(Duration::ZERO, |(median, _)| median);
+        median.max(self.round_trip())
+    }
+
     /// The origin's settings.
     pub fn settings(&self) -> &Settings {
         &self.shared.settings

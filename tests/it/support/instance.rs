@@ -62,6 +62,7 @@ pub fn tables() -> Tables {
         concurrency_limit: true,
         small_first: true,
         collapse: true,
+        store: false,
         warm_connections: true,
     };
     let medium = LevelSettings {
@@ -90,6 +91,7 @@ pub fn tables() -> Tables {
         concurrency_limit: false,
         small_first: false,
         collapse: false,
+        store: false,
         warm_connections: false,
         ..medium.clone()
     };

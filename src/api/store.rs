@@ -1,0 +1,125 @@
+//! What /stats and /health say of the store.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    store::{Store as Kept, counters::Kind},
+    traffic::published::Published,
+};
+
+use super::rounded;
+
+/// What is kept of the origin's responses, and what that brought. Numbers count from the start.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Store {
+    /// Whether the level has it on.
+    enabled: bool,
+    objects: usize,
+    memory: Memory,
+    /// Requests by how they were answered: `fresh`, `stale_while` (validated behind), `stale_error` (the origin failed),
+    /// `stale_slow` (the origin was late), `revalidated`, `miss`, `joined` (by another client's request) and `bypass`.
+    requests: BTreeMap<&'static str, u64>,
+    /// The share of requests for which no body crossed the origin's line, in percent; null without a request.
+    hit_percent: Option<f64>,
+    bytes: Bytes,
+    fills: Fills,
+    /// Parts of bodies that were pushed out for others.
+    evictions: u64,
+}
+
+/// Its memory, heads and index included.
+#[derive(Debug, Serialize, ToSchema)]
+struct Memory {
+    used_bytes: u64,
+    limit_bytes: u64,
+}
+
+/// Bytes of bodies.
+#[derive(Debug, Serialize, ToSchema)]
+struct Bytes {
+    /// That clients got out of objects.
+    served: u64,
+    /// That were fetched from the origin for that.
+    filled: u64,
+    /// That did not have to be fetched.
+    saved: u64,
+}
+
+/// Fills: what is fetched from the origin into objects.
+#[derive(Debug, Serialize, ToSchema)]
+struct Fills {
+    running: u64,
+    finished: u64,
+    /// Nobody read what was left, or whoever did was far behind.
+    stopped: u64,
+    failed: u64,
+}
+
+impl Store {
+    pub(super) fn of(published: &Published) -> Option<Self> {
+        let store = published.store.get()?;
+        let counters = &store.counters;
+        let requests: BTreeMap<_, _> = Kind::ALL
+            .map(|kind| (kind.as_str(), counters.requests(kind)))
+            .into();
+        let all: u64 = requests.values().sum();
+        let hits: u64 = (Kind::ALL.into_iter())
+            .filter(|kind| kind.is_hit())
+            .map(|kind| counters.requests(kind))
+            .sum();
+        let (served, filled) = counters.bytes();
+        let [running, finished, stopped, failed] = counters.fills();
+        let memory = store.shelf.memory();
+        Some(Store {
+            enabled: published.tuning.load().store,
+            objects: store.shelf.objects(),
+            memory: Memory {
+                used_bytes: memory.used(),
+                limit_bytes: memory.limit(),
+            },
+            hit_percent: (all > 0).then(|| rounded(100.0 * hits as f64 / all as f64, 2)),
+            requests,
+            bytes: Bytes {
+                served,
+                filled,
+                saved: served.saturating_sub(filled),
+            },
+            fills: Fills {
+                running,
+                finished,
+                stopped,
+                failed,
+            },
+            evictions: store.shelf.evictions(),
+        })
+    }
+}
+
+/// That stale answers go out, for the origin fails or is late.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ServingStale {
+    /// Since when.
+    #[schema(format = DateTime)]
+    since: String,
+    /// The share of all requests that were answered so, since the start, in percent.
+    share: f64,
+}
+
+impl ServingStale {
+    pub(super) fn of(published: &Published, now: SystemTime) -> Option<Self> {
+        let store: &Kept = published.store.get()?;
+        let lasting: Duration = store.serving_stale_for()?;
+        let since = humantime::format_rfc3339_seconds(now - lasting).to_string();
+        let counters = &store.counters;
+        let all: u64 = Kind::ALL.iter().map(|&kind| counters.requests(kind)).sum();
+        let stale = counters.requests(Kind::StaleError) + counters.requests(Kind::StaleSlow);
+        let share = rounded(100.0 * stale as f64 / all.max(1) as f64, 2);
+        Some(ServingStale { since, share })
+    }
+}

@@ -1,0 +1,438 @@
+//! The bytes of one stored body: intervals of it are here, others are being fetched, the rest is missing.
+//!
+//! There is no leader. Whoever reads says which byte it needs next, and is told one of four things: here it is, wait (a fill is
+//! on its way there), fetch it (nobody does), or this is the end. The end is only what the framing of a complete response
+//! said: a fill that goes away leaves its bytes behind and the rest missing, and never an end.
+
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    task::{Context, Waker},
+};
+
+use bytes::{Bytes, BytesMut};
+
+/// Pieces are gathered up to this size, at multiples of it.
+pub const BLOCK: u64 = 64 * 1024;
+
+/// A piece of at least this size is kept as it came: gathering would copy it for nothing.
+const LARGE: usize = 16 * 1024;
+
+/// What a reader finds at its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The bytes from there on, as far as they lie in one piece.
+    Piece(Bytes),
+    /// A fill is on its way: the reader is woken once the byte is here, or the fill is gone.
+    Wait,
+    /// Nobody fetches it. The gap reaches up to the next byte that is here or on its way, or to the end.
+    Missing(Range<u64>),
+    /// The body has no such byte.
+    End,
+    /// It can come no more: the body had no validator, and its only response broke.
+    Broken,
+}
+
+/// Bytes, gaps and who waits.
+#[derive(Debug, Default)]
+pub struct Body {
+    /// The complete length, once it is known.
+    length: Option<u64>,
+    /// What is here, by where it begins.
+    pieces: BTreeMap<u64, Bytes>,
+    /// What is being fetched, by the fill's number.
+    fills: BTreeMap<u64, Fill>,
+    next_fill: u64,
+    waiting: Vec<(u64, Waker)>,
+    broken: bool,
+    /// Bytes in pieces and in fills.
+    held: u64,
+}
+
+/// A part that is being fetched.
+#[derive(Debug)]
+struct Fill {
+    /// What was gathered, and is in no piece yet. It ends at `next`.
+    gathered: BytesMut,
+    /// The byte that comes next.
+    next: u64,
+    /// The byte behind the last that was asked for; none: to the end, which is not known.
+    end: Option<u64>,
+}
+
+impl Fill {
+    /// Where the bytes that are in no piece yet begin.
+    fn begin(&self) -> u64 {
+        self.next - self.gathered.len() as u64
+    }
+
+    fn covers(&self, at: u64) -> bool {
+        self.begin() <= at && self.end.is_none_or(|end| at < end)
+    }
+}
+
+impl Body {
+    /// A body of this length, if it is known.
+    pub fn new(length: Option<u64>) -> Self {
+        Body {
+            length,
+            ..Body::default()
+        }
+    }
+
+    /// The complete length, once it is known.
+    pub fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// How many bytes are held.
+    pub fn held(&self) -> u64 {
+        self.held
+    }
+
+    /// Whether all of it is here.
+    pub fn is_whole(&self) -> bool {
+        self.length == Some(self.held)
+    }
+
+    /// Whether something is being fetched.
+    pub fn is_filling(&self) -> bool {
+        !self.fills.is_empty()
+    }
+
+    /// What there is at `at`. Where it says [`Found::Wait`], the task of `cx` is woken once more can be told.
+    pub fn read(&mut self, at: u64, cx: &mut Context<'_>) -> Found {
+        if self.length.is_some_and(|length| at >= length) {
+            return Found::End;
+        }
+        if let Some((&begin, piece)) = self.pieces.range(..=at).next_back() {
+            let inside = at - begin;
+            if inside < piece.len() as u64 {
+                return Found::Piece(piece.slice(inside as usize..));
+            }
+        }
+        if let Some(fill) = self.fills.values().find(|fill| fill.covers(at)) {
+            if at < fill.next {
+                let inside = (at - fill.begin()) as usize;
+                return Found::Piece(Bytes::copy_from_slice(&fill.gathered[inside..]));
+            }
+            self.waiting.push((at, cx.waker().clone()));
+            return Found::Wait;
+        }
+        if self.broken {
+            return Found::Broken;
+        }
+        Found::Missing(at..self.gap_end(at))
+    }
+
+    /// Where the gap that `at` lies in ends. `u64::MAX`: at the end, which is not known.
+    fn gap_end(&self, at: u64) -> u64 {
+        let piece = self.pieces.range(at..).next().map(|(&begin, _)| begin);
+        let fill = (self.fills.values())
+            .map(Fill::begin)
+            .filter(|&begin| begin > at)
+            .min();
+        let known = [piece, fill, self.length];
+        known.into_iter().flatten().min().unwrap_or(u64::MAX)
+    }
+
+    /// Begins to fetch `part`, cut where it is not missing; its number. An end of `u64::MAX` is one that is not known. None where
+    /// its first byte is here or on its way.
+    pub fn begin(&mut self, part: Range<u64>) -> Option<u64> {
+        let here = self.pieces.range(..=part.start).next_back();
+        let is_here = here.is_some_and(|(&begin, piece)| part.start < begin + piece.len() as u64);
+        let is_coming = self.fills.values().any(|fill| fill.covers(part.start));
+        if is_here || is_coming || self.length.is_some_and(|length| part.start >= length) {
+            return None;
+        }
+        let end = self.gap_end(part.start).min(part.end);
+        let number = self.next_fill;
+        self.next_fill += 1;
+        self.fills.insert(
+            number,
+            Fill {
+                gathered: BytesMut::new(),
+                next: part.start,
+                end: (end < u64::MAX).then_some(end),
+            },
+        );
+        Some(number)
+    }
+
+    /// What a fill has still to fetch; none once it has all.
+    pub fn left(&self, fill: u64) -> Option<Range<u64>> {
+        let fill = self.fills.get(&fill)?;
+        let end = fill.end.unwrap_or(u64::MAX);
+        (fill.next < end).then_some(fill.next..end)
+    }
+
+    /// A fill brought these bytes. What goes over its end is not taken. Those who wait for them are to be woken.
+    #[must_use]
+    pub fn write(&mut self, number: u64, mut piece: Bytes) -> Vec<Waker> {
+        let Some(fill) = self.fills.get_mut(&number) else {
+            return Vec::new();
+        };
+        if let Some(end) = fill.end {
+            piece.truncate(usize::try_from(end - fill.next).unwrap_or(usize::MAX));
+        }
+        let len = piece.len() as u64;
+        if len == 0 {
+            return Vec::new();
+        }
+        if fill.gathered.is_empty() && piece.len() >= LARGE {
+            self.pieces.insert(fill.next, piece);
+            fill.next += len;
+        } else {
+            fill.gathered.extend_from_slice(&piece);
+            fill.next += len;
+            if fill.gathered.len() as u64 >= BLOCK {
+                let begin = fill.begin();
+                self.pieces.insert(begin, fill.gathered.split().freeze());
+            }
+        }
+        self.held += len;
+        let next = fill.next;
+        let (ready, waiting) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|(at, _)| *at < next && *at >= next - len);
+        self.waiting = waiting;
+        Vec::from_iter(ready)
+            .into_iter()
+            .map(|(_, waker)| waker)
+            .collect()
+    }
+
+    /// A fill is over. `complete`: its response ended by its own framing, at the end of the body. All who wait are to be woken:
+    /// what is missing then is fetched by whoever needs it.
+    #[must_use]
+    pub fn end(&mut self, number: u64, complete: bool) -> Vec<Waker> {
+        if let Some(fill) = self.fills.remove(&number) {
+            let begin = fill.begin();
+            if !fill.gathered.is_empty() {
+                self.pieces.insert(begin, fill.gathered.freeze());
+            }
+            if complete && self.length.is_none() {
+                self.length = Some(fill.next);
+            }
+        }
+        self.wake_all()
+    }
+
+    /// What is missing can come no more.
+    #[must_use]
+    pub fn give_up(&mut self) -> Vec<Waker> {
+        self.broken = true;
+        self.wake_all()
+    }
+
+    fn wake_all(&mut self) -> Vec<Waker> {
+        let waiting = std::mem::take(&mut self.waiting);
+        waiting.into_iter().map(|(_, waker)| waker).collect()
+    }
+
+    /// Lets go of the pieces that lie wholly in `part`; how many bytes that were.
+    pub fn drop_pieces(&mut self, part: Range<u64>) -> u64 {
+        let gone: Vec<u64> = (self.pieces.range(part.clone()))
+            .filter(|&(&begin, piece)| begin + piece.len() as u64 <= part.end)
+            .map(|(&begin, _)| begin)
+            .collect();
+        let bytes = (gone.iter())
+            .filter_map(|begin| self.pieces.remove(begin))
+            .map(|piece| piece.len() as u64)
+            .sum();
+        self.held -= bytes;
+        bytes
+    }
+
+    /// All of it in one piece, if all of it is here.
+    pub fn whole(&self) -> Option<Bytes> {
+        if !self.is_whole() {
+            return None;
+        }
+        match self.pieces.len() {
+            0 => Some(Bytes::new()),
+            1 => self.pieces.values().next().cloned(),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering::Relaxed},
+        },
+        task::Wake,
+    };
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn read(body: &mut Body, at: u64) -> Found {
+        body.read(at, &mut Context::from_waker(Waker::noop()))
+    }
+
+    fn byte(at: u64) -> u8 {
+        (at * 7 % 251) as u8
+    }
+
+    fn bytes(part: Range<u64>) -> Bytes {
+        part.map(byte).collect::<Vec<_>>().into()
+    }
+
+    fn wake(wakers: Vec<Waker>) {
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    #[test]
+    fn a_fill_that_goes_away_leaves_its_bytes_and_no_end() {
+        let mut body = Body::new(Some(100));
+        assert_eq!(read(&mut body, 0), Found::Missing(0..100));
+        let fill = body.begin(0..u64::MAX).unwrap();
+        wake(body.write(fill, bytes(0..40)));
+        assert_eq!(read(&mut body, 40), Found::Wait);
+        wake(body.end(fill, false));
+        assert_eq!(read(&mut body, 10), Found::Piece(bytes(10..40)));
+        assert_eq!(read(&mut body, 40), Found::Missing(40..100));
+        assert!(!body.is_whole());
+    }
+
+    #[test]
+    fn a_body_without_a_length_ends_where_its_response_did() {
+        let mut body = Body::new(None);
+        let fill = body.begin(0..u64::MAX).unwrap();
+        wake(body.write(fill, bytes(0..10)));
+        assert_eq!(read(&mut body, 10), Found::Wait);
+        wake(body.end(fill, true));
+        assert_eq!(read(&mut body, 10), Found::End);
+        assert_eq!(body.whole(), Some(bytes(0..10)));
+    }
+
+    #[test]
+    fn a_fill_stops_where_something_is_here_or_on_its_way() {
+        let mut body = Body::new(Some(100));
+        let middle = body.begin(40..60).unwrap();
+        let before = body.begin(10..100).unwrap();
+        assert_eq!(body.left(before), Some(10..40));
+        assert_eq!(body.begin(45..50), None);
+        wake(body.write(middle, bytes(40..60)));
+        wake(body.end(middle, false));
+        assert_eq!(body.begin(59..70), None);
+        assert_eq!(body.begin(100..101), None);
+        // Not a byte is taken over the end that was asked for.
+        wake(body.write(before, bytes(10..70)));
+        assert_eq!(body.left(before), None);
+        assert_eq!(body.held(), 50);
+    }
+
+    #[test]
+    fn who_waits_is_woken_once_and_only_when_its_byte_is_here() {
+        let woken = Arc::new(Woken::default());
+        let waker = Arc::clone(&woken).into();
+        let mut body = Body::new(Some(100));
+        let fill = body.begin(0..100).unwrap();
+        assert_eq!(body.read(50, &mut Context::from_waker(&waker)), Found::Wait);
+        wake(body.write(fill, bytes(0..50)));
+        assert_eq!(woken.0.load(Relaxed), 0);
+        wake(body.write(fill, bytes(50..60)));
+        wake(body.write(fill, bytes(60..70)));
+        assert_eq!(woken.0.load(Relaxed), 1);
+        assert_eq!(body.read(70, &mut Context::from_waker(&waker)), Found::Wait);
+        wake(body.end(fill, false));
+        assert_eq!(woken.0.load(Relaxed), 2);
+    }
+
+    #[test]
+    fn what_can_come_no_more_is_broken_and_what_is_here_still_is() {
+        let mut body = Body::new(None);
+        let fill = body.begin(0..u64::MAX).unwrap();
+        wake(body.write(fill, bytes(0..10)));
+        wake(body.end(fill, false));
+        wake(body.give_up());
+        assert_eq!(read(&mut body, 0), Found::Piece(bytes(0..10)));
+        assert_eq!(read(&mut body, 10), Found::Broken);
+    }
+
+    #[test]
+    fn pieces_that_were_let_go_are_missing() {
+        let mut body = Body::new(Some(4 * BLOCK));
+        let fill = body.begin(0..u64::MAX).unwrap();
+        for block in 0..4 {
+            wake(body.write(fill, bytes(block * BLOCK..(block + 1) * BLOCK)));
+        }
+        wake(body.end(fill, true));
+        assert!(body.is_whole());
+        assert_eq!(body.drop_pieces(BLOCK..2 * BLOCK), BLOCK);
+        assert_eq!(
+            read(&mut body, BLOCK + 5),
+            Found::Missing(BLOCK + 5..2 * BLOCK)
+        );
+        assert_eq!(body.held(), 3 * BLOCK);
+    }
+
+    proptest! {
+        /// Whatever fills come and go, in whatever order: a reader gets every byte, and the right one.
+        #[test]
+        fn every_byte_is_the_right_one(
+            length in 1_u64..200_000,
+            steps in proptest::collection::vec((0_u64..200_000, 1_u64..100_000, 1_u64..40_000, any::<bool>()), 0..40),
+        ) {
+            let mut body = Body::new(Some(length));
+            let mut open = Vec::new();
+            for (from, len, piece, ends) in steps {
+                if let Some(fill) = body.begin(from..from + len) {
+                    open.push(fill);
+                }
+                if let Some(&fill) = open.last()
+                    && let Some(left) = body.left(fill)
+                {
+                    wake(body.write(fill, bytes(left.start..left.start + piece)));
+                }
+                if ends && let Some(fill) = open.pop() {
+                    wake(body.end(fill, false));
+                }
+                if ends && piece % 3 == 0 {
+                    body.drop_pieces(from..from + len);
+                }
+            }
+            for fill in open {
+                wake(body.end(fill, false));
+            }
+            let mut at = 0;
+            loop {
+                match read(&mut body, at) {
+                    Found::Piece(piece) => {
+                        prop_assert!(!piece.is_empty());
+                        for got in piece {
+                            prop_assert_eq!(got, byte(at));
+                            at += 1;
+                        }
+                    }
+                    Found::Missing(gap) => {
+                        prop_assert!(gap.start == at && gap.end > at && gap.end <= length);
+                        let fill = body.begin(gap).unwrap();
+                        let left = body.left(fill).unwrap();
+                        wake(body.write(fill, bytes(left)));
+                        wake(body.end(fill, false));
+                    }
+                    Found::End => break,
+                    other => prop_assert!(false, "{other:?}"),
+                }
+            }
+            prop_assert_eq!(at, length);
+            prop_assert!(body.is_whole());
+        }
+    }
+}

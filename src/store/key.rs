@@ -1,0 +1,121 @@
+//! What a stored response is kept by: the primary key of RFC 9111 §2.
+
+use std::sync::Arc;
+
+/// Scheme, host and target, as clients ask for them, and the group of origins that answers.
+///
+/// Nothing of the target is decoded or put in order: `..`, `%2f` and `//` are the origin's to judge, so two spellings are two
+/// keys, and no request can be made to look like another one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The name of the group of origins: mirrors of one another share what is stored.
+    group: Arc<str>,
+    /// Whether clients ask by https.
+    secure: bool,
+    /// The client's Host in lower case, without the scheme's own port.
+    host: Box<str>,
+    /// Path and query, byte for byte.
+    target: Box<str>,
+}
+
+impl Key {
+    /// The key of a request for `target` at `host`.
+    pub fn new(group: &Arc<str>, secure: bool, host: &str, target: &str) -> Self {
+        let port = if secure { ":443" } else { ":80" };
+        let host = host.strip_suffix(port).unwrap_or(host);
+        Key {
+            group: Arc::clone(group),
+            secure,
+            host: host.to_ascii_lowercase().into(),
+            target: target.into(),
+        }
+    }
+
+    /// The key that a client asks for by this absolute URL; none if it is no http or https URL with a host.
+    pub fn of_url(group: &Arc<str>, url: &str) -> Option<Self> {
+        let (scheme, rest) = url.split_once("://")?;
+        let secure = match scheme.to_ascii_lowercase().as_str() {
+            "http" => false,
+            "https" => true,
+            _ => return None,
+        };
+        let rest = rest.split('#').next()?;
+        let at = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (host, target) = rest.split_at(at);
+        if host.is_empty() || host.contains('@') {
+            return None;
+        }
+        let target = match target.as_bytes().first() {
+            None => "/".to_owned(),
+            Some(b'?') => format!("/{target}"),
+            Some(_) => target.to_owned(),
+        };
+        Some(Key::new(group, secure, host, &target))
+    }
+
+    /// The absolute URL.
+    pub fn url(&self) -> String {
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.host, self.target)
+    }
+
+    /// Whether the URL begins with `prefix`, which is an absolute URL as [`Key::url`] writes it.
+    pub fn starts_with(&self, prefix: &str) -> bool {
+        self.url().starts_with(prefix)
+    }
+
+    /// What it takes in memory, in bytes.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.host.len() + self.target.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(secure: bool, host: &str, target: &str) -> Key {
+        Key::new(&"default".into(), secure, host, target)
+    }
+
+    fn url(url: &str) -> Option<Key> {
+        Key::of_url(&"default".into(), url)
+    }
+
+    #[test]
+    fn the_host_is_told_apart_by_what_it_means() {
+        assert_eq!(
+            key(false, "A.Example:80", "/x"),
+            key(false, "a.example", "/x")
+        );
+        assert_eq!(
+            key(true, "a.example:443", "/x"),
+            key(true, "a.example", "/x")
+        );
+        assert_ne!(
+            key(true, "a.example:80", "/x"),
+            key(true, "a.example", "/x")
+        );
+        assert_ne!(key(false, "a.example", "/x"), key(true, "a.example", "/x"));
+        assert_ne!(key(false, "a.example", "/x"), key(false, "b.example", "/x"));
+    }
+
+    #[test]
+    fn two_spellings_of_a_target_are_two_keys() {
+        for other in ["/a/../b", "/%62", "//b", "/b?", "/B"] {
+            assert_ne!(key(false, "h", "/b"), key(false, "h", other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_read_as_a_client_would_ask_for_it() {
+        assert_eq!(url("HTTP://H:80/a?b#c"), Some(key(false, "h", "/a?b")));
+        assert_eq!(url("https://h?x=1"), Some(key(true, "h", "/?x=1")));
+        assert_eq!(url("http://h"), Some(key(false, "h", "/")));
+        for no_url in ["/a", "ftp://h/a", "http:///a", "http://user@h/", "h/a", ""] {
+            assert_eq!(url(no_url), None, "{no_url}");
+        }
+        assert_eq!(key(true, "h", "/a?b").url(), "https://h/a?b");
+        assert!(key(false, "h", "/live/1").starts_with("http://h/live/"));
+    }
+}

@@ -1,0 +1,120 @@
+//! The account of the store's memory: a hard bound on everything that it holds.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+/// The bound, and what is used of it, in bytes.
+#[derive(Debug)]
+pub struct Memory {
+    limit: AtomicU64,
+    used: AtomicU64,
+}
+
+/// Bytes taken from the account. Dropped, they are given back.
+#[derive(Debug)]
+pub struct Room {
+    memory: Arc<Memory>,
+    bytes: u64,
+}
+
+impl Memory {
+    /// An account with so many bytes.
+    pub fn new(limit: u64) -> Arc<Self> {
+        Arc::new(Memory {
+            limit: limit.into(),
+            used: AtomicU64::new(0),
+        })
+    }
+
+    /// The bound.
+    pub fn limit(&self) -> u64 {
+        self.limit.load(Relaxed)
+    }
+
+    /// Changes the bound. What is over a smaller one goes as room is asked for.
+    pub fn set_limit(&self, limit: u64) {
+        self.limit.store(limit, Relaxed);
+    }
+
+    /// What is used.
+    pub fn used(&self) -> u64 {
+        self.used.load(Relaxed)
+    }
+
+    /// Takes so many bytes, if they are there.
+    pub fn take(self: &Arc<Self>, bytes: u64) -> Option<Room> {
+        self.add(bytes).then(|| Room {
+            memory: Arc::clone(self),
+            bytes,
+        })
+    }
+
+    fn add(&self, bytes: u64) -> bool {
+        let limit = self.limit();
+        let taken = self.used.fetch_update(Relaxed, Relaxed, |used| {
+            used.checked_add(bytes).filter(|&sum| sum <= limit)
+        });
+        taken.is_ok()
+    }
+}
+
+impl Room {
+    /// How many bytes it is.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Takes so many more, if they are there.
+    pub fn grow(&mut self, bytes: u64) -> bool {
+        let grown = self.memory.add(bytes);
+        if grown {
+            self.bytes += bytes;
+        }
+        grown
+    }
+
+    /// Gives so many back, at most all.
+    pub fn shrink(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.memory.used.fetch_sub(bytes, Relaxed);
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.shrink(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_taken_than_there_is_and_all_of_it_comes_back() {
+        let memory = Memory::new(100);
+        let mut room = memory.take(60).unwrap();
+        assert!(memory.take(41).is_none());
+        assert!(room.grow(40) && !room.grow(1));
+        room.shrink(30);
+        assert_eq!((memory.used(), room.bytes()), (70, 70));
+        room.shrink(1000);
+        assert_eq!(memory.used(), 0);
+        drop(room);
+        drop(memory.take(100).unwrap());
+        assert_eq!(memory.used(), 0);
+    }
+
+    #[test]
+    fn a_smaller_bound_takes_nothing_more_until_enough_has_gone() {
+        let memory = Memory::new(100);
+        let room = memory.take(80).unwrap();
+        memory.set_limit(50);
+        assert!(memory.take(1).is_none());
+        drop(room);
+        assert!(memory.take(50).is_some());
+    }
+}

@@ -1,0 +1,455 @@
+//! One stored response: its head, and its body as far as it is here. All bytes of an object are of one version.
+
+use std::{
+    collections::HashMap,
+    ops::Range,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Waker},
+    time::{Duration, Instant, SystemTime},
+};
+
+use actix_http::{StatusCode, header::HeaderMap};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::{
+    body::{Body, Found},
+    condition,
+    freshness::Freshness,
+    key::Key,
+    memory::Room,
+    playlist::Playlist,
+    variant::Variant,
+};
+
+/// What goes at once where room is needed: a part of a large body, or the whole of a small one.
+pub const EXTENT: u64 = 1024 * 1024;
+
+/// Uses of an extent are counted up to this.
+const MOST_USES: u8 = 3;
+
+/// What an object takes beside its body, its key and its fields.
+const OVERHEAD: u64 = 1024;
+
+/// A version of a response, told apart strongly: the same validator means the same bytes (RFC 9110 §8.8.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The strong entity tag, if there is one.
+    tag: Option<Box<[u8]>>,
+    /// Last-Modified, where it is strong and there is no tag.
+    modified: Option<SystemTime>,
+    /// The complete length.
+    length: u64,
+}
+
+impl Version {
+    /// The version of a response with these fields and this complete length; none without a strong validator.
+    pub fn of(fields: &HeaderMap, length: u64) -> Option<Self> {
+        let tag: Option<Box<[u8]>> = condition::strong_tag(fields).map(Into::into);
+        let modified = match tag {
+            Some(_) => None,
+            None => Some(condition::strong_modified(fields)?),
+        };
+        Some(Version {
+            tag,
+            modified,
+            length,
+        })
+    }
+}
+
+/// Status, fields and freshness. A 304 puts another one in its place.
+#[derive(Debug)]
+pub struct Head {
+    /// The status.
+    pub status: StatusCode,
+    /// The fields, without those of one hop.
+    pub fields: HeaderMap,
+    /// How long it may be used.
+    pub freshness: Freshness,
+    /// When it was stored or last validated.
+    pub validated: SystemTime,
+}
+
+impl Head {
+    fn bytes(&self) -> u64 {
+        let lines = self.fields.iter();
+        lines
+            .map(|(name, value)| name.as_str().len() + value.len() + 64)
+            .sum::<usize>() as u64
+    }
+}
+
+/// A stored response.
+#[derive(Debug)]
+pub struct Object {
+    /// What it is kept by.
+    pub key: Key,
+    /// For which requests it is the answer.
+    pub variant: Variant,
+    /// Its version; none without a strong validator: then it is one response's bytes and no other's.
+    pub version: Option<Version>,
+    /// When it was first stored.
+    pub stored: SystemTime,
+    head: ArcSwap<Head>,
+    inside: Mutex<Inside>,
+    hits: AtomicU64,
+    /// It is in no index any more: what it holds goes with its last reader.
+    gone: AtomicBool,
+    /// A reader went on, or left.
+    read: Notify,
+}
+
+/// What is changed together. A std mutex: held for some instructions, never across an await.
+#[derive(Debug)]
+struct Inside {
+    body: Body,
+    room: Room,
+    /// How often each extent was used since it was last looked at.
+    uses: HashMap<u64, u8>,
+    /// Where each reader is.
+    readers: HashMap<u64, u64>,
+    next_reader: u64,
+    /// Until when the origin is not asked for it again, and how long it is left alone then.
+    retry: Option<(Instant, Duration)>,
+}
+
+/// Where the origin failed, an object is asked for again after so long; doubled each time, up to [`MOST_RETRY`].
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The longest that an object is left alone where the origin fails.
+const MOST_RETRY: Duration = Duration::from_secs(30);
+
+impl Object {
+    /// An object whose body is still to come, of this length if it is known. `room` is what its head takes, at least
+    /// [`Object::cost`].
+    pub fn new(
+        key: Key,
+        variant: Variant,
+        version: Option<Version>,
+        head: Head,
+        length: Option<u64>,
+        room: Room,
+    ) -> Arc<Self> {
+        Arc::new(Object {
+            key,
+            variant,
+            version,
+            stored: head.validated,
+            head: ArcSwap::from_pointee(head),
+            inside: Mutex::new(Inside {
+                body: Body::new(length),
+                room,
+                uses: HashMap::new(),
+                readers: HashMap::new(),
+                next_reader: 0,
+                retry: None,
+            }),
+            hits: AtomicU64::new(0),
+            gone: AtomicBool::new(false),
+            read: Notify::new(),
+        })
+    }
+
+    /// What an object takes in memory without its body, in bytes.
+    pub fn cost(key: &Key, variant: &Variant, head: &Head) -> u64 {
+        OVERHEAD + key.bytes() as u64 + variant.bytes() as u64 + head.bytes()
+    }
+
+    /// Its head.
+    pub fn head(&self) -> Arc<Head> {
+        self.head.load_full()
+    }
+
+    /// Its head from now on: the same body was validated.
+    pub fn set_head(&self, head: Head) {
+        self.inside().retry = None;
+        self.head.store(Arc::new(head));
+    }
+
+    /// Where it is a live playlist, its segments say how soon it is old. Called once all of it is here.
+    pub fn bound_by_playlist(&self) {
+        let Some(playlist) = self.whole().and_then(|body| Playlist::parse(&body)) else {
+            return;
+        };
+        if let (Some(lifetime), Some(stale)) = (playlist.lifetime(), playlist.stale_if_error()) {
+            self.change(|freshness| freshness.bound(lifetime, stale));
+        }
+    }
+
+    /// It is stale from now on.
+    pub fn expire(&self, now: SystemTime) {
+        self.change(|freshness| freshness.expire(now));
+    }
+
+    fn change(&self, change: impl Fn(&mut Freshness)) {
+        let head = self.head();
+        let mut freshness = head.freshness;
+        change(&mut freshness);
+        self.set_head(Head {
+            status: head.status,
+            fields: head.fields.clone(),
+            freshness,
+            validated: head.validated,
+        });
+    }
+
+    /// The complete length, once it is known.
+    pub fn length(&self) -> Option<u64> {
+        self.inside().body.length()
+    }
+
+    /// How many bytes of the body are here.
+    pub fn held(&self) -> u64 {
+        self.inside().body.held()
+    }
+
+    /// Whether all of the body is here.
+    pub fn is_whole(&self) -> bool {
+        self.inside().body.is_whole()
+    }
+
+    /// Whether some of it is being fetched.
+    pub fn is_filling(&self) -> bool {
+        self.inside().body.is_filling()
+    }
+
+    /// All of the body in one piece, if it is here as one.
+    pub fn whole(&self) -> Option<Bytes> {
+        self.inside().body.whole()
+    }
+
+    /// Whether it can be gone on with where a fill broke: only what has a strong validator can.
+    pub fn can_be_resumed(&self) -> bool {
+        self.version.is_some()
+    }
+
+    /// It answered one more request.
+    pub fn hit(&self) {
+        self.hits.fetch_add(1, Relaxed);
+    }
+
+    /// How many requests it answered.
+    pub fn hits(&self) -> u64 {
+        self.hits.load(Relaxed)
+    }
+
+    /// A reader that begins at `at`.
+    pub fn reader(self: &Arc<Self>, at: u64) -> Reader {
+        let mut inside = self.inside();
+        let number = inside.next_reader;
+        inside.next_reader += 1;
+        inside.readers.insert(number, at);
+        Reader {
+            object: Arc::clone(self),
+            number,
+            at,
+            touched: None,
+        }
+    }
+
+    /// Where the readers are: the one that is furthest behind, and the one that is furthest on. None without readers.
+    pub fn readers(&self) -> Option<Range<u64>> {
+        let inside = self.inside();
+        let places = || inside.readers.values().copied();
+        Some(places().min()?..places().max()?)
+    }
+
+    /// Waits until a reader goes on or leaves.
+    pub async fn read_on(&self) {
+        self.read.notified().await;
+    }
+
+    /// Lets go of what all readers have behind them; the bytes that came free.
+    pub fn trim(&self) -> u64 {
+        let Some(readers) = self.readers() else {
+            return 0;
+        };
+        let mut inside = self.inside();
+        let bytes = inside.body.drop_pieces(0..readers.start);
+        inside.room.shrink(bytes);
+        bytes
+    }
+
+    /// Whether the origin is to be left alone: it lately failed when it was asked for this.
+    pub fn is_left_alone(&self, now: Instant) -> bool {
+        self.inside().retry.is_some_and(|(until, _)| now < until)
+    }
+
+    /// The origin failed when it was asked for this.
+    pub fn failed(&self, now: Instant) {
+        let mut inside = self.inside();
+        let wait = inside
+            .retry
+            .map_or(RETRY, |(_, wait)| (wait * 2).min(MOST_RETRY));
+        inside.retry = Some((now + wait, wait));
+    }
+
+    /// Begins to fetch `part`; none where its first byte is here or on its way. See [`Body::begin`].
+    pub fn fill(self: &Arc<Self>, part: Range<u64>) -> Option<Fill> {
+        let number = self.inside().body.begin(part)?;
+        Some(Fill {
+            object: Arc::clone(self),
+            number,
+            complete: false,
+        })
+    }
+
+    /// What lies in this extent goes. The bytes that came free.
+    pub fn evict(&self, extent: u64) -> u64 {
+        let mut inside = self.inside();
+        let begin = extent * EXTENT;
+        let bytes = inside.body.drop_pieces(begin..begin + EXTENT);
+        inside.room.shrink(bytes);
+        inside.uses.remove(&extent);
+        bytes
+    }
+
+    /// Whether this extent was used since it was last looked at; takes one use off.
+    pub fn take_use(&self, extent: u64) -> bool {
+        match self.inside().uses.get_mut(&extent) {
+            Some(uses) if *uses > 0 => {
+                *uses -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// It is in no index any more.
+    pub fn leave(&self) {
+        self.gone.store(true, Relaxed);
+    }
+
+    /// Whether it is in no index any more.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Relaxed)
+    }
+
+    /// What is missing can come no more: readers that need it end visibly.
+    pub fn give_up(&self) {
+        let waiting = self.inside().body.give_up();
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One that reads an object from some byte on.
+#[derive(Debug)]
+pub struct Reader {
+    object: Arc<Object>,
+    number: u64,
+    at: u64,
+    /// The extent that it was last seen to use.
+    touched: Option<u64>,
+}
+
+impl Reader {
+    /// The object that it reads.
+    pub fn object(&self) -> &Arc<Object> {
+        &self.object
+    }
+
+    /// The byte that it reads next.
+    pub fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// What there is at its place; see [`Body::read`].
+    pub fn look(&mut self, cx: &mut Context<'_>) -> Found {
+        let mut inside = self.object.inside();
+        let found = inside.body.read(self.at, cx);
+        if matches!(found, Found::Piece(_)) {
+            let extent = self.at / EXTENT;
+            if self.touched != Some(extent) {
+                self.touched = Some(extent);
+                let uses = inside.uses.entry(extent).or_default();
+                *uses = (*uses + 1).min(MOST_USES);
+            }
+        }
+        found
+    }
+
+    /// It took so many bytes.
+    pub fn take(&mut self, bytes: u64) {
+        self.at += bytes;
+        self.object.inside().readers.insert(self.number, self.at);
+        self.object.read.notify_waiters();
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.object.inside().readers.remove(&self.number);
+        self.object.read.notify_waiters();
+    }
+}
+
+/// A part of an object that is being fetched. Dropped, what it has not brought is missing, and whoever waits for it is woken.
+#[derive(Debug)]
+pub struct Fill {
+    object: Arc<Object>,
+    number: u64,
+    complete: bool,
+}
+
+impl Fill {
+    /// The object that it is a part of.
+    pub fn object(&self) -> &Arc<Object> {
+        &self.object
+    }
+
+    /// What is still to be fetched; none once all of it came.
+    pub fn left(&self) -> Option<Range<u64>> {
+        self.object.inside().body.left(self.number)
+    }
+
+    /// Takes room for a piece of so many bytes. False: there is none, and something must go first.
+    pub fn take_room(&self, bytes: usize) -> bool {
+        self.object.inside().room.grow(bytes as u64)
+    }
+
+    /// Puts a piece where the one before ended; room for it was taken. The extent that begins with it, if one does.
+    pub fn write(&self, piece: Bytes) -> Option<u64> {
+        let len = piece.len() as u64;
+        let (waiting, begun) = {
+            let mut inside = self.object.inside();
+            let at = inside.body.left(self.number).map(|left| left.start);
+            let before = inside.body.held();
+            let waiting = inside.body.write(self.number, piece);
+            // What went over the end was not taken.
+            let over = len - (inside.body.held() - before);
+            inside.room.shrink(over);
+            let begun = at.and_then(|at| {
+                let extent = at / EXTENT;
+                let is_new = !inside.uses.contains_key(&extent);
+                is_new.then(|| {
+                    inside.uses.insert(extent, 0);
+                    extent
+                })
+            });
+            (waiting, begun)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+        begun
+    }
+
+    /// The response ended by its own framing: this is the end of the body.
+    pub fn complete(mut self) {
+        self.complete = true;
+    }
+}
+
+impl Drop for Fill {
+    fn drop(&mut self) {
+        let waiting = self.object.inside().body.end(self.number, self.complete);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}

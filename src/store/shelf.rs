@@ -1,0 +1,653 @@
+//! The index: which objects there are, who asks for one that is not here yet, and what is known not to be for all.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use actix_http::header::HeaderMap;
+use tokio::sync::oneshot;
+
+use super::{
+    key::Key,
+    memory::{Memory, Room},
+    object::{Fill, Object},
+    s3fifo::{Found, Queues},
+    variant::{Ignored, asked_with},
+};
+
+/// The index is divided so that worker threads seldom meet.
+const SHARDS: usize = 64;
+
+/// Objects of one key at most: a response that varies by what every client has another value of must not fill the store.
+const VARIANTS: usize = 16;
+
+/// Keys in one shard that are remembered as not for all, at most.
+const OWN: usize = 512;
+
+/// All objects of the process.
+#[derive(Debug)]
+pub struct Shelf {
+    /// Std mutexes: held for some instructions, never across an await.
+    shards: Box<[Mutex<Shard>]>,
+    /// Seeded at random, so that nobody can choose keys that fall together.
+    hasher: RandomState,
+    memory: Arc<Memory>,
+    queues: Mutex<Queues<(Weak<Object>, u64)>>,
+    /// Grows with each purge: what was asked for before one is not kept after it.
+    purges: AtomicU64,
+    evictions: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    entries: HashMap<Key, Entry>,
+    /// Keys whose responses lately were not for all, until when that is believed.
+    own: HashMap<u64, Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    objects: Vec<Arc<Object>>,
+    asking: Vec<Asking>,
+}
+
+/// A request that is under way, and who waits for its head.
+#[derive(Debug)]
+struct Asking {
+    number: u64,
+    with: Box<[u8]>,
+    joined: Vec<oneshot::Sender<Option<Arc<Object>>>>,
+}
+
+/// Who answers a request.
+#[derive(Debug)]
+pub enum Place {
+    /// An object that is here, or on its way.
+    Here(Arc<Object>),
+    /// Nobody asks for it yet: this request goes to the origin, for all who come meanwhile.
+    Ask(Ask),
+    /// Another request for the same is under way.
+    Join(Joined),
+    /// It is known not to be for all: the request goes by itself.
+    Alone,
+}
+
+/// The object that another request brought; `None`: there is none that is for all, and each goes by itself. An error: that
+/// request was given up, and whoever looks again first goes in its place.
+pub type Joined = oneshot::Receiver<Option<Arc<Object>>>;
+
+/// Leave to ask the origin for all who want the same. Dropped, the request was given up, and the next one goes.
+#[derive(Debug)]
+pub struct Ask {
+    shelf: Arc<Shelf>,
+    key: Key,
+    number: u64,
+    purges: u64,
+}
+
+/// Numbers requests over the process.
+static NEXT_ASK: AtomicU64 = AtomicU64::new(0);
+
+impl Shelf {
+    /// An empty one, whose objects take so many bytes of memory at most.
+    pub fn new(memory: Arc<Memory>) -> Arc<Self> {
+        Arc::new(Shelf {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            memory,
+            queues: Mutex::default(),
+            purges: AtomicU64::new(0),
+            evictions: AtomicU64::new(0),
+        })
+    }
+
+    /// The account of its memory.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    /// How many objects there are.
+    pub fn objects(&self) -> usize {
+        let count = |shard: &Mutex<Shard>| -> usize {
+            let shard = lock(shard);
+            shard
+                .entries
+                .values()
+                .map(|entry| entry.objects.len())
+                .sum()
+        };
+        self.shards.iter().map(count).sum()
+    }
+
+    /// How many extents were pushed out.
+    pub fn evictions(&self) -> u64 {
+        self.evictions.load(Relaxed)
+    }
+
+    /// The object that answers a request with these fields, if it is here.
+    pub fn get(&self, key: &Key, fields: &HeaderMap, ignored: &Ignored) -> Option<Arc<Object>> {
+        let shard = self.shard(key);
+        let objects = &shard.entries.get(key)?.objects;
+        let found = objects
+            .iter()
+            .find(|object| object.variant.answers(fields, ignored));
+        found.cloned()
+    }
+
+    /// Who answers a request for `key` with these fields.
+    pub fn place(
+        self: &Arc<Self>,
+        key: &Key,
+        fields: &HeaderMap,
+        ignored: &Ignored,
+        now: Instant,
+    ) -> Place {
+        let hash = self.hash(key);
+        let mut shard = self.shard(key);
+        if let Some(entry) = shard.entries.get(key)
+            && let Some(object) =
+                (entry.objects.iter()).find(|object| object.variant.answers(fields, ignored))
+        {
+            return Place::Here(Arc::clone(object));
+        }
+        match shard.own.get(&hash) {
+            Some(&until) if now < until => return Place::Alone,
+            Some(_) => {
+                shard.own.remove(&hash);
+            }
+            None => {}
+        }
+        self.ask_in(&mut shard, key, fields, ignored)
+    }
+
+    /// Leave to ask the origin once more for an object that is here, or the answer of whoever does so already.
+    pub fn ask_again(self: &Arc<Self>, key: &Key, fields: &HeaderMap, ignored: &Ignored) -> Place {
+        let mut shard = self.shard(key);
+        self.ask_in(&mut shard, key, fields, ignored)
+    }
+
+    fn ask_in(
+        self: &Arc<Self>,
+        shard: &mut Shard,
+        key: &Key,
+        fields: &HeaderMap,
+        ignored: &Ignored,
+    ) -> Place {
+        let with = asked_with(fields, ignored);
+        let entry = shard.entries.entry(key.clone()).or_default();
+        if let Some(asking) = entry.asking.iter_mut().find(|asking| asking.with == with) {
+            let (sender, joined) = oneshot::channel();
+            asking.joined.push(sender);
+            return Place::Join(joined);
+        }
+        let number = NEXT_ASK.fetch_add(1, Relaxed);
+        entry.asking.push(Asking {
+            number,
+            with,
+            joined: Vec::new(),
+        });
+        Place::Ask(Ask {
+            shelf: Arc::clone(self),
+            key: key.clone(),
+            number,
+            purges: self.purges.load(Relaxed),
+        })
+    }
+
+    /// So much room for an object's head, after something else has gone, if need be. None: there is none to be had.
+    pub fn room(&self, bytes: u64) -> Option<Room> {
+        loop {
+            if let Some(room) = self.memory.take(bytes) {
+                return Some(room);
+            }
+            if !self.evict() {
+                return None;
+            }
+        }
+    }
+
+    /// Takes a piece of a fill, after something else has gone, if need be. False: there is no room to be had.
+    pub fn write(&self, fill: &Fill, piece: bytes::Bytes) -> bool {
+        while !fill.take_room(piece.len()) {
+            if !self.evict() {
+                return false;
+            }
+        }
+        let bytes = piece.len() as u64;
+        if let Some(extent) = fill.write(piece) {
+            let object = fill.object();
+            let hash = self.hasher.hash_one((&object.key, extent));
+            lock(&self.queues).insert((Arc::downgrade(object), extent), hash, bytes);
+        }
+        true
+    }
+
+    /// One extent goes. Whether one did.
+    fn evict(&self) -> bool {
+        loop {
+            let gone = lock(&self.queues).evict(|(object, extent)| match object.upgrade() {
+                None => Found::Gone,
+                Some(object) if object.is_gone() => Found::Unused,
+                Some(object) if object.take_use(*extent) => Found::Used,
+                Some(_) => Found::Unused,
+            });
+            let Some((object, extent)) = gone else {
+                return false;
+            };
+            let Some(object) = object.upgrade() else {
+                return true;
+            };
+            if !object.can_be_resumed() {
+                // Its readers could get these bytes from nowhere else: they go with the last of them.
+                self.remove(&object);
+                self.evictions.fetch_add(1, Relaxed);
+                if Arc::into_inner(object).is_some() {
+                    return true;
+                }
+                continue;
+            }
+            let bytes = object.evict(extent);
+            self.evictions.fetch_add(1, Relaxed);
+            if object.held() == 0 && !object.is_filling() {
+                self.remove(&object);
+            }
+            if bytes > 0 {
+                return true;
+            }
+        }
+    }
+
+    /// Takes an object out of the index. Who reads it goes on.
+    pub fn remove(&self, object: &Arc<Object>) {
+        let mut shard = self.shard(&object.key);
+        if let Some(entry) = shard.entries.get_mut(&object.key) {
+            entry.objects.retain(|other| !Arc::ptr_eq(other, object));
+            if entry.objects.is_empty() && entry.asking.is_empty() {
+                shard.entries.remove(&object.key);
+            }
+        }
+        object.leave();
+    }
+
+    /// Takes out, or with `soft` makes stale, every object that `is_meant`; how many, and how many bytes they held. What is
+    /// being asked for is not kept.
+    pub fn purge(
+        &self,
+        soft: bool,
+        now: SystemTime,
+        is_meant: impl Fn(&Object) -> bool,
+    ) -> (u64, u64) {
+        self.purges.fetch_add(1, Relaxed);
+        let (mut objects, mut bytes) = (0, 0);
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            for entry in shard.entries.values_mut() {
+                entry.objects.retain(|object| {
+                    if !is_meant(object) {
+                        return true;
+                    }
+                    objects += 1;
+                    bytes += object.held();
+                    if soft {
+                        object.expire(now);
+                    } else {
+                        object.leave();
+                    }
+                    soft
+                });
+            }
+            shard
+                .entries
+                .retain(|_, entry| !entry.objects.is_empty() || !entry.asking.is_empty());
+        }
+        (objects, bytes)
+    }
+
+    /// All objects of a key.
+    pub fn variants(&self, key: &Key) -> Vec<Arc<Object>> {
+        let shard = self.shard(key);
+        let entry = shard.entries.get(key);
+        entry.map(|entry| entry.objects.clone()).unwrap_or_default()
+    }
+
+    fn hash(&self, key: &Key) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[self.hash(key) as usize % SHARDS])
+    }
+}
+
+impl Ask {
+    /// What is asked for.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// The origin's answer is this object: whoever joined gets it, and so does whoever comes, in place of what answered the same
+    /// requests before.
+    pub fn answer(self, object: &Arc<Object>) {
+        let mut joined = Vec::new();
+        {
+            let mut shard = self.shelf.shard(&self.key);
+            if let Some(entry) = shard.entries.get_mut(&self.key) {
+                joined = entry.take(self.number);
+                let kept = self.purges == self.shelf.purges.load(Relaxed);
+                if kept && !entry.objects.iter().any(|other| Arc::ptr_eq(other, object)) {
+                    entry.objects.retain(|other| {
+                        let stays = other.variant != object.variant;
+                        if !stays {
+                            other.leave();
+                        }
+                        stays
+                    });
+                    if entry.objects.len() >= VARIANTS {
+                        entry.objects.remove(0).leave();
+                    }
+                    entry.objects.push(Arc::clone(object));
+                }
+            }
+        }
+        for joined in joined {
+            // Who left needs none.
+            _ = joined.send(Some(Arc::clone(object)));
+        }
+    }
+
+    /// The origin's answer is not for all: whoever joined goes by itself, and so does whoever comes for so long.
+    pub fn refuse(self, lasting: Duration, now: Instant) {
+        let hash = self.shelf.hash(&self.key);
+        let joined = {
+            let mut shard = self.shelf.shard(&self.key);
+            if shard.own.len() >= OWN {
+                shard.own.retain(|_, until| now < *until);
+                if shard.own.len() >= OWN {
+                    shard.own.clear();
+                }
+            }
+            if !lasting.is_zero() {
+                shard.own.insert(hash, now + lasting);
+            }
+            shard.take(&self.key, self.number)
+        };
+        for joined in joined {
+            _ = joined.send(None);
+        }
+    }
+}
+
+impl Drop for Ask {
+    fn drop(&mut self) {
+        // Answered, there is nothing left to take.
+        drop(self.shelf.shard(&self.key).take(&self.key, self.number));
+    }
+}
+
+impl Shard {
+    fn take(&mut self, key: &Key, number: u64) -> Vec<oneshot::Sender<Option<Arc<Object>>>> {
+        let Some(entry) = self.entries.get_mut(key) else {
+            return Vec::new();
+        };
+        let joined = entry.take(number);
+        if entry.objects.is_empty() && entry.asking.is_empty() {
+            self.entries.remove(key);
+        }
+        joined
+    }
+}
+
+impl Entry {
+    fn take(&mut self, number: u64) -> Vec<oneshot::Sender<Option<Arc<Object>>>> {
+        let at = self
+            .asking
+            .iter()
+            .position(|asking| asking.number == number);
+        at.map(|at| self.asking.swap_remove(at).joined)
+            .unwrap_or_default()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use actix_http::{Method, StatusCode};
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::store::{
+        body,
+        directives::RequestDirectives,
+        freshness::{Asked, Exchanged, Freshness, Rules},
+        object::{EXTENT, Head, Version},
+        variant::Variant,
+    };
+
+    fn shelf(limit: u64) -> Arc<Shelf> {
+        Shelf::new(Memory::new(limit))
+    }
+
+    fn key(target: &str) -> Key {
+        Key::new(&"default".into(), false, "h", target)
+    }
+
+    fn fields(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for (name, value) in lines {
+            fields.append(name.parse().unwrap(), value.parse().unwrap());
+        }
+        fields
+    }
+
+    fn head(lines: &[(&'static str, &'static str)]) -> Head {
+        let fields = fields(lines);
+        let now = SystemTime::now();
+        let asked = Asked {
+            method: &Method::GET,
+            credentials: false,
+            directives: &RequestDirectives::default(),
+        };
+        let exchanged = Exchanged {
+            asked: now,
+            answered: now,
+        };
+        let rules = Rules {
+            targeted: Vec::new(),
+            heuristic_max: Duration::ZERO,
+            error_max: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+        };
+        Head {
+            status: StatusCode::OK,
+            freshness: Freshness::of(asked, StatusCode::OK, &fields, exchanged, &rules).unwrap(),
+            fields,
+            validated: now,
+        }
+    }
+
+    fn object(shelf: &Shelf, target: &str, length: u64) -> Arc<Object> {
+        let key = key(target);
+        let head = head(&[("etag", "\"a\""), ("cache-control", "max-age=60")]);
+        let variant = Variant::of(&HeaderMap::new(), &head.fields, true, &[]);
+        let version = Version::of(&head.fields, length);
+        let room = shelf.room(Object::cost(&key, &variant, &head)).unwrap();
+        Object::new(key, variant, version, head, Some(length), room)
+    }
+
+    fn place(shelf: &Arc<Shelf>, target: &str) -> Place {
+        shelf.place(&key(target), &HeaderMap::new(), &[], Instant::now())
+    }
+
+    fn ask(shelf: &Arc<Shelf>, target: &str) -> Ask {
+        match place(shelf, target) {
+            Place::Ask(ask) => ask,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn join(shelf: &Arc<Shelf>, target: &str) -> Joined {
+        match place(shelf, target) {
+            Place::Join(joined) => joined,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn is_here(shelf: &Arc<Shelf>, target: &str) -> bool {
+        matches!(place(shelf, target), Place::Here(_))
+    }
+
+    /// Puts a whole object in.
+    fn put(shelf: &Arc<Shelf>, target: &str, length: u64) -> Arc<Object> {
+        let ask = ask(shelf, target);
+        let object = object(shelf, target, length);
+        ask.answer(&object);
+        let fill = object.fill(0..length).unwrap();
+        while let Some(left) = fill.left() {
+            let piece = (left.end - left.start).min(body::BLOCK) as usize;
+            if !shelf.write(&fill, Bytes::from(vec![7; piece])) {
+                break;
+            }
+        }
+        object
+    }
+
+    #[test]
+    fn who_asks_for_the_same_meanwhile_gets_what_one_request_brings() {
+        let shelf = shelf(1 << 20);
+        let first = ask(&shelf, "/a");
+        let mut joined = [join(&shelf, "/a"), join(&shelf, "/a")];
+        let other = ask(&shelf, "/b");
+        first.answer(&object(&shelf, "/a", 5));
+        for joined in &mut joined {
+            assert!(joined.try_recv().unwrap().is_some());
+        }
+        assert!(is_here(&shelf, "/a"));
+        drop(other);
+        drop(ask(&shelf, "/b"));
+        assert_eq!(shelf.objects(), 1);
+    }
+
+    #[test]
+    fn who_asks_with_another_key_of_its_own_does_not_wait() {
+        let shelf = shelf(1 << 20);
+        let _first = ask(&shelf, "/a");
+        let own = fields(&[("x-api-key", "1")]);
+        let place = shelf.place(&key("/a"), &own, &[], Instant::now());
+        assert!(matches!(place, Place::Ask(_)));
+    }
+
+    #[test]
+    fn what_is_not_for_all_sends_each_on_its_own_way_for_a_while() {
+        let shelf = shelf(1 << 20);
+        let first = ask(&shelf, "/a");
+        let mut joined = join(&shelf, "/a");
+        let now = Instant::now();
+        first.refuse(Duration::from_secs(5), now);
+        assert!(joined.try_recv().unwrap().is_none());
+        assert!(matches!(place(&shelf, "/a"), Place::Alone));
+        let later = now + Duration::from_secs(6);
+        let place = shelf.place(&key("/a"), &HeaderMap::new(), &[], later);
+        assert!(matches!(place, Place::Ask(_)));
+    }
+
+    #[test]
+    fn who_joined_a_request_that_was_given_up_looks_again() {
+        let shelf = shelf(1 << 20);
+        let first = ask(&shelf, "/a");
+        let mut joined = join(&shelf, "/a");
+        drop(first);
+        assert!(joined.try_recv().is_err());
+        drop(ask(&shelf, "/a"));
+        assert_eq!(shelf.objects(), 0);
+    }
+
+    #[test]
+    fn a_flood_of_keys_stays_within_the_bound() {
+        let limit = 4 << 20;
+        let shelf = shelf(limit);
+        for n in 0..2000 {
+            put(&shelf, &format!("/{n}"), 10_000);
+            assert!(shelf.memory().used() <= limit);
+        }
+        assert!(shelf.objects() < 500 && shelf.evictions() > 1000);
+    }
+
+    #[test]
+    fn a_large_body_goes_piece_by_piece_and_what_went_is_missing() {
+        let shelf = shelf(4 << 20);
+        let large = put(&shelf, "/large", 3 * EXTENT);
+        assert!(large.is_whole());
+        put(&shelf, "/small", 2 << 20);
+        assert!(shelf.memory().used() <= 4 << 20);
+        assert!(large.held() < 3 * EXTENT);
+        let mut cx = std::task::Context::from_waker(Waker::noop());
+        let missing = (0..3).filter(|extent| {
+            let mut reader = large.reader(extent * EXTENT);
+            matches!(reader.look(&mut cx), body::Found::Missing(_))
+        });
+        assert!(missing.count() > 0);
+    }
+
+    #[test]
+    fn who_reads_what_cannot_be_had_again_keeps_it() {
+        let shelf = shelf(1 << 20);
+        let asked = ask(&shelf, "/a");
+        let head = head(&[("cache-control", "max-age=60")]);
+        let variant = Variant::of(&HeaderMap::new(), &head.fields, true, &[]);
+        let room = shelf.room(1000).unwrap();
+        let reader = Object::new(key("/a"), variant, None, head, None, room);
+        asked.answer(&reader);
+        let fill = reader.fill(0..u64::MAX).unwrap();
+        assert!(shelf.write(&fill, Bytes::from_static(b"abc")));
+        fill.complete();
+        (0..50).for_each(|n| drop(put(&shelf, &format!("/{n}"), 100_000)));
+        assert!(!is_here(&shelf, "/a"));
+        assert!(reader.is_whole());
+        drop(reader);
+        assert!(shelf.memory().used() <= 1 << 20);
+    }
+
+    #[test]
+    fn a_purge_takes_what_is_here_and_what_is_on_its_way() {
+        let shelf = shelf(1 << 20);
+        put(&shelf, "/a", 10);
+        put(&shelf, "/b", 20);
+        let under_way = ask(&shelf, "/c");
+        let purged = shelf.purge(false, SystemTime::now(), |object| object.key == key("/b"));
+        assert_eq!(purged, (1, 20));
+        assert!(is_here(&shelf, "/a") && !is_here(&shelf, "/b"));
+        under_way.answer(&object(&shelf, "/c", 5));
+        assert!(!is_here(&shelf, "/c"));
+    }
+
+    #[test]
+    fn a_response_that_varies_by_everything_has_a_bound() {
+        let shelf = shelf(1 << 20);
+        for n in 0..50_u8 {
+            let mut asked = HeaderMap::new();
+            asked.insert(
+                "user-agent".parse().unwrap(),
+                n.to_string().parse().unwrap(),
+            );
+            let Place::Ask(ask) = shelf.ask_again(&key("/a"), &asked, &[]) else {
+                panic!("somebody asks already");
+            };
+            let head = head(&[("vary", "user-agent"), ("cache-control", "max-age=60")]);
+            let variant = Variant::of(&asked, &head.fields, true, &[]);
+            let room = shelf.room(100).unwrap();
+            ask.answer(&Object::new(key("/a"), variant, None, head, Some(1), room));
+        }
+        assert_eq!(shelf.objects(), VARIANTS);
+    }
+}

@@ -1,0 +1,267 @@
+//! For which requests a stored response is the answer, among those for the same key: what Vary names (RFC 9111 §4.1), and, where
+//! the response does not say that it is for all, every field that could have made it what it is.
+
+use actix_http::header::{self, HeaderMap, HeaderName};
+
+use super::freshness::members_of;
+
+/// Fields that say nothing of what is asked for: the connection's own, those that the proxy answers by itself, and those that
+/// every client has another value of without another answer being meant. RFC 9111 lets a shared cache answer over all others,
+/// too; a response that is silent may still have been made by one of them (an API key, a session id), so those do count.
+const OF_NO_MATTER: [&str; 40] = [
+    "accept-encoding",
+    "accept-charset",
+    "cache-control",
+    "connection",
+    "content-length",
+    "content-type",
+    "date",
+    "device-memory",
+    "dnt",
+    "downlink",
+    "ect",
+    "expect",
+    "forwarded",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "keep-alive",
+    "max-forwards",
+    "pragma",
+    "priority",
+    "purpose",
+    "range",
+    "referer",
+    "rtt",
+    "save-data",
+    "te",
+    "traceparent",
+    "tracestate",
+    "transfer-encoding",
+    "upgrade-insecure-requests",
+    "user-agent",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-request-id",
+    "x-playback-session-id",
+];
+
+/// The same, for families of fields: what browsers tell of themselves.
+const FAMILIES_OF_NO_MATTER: [&str; 2] = ["sec-fetch-", "sec-ch-"];
+
+/// What a request must have in common with the one that a response was made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variant {
+    /// The fields that Vary names, with their values in that request.
+    selecting: Vec<(HeaderName, Box<[u8]>)>,
+    /// All other fields that could matter, in order of their names; none where the response is for all.
+    others: Option<Box<[u8]>>,
+}
+
+/// Which fields never matter, by the operator's word: ids for tracing, counters.
+pub type Ignored = [HeaderName];
+
+impl Variant {
+    /// The variant of a response to a request with the fields `asked`. `for_all`: the response says that it may be shared.
+    pub fn of(asked: &HeaderMap, response: &HeaderMap, for_all: bool, ignored: &Ignored) -> Self {
+        let mut selecting: Vec<_> = members_of(response, &header::VARY)
+            .filter_map(|name| HeaderName::from_bytes(name).ok())
+            .map(|name| {
+                let value = normal(&name, asked);
+                (name, value)
+            })
+            .collect();
+        if response.contains_key(header::CONTENT_ENCODING) {
+            // Whoever cannot read the coding must not get it, also where Vary was forgotten.
+            let value = normal(&header::ACCEPT_ENCODING, asked);
+            selecting.push((header::ACCEPT_ENCODING, value));
+        }
+        selecting.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
+        selecting.dedup();
+        Variant {
+            selecting,
+            others: (!for_all).then(|| others(asked, ignored)),
+        }
+    }
+
+    /// Whether a request with these fields would have got the same response.
+    pub fn answers(&self, fields: &HeaderMap, ignored: &Ignored) -> bool {
+        let selected = (self.selecting.iter()).all(|(name, value)| normal(name, fields) == *value);
+        selected
+            && self
+                .others
+                .as_ref()
+                .is_none_or(|known| **known == *others(fields, ignored))
+    }
+
+    /// What it takes in memory, in bytes.
+    pub fn bytes(&self) -> usize {
+        let selecting = self.selecting.iter().map(|(_, value)| value.len() + 64);
+        selecting.sum::<usize>() + self.others.as_ref().map_or(0, |others| others.len())
+    }
+}
+
+/// The value of a field, all of its lines in order, with nothing around the commas. The case of what is compared without case
+/// does not count (RFC 9110 §12.5.3, §12.5.4).
+fn normal(name: &HeaderName, fields: &HeaderMap) -> Box<[u8]> {
+    let members: Vec<_> = members_of(fields, name).collect();
+    let mut value = members.join(&b","[..]);
+    if matches!(*name, header::ACCEPT_ENCODING | header::ACCEPT_LANGUAGE) {
+        value.make_ascii_lowercase();
+    }
+    value.into()
+}
+
+/// What a request is asked with, as far as it could matter before anything is known of the answer: requests of one key that
+/// are asked with the same may wait for one answer.
+pub fn asked_with(fields: &HeaderMap, ignored: &Ignored) -> Box<[u8]> {
+    let codings = normal(&header::ACCEPT_ENCODING, fields);
+    [&*codings, &*others(fields, ignored)].join(&0).into()
+}
+
+/// Every field that could matter, as one text.
+fn others(fields: &HeaderMap, ignored: &Ignored) -> Box<[u8]> {
+    let mut names: Vec<_> = (fields.keys())
+        .filter(|name| !is_of_no_matter(name.as_str()) && !ignored.contains(name))
+        .collect();
+    names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    let mut text = Vec::new();
+    for name in names {
+        for value in fields.get_all(name) {
+            text.extend_from_slice(name.as_str().as_bytes());
+            // What no field has in it divides.
+            text.push(0);
+            text.extend_from_slice(value.as_bytes());
+            text.push(0);
+        }
+    }
+    text.into()
+}
+
+fn is_of_no_matter(name: &str) -> bool {
+    OF_NO_MATTER.contains(&name)
+        || FAMILIES_OF_NO_MATTER
+            .iter()
+            .any(|family| name.starts_with(family))
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_http::header::HeaderValue;
+
+    use super::*;
+
+    fn fields(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for (name, value) in lines {
+            fields.append(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
+        }
+        fields
+    }
+
+    fn answers(vary: &'static str, for_all: bool, asked: &HeaderMap, other: &HeaderMap) -> bool {
+        let response = if vary.is_empty() {
+            HeaderMap::new()
+        } else {
+            fields(&[("vary", vary)])
+        };
+        Variant::of(asked, &response, for_all, &[]).answers(other, &[])
+    }
+
+    #[test]
+    fn the_fields_that_vary_names_must_be_the_same_in_all_of_their_lines() {
+        let asked = fields(&[
+            ("accept", "a, b"),
+            ("accept", "c"),
+            ("accept-language", "de"),
+        ]);
+        let same = fields(&[
+            ("accept", "a,b ,c"),
+            ("accept-language", "DE"),
+            ("user-agent", "x"),
+        ]);
+        assert!(answers("Accept, accept-language", true, &asked, &same));
+        for other in [
+            fields(&[("accept", "a, b"), ("accept-language", "de")]),
+            fields(&[("accept", "c, a, b"), ("accept-language", "de")]),
+            fields(&[("accept", "a, b, c"), ("accept-language", "en")]),
+            HeaderMap::new(),
+        ] {
+            assert!(
+                !answers("Accept, accept-language", true, &asked, &other),
+                "{other:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn where_the_response_is_silent_no_other_key_or_session_gets_it() {
+        let plain = fields(&[("user-agent", "a"), ("host", "h")]);
+        for name in [
+            "x-api-key",
+            "x-auth-token",
+            "private-token",
+            "x-session-id",
+            "origin",
+            "accept",
+            "x-forwarded-user",
+        ] {
+            let own = fields(&[(name, "alice"), ("user-agent", "b")]);
+            let anothers = fields(&[(name, "bob"), ("user-agent", "b")]);
+            assert!(!answers("", false, &own, &plain), "{name}");
+            assert!(!answers("", false, &plain, &own), "{name}");
+            assert!(!answers("", false, &own, &anothers), "{name}");
+            assert!(answers("", false, &own, &own), "{name}");
+            assert!(answers("", true, &own, &anothers), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_every_client_tells_of_itself_does_not_matter() {
+        let one = fields(&[
+            ("user-agent", "a"),
+            ("referer", "b"),
+            ("sec-fetch-mode", "cors"),
+            ("range", "bytes=0-1"),
+        ]);
+        assert!(answers(
+            "",
+            false,
+            &one,
+            &fields(&[("user-agent", "c"), ("x-request-id", "7")])
+        ));
+    }
+
+    #[test]
+    fn a_coded_response_is_only_for_who_takes_the_same_codings() {
+        let asked = fields(&[("accept-encoding", "gzip, br")]);
+        let coded = fields(&[("content-encoding", "gzip")]);
+        let variant = Variant::of(&asked, &coded, true, &[]);
+        assert!(variant.answers(&fields(&[("accept-encoding", "GZIP,br")]), &[]));
+        assert!(!variant.answers(&HeaderMap::new(), &[]));
+    }
+
+    #[test]
+    fn two_fields_are_not_taken_for_one() {
+        let one = fields(&[("x-a", "1"), ("x-b", "2")]);
+        let other = fields(&[("x-a", "1x-b2")]);
+        assert!(!answers("", false, &one, &other));
+    }
+
+    #[test]
+    fn an_operator_names_fields_that_never_matter() {
+        let ignored = [HeaderName::from_static("x-counter")];
+        let of = |value| fields(&[("x-counter", value)]);
+        let variant = Variant::of(&of("1"), &HeaderMap::new(), false, &ignored);
+        assert!(variant.answers(&of("2"), &ignored));
+        assert!(!Variant::of(&of("1"), &HeaderMap::new(), false, &[]).answers(&of("2"), &[]));
+    }
+}
