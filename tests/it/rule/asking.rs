@@ -39,6 +39,15 @@ pub enum Kind {
     Two,
 }
 
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Http {
+    /// HTTP/1.1.
+    One,
+    /// HTTP/2.
+    Two,
+}
+
 impl Kind {
     pub const ALL: [Kind; 20] = [
         Kind::Get,
@@ -64,8 +73,9 @@ impl Kind {
     ];
 
     /// Whether it shows something of this row that others do not, and what it gets is not a matter of luck.
-    pub fn suits(self, row: &Row) -> bool {
+    pub fn suits(self, row: &Row, over: Http) -> bool {
         let behaviour = &row.behaviour;
+        let all_alike = behaviour.breaks.is_none_or(|rule| rule.times == usize::MAX);
         let limited = behaviour.access != Access::Open;
         let is_upload = matches!(self, Kind::Upload | Kind::UploadChunks);
         let odd_upload = behaviour.upload != Upload::Read;
@@ -77,14 +87,19 @@ impl Kind {
             // Which of them comes first is a matter of luck.
             Kind::Two => {
                 !behaviour.changes
-                    && behaviour.breaks.is_none_or(|rule| rule.times == usize::MAX)
+                    && all_alike
                     && match behaviour.access {
                         Access::Open => true,
                         Access::Places(places, _) => places > 1,
                         _ => false,
                     }
             }
-            Kind::Pipelined => !limited && behaviour.instead != Instead::Nothing,
+            Kind::Pipelined => {
+                !limited
+                    && behaviour.instead != Instead::Nothing
+                    && (over == Http::One || all_alike)
+            }
+            Kind::Old => over == Http::One,
             Kind::Leaves => !limited && behaviour.len > 100_000,
             Kind::Slow => {
                 behaviour.pace == Pace::AtOnce && !matches!(behaviour.access, Access::For(..))

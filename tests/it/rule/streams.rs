@@ -17,11 +17,39 @@ use crate::support::{DEADLINE, certificate::Certificate, secure::h2_with};
 /// Bytes after which a client leaves.
 const ENOUGH: usize = 20_000;
 
-/// A connection with room enough that no stream waits for another.
-pub async fn connect(address: SocketAddr, trusted: &Certificate) -> SendRequest<Bytes> {
-    let mut builder = Builder::new();
-    builder.initial_connection_window_size(64 << 20);
-    h2_with(address, trusted, &builder).await
+/// Bytes that a slow reader reads at a time.
+const SIP: usize = 8 * 1024;
+
+/// A connection to one proxy, opened anew where it was closed, with room enough that no stream waits for another.
+pub struct Link<'a> {
+    address: SocketAddr,
+    trusted: &'a Certificate,
+    kept: Option<SendRequest<Bytes>>,
+}
+
+impl<'a> Link<'a> {
+    pub fn to(address: SocketAddr, trusted: &'a Certificate) -> Self {
+        Link {
+            address,
+            trusted,
+            kept: None,
+        }
+    }
+
+    pub async fn open(&mut self) -> SendRequest<Bytes> {
+        // One that nobody used for a while is closed by the proxy.
+        if let Some(kept) = self.kept.take()
+            && let Ok(open) = kept.ready().await
+        {
+            self.kept = Some(open.clone());
+            return open;
+        }
+        let mut builder = Builder::new();
+        builder.initial_connection_window_size(64 << 20);
+        let open = h2_with(self.address, self.trusted, &builder).await;
+        self.kept = Some(open.clone());
+        open
+    }
 }
 
 /// How a body is read.
@@ -73,6 +101,7 @@ async fn one(send: SendRequest<Bytes>, asked: Asked, manner: Manner) -> Answer {
         body: Vec::new(),
         end: End::Whole,
     };
+    let mut unread = 0;
     while let Some(piece) = body.data().await {
         let Ok(piece) = piece else {
             answer.end = End::Broken;
@@ -82,7 +111,9 @@ async fn one(send: SendRequest<Bytes>, asked: Asked, manner: Manner) -> Answer {
         if manner == Manner::Leave && answer.body.len() >= ENOUGH {
             break;
         }
-        if manner == Manner::Slow {
+        unread += piece.len();
+        if manner == Manner::Slow && unread >= SIP {
+            unread = 0;
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         _ = body.flow_control().release_capacity(piece.len());
