@@ -29,7 +29,7 @@ use futures_util::future::join_all;
 
 use self::{
     answer::Answer,
-    asking::Kind,
+    asking::{Http, Kind},
     behaviour::{Pace, Row},
     streams::Link,
     verdict::Case,
