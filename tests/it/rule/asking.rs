@@ -80,6 +80,10 @@ impl Kind {
         let is_upload = matches!(self, Kind::Upload | Kind::UploadChunks);
         let odd_upload = behaviour.upload != Upload::Read;
         match self {
+            // Size alone changes nothing for the others.
+            _ if behaviour.len > 1_000_000 => {
+                matches!(self, Kind::Get | Kind::OpenEnd | Kind::Slow | Kind::Again)
+            }
             // An upload says nothing of how files are given.
             _ if is_upload => odd_upload || row.name == "plain",
             _ if odd_upload => false,

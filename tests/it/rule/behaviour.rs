@@ -2,7 +2,7 @@
 
 use std::{sync::OnceLock, time::Duration};
 
-/// An origin's whole behaviour for one file. The default: 180 KB at once, a strong tag, a length, honest ranges.
+/// An origin's whole behaviour for one file. The default: 120 KB at once, a strong tag, a length, honest ranges.
 #[derive(Clone, Debug)]
 pub struct Behaviour {
     /// Bytes of the file.
@@ -148,7 +148,7 @@ pub enum Upload {
 impl Default for Behaviour {
     fn default() -> Self {
         Behaviour {
-            len: 180_000,
+            len: 120_000,
             validator: Validator::Strong,
             framing: Framing::Length,
             ranges: Ranges::Honoured,

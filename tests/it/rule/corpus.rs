@@ -9,7 +9,7 @@ use super::behaviour::{
 };
 
 /// A large body that takes a while, so that several connections are worth it.
-const LONG: usize = 500_000;
+const LONG: usize = 320_000;
 const ALWAYS: usize = usize::MAX;
 
 fn cut(at: usize, times: usize) -> Option<Break> {
