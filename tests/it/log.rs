@@ -20,6 +20,15 @@ const REQUESTS: usize = 400;
 
 /// The program with this standard error, which no thread of the test reads.
 fn logging_to(stderr: impl Into<Stdio>, origin: &Origin) -> (Child, SocketAddr) {
+    logging_with(stderr, origin, &[])
+}
+
+/// The same with more settings, as variables of its environment.
+pub(super) fn logging_with(
+    stderr: impl Into<Stdio>,
+    origin: &Origin,
+    settings: &[(&str, &str)],
+) -> (Child, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let child = Command::new("sh")
@@ -36,6 +45,7 @@ fn logging_to(stderr: impl Into<Stdio>, origin: &Origin) -> (Child, SocketAddr) 
         .env("FILEPROXY__ADMIN__TOKEN", "t")
         .env("FILEPROXY__LOG__FORMAT", "json")
         .env("FILEPROXY__SERVER__DRAIN_NOTICE", "10ms")
+        .envs(settings.iter().copied())
         .stdin(Stdio::from(OwnedFd::from(listener)))
         .stderr(stderr)
         .spawn()
@@ -56,7 +66,7 @@ fn dropped(address: SocketAddr) -> u64 {
     stats["log"]["lines_dropped"].as_u64().unwrap()
 }
 
-fn ends(child: &mut Child) {
+pub(super) fn ends(child: &mut Child) {
     assert!(
         Command::new("kill")
             .arg(child.id().to_string())

@@ -39,6 +39,7 @@ mod redis;
 mod refusals;
 mod reload;
 mod requests;
+mod rule;
 mod settings;
 mod store;
 mod stream;

@@ -523,6 +523,51 @@ fn the_first_response_goes_on_where_the_one_that_took_over_breaks_for_good() {
 }
 
 #[test]
+fn a_body_that_pauses_is_not_left_for_a_second_response_that_has_no_byte_either() {
+    let object = object(8, 500_000);
+    let whole = object.clone();
+    let beside = Arc::new(AtomicUsize::new(0));
+    let asked_beside = Arc::clone(&beside);
+    let origin = Origin::following(move |connection| {
+        while let Some(request) = connection.request() {
+            let Some((first, last)) = asked(&request, object.len()) else {
+                connection.send(format!(
+                    "HTTP/1.1 200 OK\r\netag: \"v1\"\r\ncontent-length: {}\r\n\r\n",
+                    object.len()
+                ));
+                connection.send(&object[..100_000]);
+                connection.wait();
+                connection.send(&object[100_000..]);
+                continue;
+            };
+            connection.send(format!(
+                "HTTP/1.1 206 Partial Content\r\netag: \"v1\"\r\ncontent-range: bytes {first}-{last}/{}\r\ncontent-length: {}\r\n\r\n",
+                object.len(),
+                last + 1 - first
+            ));
+            asked_beside.fetch_add(1, SeqCst);
+            connection.stall();
+            return;
+        }
+    });
+    let proxy = Proxy::before(&origin, |settings| {
+        soon_stalled(settings);
+        settings.transfers.stall_budget = 1.0;
+    });
+    let mut client = proxy.client();
+    client.send("GET /film.mp4 HTTP/1.1\r\nhost: p\r\n\r\n");
+    until(
+        "a second response has begun, and another one after it",
+        || (beside.load(SeqCst) >= 2).then_some(()),
+    );
+    origin.open_gate();
+    let response = client.patient().response();
+    assert_eq!(response.ending, Ending::Whole);
+    assert!(response.body == whole, "the body differs");
+    assert_eq!(count(&proxy, "stalls_mended"), 0);
+}
+
+#[test]
 fn a_body_that_falls_to_a_trickle_is_left_for_one_that_comes_as_before() {
     let object = object(9, 1_000_000);
     let whole = object.clone();

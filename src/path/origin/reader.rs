@@ -1,7 +1,7 @@
 //! Reads one body from one connection, and gives the connection back at its end.
 
 use std::{
-    future::Future as _,
+    future::{Future as _, poll_fn},
     io,
     pin::Pin,
     rc::Rc,
@@ -90,6 +90,8 @@ impl BodyError {
 pub struct Reader {
     connection: Option<Connection>,
     decoder: Decoder,
+    /// What was read before it was asked for.
+    ahead: Option<Bytes>,
     /// How many more bytes may come, where the head says it beside the framing.
     promised: Option<u64>,
     keep_alive: bool,
@@ -107,6 +109,7 @@ impl Reader {
         let mut reader = Reader {
             connection: Some(connection),
             decoder: Decoder::new(head.framing),
+            ahead: None,
             promised: None,
             keep_alive: head.keep_alive,
             pool,
@@ -124,6 +127,7 @@ impl Reader {
         Reader {
             connection: None,
             decoder: Decoder::new(Framing::None),
+            ahead: None,
             promised: None,
             keep_alive: false,
             pool,
@@ -149,13 +153,30 @@ impl Reader {
 
     /// Whether all of the body has arrived, and of the request's too.
     pub fn is_here(&self) -> bool {
-        self.connection.as_ref().is_none_or(|connection| {
+        let arrived = self.connection.as_ref().is_none_or(|connection| {
             connection.upload.is_none()
                 && self
                     .decoder
                     .expected_in_all()
                     .is_some_and(|expected| expected <= connection.buf.len() as u64)
-        })
+        });
+        arrived && self.ahead.is_none()
+    }
+
+    /// Waits for the first bytes of the body, `idle` at most, and keeps them for later.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyError`], where the body breaks before.
+    pub async fn begin(&mut self, idle: Duration) -> Result<(), BodyError> {
+        let first = poll_fn(|cx| self.poll_piece(cx, idle)).await;
+        self.ahead = first.transpose()?;
+        Ok(())
+    }
+
+    /// How many bytes are kept so.
+    pub fn ahead(&self) -> u64 {
+        self.ahead.as_ref().map_or(0, |ahead| ahead.len() as u64)
     }
 
     /// The whole body, if it has arrived.
@@ -187,7 +208,7 @@ impl Reader {
 
     /// Whether the connection is done with: the body ended, or broke.
     pub fn is_done(&self) -> bool {
-        self.connection.is_none()
+        self.connection.is_none() && self.ahead.is_none()
     }
 
     /// The connection goes back to the pool, if both bodies came to their end.
@@ -230,6 +251,9 @@ impl Reader {
         cx: &mut Context<'_>,
         idle: Duration,
     ) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if let Some(ahead) = self.ahead.take() {
+            return Poll::Ready(Some(Ok(ahead)));
+        }
         let piece = self.poll_read(cx, idle);
         if let Poll::Ready(Some(Err(_))) = piece {
             self.connection = None;

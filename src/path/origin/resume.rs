@@ -17,7 +17,7 @@ use super::{
     crowd::is_unreachable,
     exchange::Answered,
     fetch::{Beside, FetchError, target_of},
-    reader::Reader,
+    reader::{BodyError, Reader},
 };
 use crate::{
     path::{
@@ -49,6 +49,9 @@ pub enum ResumeError {
     /// No answer for so long that another attempt is more likely to bring one.
     #[error("no answer to a request for the rest within {0:?}")]
     Late(Duration),
+    /// It broke before a byte of it came.
+    #[error(transparent)]
+    Broke(#[from] BodyError),
     /// The rest is not to be had. Another attempt would get the same.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
@@ -74,7 +77,7 @@ impl ResumeError {
             ResumeError::Busy(429 | 503, _) => Refusal::TurnedAway,
             ResumeError::Busy(..) => Refusal::Failed,
             ResumeError::Fetch(error) if is_unreachable(error) => Refusal::TurnedAway,
-            ResumeError::Fetch(_) | ResumeError::Late(_) => Refusal::Late,
+            ResumeError::Fetch(_) | ResumeError::Late(_) | ResumeError::Broke(_) => Refusal::Late,
             ResumeError::Mismatch(_) => Refusal::Denied,
         }
     }

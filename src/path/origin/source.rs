@@ -77,6 +77,8 @@ struct Resume {
     second: Option<Slot>,
     /// Attempts since the last progress.
     attempts: u32,
+    /// Second connections since the last byte that brought none.
+    in_vain: u32,
     /// Attempts in all.
     spent: u32,
     /// Where the last attempt began.
@@ -486,6 +488,7 @@ impl Resume {
             broken: None,
             second: None,
             attempts: 0,
+            in_vain: 0,
             spent: 0,
             from,
             pace,
@@ -513,6 +516,9 @@ impl Resume {
             counters.reread_bytes.add(read);
         }
         self.continuation.advance(piece.len() as u64);
+        if !piece.is_empty() {
+            self.in_vain = 0;
+        }
         let progress = self.replay.origin().transfers().resume_progress.as_u64();
         if self.rest.is_some() && self.continuation.next() - self.asked_at >= progress {
             // The connection that stood still moves again, and does not only trickle: the second one is not needed.
@@ -645,18 +651,27 @@ impl Resume {
             if !wait.is_zero() {
                 tokio::time::sleep(wait).await;
             }
-            tokio::time::timeout(patience, replay.fetch_rest(continuation, ask))
+            let rest = async {
+                let mut rest = replay.fetch_rest(continuation, ask).await?;
+                if let (Ask::Beside, Some(reader)) = (ask, &mut rest.reader) {
+                    // A head alone is no better than a response that stands still.
+                    reader.begin(patience).await?;
+                }
+                Ok(rest)
+            };
+            tokio::time::timeout(patience, rest)
                 .await
                 .unwrap_or(Err(ResumeError::Late(patience)))
         }));
     }
 
-    /// How long a request for the rest may stay without an answer before another connection is tried: much longer than
-    /// the origin lately took, or for this body's first answer, and twice as long each time.
+    /// How long a request for the rest may stay without an answer, or beside a response that stands still without a byte,
+    /// before another connection is tried: much longer than the origin lately took, or for this body's first answer, and
+    /// twice as long each time.
     fn patience(&self) -> Duration {
         let window = self.replay.origin().transfers().stall_window;
         let patience = window.max(self.replay.usual_ttfb().saturating_mul(LATE));
-        patience.saturating_mul(1 << self.attempts.min(16))
+        patience.saturating_mul(1 << self.attempts.max(self.in_vain).min(16))
     }
 
     /// Nothing before the first attempt, then twice as long each time, with jitter.
@@ -673,8 +688,8 @@ impl Resume {
             .mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 
-    /// The rest is here, and takes the place of `reader`. That one is kept if it is the first response, and only stood
-    /// still; `slot` is for the connection that is kept.
+    /// The rest is here, and takes the place of `reader`, unless that only stood still and is further by now. It is kept
+    /// if it is the first response, and only stood still; `slot` is for the connection that is kept.
     fn mended(
         &mut self,
         rest: Rest,
@@ -688,6 +703,14 @@ impl Resume {
         }
         if rest.reader.is_none() && again > 0 || again < self.owed().len() {
             return Err(Mismatch::Range.into());
+        }
+        let ahead = rest.reader.as_ref().map_or(0, Reader::ahead);
+        if self.broken.is_none() && next > self.asked_at && ahead <= again {
+            tracing::debug!(
+                at_byte = next,
+                "a body that stood still goes on before its second connection does"
+            );
+            return Ok(());
         }
         let unproven = std::mem::take(&mut self.unproven);
         let (at, owed) = match self.overlap.take() {
@@ -739,6 +762,7 @@ impl Resume {
     fn failed(&mut self, error: &ResumeError) -> Result<(), BodyError> {
         let Some(broken) = self.broken.take() else {
             // Only a second connection that failed: the first goes on.
+            self.in_vain += 1;
             tracing::debug!(%error, "a second connection for a stalled body failed");
             return Ok(());
         };

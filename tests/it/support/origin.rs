@@ -352,22 +352,14 @@ impl Connection {
     /// The next request with its body; `None` when the proxy is gone.
     pub fn request(&mut self) -> Option<Request> {
         let mut request = self.head()?;
+        self.body(&mut request)?;
+        Some(request)
+    }
+
+    /// Reads the body behind a request's head; `None` when the proxy is gone.
+    pub fn body(&mut self, request: &mut Request) -> Option<()> {
         let at = self.seen.requests.lock().unwrap().len() - 1;
-        let mut decoder = match message::Decoder::of(&request.head) {
-            message::Decoder::Close => message::Decoder::Length(0),
-            decoder => decoder,
-        };
-        loop {
-            let before = self.buffer.clone();
-            let whole = decoder.step(&mut self.buffer, &mut request.body);
-            request
-                .raw
-                .extend_from_slice(&before[..before.len() - self.buffer.len()]);
-            if whole {
-                break;
-            }
-            self.more()?;
-        }
+        self.each_piece(request, |_, _| true)?;
         // Others may have come meanwhile: only this one's body is filled in.
         let mut requests = self.seen.requests.lock().unwrap();
         if let Some(seen) = requests.get_mut(at)
@@ -375,7 +367,34 @@ impl Connection {
         {
             *seen = request.clone();
         }
-        Some(request)
+        Some(())
+    }
+
+    /// Reads the body behind a request's head, and gives each piece as it comes; `None` when the proxy is gone, or a piece
+    /// is answered so.
+    pub fn each_piece(
+        &mut self,
+        request: &mut Request,
+        mut take: impl FnMut(&mut Self, &[u8]) -> bool,
+    ) -> Option<()> {
+        let mut decoder = match message::Decoder::of(&request.head) {
+            message::Decoder::Close => message::Decoder::Length(0),
+            decoder => decoder,
+        };
+        loop {
+            let (before, known) = (self.buffer.clone(), request.body.len());
+            let whole = decoder.step(&mut self.buffer, &mut request.body);
+            request
+                .raw
+                .extend_from_slice(&before[..before.len() - self.buffer.len()]);
+            if request.body.len() > known && !take(self, &request.body[known..]) {
+                return None;
+            }
+            if whole {
+                return Some(());
+            }
+            self.more()?;
+        }
     }
 
     /// Sends these bytes; whether the proxy took them.
