@@ -20,6 +20,7 @@ mod demo;
 mod description;
 mod docs;
 mod drain;
+mod examples;
 mod floors;
 mod forwarding;
 mod http2;
