@@ -128,6 +128,8 @@ lab() {
 }
 
 tests() {
+    # Most of them wait more than they work.
+    export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(nproc) + 1))}"
     cargo test --locked --workspace --no-fail-fast -- "${words[@]}"
 }
 
