@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# The one test command: installs what the tests need where it is missing, then format, lints, docs, the load lab in its
-# short form, and the tests.
+# The one test command. It says what it will do and about how long that takes, installs what the tests need where it is
+# missing, and does it.
 #
-#   tests/run.sh              everything
-#   tests/run.sh redis        format, lints and docs, then only the tests whose names contain `redis`
+#   tests/run.sh                     everything, as continuous integration does
+#   tests/run.sh redis               the same checks, but of the tests only those whose names contain `redis`
+#   tests/run.sh --quick [redis]     for a change in hand: format, lints and unit tests of the proxy, and of the tests from
+#                                    outside those whose names contain the word
 #
-# The tests start their own Redis, origins and proxies on free ports; nothing has to run beforehand.
+# The tests start their own Redis, origins and proxies on free ports; nothing has to run beforehand. What a machine cannot
+# have is left out by name: TESTS_WITHOUT=root,nginx,bbr,ipv6.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -13,10 +16,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-auto}"
 # Some tests break an actor on purpose; to write where it broke takes seconds of a small machine.
 export RUST_BACKTRACE=0
-# One target folder for every step; nothing is built twice in a run, so incremental state would only cost.
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
 if [ -n "${CI:-}" ]; then
-    export CARGO_INCREMENTAL=0
+    # Nothing is built twice in a run, and nobody opens a debugger: neither is worth its time.
+    export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0
 fi
 
 die() {
@@ -25,7 +28,7 @@ die() {
 }
 
 say() {
-    printf '\n== %s (%d s)\n' "$*" "$SECONDS"
+    printf '\n== %s\n' "$*"
 }
 
 # The packages that lack one of their commands.
@@ -33,6 +36,8 @@ missing() {
     command -v redis-server >/dev/null && command -v redis-cli >/dev/null || echo redis-server
     # The load lab's namespaces, and a look at its sockets.
     command -v ip >/dev/null && command -v ss >/dev/null || echo iproute2
+    # Something to compare the proxy with there.
+    command -v nginx >/dev/null || echo nginx-light
     # The dashboard is looked at in a real browser.
     command -v chromedriver >/dev/null || echo chromium-driver
     # promtool reads /metrics.
@@ -51,6 +56,8 @@ missing() {
 install() {
     local packages root=()
     packages=$(missing | xargs)
+    # The kernel may have it and not loaded it.
+    modprobe -q tcp_bbr 2>/dev/null || true
     [ -n "$packages" ] || return 0
     command -v apt-get >/dev/null || die "these Debian packages are missing, and there is no apt-get: $packages"
     if [ "$(id -u)" -ne 0 ]; then
@@ -83,39 +90,114 @@ toolchain() {
     cargo clippy --version >/dev/null 2>&1 || die "clippy is missing: rustup component add clippy"
 }
 
-install
-toolchain
+# The steps: what each is called, about how many seconds it takes on two quiet cores (from a clean clone), and its function.
+# Lints and docs need types alone of what the proxy is built on, the tests all of it: two builds, each made once. The programs
+# come with the tests; a build of their own would take the same again, for without the tests some crates have other features.
+declare -a steps=()
+plan() {
+    steps+=("$1|$2|$3")
+}
 
-say "cargo fmt"
-cargo fmt --all --check
+format() {
+    cargo fmt --all --check
+}
 
-say "cargo clippy"
-cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+tree() {
+    cargo deny --locked --workspace check --deny unmatched-skip --deny license-not-encountered licenses sources bans
+}
 
-say "cargo doc"
-RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+lints() {
+    cargo clippy --locked "${packages[@]}" --all-targets --quiet -- -D warnings
+}
 
-say "cargo build"
-cargo build --locked --workspace --quiet
+docs() {
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+}
 
-# Every scenario and workload for some seconds: it works, and no body is wrong. Only root may make namespaces.
-if [ $# -eq 0 ]; then
-    if [ "$(id -u)" -eq 0 ] && [ -c /dev/net/tun ]; then
-        say "load run --short"
-        "$CARGO_TARGET_DIR/debug/load" run normal poor very_poor --where both \
-            --workload mix,download,viewers,faults --peers fileproxy-high --short \
-            --fileproxy "$CARGO_TARGET_DIR/debug/fileproxy" --out "$CARGO_TARGET_DIR/lab"
-        say "load page"
-        "$CARGO_TARGET_DIR/debug/load" page poor --repeat 1 \
-            --fileproxy "$CARGO_TARGET_DIR/debug/fileproxy" --out "$CARGO_TARGET_DIR/lab"
-    else
-        say "load run --short: skipped, for it needs root and /dev/net/tun"
+build() {
+    cargo test --locked --workspace --no-run --quiet
+}
+
+# Every scenario and workload for some seconds: it works, and no body is wrong.
+lab() {
+    "$CARGO_TARGET_DIR/debug/load" run normal poor very_poor --where both \
+        --workload mix,download,viewers,faults --peers fileproxy-high --short \
+        --fileproxy "$CARGO_TARGET_DIR/debug/fileproxy" --out "$CARGO_TARGET_DIR/lab"
+    "$CARGO_TARGET_DIR/debug/load" page poor --repeat 1 \
+        --fileproxy "$CARGO_TARGET_DIR/debug/fileproxy" --out "$CARGO_TARGET_DIR/lab"
+}
+
+tests() {
+    # Most of them wait more than they work.
+    export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(nproc) + 1))}"
+    cargo test --locked --workspace --no-fail-fast -- "${words[@]}"
+}
+
+units() {
+    cargo test --locked --package fileproxy --lib --quiet
+}
+
+outside() {
+    cargo test --locked --package fileproxy --test it --no-fail-fast -- "${words[@]}"
+}
+
+quick=
+if [ "${1:-}" = --quick ]; then
+    quick=1
+    shift
+fi
+case "${1:-}" in -*) die "what is $1? tests/run.sh [--quick] [WORD]" ;; esac
+words=("$@")
+packages=(--workspace)
+
+plan "cargo fmt" 2 format
+if [ -n "$quick" ]; then
+    packages=(--package fileproxy)
+    plan "cargo clippy" 20 lints
+    plan "unit tests" 30 units
+    [ $# -eq 0 ] || plan "tests from outside that contain $*" 60 outside
+else
+    if command -v cargo-deny >/dev/null; then
+        plan "cargo deny" 3 tree
+    fi
+    plan "cargo clippy" 240 lints
+    plan "cargo doc" 40 docs
+    plan "build" 540 build
+    # Only root may make namespaces and TUN devices.
+    if [ $# -eq 0 ] && [ "$(id -u)" -eq 0 ] && [ -c /dev/net/tun ]; then
+        plan "load lab, in its short form" 150 lab
+    fi
+    plan "cargo test${*:+, those that contain $*}" 300 tests
+fi
+
+about=0
+for step in "${steps[@]}"; do
+    IFS='|' read -r name seconds _ <<<"$step"
+    about=$((about + seconds))
+    printf '%6d s  %s\n' "$seconds" "$name"
+done
+if [ -n "$quick" ]; then
+    printf 'about %d s where little has changed; tests/run.sh without --quick does everything\n' "$about"
+else
+    printf 'about %d minutes on two quiet cores from a clean clone, half of it where it was built before\n' $(((about + 59) / 60))
+    command -v cargo-deny >/dev/null || echo "left out: cargo deny, which is not installed (deny.toml)"
+    if [ $# -eq 0 ] && { [ "$(id -u)" -ne 0 ] || [ ! -c /dev/net/tun ]; }; then
+        echo "left out: the load lab, which needs root and /dev/net/tun"
     fi
 fi
 
-say "cargo test"
+install
+toolchain
 # Many tests hold real connections: the soft limit on open files is low on some systems.
 ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
-cargo test --locked --workspace --no-fail-fast -- "$@"
 
-say "all passed"
+took=
+for step in "${steps[@]}"; do
+    IFS='|' read -r name seconds function <<<"$step"
+    say "$name (about $seconds s)"
+    begin=$SECONDS
+    "$function"
+    took+="$name $((SECONDS - begin)) s, "
+done
+
+say "all passed in $SECONDS s: ${took%, }"

@@ -1,4 +1,4 @@
-//! The command as people and scripts use it. What needs root, or a program that is not there, says so and passes.
+//! The command as people and scripts use it.
 
 use std::{
     fs,
@@ -7,7 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[path = "../../tests/it/support/need.rs"]
+mod need;
+
 use fileproxy_load::{report, sys};
+use need::need;
 
 fn load(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_load"));
@@ -29,15 +33,22 @@ fn text(bytes: &[u8]) -> String {
 
 /// Whether runs are possible here; says why not.
 fn can_run() -> bool {
-    if !sys::is_root() {
-        println!("SKIPPED: runs need root (network namespaces and TUN)");
-        return false;
-    }
-    let nginx = Command::new("nginx").arg("-v").output().is_ok();
-    if !nginx {
-        println!("SKIPPED: nginx is not installed");
-    }
-    nginx
+    let nginx = || Command::new("nginx").arg("-v").output().is_ok();
+    need("root", "namespaces and TUN devices", sys::is_root())
+        && need(
+            "nginx",
+            "something to compare with (apt-get install nginx-light)",
+            nginx(),
+        )
+}
+
+fn has_bbr() -> bool {
+    let known = fileproxy_load::congestion::known();
+    need(
+        "bbr",
+        "that congestion control (modprobe tcp_bbr)",
+        known.contains(&"bbr".to_owned()),
+    )
 }
 
 fn namespaces_of(pid: u32) -> usize {
@@ -131,7 +142,7 @@ fn records(folder: &Path) -> (Vec<std::path::PathBuf>, Vec<fileproxy_load::recor
 
 #[test]
 fn at_level_high_a_client_on_a_poor_line_gets_bbr_and_at_level_low_what_the_system_has() {
-    if !can_run() || !fileproxy_load::congestion::known().contains(&"bbr".to_owned()) {
+    if !can_run() || !has_bbr() {
         return;
     }
     let folder = folder("follow");

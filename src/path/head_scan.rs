@@ -11,6 +11,8 @@ enum At {
     /// Before the first line: empty lines are skipped there (RFC 9112 §2.2).
     #[default]
     Before,
+    /// Behind a CR there: without its LF it is no empty line, and not skipped.
+    BeforeLf,
     /// In a line that holds something.
     InLine,
     /// At the begin of a line.
@@ -35,7 +37,8 @@ impl HeadScan {
         for (n, &byte) in bytes.iter().enumerate() {
             self.at = match (self.at, byte) {
                 (At::Behind, _) => return n,
-                (At::Before, b'\r' | b'\n') => At::Before,
+                (At::Before | At::BeforeLf, b'\n') => At::Before,
+                (At::Before, b'\r') => At::BeforeLf,
                 (At::LineBegin, b'\r') => At::LineBegin,
                 (At::LineBegin, b'\n') => At::Behind,
                 (At::InLine, b'\n') => At::LineBegin,
@@ -49,6 +52,21 @@ impl HeadScan {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_empty_line_is_no_begin_of_a_head_and_a_cr_alone_is() {
+        for (text, begun) in [
+            ("", false),
+            ("\r\n\n\r\n", false),
+            ("\r\n\r", true),
+            ("\rG", true),
+            ("\r\r\n", true),
+        ] {
+            let mut scan = HeadScan::default();
+            scan.step(text.as_bytes());
+            assert_eq!(scan.has_begun(), begun, "{text:?}");
+        }
+    }
 
     #[test]
     fn a_head_ends_at_its_empty_line_however_it_is_cut() {

@@ -632,8 +632,7 @@ async fn what_is_no_canary_in_redis_is_left_alone() {
     ] {
         redis.cli(&["SET", CANARY, nonsense]);
         redis.cli(&["PUBLISH", "fileproxy:level", "x"]);
-        // longer than a heartbeat
-        tokio::time::sleep(Duration::from_millis(700)).await;
+        redis.beats(1).await;
         assert_eq!(one.get("/admin/optimization").await.1["canary"], half);
     }
     one.post(Some(TOKEN), r#"{"level": "low", "percent": 0}"#)
@@ -662,8 +661,8 @@ async fn a_redis_that_takes_no_scripts_keeps_no_rollback_but_what_the_fleet_does
     .await;
     fail_inside(&one).await;
     until_candidate(&one, Value::Null).await;
-    // longer than a heartbeat: the candidate that is still in Redis is not taken up again
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    // The candidate that is still in Redis is not taken up again.
+    redis.beats(1).await;
     until_candidate(&one, Value::Null).await;
     redis.cli(&["SET", "fileproxy:level", "medium"]);
     redis.cli(&["DEL", CANARY]);

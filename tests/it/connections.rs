@@ -14,6 +14,7 @@ use socket2::{Domain, Socket, Type};
 use crate::support::{
     certificate::Certificate,
     client::{Client, Ending},
+    need::need,
     origin::{Origin, ok},
     proxy::Proxy,
     sockets, until,
@@ -337,8 +338,13 @@ fn an_address_that_refuses_is_passed_over() {
 
 #[test]
 fn an_ipv6_origin_is_reached() {
-    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
-        return; // no IPv6 on this machine
+    let bound = TcpListener::bind((Ipv6Addr::LOCALHOST, 0));
+    if !need(
+        "ipv6",
+        "an address ::1 on the loopback device",
+        bound.is_ok(),
+    ) {
+        return;
     }
     let origin = Origin::on("[::1]:0", None, |connection| {
         while connection.request().is_some() {

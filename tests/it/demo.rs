@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used)] // a helper that fails has failed the test
 
 use std::{
-    io::{Read, Write},
+    cell::RefCell,
+    io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    rc::Rc,
     sync::LazyLock,
     time::{Duration, Instant},
 };
@@ -523,6 +525,32 @@ async fn a_segment_with_one_wrong_byte_is_wrong() {
     assert_eq!((summary.segments, summary.failed), (0, 0));
 }
 
+/// What the demo writes, for who waits until it is there.
+#[derive(Clone, Default)]
+struct Screen(Rc<RefCell<Vec<u8>>>);
+
+impl Screen {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.borrow().clone()).unwrap()
+    }
+
+    fn shows(&self, words: &'static str) -> impl Future<Output = ()> + use<> {
+        let screen = self.clone();
+        async move { until(|| screen.text().contains(words)).await }
+    }
+}
+
+impl Write for Screen {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 #[actix_rt::test]
 async fn the_demo_shows_the_tour_and_how_the_viewers_fared() {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -535,15 +563,16 @@ async fn the_demo_shows_the_tour_and_how_the_viewers_fared() {
         seed: 1,
     })
     .unwrap();
-    let mut out = Vec::new();
-    let stop = actix_rt::time::sleep(Duration::from_millis(3500));
+    let mut out = Screen::default();
+    // The first line comes after the tour.
+    let stop = out.shows("/stats: status");
 
     // no proxy: the origin itself, which has no /stats
     demo.show(GOOD.addr(), "http://monitor", "t0ken", &mut out, stop)
         .await
         .unwrap();
 
-    let text = String::from_utf8(out).unwrap();
+    let text = out.text();
     let lines: Vec<_> = text.lines().collect();
     assert!(text.contains(&demo.origin_url()), "{text}");
     assert!(text.contains("Bearer t0ken"), "{text}");
@@ -569,7 +598,8 @@ async fn the_demo_shows_a_canary_with_viewers_in_both_groups() {
     })
     .unwrap();
     let proxy = Proxy::before(&demo.origin_url(), |s| s.optimization.level = Level::Low);
-    let mut out = Vec::new();
+    let mut out = Screen::default();
+    let shown = out.clone();
     let stop = async {
         eventually("both groups have been served", || async {
             let comparison = proxy.published().comparison.load();
@@ -577,15 +607,14 @@ async fn the_demo_shows_a_canary_with_viewers_in_both_groups() {
             (both.stable.counted > 0 && both.candidate.counted > 0).then_some(())
         })
         .await;
-        // until two more lines
-        actix_rt::time::sleep(Duration::from_secs(7)).await;
+        shown.shows("canary high for 50 %: failed ").await;
     };
 
     demo.show(proxy.address(), "http://monitor", TOKEN, &mut out, stop)
         .await
         .unwrap();
 
-    let text = String::from_utf8(out).unwrap();
+    let text = out.text();
     assert!(
         text.contains("Half of the viewers have level high now"),
         "{text}"

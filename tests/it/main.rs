@@ -21,6 +21,7 @@ mod description;
 mod docs;
 mod drain;
 mod duplex;
+mod examples;
 mod fairness;
 mod floors;
 mod forwarding;

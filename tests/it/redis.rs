@@ -122,8 +122,8 @@ async fn each_instance_writes_a_heartbeat_that_expires() {
     let left: i64 = redis.cli(&["PTTL", &key]).parse().unwrap();
     assert!((1..=1500).contains(&left), "{left}");
 
-    // longer than it lasts: it is written again and again
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // It is written again and again.
+    redis.beats(2).await;
     assert_eq!(keys(), key);
     instance.stop().await;
     eventually("the heartbeat expires", || async {
@@ -197,7 +197,7 @@ async fn the_level_set_last_wins_when_redis_comes_back_empty() {
     redis.restart().await;
     other.until_level("medium").await;
     // several heartbeats of both: nobody brings the old one back
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    redis.beats(2).await;
     assert_eq!(redis.cli(&["GET", LEVEL]), "medium");
     assert_eq!(one.level().await, "medium");
     assert_eq!(other.level().await, "medium");
@@ -285,7 +285,10 @@ async fn a_password_and_a_database_come_from_the_url() {
     instance.stop().await;
 
     let refused = Instance::before_redis(&redis.url().replace("secret", "wrong"));
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    eventually("it was refused", || async {
+        (!redis.cli(&["ACL", "LOG"]).is_empty()).then_some(())
+    })
+    .await;
     assert_eq!(refused.health().await["redis"]["status"], "disconnected");
     // a refusal is not for good
     redis.cli(&["CONFIG", "SET", "requirepass", "wrong"]);

@@ -44,6 +44,9 @@ pub struct Traffic {
     pub late: u64,
     /// The worst of these, in microseconds.
     pub latest_us: u64,
+    /// The least time from a packet's coming to its being handed over, in microseconds; 0 before the first one.
+    #[serde(default)]
+    pub least_us: u64,
 }
 
 /// Both directions.
@@ -67,6 +70,7 @@ pub enum Sharing {
 struct Waiting {
     at: u64,
     order: u64,
+    came: u64,
     packet: Vec<u8>,
 }
 
@@ -131,6 +135,7 @@ impl Direction {
                 self.waiting.push(Reverse(Waiting {
                     at,
                     order: self.order,
+                    came: now,
                     packet,
                 }));
                 None
@@ -158,6 +163,11 @@ impl Direction {
         let late = (now - waiting.at) / 1000;
         self.passed.late += u64::from(late > 1000);
         self.passed.latest_us = self.passed.latest_us.max(late);
+        let held = ((now - waiting.came) / 1000).max(1);
+        self.passed.least_us = match self.passed.least_us {
+            0 => held,
+            least => least.min(held),
+        };
         self.passed.delivered += 1;
         self.passed.delivered_bytes += waiting.packet.len() as u64;
         Some(waiting.packet)

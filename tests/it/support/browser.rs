@@ -23,28 +23,36 @@ pub struct Browser {
     session: String,
 }
 
+/// A running chromedriver and its port; none where it ended at once.
+fn driver() -> Option<(Child, u16)> {
+    let mut driver = Command::new("chromedriver")
+        .arg("--port=0")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("chromedriver, of the Debian package chromium-driver");
+    let mut said = BufReader::new(driver.stdout.take().unwrap()).lines();
+    let port = said.find_map(|line| {
+        let line = line.unwrap();
+        let (_, port) = line.split_once("successfully on port ")?;
+        port.trim_end_matches('.').parse().ok()
+    });
+    let Some(port) = port else {
+        driver.wait().unwrap();
+        return None;
+    };
+    // what else it says is of no interest, but must not block it
+    std::thread::spawn(move || said.for_each(drop));
+    Some((driver, port))
+}
+
 impl Browser {
     /// Starts a browser with a window of this size.
     pub fn start(width: u32, height: u32) -> Self {
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("chromedriver, of the Debian package chromium-driver");
-        let mut said = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let port = said
-            .find_map(|line| {
-                let port = line
-                    .unwrap()
-                    .split_once("successfully on port ")?
-                    .1
-                    .to_owned();
-                port.trim_end_matches('.').parse::<u16>().ok()
-            })
+        // It takes a free port of IPv4, and ends where another test has the same one of IPv6.
+        let (driver, port) = (0..5)
+            .find_map(|_| driver())
             .expect("chromedriver must say its port");
-        // what else it says is of no interest, but must not block it
-        std::thread::spawn(move || said.for_each(drop));
         let mut browser = Self {
             driver,
             address: ([127, 0, 0, 1], port).into(),

@@ -6,6 +6,7 @@ pub mod certificate;
 pub mod client;
 pub mod instance;
 pub mod message;
+pub mod need;
 pub mod origin;
 pub mod program;
 pub mod proxy;

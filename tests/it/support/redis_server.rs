@@ -1,6 +1,7 @@
 //! A real redis-server on a port of its own, that can be killed, stopped and started again.
 
 use std::{
+    cell::Cell,
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -163,6 +164,23 @@ impl RedisServer {
         }
         let output = cli.args(command).stderr(Stdio::null()).output().unwrap();
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Waits until every instance that is there has written its heartbeat so many times more: the key's time to live only
+    /// goes up then.
+    pub async fn beats(&self, times: usize) {
+        let keys = self.cli(&["KEYS", "fileproxy:instance:*"]);
+        assert!(!keys.is_empty(), "no instance writes heartbeats");
+        for key in keys.lines() {
+            for _ in 0..times {
+                let before = Cell::new(i64::MAX);
+                eventually("another heartbeat", || async {
+                    let left: i64 = self.cli(&["PTTL", key]).parse().unwrap();
+                    (left > before.replace(left)).then_some(())
+                })
+                .await;
+            }
+        }
     }
 }
 
