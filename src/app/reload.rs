@@ -91,7 +91,7 @@ impl Reloader {
 
     async fn take(&mut self, policy: Policy, settings: Settings) {
         self.policy.store(Arc::new(policy));
-        self.actors.resettle(settings.for_actors()).await;
+        self.actors.reconfigure(settings.for_actors()).await;
         if settings.log.filter != self.settings.log.filter {
             refilter(&settings.log);
         }
