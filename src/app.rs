@@ -31,7 +31,7 @@ mod systemd;
 use certificate::Certificate;
 use pulse::{Pulse, Stalled};
 use reload::{Reloader, Source};
-use sockets::{Closing, Places, Serves, Sockets};
+use sockets::{Closing, ListenAddresses, Serves, Sockets};
 
 use crate::{
     actors::{self, Actors, NotStarted},
@@ -70,7 +70,7 @@ const OPERATORS: u64 = 256;
 
 /// The running proxy.
 pub struct Application {
-    places: Places,
+    addresses: ListenAddresses,
     is_tls: bool,
     published: Arc<Published>,
     actors: Actors,
@@ -130,7 +130,7 @@ impl Application {
         inherited: Inherited,
     ) -> Result<Self, StartError> {
         let sockets = Sockets::open(&settings.server, &settings.admin, inherited)?;
-        let places = sockets.places();
+        let addresses = sockets.addresses();
         let (sockets, closing) = sockets.into_all();
         let workers = settings.server.worker_count();
         let for_actors = settings.for_actors();
@@ -173,7 +173,7 @@ impl Application {
         actix_rt::spawn(reloader.run(asked));
         let handle = server.handle();
         Ok(Application {
-            places,
+            addresses,
             is_tls,
             published,
             actors,
@@ -190,17 +190,17 @@ impl Application {
 
     /// Where it listens for clients: at least one address.
     pub fn addresses(&self) -> &[SocketAddr] {
-        &self.places.public
+        &self.addresses.public
     }
 
     /// Where the operators' endpoints are: on one of the addresses, if they are on several.
     pub fn operators(&self) -> SocketAddr {
-        self.places.operators()
+        self.addresses.operators()
     }
 
     /// The dashboard's link for a browser on this machine; none where browsers refuse the ports of all addresses.
     pub fn monitor(&self) -> Option<String> {
-        self.places.monitor(self.is_tls)
+        self.addresses.monitor(self.is_tls)
     }
 
     /// The token that the admin endpoint asks for.

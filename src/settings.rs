@@ -92,9 +92,9 @@ pub struct Optimization {
     pub level: Level,
 }
 
-/// Where settings are looked for.
+/// The files that settings are read from.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct SettingsFiles {
     /// The folder of the files.
     pub folder: PathBuf,
     /// The name of the file that is laid over the base.
@@ -137,12 +137,12 @@ impl Settings {
     /// # Errors
     ///
     /// [`SettingsError`], with the key, what it must be and what it is.
-    pub fn read(place: &Place) -> Result<Self, SettingsError> {
-        let file = place.folder.join(format!("{}.toml", place.name));
-        let base = place.folder.join("base.toml");
+    pub fn read(files: &SettingsFiles) -> Result<Self, SettingsError> {
+        let file = files.folder.join(format!("{}.toml", files.name));
+        let base = files.folder.join("base.toml");
         is_there(&base)?;
         // Only a name that somebody gave must be there.
-        if !is_there(&file)? && place.name != "local" {
+        if !is_there(&file)? && files.name != "local" {
             return Err(SettingsError::NoFile(file));
         }
         let layers = Config::builder()

@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{figures::Window, rounded};
+use super::{figures::Window, numbers::rounded};
 use crate::traffic::{
     canary::{
         Candidate,

@@ -3,11 +3,10 @@
 
 use std::fmt::{self, Write as _};
 
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, web};
 use serde_json::{Map, Value};
-use utoipa::OpenApi as _;
 
-use super::{assets, openapi::Description};
+use super::{assets, openapi::Document, response::json};
 use crate::problem::Problem;
 
 /// The endpoint's path.
@@ -18,9 +17,8 @@ pub(super) const PATH: &str = "/docs";
     (status = 200, description = "A page", body = String, content_type = "text/html"),
     (status = "default", description = "Any error", body = Problem, content_type = Problem::MEDIA_TYPE),
 ))]
-pub(super) async fn page() -> HttpResponse {
-    // names and texts always serialize
-    let document = serde_json::to_value(Description::openapi()).unwrap_or_default();
+pub(super) async fn page(document: web::Data<Document>) -> HttpResponse {
+    let document = json(&document.0());
     assets::page(Page(&document).to_string())
 }
 

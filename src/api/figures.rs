@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{millis, rounded};
+use super::numbers::{millis, rounded};
 use crate::traffic::{
     sample::Outcome,
     summary::{self, Summary},

@@ -9,7 +9,7 @@ use actix_web::{HttpResponse, http::StatusCode, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{State, answer, config::Config, millis};
+use super::{config::Config, numbers::millis, response::json_response};
 use crate::{
     problem::Problem,
     traffic::{
@@ -168,8 +168,8 @@ enum CheckStatus {
     (status = 503, description = "It takes no new work: `draining`", body = Health),
     (status = "default", description = "Any error", body = Problem, content_type = Problem::MEDIA_TYPE),
 ))]
-pub(super) async fn health(state: web::Data<State>) -> HttpResponse {
-    let published = &state.published;
+pub(super) async fn health(published: web::Data<Published>) -> HttpResponse {
+    let published = &**published;
     let now = SystemTime::now();
     let reasons = reasons(published, Instant::now(), now);
     let status = if published.is_draining() {
@@ -185,7 +185,7 @@ pub(super) async fn health(state: web::Data<State>) -> HttpResponse {
     };
     let tuning = published.tuning.load();
     let origin = **published.origin_status.load();
-    answer(
+    json_response(
         code,
         &Health {
             status,
@@ -224,7 +224,7 @@ pub(super) async fn health(state: web::Data<State>) -> HttpResponse {
     (status = "default", description = "Any error", body = Problem, content_type = Problem::MEDIA_TYPE),
 ))]
 pub(super) async fn live() -> HttpResponse {
-    answer(
+    json_response(
         StatusCode::OK,
         &Check {
             status: CheckStatus::Live,
@@ -238,13 +238,13 @@ pub(super) async fn live() -> HttpResponse {
     (status = 503, description = "It takes no new work", body = Check),
     (status = "default", description = "Any error", body = Problem, content_type = Problem::MEDIA_TYPE),
 ))]
-pub(super) async fn ready(state: web::Data<State>) -> HttpResponse {
-    let (code, status) = if state.published.is_draining() {
+pub(super) async fn ready(published: web::Data<Published>) -> HttpResponse {
+    let (code, status) = if published.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, CheckStatus::Draining)
     } else {
         (StatusCode::OK, CheckStatus::Ready)
     };
-    answer(code, &Check { status })
+    json_response(code, &Check { status })
 }
 
 /// What is not as it should be.

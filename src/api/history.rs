@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-use super::{millis, rounded};
+use super::numbers::{millis, rounded};
 use crate::traffic::{published::Published, quality::Class};
 
 /// What the numbers of a row are, in order.

@@ -7,11 +7,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    State, answer,
     canary::Canary,
     figures::{Figures, Metrics, Outcomes, Window},
     health::{ActorHealth, Redis},
-    millis,
+    numbers::millis,
+    response::json_response,
 };
 use crate::{
     problem::Problem,
@@ -31,8 +31,8 @@ use crate::{
     (status = 200, description = "The numbers of now", body = Stats),
     (status = "default", description = "Any error", body = Problem, content_type = Problem::MEDIA_TYPE),
 ))]
-pub(super) async fn stats(state: web::Data<State>) -> HttpResponse {
-    answer(StatusCode::OK, &Stats::of(&state.published))
+pub(super) async fn stats(published: web::Data<Published>) -> HttpResponse {
+    json_response(StatusCode::OK, &Stats::of(&published))
 }
 
 /// What the process did, and what it decided and why.

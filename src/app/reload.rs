@@ -10,7 +10,7 @@ use crate::{
     actors::Actors,
     api::{
         AdminToken,
-        reload::{Ask, Change, NotReloaded, Reloaded},
+        reload::{Change, NotReloaded, ReloadRequest, Reloaded},
     },
     path::{
         policy::{InForce, Policy},
@@ -35,7 +35,7 @@ pub struct Reloader {
 
 impl Reloader {
     /// Does one reload after the other, for as long as somebody can ask, and looks after the certificate meanwhile.
-    pub async fn run(mut self, mut asked: mpsc::Receiver<Ask>) {
+    pub async fn run(mut self, mut asked: mpsc::Receiver<ReloadRequest>) {
         loop {
             let ask = match &mut self.certificate {
                 None => asked.recv().await,
@@ -47,7 +47,7 @@ impl Reloader {
                     }
                 },
             };
-            let Some(Ask { who, answer }) = ask else {
+            let Some(ReloadRequest { who, answer }) = ask else {
                 return;
             };
             systemd::reloading();

@@ -119,8 +119,8 @@ impl Sockets {
     }
 
     /// Where they listen.
-    pub fn places(&self) -> Places {
-        Places {
+    pub fn addresses(&self) -> ListenAddresses {
+        ListenAddresses {
             public: addresses(&self.public).collect(),
             own: self.own.as_ref().and_then(|own| own.local_addr().ok()),
             local: self.local.as_ref().and_then(|own| own.local_addr().ok()),
@@ -153,16 +153,16 @@ impl Closing {
     }
 }
 
-/// Where the process listens.
+/// The addresses that the process listens on.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub struct ListenAddresses {
     /// For clients: at least one.
     pub public: Vec<SocketAddr>,
     own: Option<SocketAddr>,
     local: Option<SocketAddr>,
 }
 
-impl Places {
+impl ListenAddresses {
     /// Where the operators' endpoints are for who does not care which: on an address of their own, or else on this machine's,
     /// or else on the public one.
     pub fn operators(&self) -> SocketAddr {

@@ -5,7 +5,7 @@ use crate::traffic::canary::{Canary, Rollout};
 /// The level and the canary that all instances share, as far as this instance knows, and whether they still have to be
 /// written to Redis.
 #[derive(Debug, Default)]
-pub(in crate::actors) struct SharedRollout {
+pub struct SharedRollout {
     rollout: Option<Rollout>,
     pending: Pending,
 }
