@@ -56,6 +56,7 @@ pub mod app;
 pub mod demo;
 pub mod path;
 pub mod problem;
+pub mod reloadable;
 pub mod settings;
 pub mod telemetry;
 pub mod traffic;

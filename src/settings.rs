@@ -18,6 +18,7 @@ use crate::{
     path::{
         cors, http2, line, origin, policy::Terms, server, tcp, tls, trace, transfers, upgrades,
     },
+    reloadable::reloadable,
     telemetry,
     traffic::{
         canary, concurrency,
@@ -84,6 +85,32 @@ pub struct Settings {
     pub log: telemetry::Settings,
 }
 
+reloadable!(Settings {
+    server: Nested,
+    tls: Nested,
+    http2: Nested,
+    upgrades: Nested,
+    origin: Nested,
+    tcp: Nested,
+    transfers: Nested,
+    lines: Nested,
+    optimization: Nested,
+    levels: Nested,
+    classes: Nested,
+    metrics: Nested,
+    quality: Nested,
+    rate_limit: Nested,
+    concurrency: Nested,
+    canary: Nested,
+    supervision: Nested,
+    redis: Nested,
+    admin: Nested,
+    monitor: Nested,
+    traces: Nested,
+    cors: Nested,
+    log: Nested,
+});
+
 /// `[optimization]`: how much is on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,6 +118,10 @@ pub struct Optimization {
     /// The level at the start; one that Redis keeps wins.
     pub level: Level,
 }
+
+reloadable!(Optimization {
+    level: AfterRestart,
+});
 
 /// The files that settings are read from.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::OutOfRange;
+use crate::{reloadable::reloadable, units::OutOfRange};
 
 /// `[supervision]`: when an actor counts as stuck. Read by the watchdog.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,6 +14,10 @@ pub struct Supervision {
     #[serde(with = "humantime_serde")]
     pub patience: Duration,
 }
+
+reloadable!(Supervision {
+    patience: AfterRestart,
+});
 
 impl Supervision {
     /// Checks the ranges.

@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 use tracing::info;
 
 use super::attempts::Attempts;
-use crate::units::OutOfRange;
+use crate::{reloadable::reloadable, units::OutOfRange};
 
 /// `[admin]`: where operators find their endpoints, and the token that those which change something ask for.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -25,6 +25,12 @@ pub struct Settings {
     #[serde(with = "crate::units::if_not_empty")]
     pub local: Option<SocketAddr>,
 }
+
+reloadable!(Settings {
+    token: AtOnce,
+    listen: AfterRestart,
+    local: AfterRestart,
+});
 
 impl Settings {
     /// Checks the token.

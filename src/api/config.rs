@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
-use utoipa::ToSchema;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, Schema},
+};
 
 use crate::traffic::{
     level::Level,
@@ -11,15 +14,22 @@ use crate::traffic::{
     tuning::{LevelSettings, Tuning},
 };
 
+/// The tuning in force, as one object: the parameters, and what stands beside them.
+#[derive(Debug, Serialize)]
+pub(super) struct Config {
+    #[serde(flatten)]
+    parameters: LevelSettings,
+    #[serde(flatten)]
+    beside: Beside,
+}
+
 /// The tuning in force: the parameters that level and class result in.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Config {
+struct Beside {
     /// How much optimization is on.
     optimization_level: Level,
     /// The class of the origin that the tuning follows.
     quality: Class,
-    #[serde(flatten)]
-    parameters: LevelSettings,
     #[schema(value_type = f64)]
     keep_alive_seconds: Seconds,
     #[schema(value_type = f64)]
@@ -37,17 +47,39 @@ pub(super) struct Config {
 impl Config {
     pub(super) fn of(tuning: &Tuning) -> Self {
         Self {
-            optimization_level: tuning.level,
-            quality: tuning.class,
             parameters: tuning.parameters.clone(),
-            keep_alive_seconds: Seconds(tuning.keep_alive),
-            connect_timeout_seconds: Seconds(tuning.connect_timeout),
-            exchange_timeout_seconds: Seconds(tuning.exchange_timeout),
-            idle_read_seconds: Seconds(tuning.idle_read),
-            dns_cache_seconds: Seconds(tuning.dns_cache),
-            chunk_bytes: tuning.chunk.as_u64(),
-            buffer_bytes: tuning.buffer.as_u64(),
+            beside: Beside {
+                optimization_level: tuning.level,
+                quality: tuning.class,
+                keep_alive_seconds: Seconds(tuning.keep_alive),
+                connect_timeout_seconds: Seconds(tuning.connect_timeout),
+                exchange_timeout_seconds: Seconds(tuning.exchange_timeout),
+                idle_read_seconds: Seconds(tuning.idle_read),
+                dns_cache_seconds: Seconds(tuning.dns_cache),
+                chunk_bytes: tuning.chunk.as_u64(),
+                buffer_bytes: tuning.buffer.as_u64(),
+            },
         }
+    }
+}
+
+impl PartialSchema for Config {
+    fn schema() -> RefOr<Schema> {
+        match (Beside::schema(), LevelSettings::schema()) {
+            (RefOr::T(Schema::Object(mut all)), RefOr::T(Schema::Object(parameters))) => {
+                all.properties.extend(parameters.properties);
+                all.required.extend(parameters.required);
+                Schema::Object(all).into()
+            }
+            // Both are structs, so both are objects.
+            (beside, _) => beside,
+        }
+    }
+}
+
+impl ToSchema for Config {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        Beside::schemas(schemas);
     }
 }
 

@@ -20,7 +20,7 @@ use super::{
     stats::Stats,
     stream_permits::{StreamPermit, StreamPermits},
 };
-use crate::{traffic::published::Published, units::OutOfRange};
+use crate::{reloadable::reloadable, traffic::published::Published, units::OutOfRange};
 
 /// Time between two ticks.
 const TICK: Duration = Duration::from_secs(1);
@@ -37,6 +37,11 @@ pub struct Settings {
     #[serde(with = "humantime_serde")]
     pub history: Duration,
 }
+
+reloadable!(Settings {
+    streams: AfterRestart,
+    history: AfterRestart,
+});
 
 impl Settings {
     /// Checks the ranges.

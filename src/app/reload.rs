@@ -16,6 +16,7 @@ use crate::{
         policy::{InForce, Policy},
         tls::Pair,
     },
+    reloadable::Reloadable,
     settings::{Settings, SettingsError},
     telemetry::refilter,
 };
@@ -119,40 +120,14 @@ fn told(who: &str, outcome: &Result<Reloaded, NotReloaded>) {
     }
 }
 
-/// What a running process takes of the `wanted` settings: all but what it was built on at its start.
-fn taken(now: &Settings, wanted: &Settings) -> Settings {
+/// The settings in force after a reload of `wanted`: all that does not need a restart.
+fn taken(running: &Settings, wanted: &Settings) -> Settings {
     let mut taken = wanted.clone();
-    // The sockets, the threads and the room for connections.
-    taken.server.listen = now.server.listen.clone();
-    taken.server.workers = now.server.workers;
-    taken.server.backlog = now.server.backlog;
-    taken.server.max_connections = now.server.max_connections;
-    taken.server.keep_alive = now.server.keep_alive;
-    taken.server.drain_timeout = now.server.drain_timeout;
-    taken.admin.listen = now.admin.listen;
-    taken.admin.local = now.admin.local;
-    // Whether there is TLS is known to whoever connects.
-    if now.tls.is_on() != wanted.tls.is_on() {
-        taken.tls = now.tls.clone();
+    taken.keep_until_restart(running);
+    // Clients know whether they connect by TLS: it is not turned on or off under them.
+    if running.tls.is_on() != wanted.tls.is_on() {
+        taken.tls = running.tls.clone();
     }
-    // All that was measured is about this origin.
-    taken.origin.url = now.origin.url.clone();
-    // The beginning of what then moves by itself.
-    taken.optimization = now.optimization.clone();
-    taken.rate_limit.initial = now.rate_limit.initial;
-    // The shape of what is counted.
-    taken.rate_limit.queue = now.rate_limit.queue;
-    taken.metrics = now.metrics.clone();
-    taken.canary = now.canary.clone();
-    taken.quality.window = now.quality.window;
-    taken.quality.min_samples = now.quality.min_samples;
-    // What is connected or running.
-    taken.redis = now.redis.clone();
-    taken.supervision = now.supervision.clone();
-    taken.monitor = now.monitor.clone();
-    taken.traces = now.traces.clone();
-    taken.cors = now.cors.clone();
-    taken.log.format = now.log.format;
     taken
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{level::Level, quality::Class};
-use crate::units::OutOfRange;
+use crate::{reloadable::reloadable, units::OutOfRange};
 
 /// `[levels.<level>]`: the parameters of one level. Those that may be absent follow the class of the network then.
 ///
@@ -90,6 +90,29 @@ pub struct LevelSettings {
     pub follow_lines: bool,
 }
 
+reloadable!(LevelSettings {
+    connections: AtOnce,
+    connections_per_host: AtOnce,
+    keep_alive: AtOnce,
+    connect_timeout: AtOnce,
+    exchange_timeout: AtOnce,
+    idle_read: AtOnce,
+    dns_cache: AtOnce,
+    chunk: AtOnce,
+    buffer: AtOnce,
+    redis_pool: AtOnce,
+    tcp_options: AtOnce,
+    tcp_buffers: AtOnce,
+    rate_limit: AtOnce,
+    concurrency_limit: AtOnce,
+    small_first: AtOnce,
+    collapse: AtOnce,
+    warm_connections: AtOnce,
+    resume: AtOnce,
+    parallel: AtOnce,
+    follow_lines: AtOnce,
+});
+
 /// `[classes.<class>]`: the parameters of one class of network, for the levels that follow it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -111,6 +134,14 @@ pub struct ClassSettings {
     pub exchange_timeout: Duration,
 }
 
+reloadable!(ClassSettings {
+    chunk: AtOnce,
+    line_buffer: AtOnce,
+    connect_timeout: AtOnce,
+    idle_read: AtOnce,
+    exchange_timeout: AtOnce,
+});
+
 /// `[levels]`: the table of levels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -120,6 +151,12 @@ pub struct LevelTable {
     pub medium: LevelSettings,
     pub high: LevelSettings,
 }
+
+reloadable!(LevelTable {
+    low: Nested,
+    medium: Nested,
+    high: Nested,
+});
 
 impl LevelTable {
     fn of(&self, level: Level) -> &LevelSettings {
@@ -141,6 +178,13 @@ pub struct ClassTable {
     pub poor: ClassSettings,
     pub very_poor: ClassSettings,
 }
+
+reloadable!(ClassTable {
+    good: Nested,
+    medium: Nested,
+    poor: Nested,
+    very_poor: Nested,
+});
 
 impl ClassTable {
     fn of(&self, class: Class) -> &ClassSettings {

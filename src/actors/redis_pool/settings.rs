@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::target::Target;
-use crate::units::OutOfRange;
+use crate::{reloadable::reloadable, units::OutOfRange};
 
 /// `[redis]`: where the level is shared between instances. Optional.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +22,13 @@ pub struct Settings {
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
 }
+
+reloadable!(Settings {
+    url: AfterRestart,
+    prefix: AfterRestart,
+    heartbeat: AfterRestart,
+    timeout: AfterRestart,
+});
 
 impl Settings {
     /// Checks the ranges.
