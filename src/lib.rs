@@ -55,7 +55,7 @@ pub mod api;
 pub mod app;
 pub mod demo;
 pub mod path;
-pub mod problem;
+mod problem;
 pub mod reloadable;
 pub mod settings;
 pub mod telemetry;

@@ -18,16 +18,6 @@ pub enum TakesEffect {
     AfterRestart,
 }
 
-impl TakesEffect {
-    /// Every one, the soonest first.
-    pub const ALL: [TakesEffect; 4] = [
-        TakesEffect::AtOnce,
-        TakesEffect::NextRequest,
-        TakesEffect::NextConnection,
-        TakesEffect::AfterRestart,
-    ];
-}
-
 impl fmt::Display for TakesEffect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

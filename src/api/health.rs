@@ -1,4 +1,4 @@
-//! `GET /health`, `/health/live`, `/health/ready`: whether the process works, and what it works with.
+//! `GET /health`, `/health/live`, `/health/ready`: whether the process works.
 
 use std::{
     collections::BTreeMap,
@@ -20,10 +20,10 @@ use crate::{
     },
 };
 
-/// An actor that was started anew counts as a blemish for so long.
+/// `/health` is `degraded` for so long after an actor was replaced.
 const RECENTLY: Duration = Duration::from_secs(60);
 
-/// How the process is, and what it works with.
+/// How the process is, and the parts that it depends on.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Health {
     status: Status,
@@ -69,16 +69,16 @@ pub(super) struct Redis {
     pool: Pool,
 }
 
-/// Redis commands under way at once.
+/// Concurrent Redis commands.
 #[derive(Debug, Serialize, ToSchema)]
 struct Pool {
-    /// At most.
+    /// The limit.
     size: usize,
-    /// Just now.
+    /// Commands under way now.
     in_use: usize,
 }
 
-/// The client that asks the origins.
+/// The client side: connections to the origin.
 #[derive(Debug, Serialize, ToSchema)]
 struct HttpClient {
     /// `degraded` while the origin cannot be reached.
@@ -118,7 +118,7 @@ impl Certificate {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ActorHealth {
     status: ActorState,
-    /// How often it had to be started anew.
+    /// How often it was replaced.
     restarts: u64,
 }
 
@@ -128,7 +128,7 @@ pub(super) struct ActorHealth {
 enum ActorState {
     /// It answers.
     Running,
-    /// It does not, and is being started anew.
+    /// It does not answer, and is being replaced.
     Down,
 }
 
@@ -247,7 +247,7 @@ pub(super) async fn ready(published: web::Data<Published>) -> HttpResponse {
     json_response(code, &Check { status })
 }
 
-/// What is not as it should be.
+/// Why `/health` is degraded, one sentence each; empty if it is not.
 fn reasons(published: &Published, now: Instant, clock: SystemTime) -> Vec<String> {
     let mut reasons = Vec::new();
     if published.redis.load().link == RedisLink::Disconnected {

@@ -1,4 +1,4 @@
-//! `GET /metrics`: the same numbers as /stats for Prometheus, in base units, with labels that take few values.
+//! `GET /metrics`: the numbers of /stats for Prometheus, in base units. Labels take few values.
 
 use std::time::{Instant, UNIX_EPOCH};
 

@@ -1,4 +1,4 @@
-//! The settings, read again while the process runs: what can change at once does, the rest is named.
+//! Reads the settings again while the process runs: what can change does, and what needs a restart is named.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -21,10 +21,10 @@ use crate::{
     telemetry::refilter,
 };
 
-/// Reads the settings as at the start: files and environment.
+/// Reads the settings as they were read at the start: from files and environment.
 pub type Source = Box<dyn Fn() -> Result<Settings, SettingsError>>;
 
-/// Everything that can take other settings while it runs.
+/// Does reloads, and holds everything that takes other settings by them.
 pub struct Reloader {
     pub(super) source: Source,
     pub(super) settings: Settings,
@@ -35,7 +35,8 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// Does one reload after the other, for as long as somebody can ask, and looks after the certificate meanwhile.
+    /// Does the reloads that are asked for, one after the other, and looks at the certificate's files every `tls.watch`
+    /// meanwhile. Ends when the last [`Reloads`](crate::api::reload::Reloads) is dropped.
     pub async fn run(mut self, mut asked: mpsc::Receiver<ReloadRequest>) {
         loop {
             let ask = match &mut self.certificate {
@@ -55,17 +56,17 @@ impl Reloader {
             let outcome = self.reload().await;
             systemd::ready();
             told(&who, &outcome);
-            // Whoever asked may have left.
+            // An error says that whoever asked has left.
             _ = answer.send(outcome);
         }
     }
 
     async fn reload(&mut self) -> Result<Reloaded, NotReloaded> {
-        // Whatever the settings say, whoever asks may have moved the origin.
+        // The origin may have moved to another address, whatever the settings say.
         self.policy.load().origin.resolve_anew();
         let wanted = (self.source)().map_err(refused)?;
         let taken = taken(&self.settings, &wanted);
-        // What can fail comes first: then all of it changes, or nothing.
+        // What can fail comes first: so either all changes, or nothing.
         let policy = self.policy.load().next(taken.terms()).map_err(refused)?;
         let pair = match &self.certificate {
             Some(_) => Some(Pair::read(&taken.tls).map_err(refused)?),
@@ -104,6 +105,7 @@ fn refused(error: impl std::fmt::Display) -> NotReloaded {
     NotReloaded(error.to_string())
 }
 
+/// Logs what a reload did.
 fn told(who: &str, outcome: &Result<Reloaded, NotReloaded>) {
     match outcome {
         Ok(reloaded) => {
@@ -131,7 +133,7 @@ fn taken(running: &Settings, wanted: &Settings) -> Settings {
     taken
 }
 
-/// The settings that differ, by their keys. Secrets differ too, but are not shown.
+/// The keys whose values differ. Values of secrets are not shown.
 fn changes(before: &Settings, after: &Settings) -> Vec<Change> {
     let (old, new) = (flat(before), flat(after));
     let mut keys: Vec<_> = old.keys().chain(new.keys()).collect();
@@ -164,7 +166,7 @@ fn changes(before: &Settings, after: &Settings) -> Vec<Change> {
     changes
 }
 
-/// Every setting by its whole key, as it is shown to people.
+/// Every setting by its whole key, with its value as people may see it.
 fn flat(settings: &Settings) -> BTreeMap<String, Value> {
     fn walk(key: String, value: Value, flat: &mut BTreeMap<String, Value>) {
         match value {
@@ -181,7 +183,7 @@ fn flat(settings: &Settings) -> BTreeMap<String, Value> {
         }
     }
     let mut all = BTreeMap::new();
-    // Settings always serialize.
+    // Settings always serialize: they have texts as keys.
     let whole = serde_json::to_value(settings).unwrap_or_default();
     walk(String::new(), whole, &mut all);
     all
