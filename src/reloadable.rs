@@ -1,6 +1,6 @@
 //! When a setting that was changed takes effect, and what a running process takes of changed settings.
 //!
-//! Each settings type lists its keys with [`reloadable!`] beside its definition. The list must be complete: a key that is
+//! Each settings type lists its keys with `reloadable!` beside its definition. The list must be complete: a key that is
 //! missing in it does not compile.
 
 use std::fmt;
@@ -29,7 +29,7 @@ impl fmt::Display for TakesEffect {
     }
 }
 
-/// Settings that can be read again while the process runs. [`reloadable!`] implements it.
+/// Settings that can be read again while the process runs. `reloadable!` implements it.
 pub trait Reloadable {
     /// Puts the values of `running` back where others would take effect only after a restart: what is left are the
     /// settings in force after a reload.
@@ -39,7 +39,7 @@ pub trait Reloadable {
     fn keys(&self) -> Vec<(String, TakesEffect)>;
 }
 
-/// The values of one key: see [`reloadable!`].
+/// The values of one key: see `reloadable!`.
 pub(crate) fn keep<T: Clone>(effect: TakesEffect, value: &mut T, running: &T) {
     if effect == TakesEffect::AfterRestart {
         value.clone_from(running);
@@ -66,9 +66,7 @@ macro_rules! reloadable {
             }
 
             fn keys(&self) -> Vec<(String, $crate::reloadable::TakesEffect)> {
-                let mut keys = Vec::new();
-                $($crate::reloadable::reloadable!(@keys $effect, keys, stringify!($key), &self.$key);)+
-                keys
+                [$($crate::reloadable::reloadable!(@keys $effect, stringify!($key), &self.$key)),+].concat()
             }
         }
     };
@@ -78,11 +76,11 @@ macro_rules! reloadable {
     (@keep $effect:ident, $value:expr, $running:expr) => {
         $crate::reloadable::keep($crate::reloadable::TakesEffect::$effect, $value, $running)
     };
-    (@keys Nested, $keys:ident, $key:expr, $value:expr) => {
-        $keys.extend($crate::reloadable::below($key, $value))
+    (@keys Nested, $key:expr, $value:expr) => {
+        $crate::reloadable::below($key, $value)
     };
-    (@keys $effect:ident, $keys:ident, $key:expr, $value:expr) => {
-        $keys.push(($key.to_owned(), $crate::reloadable::TakesEffect::$effect))
+    (@keys $effect:ident, $key:expr, $value:expr) => {
+        vec![($key.to_owned(), $crate::reloadable::TakesEffect::$effect)]
     };
 }
 pub(crate) use reloadable;

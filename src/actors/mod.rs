@@ -7,8 +7,8 @@
 //! admin ---level--> Tuner <--level from other instances-- RedisPool <----------tuning------/
 //! ```
 //!
-//! Each runs on a thread of its own (an arbiter), so that none can hold up another or a worker. A [`watchdog`] replaces
-//! an actor that panicked or does not answer; what its successor needs lies in [`Published`], or in a [`survivor`].
+//! Each runs on a thread of its own (an arbiter), so that none can hold up another or a worker. A watchdog replaces
+//! an actor that panicked or does not answer; what its successor needs lies in [`Published`], or in a survivor.
 //!
 //! [`Published`]: crate::traffic::published::Published
 

@@ -3,7 +3,7 @@
 //! Nobody waits for Redis: every exchange is a task of its own with a deadline, at most one ping is under way, and the
 //! actor stays free for messages. What was published last stays in force while Redis is away.
 //!
-//! The keys are below `redis.prefix`: see [`rollout_keys`] and [`heartbeat`].
+//! The keys are below `redis.prefix`: see `rollout_keys` and `heartbeat`.
 
 use std::{
     sync::Arc,
