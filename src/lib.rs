@@ -26,8 +26,8 @@
 //!                                                                                     |        | class
 //!  api::admin --level--> Tuner <--level of other instances-- RedisPool                |        v
 //!                          |                                                          |      Tuner
-//!                          +--retune--> RateLimiter <---------------------------------+
-//!                          +--retune--> RedisPool
+//!                          +--tuning--> RateLimiter <---------------------------------+
+//!                          +--tuning--> RedisPool
 //!                          |<--a candidate level is worse-- MetricsWindow
 //!                          +--publishes--> traffic::published <--reads-- path, api
 //! ```
@@ -37,14 +37,14 @@
 //!
 //! # The floors
 //!
-//! Imports go down only; a test holds this.
+//! Imports go down only, and no files import each other in a circle; a test holds this.
 //!
 //! ```text
 //!  main
 //!  app (wires everything)   settings (sum of the modules' own)   telemetry   demo (an origin to try it with)
 //!  path                     actors                               api
 //!  traffic                  problem (RFC 9457)
-//!  units
+//!  reloadable (settings)                units
 //! ```
 //!
 //! On the floor of `path`, `path` takes [`actors::Reporter`] and nothing else of [`actors`]; [`api`] speaks to the actors,
@@ -55,7 +55,8 @@ pub mod api;
 pub mod app;
 pub mod demo;
 pub mod path;
-pub mod problem;
+mod problem;
+pub mod reloadable;
 pub mod settings;
 pub mod store;
 pub mod telemetry;

@@ -14,7 +14,7 @@ use fileproxy::{
     app::Application,
     demo::{self, Demo, network::Network, origin::Origin},
     path::listener::Inherited,
-    settings::{Place, Settings},
+    settings::{Settings, SettingsFiles},
     telemetry,
     traffic::{level::Level, redacted::redacted},
 };
@@ -100,14 +100,14 @@ impl Failure {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let place = Place {
+    let files = SettingsFiles {
         folder: cli.settings,
         name: cli.env,
     };
     let done = match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve(&place),
-        Command::Check => check(&place),
-        Command::Demo(options) => show(&place, options),
+        Command::Serve => serve(&files),
+        Command::Check => check(&files),
+        Command::Demo(options) => show(&files, options),
         Command::Origin { listen, network } => origin(listen, network),
         Command::Probe { url } => probe(&url),
     };
@@ -134,25 +134,25 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-fn read(place: &Place) -> Result<Settings, Failure> {
-    Settings::read(place).map_err(|error| Failure::Settings(error.to_string()))
+fn read(files: &SettingsFiles) -> Result<Settings, Failure> {
+    Settings::read(files).map_err(|error| Failure::Settings(error.to_string()))
 }
 
-fn serve(place: &Place) -> Result<(), Failure> {
+fn serve(files: &SettingsFiles) -> Result<(), Failure> {
     let inherited = Inherited::take().map_err(|error| {
         Failure::Run(format!(
             "the sockets that were handed over cannot be used: {error}"
         ))
     })?;
-    let settings = read(place)?;
+    let settings = read(files)?;
     telemetry::start(&settings.log).map_err(Failure::run)?;
     open_files(&settings);
     actix_rt::System::new().block_on(async {
         let origin = settings.origin.url.to_string();
         let level = settings.optimization.level;
         let mut hangups = signal(SignalKind::hangup()).map_err(Failure::run)?;
-        let place = place.clone();
-        let source = Box::new(move || Settings::read(&place));
+        let files = files.clone();
+        let source = Box::new(move || Settings::read(&files));
         let app = Application::start_from(settings, source, inherited).map_err(Failure::run)?;
         told(&app, &origin, level);
         app.announce();
@@ -219,16 +219,16 @@ async fn ending() -> &'static str {
     }
 }
 
-fn check(place: &Place) -> Result<(), Failure> {
-    let settings = read(place)?;
+fn check(files: &SettingsFiles) -> Result<(), Failure> {
+    let settings = read(files)?;
     let shown = toml::to_string_pretty(&settings).map_err(Failure::run)?;
     print(&format!(
         "# the settings are valid; these are in force\n{shown}"
     ))
 }
 
-fn show(place: &Place, options: demo::Options) -> Result<(), Failure> {
-    let mut settings = read(place)?;
+fn show(files: &SettingsFiles, options: demo::Options) -> Result<(), Failure> {
+    let mut settings = read(files)?;
     settings.server.listen = options.listen.into();
     settings.redis.url = String::new().try_into().map_err(Failure::run)?;
     settings.log.access = false;

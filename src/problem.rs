@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 /// The body of an error that the proxy makes itself. An error of the origin is passed on as it came.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Problem {
-    /// What kind of problem: a URI that tools can compare, or `about:blank` if the status says it all.
+    /// The kind of problem, a URI: `about:blank`, which says that the status tells the kind.
     #[serde(rename = "type")]
     #[schema(value_type = String, example = "about:blank")]
     pub kind: Cow<'static, str>,
@@ -38,7 +38,7 @@ impl Problem {
     /// The media type.
     pub const MEDIA_TYPE: &'static str = "application/problem+json";
 
-    /// A problem that its status describes well enough.
+    /// A problem with this status, and what happened in words.
     pub fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             kind: "about:blank".into(),
@@ -47,14 +47,6 @@ impl Problem {
             detail: detail.into(),
             instance: None,
         }
-    }
-
-    /// The same problem as one of a kind: `urn:fileproxy:problem:<name>`.
-    #[must_use]
-    pub fn of_kind(mut self, name: &str, title: impl Into<Cow<'static, str>>) -> Self {
-        self.kind = format!("urn:fileproxy:problem:{name}").into();
-        self.title = title.into();
-        self
     }
 
     /// The same problem at the path of this request.
@@ -75,11 +67,11 @@ impl Problem {
 
     /// The body.
     pub fn body(&self) -> String {
-        // strings and a number always serialize
+        // Texts and a number always serialize.
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// The whole response as bytes for a connection that ends with it, where no request could be read.
+    /// The whole response in the bytes of HTTP/1.1, for a connection on which no request could be read, and which it ends.
     pub fn wire(&self) -> Vec<u8> {
         let body = self.body();
         format!(
@@ -108,14 +100,13 @@ mod tests {
 
     #[test]
     fn a_problem_has_the_members_of_rfc_9457() {
-        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "try again in 2 s")
-            .of_kind("rate-limited", "Over the rate limit");
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "try again in 2 s");
         let body: serde_json::Value = serde_json::from_str(&problem.body()).unwrap();
         assert_eq!(
             body,
             serde_json::json!({
-                "type": "urn:fileproxy:problem:rate-limited",
-                "title": "Over the rate limit",
+                "type": "about:blank",
+                "title": "Service Unavailable",
                 "status": 503,
                 "detail": "try again in 2 s",
             })

@@ -18,6 +18,7 @@ use crate::{
     path::{
         cors, http2, line, origin, policy::Terms, server, tcp, tls, trace, transfers, upgrades,
     },
+    reloadable::reloadable,
     store, telemetry,
     traffic::{
         canary, concurrency,
@@ -86,6 +87,33 @@ pub struct Settings {
     pub log: telemetry::Settings,
 }
 
+reloadable!(Settings {
+    server: Nested,
+    tls: Nested,
+    http2: Nested,
+    upgrades: Nested,
+    origin: Nested,
+    tcp: Nested,
+    transfers: Nested,
+    store: Nested,
+    lines: Nested,
+    optimization: Nested,
+    levels: Nested,
+    classes: Nested,
+    metrics: Nested,
+    quality: Nested,
+    rate_limit: Nested,
+    concurrency: Nested,
+    canary: Nested,
+    supervision: Nested,
+    redis: Nested,
+    admin: Nested,
+    monitor: Nested,
+    traces: Nested,
+    cors: Nested,
+    log: Nested,
+});
+
 /// `[optimization]`: how much is on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -94,9 +122,13 @@ pub struct Optimization {
     pub level: Level,
 }
 
-/// Where settings are looked for.
+reloadable!(Optimization {
+    level: AfterRestart,
+});
+
+/// The files that settings are read from.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct SettingsFiles {
     /// The folder of the files.
     pub folder: PathBuf,
     /// The name of the file that is laid over the base.
@@ -139,12 +171,12 @@ impl Settings {
     /// # Errors
     ///
     /// [`SettingsError`], with the key, what it must be and what it is.
-    pub fn read(place: &Place) -> Result<Self, SettingsError> {
-        let file = place.folder.join(format!("{}.toml", place.name));
-        let base = place.folder.join("base.toml");
+    pub fn read(files: &SettingsFiles) -> Result<Self, SettingsError> {
+        let file = files.folder.join(format!("{}.toml", files.name));
+        let base = files.folder.join("base.toml");
         is_there(&base)?;
         // Only a name that somebody gave must be there.
-        if !is_there(&file)? && place.name != "local" {
+        if !is_there(&file)? && files.name != "local" {
             return Err(SettingsError::NoFile(file));
         }
         let layers = Config::builder()

@@ -15,7 +15,10 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use crate::path::{client::Client, headers};
+use crate::{
+    path::{client::Client, headers},
+    reloadable::reloadable,
+};
 
 mod lines;
 
@@ -32,6 +35,12 @@ pub struct Settings {
     /// Whether each request writes a line.
     pub access: bool,
 }
+
+reloadable!(Settings {
+    format: AfterRestart,
+    filter: AtOnce,
+    access: NextRequest,
+});
 
 /// How an event is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

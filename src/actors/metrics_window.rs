@@ -1,47 +1,40 @@
-//! Counts samples, and says once a tick what it counted.
+//! Counts samples, and sums them up once a tick.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 
 use super::{
-    Resettled,
-    directory::{Directory, Lease, supervised},
-    lock,
-    tuner::RollBack,
+    directory::Directory,
+    lease::Lease,
+    messages::{NewSettings, NewSummary, RollBack, Samples},
+    supervised_actor::supervised,
+    survivor::Survivor,
 };
-use crate::traffic::{canary::referee::Referee, sample::Sample, summary::Summary, window::Window};
+use crate::traffic::{canary::referee::Referee, window::Window};
 
-/// Owns the window.
+/// Counts samples in the sliding window, publishes their summary once a tick, and compares the two groups of a canary.
 pub(super) struct MetricsWindow {
-    // a mutex only so that the counts outlive a panic here: nobody else locks it
-    window: Arc<Mutex<Window>>,
-    referee: Arc<Mutex<Referee>>,
+    window: Survivor<Window>,
+    referee: Survivor<Referee>,
+    /// `metrics.tick`.
     tick: Duration,
     directory: Arc<Directory>,
     lease: Lease,
 }
 
-/// From a worker: some requests that ended.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Samples(pub Vec<Sample>);
-
-/// From the window, once a tick: what it counted so far.
-#[derive(Clone, Message)]
-#[rtype(result = "()")]
-pub(super) struct Tick(pub Arc<Summary>);
+supervised!(MetricsWindow, hears samples, window_settings);
 
 impl MetricsWindow {
-    /// So many batches may wait: four seconds of a worker at 4,000 requests per second.
+    /// Batches of samples that may be queued: four seconds of a worker at 4,000 requests per second.
     const MAILBOX: usize = 256;
 
     pub fn new(
-        window: Arc<Mutex<Window>>,
-        referee: Arc<Mutex<Referee>>,
+        window: Survivor<Window>,
+        referee: Survivor<Referee>,
         tick: Duration,
         directory: Arc<Directory>,
         lease: Lease,
@@ -56,26 +49,28 @@ impl MetricsWindow {
     }
 
     fn sum_up(&mut self) {
-        let summary = Arc::new(lock(&self.window).summary(Instant::now()));
+        let summary = Arc::new(self.window.lock().summary(Instant::now()));
         self.directory.published.summary.store(summary.clone());
-        // one that is full or dead hears the next
-        _ = self.directory.classifier.tell(Tick(summary.clone()));
-        _ = self.directory.limiter.tell(Tick(summary));
+        // An actor that is full or dead hears the next one.
+        let new = NewSummary(summary);
+        _ = self.directory.classifier_summary.tell(new.clone());
+        _ = self.directory.limiter_summary.tell(new);
         self.judge(Instant::now());
     }
 
-    /// Compares the canary's groups. A candidate that is worse is told of until it is gone.
+    /// Publishes the comparison of the canary's two groups. If the candidate is worse, the tuner is told so at each tick
+    /// until the canary has ended.
     fn judge(&mut self, now: Instant) {
         let published = &self.directory.published;
         let canary = published.canary.load();
-        let mut referee = lock(&self.referee);
+        let mut referee = self.referee.lock();
         referee.follow(&canary, now);
         published
             .comparison
             .store(referee.comparison(now).map(Arc::new));
         if let Some(reason) = referee.verdict() {
             let (stage, reason) = (canary.stage, reason.to_owned());
-            _ = self.directory.tuner.tell(RollBack { stage, reason });
+            _ = self.directory.roll_back.tell(RollBack { stage, reason });
         }
     }
 }
@@ -98,10 +93,10 @@ impl Handler<Samples> for MetricsWindow {
     type Result = ();
 
     fn handle(&mut self, Samples(samples): Samples, _: &mut Self::Context) {
-        let mut window = lock(&self.window);
-        let mut referee = lock(&self.referee);
+        let mut window = self.window.lock();
+        let mut referee = self.referee.lock();
         if samples.iter().any(|sample| sample.canary.is_some()) {
-            // the canary may have begun since the last tick
+            // The canary may have begun since the last tick.
             referee.follow(&self.directory.published.canary.load(), Instant::now());
         }
         for sample in &samples {
@@ -111,12 +106,10 @@ impl Handler<Samples> for MetricsWindow {
     }
 }
 
-impl Handler<Resettled> for MetricsWindow {
+impl Handler<NewSettings> for MetricsWindow {
     type Result = ();
 
-    fn handle(&mut self, Resettled(settings): Resettled, _: &mut Self::Context) {
-        lock(&self.window).judge_after(settings.rate_limit.window);
+    fn handle(&mut self, NewSettings(settings): NewSettings, _: &mut Self::Context) {
+        self.window.lock().judge_after(settings.rate_limit.window);
     }
 }
-
-supervised!(MetricsWindow);

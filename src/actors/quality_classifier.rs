@@ -1,4 +1,4 @@
-//! Finds the class of the network to the origin, and whether the origin can be reached at all.
+//! Classifies the network to the origin, and finds out whether the origin is reachable.
 
 use std::{
     sync::Arc,
@@ -11,30 +11,35 @@ use tokio::{net::TcpStream, time::timeout};
 use tracing::{info, warn};
 
 use super::{
-    Resettled,
-    directory::{Directory, Lease, supervised},
-    metrics_window::Tick,
-    tuner::NewClass,
+    directory::Directory,
+    lease::Lease,
+    messages::{NewClass, NewSettings, NewSummary},
+    supervised_actor::supervised,
 };
 use crate::traffic::{
     published::OriginStatus,
     quality::{Classifier, Settings},
-    summary::Contact,
+    summary::{Contact, Summary},
 };
 
-/// Owns the class, and the origin's status.
+/// Derives the class of the network from each summary of the window, and publishes whether the origin is reachable.
 pub(super) struct QualityClassifier {
     classifier: Classifier,
+    /// Why the class changed last, for the tuner.
     why: String,
     directory: Arc<Directory>,
     lease: Lease,
-    /// Host and port to ask for a connection; none if nobody is to be asked.
+    /// Host and port that probes connect to; none: there are no probes.
     probed: Option<(String, u16)>,
+    /// `quality.probe`: a probe is made when no request went to the origin for so long.
     probe_after: Duration,
+    /// Whether a probe is under way.
     probing: bool,
-    /// When the origin's status last became known, by a request or a probe.
+    /// When a request or a probe last showed whether the origin is reachable.
     known_at: Instant,
 }
+
+supervised!(QualityClassifier, hears classifier_summary, classifier_settings);
 
 impl QualityClassifier {
     pub fn new(settings: &Settings, origin: &str, directory: Arc<Directory>, lease: Lease) -> Self {
@@ -51,15 +56,15 @@ impl QualityClassifier {
         }
     }
 
-    fn classify(&mut self, tick: &Tick) {
-        if let Some(change) = self.classifier.observe(tick.0.origin) {
+    /// Judges the class by a summary. A class that is not in force yet is told to the tuner at each tick.
+    fn classify(&mut self, summary: &Summary) {
+        if let Some(change) = self.classifier.observe(summary.origin) {
             self.why = change.why;
         }
         let class = self.classifier.class();
-        // said again each tick until the tuner took it
         if class != self.directory.published.tuning.load().class {
             let why = self.why.clone();
-            _ = self.directory.tuner.tell(NewClass { class, why });
+            _ = self.directory.new_class.tell(NewClass { class, why });
         }
     }
 
@@ -80,8 +85,9 @@ impl QualityClassifier {
         }
     }
 
-    /// Takes what requests showed since the last tick.
+    /// Learns from the requests since the last tick whether the origin is reachable.
     fn hear(&mut self, contact: Contact) {
+        /// Requests in a row without an answer that make the origin unreachable.
         const IN_A_ROW: u64 = 3;
         let Some(at) = contact.answered.max(contact.failed) else {
             return;
@@ -102,8 +108,8 @@ impl QualityClassifier {
         }
     }
 
-    /// Asks the origin for a connection if no request has shown for a while how it is. Less often while all is
-    /// well: an origin that idles need not see us.
+    /// Opens a connection to the origin and closes it again, if no request has shown for `quality.probe` whether the
+    /// origin is reachable. Six times more seldom while it is: an idle origin need not be bothered.
     fn probe(&mut self, now: Instant, ctx: &mut Context<Self>) {
         let after = match self.status() {
             OriginStatus::Reachable => self.probe_after * 6,
@@ -115,6 +121,7 @@ impl QualityClassifier {
         if self.probing || now.saturating_duration_since(self.known_at) < after {
             return;
         }
+        /// Longest connect of a probe.
         const PATIENCE: Duration = Duration::from_secs(5);
         self.probing = true;
         let (host, port) = (host.clone(), *port);
@@ -140,23 +147,23 @@ impl Actor for QualityClassifier {
     type Context = Context<Self>;
 }
 
-impl Handler<Tick> for QualityClassifier {
+impl Handler<NewSummary> for QualityClassifier {
     type Result = ();
 
-    fn handle(&mut self, tick: Tick, ctx: &mut Self::Context) {
+    fn handle(&mut self, NewSummary(summary): NewSummary, ctx: &mut Self::Context) {
         if self.lease.is_revoked() {
             return ctx.stop();
         }
-        self.classify(&tick);
-        self.hear(tick.0.contact);
-        self.probe(tick.0.at, ctx);
+        self.classify(&summary);
+        self.hear(summary.contact);
+        self.probe(summary.at, ctx);
     }
 }
 
-impl Handler<Resettled> for QualityClassifier {
+impl Handler<NewSettings> for QualityClassifier {
     type Result = ();
 
-    fn handle(&mut self, Resettled(settings): Resettled, ctx: &mut Self::Context) {
+    fn handle(&mut self, NewSettings(settings): NewSettings, ctx: &mut Self::Context) {
         if self.lease.is_revoked() {
             return ctx.stop();
         }
@@ -167,8 +174,7 @@ impl Handler<Resettled> for QualityClassifier {
     }
 }
 
-supervised!(QualityClassifier);
-
+/// Host without brackets, and port, of an http or https URL. None if it is no URL.
 fn host_and_port(origin: &str) -> Option<(String, u16)> {
     let uri: Uri = origin.parse().ok()?;
     let default = if uri.scheme_str() == Some("https") {

@@ -1,4 +1,4 @@
-//! Sets the rate at which requests go to the origin, and how many exchanges it is given at once.
+//! Sets the rate limit, and the limit on concurrent exchanges with the origin.
 
 use std::{
     sync::Arc,
@@ -9,10 +9,10 @@ use actix::{Actor, ActorContext, Context, Handler};
 use tracing::info;
 
 use super::{
-    Resettled,
-    directory::{Directory, Lease, supervised},
-    metrics_window::Tick,
-    tuner::Retuned,
+    directory::Directory,
+    lease::Lease,
+    messages::{NewSettings, NewSummary, NewTuning},
+    supervised_actor::supervised,
 };
 use crate::traffic::{
     answers::Heard,
@@ -23,13 +23,16 @@ use crate::traffic::{
     tuning::Tuning,
 };
 
-/// Owns the gate's rate and the limit on exchanges at once.
+/// Sets the rate of the gate and the limit on concurrent exchanges, by each summary of the window. Both values lie in
+/// what is published, so that a successor goes on with them.
 pub(super) struct RateLimiter {
     policy: RatePolicy,
     concurrency: ConcurrencyPolicy,
     directory: Arc<Directory>,
     lease: Lease,
 }
+
+supervised!(RateLimiter, hears limiter_summary, limiter_tuning, limiter_settings);
 
 impl RateLimiter {
     pub fn new(
@@ -43,17 +46,16 @@ impl RateLimiter {
         let summary = published.summary.load();
         let so_far = &summary.judged;
         let most = published.tuning.load().connections_at_once();
-        // the limit lives in what is published, so it survives this actor
         let limit = published.concurrency.limit(most);
         Self {
             concurrency: ConcurrencyPolicy::new(concurrency, limit, now),
-            // the rate lives in the gate, so it survives this actor
             policy: RatePolicy::new(settings, published.gate.rate(), so_far, now),
             directory,
             lease,
         }
     }
 
+    /// Turns both limits on or off, as the tuning says.
     fn switch(&mut self, tuning: &Tuning) {
         let concurrency = &self.directory.published.concurrency;
         if concurrency.is_on() != tuning.concurrency_limit {
@@ -75,7 +77,7 @@ impl RateLimiter {
         }
     }
 
-    /// Judges how many exchanges the origin is given at once.
+    /// Adjusts the limit on concurrent exchanges by the response times of the last tick.
     fn judge_concurrency(&mut self, summary: &Summary) {
         let now = summary.at;
         let published = &self.directory.published;
@@ -121,6 +123,7 @@ impl RateLimiter {
         }
     }
 
+    /// Puts a rate in force and notes it.
     fn set(&self, change: RateChange) {
         let published = &self.directory.published;
         published.gate.set_rate(change.to);
@@ -140,15 +143,15 @@ impl Actor for RateLimiter {
     type Context = Context<Self>;
 }
 
-impl Handler<Tick> for RateLimiter {
+impl Handler<NewSummary> for RateLimiter {
     type Result = ();
 
-    fn handle(&mut self, Tick(summary): Tick, ctx: &mut Self::Context) {
+    fn handle(&mut self, NewSummary(summary): NewSummary, ctx: &mut Self::Context) {
         if self.lease.is_revoked() {
             return ctx.stop();
         }
         let published = &self.directory.published;
-        // a retune that got lost is made good here
+        // A message about the tuning that got lost is made up for here.
         self.switch(&published.tuning.load());
         self.judge_concurrency(&summary);
         let published = &self.directory.published;
@@ -163,10 +166,10 @@ impl Handler<Tick> for RateLimiter {
     }
 }
 
-impl Handler<Resettled> for RateLimiter {
+impl Handler<NewSettings> for RateLimiter {
     type Result = ();
 
-    fn handle(&mut self, Resettled(settings): Resettled, ctx: &mut Self::Context) {
+    fn handle(&mut self, NewSettings(settings): NewSettings, ctx: &mut Self::Context) {
         if self.lease.is_revoked() {
             return ctx.stop();
         }
@@ -184,15 +187,13 @@ impl Handler<Resettled> for RateLimiter {
     }
 }
 
-impl Handler<Retuned> for RateLimiter {
+impl Handler<NewTuning> for RateLimiter {
     type Result = ();
 
-    fn handle(&mut self, Retuned(tuning): Retuned, ctx: &mut Self::Context) {
+    fn handle(&mut self, NewTuning(tuning): NewTuning, ctx: &mut Self::Context) {
         if self.lease.is_revoked() {
             return ctx.stop();
         }
         self.switch(&tuning);
     }
 }
-
-supervised!(RateLimiter);

@@ -1,28 +1,30 @@
-//! Hands samples from a worker to the window, in batches, and never waits.
+//! Hands the samples of a worker thread to the metrics window, in batches, without ever waiting.
 
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use actix::prelude::SendError;
 use tokio::sync::Notify;
 
-use super::{directory::Directory, metrics_window::Samples};
+use super::{directory::Directory, messages::Samples};
 use crate::traffic::sample::Sample;
 
-/// Reports samples of one worker thread. Clones share one batch.
+/// Reports the samples of one worker thread. Clones share one batch.
 #[derive(Clone)]
 pub struct Reporter(Rc<Batch>);
 
 struct Batch {
     samples: RefCell<Vec<Sample>>,
     directory: Arc<Directory>,
-    /// Wakes the one who hands over what does not fill a batch.
+    /// Wakes the task that hands over a batch which does not fill up.
     begun: Rc<Notify>,
 }
 
 impl Reporter {
+    /// Samples in a full batch.
     const BATCH: usize = 64;
+    /// How long a batch may take to fill up before it is handed over as it is.
     const PAUSE: Duration = Duration::from_millis(100);
-    /// While the window is started anew, samples are kept up to so many.
+    /// Samples that are kept at most while the window is being replaced. Further ones are dropped and counted.
     const KEPT: usize = 1024;
 
     pub(super) fn new(directory: Arc<Directory>) -> Self {
@@ -34,7 +36,7 @@ impl Reporter {
         });
         let weak = Rc::downgrade(&batch);
         actix_rt::spawn(async move {
-            // asleep while nothing happens
+            // Asleep while nothing is reported.
             loop {
                 begun.notified().await;
                 tokio::time::sleep(Self::PAUSE).await;
@@ -47,7 +49,8 @@ impl Reporter {
         Self(batch)
     }
 
-    /// Reports one request. Cheap: the batch is handed over once it is full, or after 100 ms.
+    /// Reports one request that ended. It costs a push to a list: the batch is handed over once it is full, or after
+    /// 100 ms.
     pub fn report(&self, sample: Sample) {
         let reported = {
             let mut samples = self.0.samples.borrow_mut();
@@ -69,9 +72,9 @@ impl Batch {
         if samples.is_empty() {
             return;
         }
-        match self.directory.window.tell(Samples(samples)) {
+        match self.directory.samples.tell(Samples(samples)) {
             Ok(()) => {}
-            // the window is being started anew: try again, as long as there is room
+            // The window is being replaced: try again, as long as there is room.
             Err(SendError::Closed(Samples(samples))) if samples.len() < Reporter::KEPT => {
                 self.samples.replace(samples);
                 self.begun.notify_one();
@@ -87,6 +90,7 @@ impl Batch {
 impl Drop for Batch {
     fn drop(&mut self) {
         self.hand_over();
-        self.begun.notify_one(); // its task ends
+        // Its task wakes up, finds the batch gone and ends.
+        self.begun.notify_one();
     }
 }

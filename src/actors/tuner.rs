@@ -1,14 +1,19 @@
-//! Owns level, canary and class, and publishes the tunings that follow from them.
+//! Decides level, canary and class, and publishes the tunings that follow from them.
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::SystemTime};
 
-use actix::{Actor, ActorContext, Context, Handler, Message};
+use actix::{Actor, ActorContext, Context, Handler};
 use tracing::{info, warn};
 
 use super::{
-    LevelChange, Resettled,
-    directory::{Directory, Lease, supervised},
-    redis_pool::{Keep, KeepRollback},
+    directory::Directory,
+    lease::Lease,
+    level_change::{LevelChange, LevelSource},
+    messages::{
+        AdoptRollout, NewClass, NewSettings, NewTuning, RollBack, SaveRollback, SaveRollout,
+        SetLevel,
+    },
+    supervised_actor::supervised,
 };
 use crate::traffic::{
     canary::{Candidate, Conflict, Percent, Rollback, Rollout},
@@ -18,65 +23,15 @@ use crate::traffic::{
     tuning::{Tables, Tuning},
 };
 
-/// Owns the tunings. Level, canary and class lie in what is published, so they survive this actor.
+/// The only one who changes level, canary and class, and the tunings derived from them. All of it lies in what is
+/// published, so that a successor goes on with it.
 pub(super) struct Tuner {
     tables: Tables,
     directory: Arc<Directory>,
     lease: Lease,
 }
 
-/// Who asks for a level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LevelSource {
-    /// The admin endpoint of this instance.
-    Admin,
-    /// The key in Redis, set through another instance or before a restart.
-    Redis,
-}
-
-impl fmt::Display for LevelSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            LevelSource::Admin => "set by the admin endpoint",
-            LevelSource::Redis => "set for all instances in redis",
-        })
-    }
-}
-
-/// From the admin endpoint: this level for so many of the clients. None if the tuner was replaced meanwhile.
-#[derive(Message)]
-#[rtype(result = "Option<Result<LevelChange, Conflict>>")]
-pub(super) struct SetLevel {
-    pub level: Level,
-    pub percent: Percent,
-    pub source: LevelSource,
-}
-
-/// From the Redis pool: what the whole fleet has.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Adopt(pub Rollout);
-
-/// From the window: the candidate of this stage is worse.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct RollBack {
-    pub stage: u32,
-    pub reason: String,
-}
-
-/// From the classifier: this class from now on.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct NewClass {
-    pub class: Class,
-    pub why: String,
-}
-
-/// From the tuner: this tuning from now on.
-#[derive(Clone, Message)]
-#[rtype(result = "()")]
-pub(super) struct Retuned(pub Arc<Tuning>);
+supervised!(Tuner, hears set_level, adopt_rollout, roll_back, new_class, tuner_settings);
 
 impl Tuner {
     pub fn new(tables: Tables, directory: Arc<Directory>, lease: Lease) -> Self {
@@ -87,17 +42,28 @@ impl Tuner {
         }
     }
 
-    fn retune(&self, level: Level, class: Class) -> Arc<Tuning> {
+    /// Publishes the tuning of level and class, and tells those who follow it.
+    fn retune(&self, level: Level, class: Class) {
         let tuning = Arc::new(self.tables.tuning(level, class));
         self.directory.published.tuning.store(tuning.clone());
-        // one that is full or dead reads what is published
-        _ = self.directory.limiter.tell(Retuned(tuning.clone()));
-        _ = self.directory.redis.tell(Retuned(tuning.clone()));
-        tuning
+        // An actor that is full or dead reads what is published.
+        let new = NewTuning(tuning);
+        _ = self.directory.limiter_tuning.tell(new.clone());
+        _ = self.directory.redis_tuning.tell(new);
     }
 
-    /// Publishes the candidate's tuning first, then who has it.
-    fn draw(&self, rollout: &Rollout, class: Class) {
+    /// The tuning of the clients that a change for `percent` of them is about, while `rollout` is in force: the canary's,
+    /// or that of all others.
+    fn concerned(&self, rollout: &Rollout, percent: Percent) -> Arc<Tuning> {
+        let published = &self.directory.published;
+        match rollout.canary.candidate {
+            Some(_) if percent != Percent::ALL => published.candidate.load_full(),
+            _ => published.tuning.load_full(),
+        }
+    }
+
+    /// Publishes the canary of a rollout: the candidate's tuning first, then which clients have it.
+    fn publish_canary(&self, rollout: &Rollout, class: Class) {
         let published = &self.directory.published;
         let percent = match rollout.canary.candidate {
             Some(candidate) => {
@@ -111,7 +77,7 @@ impl Tuner {
         published.canary.store(Arc::new(rollout.canary.clone()));
     }
 
-    /// Puts a rollout in force and notes what it changes.
+    /// Puts a rollout in force, and notes what it changes with its reason.
     fn apply(&self, to: &Rollout, why: &str) {
         let published = &self.directory.published;
         let from = published.rollout();
@@ -122,7 +88,7 @@ impl Tuner {
             self.note(published::Retuned::Level, from, to, why.to_owned());
         }
         if to.canary != from.canary {
-            self.draw(to, class);
+            self.publish_canary(to, class);
         }
         if to.canary.candidate != from.canary.candidate {
             let shown = |candidate: Option<Candidate>| {
@@ -139,6 +105,7 @@ impl Tuner {
         }
     }
 
+    /// Writes a change to the log and to the list of retunes.
     fn note(&self, what: published::Retuned, from: &str, to: &str, why: String) {
         match what {
             published::Retuned::Class => info!(from, to, why, "network class changed"),
@@ -173,7 +140,7 @@ impl Handler<SetLevel> for Tuner {
         let published = &self.directory.published;
         let before = published.rollout();
         let before_tuning = self.concerned(&before, set.percent);
-        // never 0: that is no canary
+        // 0 stands for no canary.
         let (stage, now) = (fastrand::u32(1..), SystemTime::now());
         let after = match before.asked(set.level, set.percent, stage, now) {
             Ok(after) => after,
@@ -181,7 +148,7 @@ impl Handler<SetLevel> for Tuner {
         };
         self.apply(&after, &set.source.to_string());
         if set.source == LevelSource::Admin {
-            _ = self.directory.redis.tell(Keep(after.clone()));
+            _ = self.directory.save_rollout.tell(SaveRollout(after.clone()));
         }
         Some(Ok(LevelChange {
             level: after.level,
@@ -192,21 +159,10 @@ impl Handler<SetLevel> for Tuner {
     }
 }
 
-impl Tuner {
-    /// The tuning of those whom a change for so many is about, while `rollout` is in force.
-    fn concerned(&self, rollout: &Rollout, percent: Percent) -> Arc<Tuning> {
-        let published = &self.directory.published;
-        match rollout.canary.candidate {
-            Some(_) if percent != Percent::ALL => published.candidate.load_full(),
-            _ => published.tuning.load_full(),
-        }
-    }
-}
-
-impl Handler<Adopt> for Tuner {
+impl Handler<AdoptRollout> for Tuner {
     type Result = ();
 
-    fn handle(&mut self, Adopt(rollout): Adopt, ctx: &mut Self::Context) {
+    fn handle(&mut self, AdoptRollout(rollout): AdoptRollout, ctx: &mut Self::Context) {
         if self.lease.is_revoked() {
             return ctx.stop();
         }
@@ -223,12 +179,13 @@ impl Handler<RollBack> for Tuner {
         }
         let before = self.directory.published.rollout();
         if before.canary.candidate.is_none() || before.canary.stage != stage {
-            return; // another one meanwhile
+            // Another canary, or none, runs by now.
+            return;
         }
         let at = SystemTime::now();
         let after = before.rolled_back(Rollback { at, reason });
         self.apply(&after, "");
-        _ = self.directory.redis.tell(KeepRollback(after));
+        _ = self.directory.save_rollback.tell(SaveRollback(after));
     }
 }
 
@@ -242,17 +199,17 @@ impl Handler<NewClass> for Tuner {
         let before = self.directory.published.tuning.load_full();
         if new.class != before.class {
             self.retune(before.level, new.class);
-            self.draw(&self.directory.published.rollout(), new.class);
+            self.publish_canary(&self.directory.published.rollout(), new.class);
             let (from, to) = (before.class.as_str(), new.class.as_str());
             self.note(published::Retuned::Class, from, to, new.why);
         }
     }
 }
 
-impl Handler<Resettled> for Tuner {
+impl Handler<NewSettings> for Tuner {
     type Result = ();
 
-    fn handle(&mut self, Resettled(settings): Resettled, ctx: &mut Self::Context) {
+    fn handle(&mut self, NewSettings(settings): NewSettings, ctx: &mut Self::Context) {
         if self.lease.is_revoked() {
             return ctx.stop();
         }
@@ -261,9 +218,7 @@ impl Handler<Resettled> for Tuner {
             let published = Arc::clone(&self.directory.published);
             let now = published.tuning.load_full();
             self.retune(now.level, now.class);
-            self.draw(&published.rollout(), now.class);
+            self.publish_canary(&published.rollout(), now.class);
         }
     }
 }
-
-supervised!(Tuner);

@@ -1,4 +1,4 @@
-//! What pages are made of: files inside the binary, and the headers that keep a page to itself.
+//! The files of the pages, which are inside the binary, and the fields that protect a page in a browser.
 
 use actix_web::{
     HttpResponse,
@@ -8,15 +8,15 @@ use actix_web::{
     },
 };
 
-/// Scripts, styles and data from the proxy itself, nothing inline, nothing evaluated, no frame around it, and no text
-/// that becomes markup.
+/// The Content-Security-Policy: scripts, styles and data from the proxy alone, nothing inline, no `eval`, no frame around the
+/// page, and no text that becomes markup.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// A file inside the binary.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asset {
-    /// Where it is served.
+    /// Its path on the proxy.
     pub path: &'static str,
     media_type: &'static str,
     content: &'static str,
@@ -35,7 +35,7 @@ macro_rules! asset {
     };
 }
 
-/// Every file. uPlot is vendored as its authors publish it.
+/// Every file. uPlot is as its authors publish it.
 pub(super) const ALL: [Asset; 13] = [
     asset!("icon.svg", "image/svg+xml", "icon.svg"),
     asset!("style.css", CSS, "style.css"),
@@ -57,7 +57,7 @@ pub(super) const ALL: [Asset; 13] = [
 ];
 
 impl Asset {
-    /// The answer to a GET of it.
+    /// The response to a GET of it.
     pub(super) fn response(self) -> HttpResponse {
         HttpResponse::Ok()
             .content_type(self.media_type)
@@ -67,7 +67,7 @@ impl Asset {
     }
 }
 
-/// A page that runs nothing but the proxy's own files.
+/// The response with a page, and with the fields that protect it.
 pub(super) fn page(html: impl Into<actix_web::web::Bytes>) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("text/html; charset=utf-8")

@@ -1,6 +1,8 @@
-//! Who gives a wrong admin token again and again: answered late, and written to the log once in a while.
+//! Requests without the right admin token: those of an address that sends many are answered late, and the log gets a line
+//! for some of them.
 //!
-//! A right token is never asked to wait, whoever else gave a wrong one, also from the same address: many share one.
+//! A request with the right token never waits, also not one from an address that sent wrong ones: many clients may share
+//! it.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -12,44 +14,48 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Wrong tokens that one address may give in one go.
+use super::client_network::network;
+
+/// Attempts that one address has in one go.
 const BURST: u64 = 10;
-/// And one more each time so long has passed.
+/// It has one more each time this has passed.
 const EVERY: Duration = Duration::from_secs(5);
-/// How late the answer to one that is over that comes.
+/// Delay of the answer to an attempt beyond that.
 const DELAY: Duration = Duration::from_secs(1);
-/// Answers that are held back at once in the process; one more goes out at once and ends its connection.
+/// Answers of the whole process that are delayed at once; a further one goes out at once and ends its connection.
 const MOST_DELAYED: usize = 256;
-/// Places for addresses: a power of two. Two that share one have one allowance.
-const PLACES: usize = 1024;
-/// Log lines in one go, and so often one more; the others are counted in it.
+/// Buckets for addresses: a power of two. Two addresses that fall into one share its allowance.
+const BUCKETS: usize = 1024;
+/// Log lines in one go.
 const LINES: u64 = 10;
+/// There is one more each time this has passed. The attempts without a line are counted in the next one.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// The attempts with a wrong token, over the whole process.
+/// The attempts without the right token, over the whole process.
 #[derive(Debug)]
 pub(super) struct Attempts {
     epoch: Instant,
     hasher: RandomState,
-    /// When each address has all of its allowance again: milliseconds since `epoch`.
-    places: Box<[AtomicU64]>,
+    /// When each bucket has all of its allowance again, in milliseconds since `epoch`.
+    buckets: Box<[AtomicU64]>,
     /// The same for log lines.
     lines: AtomicU64,
-    /// What was not written since the last line.
+    /// Attempts since the last line that had none.
     unwritten: Mutex<u64>,
+    /// Answers that are delayed just now.
     delayed: AtomicUsize,
 }
 
-/// What becomes of an attempt with a wrong token.
+/// What becomes of an attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Verdict {
-    /// Over its address's allowance: when the next attempt is worth while.
+    /// How long until the address has an attempt again; none if this one was within its allowance.
     pub retry_after: Option<Duration>,
-    /// Whether it is written to the log, and how many before it were not.
+    /// The number of attempts before this one that had no line in the log; none if this one gets no line either.
     pub line: Option<u64>,
 }
 
-/// An answer that is held back, for as long as this lives.
+/// One delayed answer. Dropped, another may be delayed.
 #[derive(Debug)]
 pub(super) struct Delayed<'a>(&'a AtomicUsize);
 
@@ -59,21 +65,17 @@ impl Attempts {
         Attempts {
             epoch: Instant::now(),
             hasher: RandomState::new(),
-            places: (0..PLACES).map(|_| AtomicU64::new(0)).collect(),
+            buckets: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(),
             lines: AtomicU64::new(0),
             unwritten: Mutex::new(0),
             delayed: AtomicUsize::new(0),
         }
     }
 
-    /// One more from this address.
+    /// Counts an attempt from this address.
     pub fn wrong(&self, address: Option<IpAddr>, now: Instant) -> Verdict {
-        let network = address.map(|address| match address.to_canonical() {
-            IpAddr::V4(v4) => u128::from(v4.to_bits()),
-            IpAddr::V6(v6) => v6.to_bits() >> 64 << 64,
-        });
-        let place = self.hasher.hash_one(network) as usize % PLACES;
-        let retry_after = self.take(&self.places[place], BURST, EVERY, now).err();
+        let bucket = self.hasher.hash_one(address.map(network)) as usize % BUCKETS;
+        let retry_after = self.take(&self.buckets[bucket], BURST, EVERY, now).err();
         let mut unwritten = self
             .unwritten
             .lock()
@@ -88,15 +90,16 @@ impl Attempts {
         Verdict { retry_after, line }
     }
 
-    /// Room to hold an answer back; none where too many are already.
+    /// How long to delay an answer, and what to hold meanwhile; none if too many are delayed already.
     pub fn delay(&self) -> Option<(Delayed<'_>, Duration)> {
         let delayed = Delayed(&self.delayed);
         let before = self.delayed.fetch_add(1, Relaxed);
         (before < MOST_DELAYED).then_some((delayed, DELAY))
     }
 
-    /// A virtual schedule (GCRA, ITU-T I.371): `burst` in one go, and one more for each `interval`. How long to stay
-    /// away where that is used up.
+    /// Takes one from a virtual schedule (GCRA, ITU-T I.371), which has `burst` in one go and one more for each `interval`.
+    /// `schedule` is when it has all of them again, in milliseconds since `epoch`. The error is how long until there is
+    /// one.
     fn take(
         &self,
         schedule: &AtomicU64,

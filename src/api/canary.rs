@@ -1,11 +1,11 @@
-//! The canary in /stats: both groups side by side, and how sure their difference is.
+//! The canary in /stats: both groups side by side, and their difference with confidence intervals.
 
 use std::time::Instant;
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{figures::Window, rounded};
+use super::{figures::Window, numbers::rounded};
 use crate::traffic::{
     canary::{
         Candidate,
@@ -15,40 +15,40 @@ use crate::traffic::{
     published::Published,
 };
 
-/// The canary that runs, or what is left of the last one.
+/// The canary that runs, or the end of the last one.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Canary {
-    /// What runs; null: all clients have the level.
+    /// The level and its share of the clients; null if no canary runs.
     candidate: Option<Candidate>,
-    /// Null if nothing runs.
+    /// Both groups; null if no canary runs.
     groups: Option<Groups>,
-    /// Null if nothing runs.
+    /// Candidate less stable; null if no canary runs.
     difference: Option<Difference>,
     /// The last candidate that was taken back, until a level is set for everybody.
     last_rollback: Option<LastRollback>,
 }
 
-/// The clients that keep their level, and those that have the candidate's.
+/// The clients with the stable level, and those with the candidate's.
 #[derive(Debug, Serialize, ToSchema)]
 struct Groups {
     stable: Group,
     candidate: Group,
 }
 
-/// The numbers of `window`, and those that the difference is about, by the same names.
+/// One group: the numbers of `window`, and those that `difference` compares.
 #[derive(Debug, Serialize, ToSchema)]
 struct Group {
     #[serde(flatten)]
     window: Window,
-    /// Requests that were served or failed: all but those whose client left or was at fault.
+    /// Requests that were served or failed; without those whose client left or was at fault.
     counted_requests: u64,
-    /// Those that failed: by the origin, by the proxy, or turned away.
+    /// Those of them that failed: by the origin, by the proxy, or turned away by a limit.
     failed_requests: u64,
-    /// At least so many clients sent them; 64 are many.
+    /// Clients that sent them, a lower bound of 64 at most.
     clients: u64,
-    /// The failed among the counted, in percent.
+    /// Failed per counted requests, in percent.
     error_rate: Option<f64>,
-    /// The median time to the end of a response, a failed one behind all served; null among the failed.
+    /// Median time to the end of a response, where a failed one is slower than any other; null if half of them failed.
     p50_ms: Option<f64>,
     /// The 95th percentile of the same.
     p95_ms: Option<f64>,
@@ -66,7 +66,7 @@ struct Difference {
     goodput_mbps: Interval,
 }
 
-/// A value and the bounds between which it lies with 95 % confidence. What is not known, or has no bound, is null.
+/// A value and its 95 % confidence interval. What is unknown or unbounded is null.
 #[derive(Debug, Serialize, ToSchema)]
 struct Interval {
     value: Option<f64>,
@@ -94,7 +94,7 @@ impl Canary {
             let comparison = published.comparison.load();
             match comparison.as_deref() {
                 Some(comparison) if comparison.stage == canary.stage => comparison.clone(),
-                // before the first tick
+                // Before the first tick of this canary.
                 _ => Comparison::empty(canary.stage, Instant::now()),
             }
         });

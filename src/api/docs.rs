@@ -3,11 +3,10 @@
 
 use std::fmt::{self, Write as _};
 
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, web};
 use serde_json::{Map, Value};
-use utoipa::OpenApi as _;
 
-use super::{assets, openapi::Description};
+use super::{assets, openapi::Document, response::json};
 use crate::problem::Problem;
 
 /// The endpoint's path.
@@ -18,13 +17,12 @@ pub(super) const PATH: &str = "/docs";
     (status = 200, description = "A page", body = String, content_type = "text/html"),
     (status = "default", description = "Any error", body = Problem, content_type = Problem::MEDIA_TYPE),
 ))]
-pub(super) async fn page() -> HttpResponse {
-    // names and texts always serialize
-    let document = serde_json::to_value(Description::openapi()).unwrap_or_default();
+pub(super) async fn page(document: web::Data<Document>) -> HttpResponse {
+    let document = json(&document.0());
     assets::page(Page(&document).to_string())
 }
 
-/// The page of a document.
+/// An OpenAPI document as a page.
 struct Page<'a>(&'a Value);
 
 impl fmt::Display for Page<'_> {
@@ -110,7 +108,7 @@ fn endpoint(
     out.write_str("</table></section>")
 }
 
-/// The fields of an object, or the words of a choice.
+/// The fields of an object, or the words of an enumeration.
 fn members(out: &mut fmt::Formatter<'_>, schema: &Value) -> fmt::Result {
     for part in items(&schema["allOf"]) {
         match part.get("$ref") {
@@ -142,7 +140,7 @@ fn members(out: &mut fmt::Formatter<'_>, schema: &Value) -> fmt::Result {
     Ok(())
 }
 
-/// The type that a schema allows, in a word or two, with a link where it has a section of its own.
+/// The type of a schema in a word or two, as a link if it has a section of its own.
 struct Kind<'a>(&'a Value);
 
 impl fmt::Display for Kind<'_> {
@@ -189,7 +187,7 @@ fn entries(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flat_map(Map::iter)
 }
 
-/// A text of the document; nothing where there is none.
+/// A text of the document; empty if it has none.
 fn text(value: &Value) -> Escaped<'_> {
     Escaped(value.as_str().unwrap_or_default())
 }

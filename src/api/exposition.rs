@@ -6,16 +6,16 @@ use std::fmt::{Display, Write as _};
 
 use crate::traffic::distribution::Distribution;
 
-/// What a family's samples are.
+/// The type of a family of samples.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
-    /// It only grows.
+    /// A total that only grows.
     Counter,
-    /// It goes up and down.
+    /// A value that goes up and down.
     Gauge,
 }
 
-/// The text so far.
+/// A text in this format, while it is written.
 #[derive(Debug, Default)]
 pub(super) struct Exposition(String);
 
@@ -28,13 +28,13 @@ impl Exposition {
         self.0
     }
 
-    /// A family of one sample.
+    /// Writes a family of one sample.
     pub(super) fn one(&mut self, kind: Kind, name: &str, help: &str, value: impl Display) {
         self.begin(kind_name(kind), name, help);
         self.sample(format_args!("{name}"), value);
     }
 
-    /// A family with one label: its values with their samples.
+    /// Writes a family with one label: a sample for each of its values.
     pub(super) fn by<L: Display, V: Display>(
         &mut self,
         kind: Kind,
@@ -49,7 +49,7 @@ impl Exposition {
         }
     }
 
-    /// A family that says which of some states is the one: 1 for it, 0 for the others.
+    /// Writes a family for a state: the sample of `now` is 1, those of all others are 0.
     pub(super) fn state<S: Display + PartialEq>(
         &mut self,
         name: &str,
@@ -65,7 +65,7 @@ impl Exposition {
         self.by(Kind::Gauge, name, help, label, states);
     }
 
-    /// A histogram.
+    /// Writes a histogram.
     pub(super) fn histogram<const N: usize>(
         &mut self,
         name: &str,
@@ -82,7 +82,7 @@ impl Exposition {
     }
 
     fn begin(&mut self, kind: &str, name: &str, help: &str) {
-        // a String takes all that is written
+        // Writing to a String does not fail.
         _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 

@@ -1,7 +1,7 @@
-//! What dashboards follow: /stats as it changes, once a second, written once for all who listen.
+//! What dashboards follow: the changes of /stats, once a second, written once for all subscribers.
 //!
-//! A listener first gets the history and the whole of /stats, then with each tick a row for the history and a merge
-//! patch (RFC 7396) of what changed. While nobody listens, a tick costs a row of numbers and no JSON.
+//! A subscriber first gets the history and the whole of /stats, then with each tick a row for the history and a merge
+//! patch (RFC 7396) of what changed. While there is none, a tick costs a row of numbers and no JSON.
 
 use std::{
     net::IpAddr,
@@ -16,27 +16,32 @@ use tokio::{sync::broadcast, time::MissedTickBehavior};
 
 use super::{
     history::History,
-    json,
-    places::{Place, Places},
+    response::json,
     stats::Stats,
+    stream_permits::{StreamPermit, StreamPermits},
 };
-use crate::{traffic::published::Published, units::OutOfRange};
+use crate::{reloadable::reloadable, traffic::published::Published, units::OutOfRange};
 
 /// Time between two ticks.
 const TICK: Duration = Duration::from_secs(1);
-/// Ticks that a listener may be behind before it is let go. It comes back by itself and gets the whole again.
+/// Ticks that a subscriber may be behind before its stream ends. A browser then subscribes again by itself.
 const BEHIND: usize = 8;
 
-/// `[monitor]`: what dashboards get.
+/// `[monitor]`: limits of the dashboards' stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Most streams at once; one more is answered 503.
+    /// Streams at once, at most; a further one is answered 503.
     pub streams: usize,
-    /// How far back a dashboard sees when it is opened.
+    /// How far back the history reaches that a dashboard gets when it is opened.
     #[serde(with = "humantime_serde")]
     pub history: Duration,
 }
+
+reloadable!(Settings {
+    streams: AfterRestart,
+    history: AfterRestart,
+});
 
 impl Settings {
     /// Checks the ranges.
@@ -60,38 +65,38 @@ impl Settings {
     }
 }
 
-/// Tells all who listen what changes.
+/// Sends the changes of /stats to all subscribers.
 #[derive(Debug)]
 pub struct Feed {
     published: Arc<Published>,
-    places: Arc<Places>,
-    // a std mutex: locked once a second and when somebody begins to listen, never across an await
-    state: Mutex<State>,
+    permits: Arc<StreamPermits>,
+    // A std mutex: locked once a second and by each new subscriber, never across an await.
+    state: Mutex<FeedState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct FeedState {
     history: History,
-    /// What listeners know of /stats; none while nobody listens.
+    /// The /stats that subscribers know; none while there are none.
     told: Option<Value>,
-    /// What a new listener gets, if it was written since the last tick.
+    /// The first piece for a new subscriber; none if it was not written since the last tick.
     opening: Option<Bytes>,
-    /// None once the process is draining.
+    /// None once the process drains.
     ticks: Option<broadcast::Sender<Bytes>>,
 }
 
-/// One who listens. Dropped, its place is free.
+/// One subscriber's end of the feed. Dropped, its permit is free for another.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub(super) struct Subscription {
     opening: Option<Bytes>,
     ticks: broadcast::Receiver<Bytes>,
-    place: Place,
+    permit: StreamPermit,
 }
 
-/// Why somebody cannot listen.
+/// Why there is no subscription.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unheard {
-    /// Too many listen.
+pub(super) enum NotSubscribed {
+    /// There are too many subscribers.
     #[error("too many dashboards are open: close one, or raise monitor.streams")]
     Full,
     /// The process takes no new work.
@@ -100,7 +105,7 @@ pub(super) enum Unheard {
 }
 
 impl Feed {
-    /// A feed that ticks for as long as somebody holds it. Call it inside an actix system.
+    /// A feed that ticks until its last reference is dropped. Call it inside an actix system.
     pub fn start(settings: &Settings, published: Arc<Published>) -> Arc<Self> {
         let rows = settings.history.as_secs() / TICK.as_secs();
         let history = History::new(
@@ -110,8 +115,8 @@ impl Feed {
         );
         let feed = Arc::new(Self {
             published,
-            places: Places::new(settings.streams),
-            state: Mutex::new(State {
+            permits: StreamPermits::new(settings.streams),
+            state: Mutex::new(FeedState {
                 history,
                 told: None,
                 opening: None,
@@ -133,22 +138,26 @@ impl Feed {
         feed
     }
 
-    /// Begins to listen, for a client at this address.
+    /// Subscribes a client at this address.
     ///
     /// # Errors
     ///
-    /// [`Unheard`] if there is no place.
-    pub(super) fn listen(&self, address: IpAddr) -> Result<Listener, Unheard> {
-        let place = self.places.take(address).ok_or(Unheard::Full)?;
+    /// [`NotSubscribed`] if there are too many subscribers, or the process drains.
+    pub(super) fn subscribe(&self, address: IpAddr) -> Result<Subscription, NotSubscribed> {
+        let permit = self.permits.acquire(address).ok_or(NotSubscribed::Full)?;
         let mut state = self.state();
         let state = &mut *state;
-        let ticks = state.ticks.as_ref().ok_or(Unheard::Draining)?.subscribe();
+        let ticks = state
+            .ticks
+            .as_ref()
+            .ok_or(NotSubscribed::Draining)?
+            .subscribe();
         let opening = state.opening.get_or_insert_with(|| {
             let told = state
                 .told
                 .get_or_insert_with(|| json(&Stats::of(&self.published)));
             let history = serde_json::to_string(&state.history).unwrap_or_default();
-            // how soon a browser comes back by itself, in milliseconds
+            // `retry`: how soon a browser subscribes again, in milliseconds.
             format!(
                 "retry: 1000\n\n{}{}",
                 event("history", history),
@@ -156,10 +165,10 @@ impl Feed {
             )
             .into()
         });
-        Ok(Listener {
+        Ok(Subscription {
             opening: Some(opening.clone()),
             ticks,
-            place,
+            permit,
         })
     }
 
@@ -168,7 +177,7 @@ impl Feed {
         let row = state.history.record(&self.published, now);
         state.opening = None;
         if self.published.is_draining() {
-            // the streams end, so that nothing waits for them
+            // The streams end, so that nothing waits for them.
             state.ticks = None;
         }
         let Some(ticks) = &state.ticks else { return };
@@ -182,34 +191,34 @@ impl Feed {
             .as_ref()
             .map_or_else(|| stats.clone(), |told| patch(told, &stats));
         let row = serde_json::to_string(&row).unwrap_or_default();
-        // nobody there any more: no harm
+        // An error says that the last subscriber has left.
         _ = ticks.send(format!("{}{}", event("row", row), event("change", change)).into());
         state.told = Some(stats);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, FeedState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Listener {
-    /// The next piece of the stream; none at its end: the process is draining, this one was too slow, or its place
-    /// went to somebody else.
+impl Subscription {
+    /// The next piece of the stream. None at its end: the process drains, this subscriber was too slow, or its permit was
+    /// revoked.
     pub(super) async fn next(&mut self) -> Option<Bytes> {
         let piece = match self.opening.take() {
             Some(opening) => Some(opening),
             None => self.ticks.recv().await.ok(),
         };
-        piece.filter(|_| !self.place.is_lost())
+        piece.filter(|_| !self.permit.is_revoked())
     }
 }
 
-/// An event as a browser reads it. JSON has no line breaks of its own.
+/// A server-sent event. `data` has no line breaks: JSON on one line.
 fn event(name: &str, data: impl std::fmt::Display) -> String {
     format!("event: {name}\ndata: {data}\n\n")
 }
 
-/// What makes `to` of `from` (RFC 7396). A member that became null is told as one that is gone.
+/// The merge patch that makes `to` of `from` (RFC 7396). It cannot tell a member that became null from one that is gone.
 fn patch(from: &Value, to: &Value) -> Value {
     let (Value::Object(from), Value::Object(to)) = (from, to) else {
         return to.clone();

@@ -1,15 +1,15 @@
-//! Requests and how long they took, as /stats shows them.
+//! Counts of requests and percentiles of their times, as /stats shows them.
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{millis, rounded};
+use super::numbers::{millis, rounded};
 use crate::traffic::{
     sample::Outcome,
     summary::{self, Summary},
 };
 
-/// Since the start, with strings: scripts that read the Python service's /stats read this.
+/// Since the start, with numbers as texts, as scripts for the Python service read them.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Metrics {
     total_requests: u64,
@@ -58,7 +58,7 @@ impl Metrics {
 pub(super) struct Figures {
     /// Requests that ended.
     total_requests: u64,
-    /// Those that failed by the origin's fault.
+    /// Those of them that failed by the origin's fault: 5xx, no connection, a timeout or a broken body.
     error_count: u64,
     error_rate_percent: f64,
     /// Bytes of response bodies that clients got.
@@ -123,7 +123,7 @@ impl Figures {
 pub(super) struct Window {
     #[serde(flatten)]
     figures: Figures,
-    /// How much time the window covers: less than the setting just after the start.
+    /// How far back the window reaches: less than `metrics.window` just after the start.
     window_seconds: f64,
     /// Bits of response bodies for each second of the window, in Mbit/s (10^6).
     throughput_mbps: f64,
@@ -144,21 +144,21 @@ impl Window {
 /// Requests by how they ended.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Outcomes {
-    /// The whole response went out; the origin answered below 400.
+    /// The whole response went out, with a status below 400.
     completed: u64,
-    /// The whole response went out; the origin answered 4xx.
+    /// The whole response went out, with a status 4xx.
     refused: u64,
     /// The origin answered 5xx.
     origin_failed: u64,
     /// No connection to the origin could be made.
     connect_failed: u64,
-    /// The origin did not answer, or a body stood still, for longer than allowed.
+    /// The origin did not answer in time, or sent nothing of a body for too long.
     origin_timeout: u64,
     /// The origin's response broke, or was no HTTP.
     origin_broken: u64,
     /// The client left before the end.
     client_left: u64,
-    /// The client sent too little, or read nothing, for too long, or sent what no proxy may pass on.
+    /// The client was too slow to send or to read, or sent what no proxy may pass on.
     client_fault: u64,
     /// Turned away by the rate limit.
     rate_limited: u64,

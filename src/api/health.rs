@@ -1,4 +1,4 @@
-//! `GET /health`, `/health/live`, `/health/ready`: whether the process works, and what it works with.
+//! `GET /health`, `/health/live`, `/health/ready`: whether the process works.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +9,7 @@ use actix_web::{HttpResponse, http::StatusCode, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{State, answer, config::Config, millis};
+use super::{config::Config, numbers::millis, response::json_response};
 use crate::{
     problem::Problem,
     traffic::{
@@ -20,10 +20,10 @@ use crate::{
     },
 };
 
-/// An actor that was started anew counts as a blemish for so long.
+/// `/health` is `degraded` for so long after an actor was replaced.
 const RECENTLY: Duration = Duration::from_secs(60);
 
-/// How the process is, and what it works with.
+/// How the process is, and the parts that it depends on.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Health {
     status: Status,
@@ -71,16 +71,16 @@ pub(super) struct Redis {
     pool: Pool,
 }
 
-/// Redis commands under way at once.
+/// Concurrent Redis commands.
 #[derive(Debug, Serialize, ToSchema)]
 struct Pool {
-    /// At most.
+    /// The limit.
     size: usize,
-    /// Just now.
+    /// Commands under way now.
     in_use: usize,
 }
 
-/// The client that asks the origins.
+/// The client side: connections to the origin.
 #[derive(Debug, Serialize, ToSchema)]
 struct HttpClient {
     /// `degraded` while the origin cannot be reached.
@@ -120,7 +120,7 @@ impl Certificate {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ActorHealth {
     status: ActorState,
-    /// How often it had to be started anew.
+    /// How often it was replaced.
     restarts: u64,
 }
 
@@ -130,7 +130,7 @@ pub(super) struct ActorHealth {
 enum ActorState {
     /// It answers.
     Running,
-    /// It does not, and is being started anew.
+    /// It does not answer, and is being replaced.
     Down,
 }
 
@@ -170,8 +170,8 @@ enum CheckStatus {
     (status = 503, description = "It takes no new work: `draining`", body = Health),
     (status = "default", description = "Any error", body = Problem, content_type = Problem::MEDIA_TYPE),
 ))]
-pub(super) async fn health(state: web::Data<State>) -> HttpResponse {
-    let published = &state.published;
+pub(super) async fn health(published: web::Data<Published>) -> HttpResponse {
+    let published = &**published;
     let now = SystemTime::now();
     let reasons = reasons(published, Instant::now(), now);
     let status = if published.is_draining() {
@@ -187,7 +187,7 @@ pub(super) async fn health(state: web::Data<State>) -> HttpResponse {
     };
     let tuning = published.tuning.load();
     let origin = **published.origin_status.load();
-    answer(
+    json_response(
         code,
         &Health {
             status,
@@ -227,7 +227,7 @@ pub(super) async fn health(state: web::Data<State>) -> HttpResponse {
     (status = "default", description = "Any error", body = Problem, content_type = Problem::MEDIA_TYPE),
 ))]
 pub(super) async fn live() -> HttpResponse {
-    answer(
+    json_response(
         StatusCode::OK,
         &Check {
             status: CheckStatus::Live,
@@ -241,16 +241,16 @@ pub(super) async fn live() -> HttpResponse {
     (status = 503, description = "It takes no new work", body = Check),
     (status = "default", description = "Any error", body = Problem, content_type = Problem::MEDIA_TYPE),
 ))]
-pub(super) async fn ready(state: web::Data<State>) -> HttpResponse {
-    let (code, status) = if state.published.is_draining() {
+pub(super) async fn ready(published: web::Data<Published>) -> HttpResponse {
+    let (code, status) = if published.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, CheckStatus::Draining)
     } else {
         (StatusCode::OK, CheckStatus::Ready)
     };
-    answer(code, &Check { status })
+    json_response(code, &Check { status })
 }
 
-/// What is not as it should be.
+/// Why `/health` is degraded, one sentence each; empty if it is not.
 fn reasons(published: &Published, now: Instant, clock: SystemTime) -> Vec<String> {
     let mut reasons = Vec::new();
     if published.redis.load().link == RedisLink::Disconnected {

@@ -1,4 +1,4 @@
-//! The last minutes, a row of numbers for each second: what a dashboard draws, at once when it is opened.
+//! The last minutes as a row of numbers for each second: a dashboard draws them as soon as it is opened.
 
 use std::{
     collections::VecDeque,
@@ -7,10 +7,10 @@ use std::{
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-use super::{millis, rounded};
+use super::numbers::{millis, rounded};
 use crate::traffic::{published::Published, quality::Class};
 
-/// What the numbers of a row are, in order.
+/// The names of a row's numbers, in their order.
 const COLUMNS: [&str; 25] = [
     "at_ms",
     "requests_per_second",
@@ -43,15 +43,17 @@ const COLUMNS: [&str; 25] = [
 #[derive(Clone, Debug)]
 pub(super) struct Row([f64; COLUMNS.len()]);
 
-/// Rows, oldest first.
+/// The last rows, oldest first.
 #[derive(Debug)]
 pub(super) struct History {
     rows: VecDeque<Row>,
+    /// Rows at most.
     kept: usize,
+    /// The totals at the last row.
     before: Totals,
 }
 
-/// What rates are made of: numbers that only grow, and since when they stand so.
+/// Totals since the start, and when they were read: two of them make rates.
 #[derive(Clone, Debug)]
 struct Totals {
     at: Instant,
@@ -60,7 +62,7 @@ struct Totals {
     rejected: u64,
     resumed: u64,
     parallel: u64,
-    /// Requests are counted once a tick: their rate has a time of its own.
+    /// When requests were counted: that is once a tick of the window, and not now.
     counted: Instant,
     requests: u64,
     requests_per_second: f64,
@@ -84,7 +86,7 @@ impl Totals {
         }
     }
 
-    /// The same now, with the rate of requests since the ones before.
+    /// The totals of now, with the rate of requests since `before`.
     fn after(published: &Published, now: Instant, before: &Self) -> Self {
         let totals = Self::of(published, now);
         let passed = totals.counted.saturating_duration_since(before.counted);
@@ -105,7 +107,7 @@ fn per_second(from: u64, to: u64, passed: Duration) -> f64 {
 }
 
 impl History {
-    /// Room for so many rows.
+    /// A history of so many rows, none of which is there yet.
     pub(super) fn new(kept: usize, published: &Published, now: Instant) -> Self {
         Self {
             rows: VecDeque::with_capacity(kept),
@@ -114,7 +116,7 @@ impl History {
         }
     }
 
-    /// Adds the row of now; the oldest goes if there are too many.
+    /// Adds the row of now, and drops the oldest if there are too many.
     pub(super) fn record(&mut self, published: &Published, now: Instant) -> Row {
         let totals = Totals::after(published, now, &self.before);
         let row = Row::of(published, &self.before, &totals);
@@ -182,7 +184,7 @@ impl Serialize for History {
     }
 }
 
-/// To three decimals; a whole one without a point.
+/// A number with three decimals at most; a whole one without a point.
 struct Number(f64);
 
 impl Serialize for Number {

@@ -1,11 +1,10 @@
-//! `GET /metrics`: the same numbers as /stats for Prometheus, in base units, with labels that take few values.
+//! `GET /metrics`: the numbers of /stats for Prometheus, in base units. Labels take few values.
 
 use std::time::{Instant, UNIX_EPOCH};
 
 use actix_web::{HttpResponse, http::header::CACHE_CONTROL, web};
 
 use super::{
-    State,
     exposition::{
         Exposition,
         Kind::{Counter, Gauge},
@@ -32,11 +31,11 @@ pub(super) const PATH: &str = "/metrics";
     (status = 200, description = "The Prometheus text format", body = String, content_type = "text/plain"),
     (status = "default", description = "Any error", body = Problem, content_type = Problem::MEDIA_TYPE),
 ))]
-pub(super) async fn metrics(state: web::Data<State>) -> HttpResponse {
+pub(super) async fn metrics(published: web::Data<Published>) -> HttpResponse {
     HttpResponse::Ok()
         .content_type(Exposition::MEDIA_TYPE)
         .insert_header((CACHE_CONTROL, "no-store"))
-        .body(exposition(&state.published).into_text())
+        .body(exposition(&published).into_text())
 }
 
 fn exposition(published: &Published) -> Exposition {

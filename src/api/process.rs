@@ -1,4 +1,4 @@
-//! What the system knows of this process.
+//! Processor time and memory of this process.
 
 use std::{fs, time::Duration};
 
@@ -12,7 +12,7 @@ pub(super) struct Usage {
 }
 
 impl Usage {
-    /// As of now; none where there is no `/proc`.
+    /// The use so far; none where there is no `/proc`.
     pub(super) fn now() -> Option<Self> {
         Self::parse(
             &fs::read_to_string("/proc/self/stat").ok()?,
@@ -22,9 +22,9 @@ impl Usage {
 
     /// See proc_pid_stat(5) and proc_pid_status(5).
     fn parse(stat: &str, status: &str) -> Option<Self> {
-        // USER_HZ: a hundred on every architecture that Linux gives to programs
+        // USER_HZ is 100 on every architecture.
         const TICK: Duration = Duration::from_millis(10);
-        // behind the name, which may hold anything, begins field 3
+        // Field 3 begins behind the name, which may hold spaces and brackets.
         let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         let ticks = |field: usize| fields.get(field - 3)?.parse::<u32>().ok();
         let kib: u64 = status

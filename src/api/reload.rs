@@ -10,25 +10,29 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use utoipa::ToSchema;
 
-use super::{State, admin, answer};
+use super::{
+    admin::AdminToken,
+    authorization::{authorize, who},
+    response::json_response,
+};
 use crate::problem::Problem;
 
 /// The endpoint's path.
 pub const PATH: &str = "/admin/reload";
 
-/// So many may wait for their turn.
+/// Reloads that may wait for the one under way.
 const WAITING: usize = 4;
 
 /// What a reload did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Reloaded {
-    /// What is in force now.
+    /// The settings that differ from those before, and are in force.
     pub changed: Vec<Change>,
-    /// What stays as it was until the process is started anew.
+    /// The settings that differ, and are not in force before a restart.
     pub needs_restart: Vec<Change>,
 }
 
-/// One setting that is another than before.
+/// One setting that differs.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Change {
     /// The whole key.
@@ -39,35 +43,35 @@ pub struct Change {
     pub after: Value,
 }
 
-/// The settings cannot be taken: nothing changed. In the words of what is wrong with them.
+/// The settings are wrong, and nothing changed. It holds what is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("nothing was changed: {0}")]
 pub struct NotReloaded(pub String);
 
-/// One request to read the settings again.
+/// A request to read the settings again.
 #[derive(Debug)]
-pub struct Ask {
-    /// Who asks: an address, or a signal.
+pub struct ReloadRequest {
+    /// Who asks, for the log: an address, or the name of a signal.
     pub who: String,
-    /// Who waits for the outcome.
+    /// Where the outcome goes.
     pub answer: oneshot::Sender<Result<Reloaded, NotReloaded>>,
 }
 
-/// Where reloads are asked for. They are done one after the other.
+/// Where reloads are asked for: by the endpoint, and at SIGHUP. They are done one after the other. Clones are the same.
 #[derive(Clone, Debug)]
-pub struct Reloads(mpsc::Sender<Ask>);
+pub struct Reloads(mpsc::Sender<ReloadRequest>);
 
 impl Reloads {
-    /// Where to ask, and where to listen.
-    pub fn channel() -> (Self, mpsc::Receiver<Ask>) {
+    /// Where to ask, and where the requests arrive.
+    pub fn channel() -> (Self, mpsc::Receiver<ReloadRequest>) {
         let (ask, asked) = mpsc::channel(WAITING);
         (Self(ask), asked)
     }
 
-    /// Has the settings read again. None where nobody can: the process ends, or too many ask.
+    /// Has the settings read again, and waits for the outcome. None if too many wait already, or the process ends.
     pub async fn ask(&self, who: String) -> Option<Result<Reloaded, NotReloaded>> {
         let (answer, answered) = oneshot::channel();
-        self.0.try_send(Ask { who, answer }).ok()?;
+        self.0.try_send(ReloadRequest { who, answer }).ok()?;
         answered.await.ok()
     }
 }
@@ -85,12 +89,16 @@ impl Reloads {
         headers(("Retry-After" = u64, description = "Seconds"))),
     (status = "default", description = "Any other error", body = Problem, content_type = Problem::MEDIA_TYPE),
 ))]
-pub(super) async fn reload(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
-    if let Err(refusal) = admin::authorize(&request, &state.token).await {
-        return refusal.response(&request);
+pub(super) async fn reload(
+    request: HttpRequest,
+    token: web::Data<AdminToken>,
+    reloads: web::Data<Reloads>,
+) -> HttpResponse {
+    if let Err(why) = authorize(&request, &token).await {
+        return why.response(&request);
     }
-    match state.reloads.ask(admin::who(&request)).await {
-        Some(Ok(reloaded)) => answer(StatusCode::OK, &reloaded),
+    match reloads.ask(who(&request)).await {
+        Some(Ok(reloaded)) => json_response(StatusCode::OK, &reloaded),
         Some(Err(error)) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
             .at(&request)
             .into_response(),

@@ -7,11 +7,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    State, answer,
     canary::Canary,
     figures::{Figures, Metrics, Outcomes, Window},
     health::{ActorHealth, Redis},
-    millis,
+    numbers::millis,
+    response::json_response,
 };
 use crate::{
     problem::Problem,
@@ -31,8 +31,8 @@ use crate::{
     (status = 200, description = "The numbers of now", body = Stats),
     (status = "default", description = "Any error", body = Problem, content_type = Problem::MEDIA_TYPE),
 ))]
-pub(super) async fn stats(state: web::Data<State>) -> HttpResponse {
-    answer(StatusCode::OK, &Stats::of(&state.published))
+pub(super) async fn stats(published: web::Data<Published>) -> HttpResponse {
+    json_response(StatusCode::OK, &Stats::of(&published))
 }
 
 /// What the process did, and what it decided and why.
@@ -73,7 +73,7 @@ impl Stats {
         Self {
             performance_optimizer: PerformanceOptimizer {
                 metrics: Metrics::of(&summary),
-                // a whole number, as it ever was
+                // A whole number, as the Python service had it.
                 current_rate_limit: published.gate.rate().per_second().round() as u64,
                 optimization_level: tuning.level,
             },
@@ -110,7 +110,7 @@ struct PerformanceOptimizer {
     optimization_level: Level,
 }
 
-/// How far the origin is.
+/// The network to the origin, by its response time.
 #[derive(Debug, Serialize, ToSchema)]
 struct NetworkQuality {
     /// The class in force, by the median time to the origin's first byte.
@@ -118,9 +118,9 @@ struct NetworkQuality {
     /// Its URL, without user and password.
     origin: String,
     origin_status: OriginStatus,
-    /// What it is judged by; null without a sample.
+    /// The median that the class is judged by; null without a sample.
     median_origin_response_time_ms: Option<f64>,
-    /// The samples it is the median of.
+    /// Samples of the median.
     samples: u64,
 }
 
@@ -136,24 +136,24 @@ impl NetworkQuality {
     }
 }
 
-/// The limit on requests to the origin, and what it did.
+/// The adaptive rate limit on requests to the origin, and what it did.
 #[derive(Debug, Serialize, ToSchema)]
 struct RateLimiter {
-    /// Whether the level has it on.
+    /// Whether it is on at this level.
     enabled: bool,
     #[schema(value_type = f64)]
     rate_per_second: Rate,
-    /// Requests that may go at once after a pause.
+    /// Requests that pass at once after a pause: the token bucket's size.
     burst: u64,
-    /// Requests that wait just now.
+    /// Requests in the queue.
     waiting: u64,
-    /// Requests that may wait at most.
+    /// Room in the queue.
     queue: u64,
-    /// Let through, at once or after a wait.
+    /// Requests let through, at once or after a wait.
     admitted: u64,
-    /// Let through after a wait.
+    /// Those of them that waited.
     delayed: u64,
-    /// Turned away.
+    /// Requests turned away with 503.
     rejected: u64,
 }
 
@@ -174,23 +174,23 @@ impl RateLimiter {
     }
 }
 
-/// How many exchanges the origin is given at once.
+/// The limit on concurrent exchanges with the origin.
 #[derive(Debug, Serialize, ToSchema)]
 struct Concurrency {
-    /// Whether the level has the limit follow the origin.
+    /// Whether the limit adapts to the origin's response time.
     enabled: bool,
-    /// Exchanges at once, just now.
+    /// The limit now.
     limit: usize,
-    /// What the limit may rise to.
+    /// The highest limit, by the level's connections.
     most: usize,
     in_use: u64,
     /// Requests that wait for an exchange to end.
     waiting: u64,
-    /// Requests that did not go to the origin: they waited with one for the same, and got its answer.
+    /// Requests that got the answer of another request for the same file, and did not go to the origin.
     collapsed: u64,
-    /// How long the origin takes to answer; null where too little was seen.
+    /// Median time to the origin's response head lately; null with too few answers.
     median_answer_ms: Option<f64>,
-    /// How long it took at its best of late.
+    /// The recent minimum of it, that the limit is judged by.
     recent_best_ms: Option<f64>,
 }
 
@@ -212,15 +212,15 @@ impl Concurrency {
     }
 }
 
-/// What requests wait for just now before they go to the origin.
+/// The limit that requests to the origin wait for just now.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum LimitedBy {
-    /// They do not wait.
+    /// None: no request waits.
     Nothing,
     /// The rate limit.
     Rate,
-    /// The limit on exchanges at once that follows the origin.
+    /// The adaptive limit on concurrent exchanges.
     Concurrency,
     /// The level's limit on connections.
     Connections,
@@ -380,14 +380,14 @@ impl Transfers {
     }
 }
 
-/// The lines by what the kernel knows of them (TCP_INFO), whatever the applications behind them do.
+/// The quality of the lines, by what the kernel measures (TCP_INFO).
 #[derive(Debug, Serialize, ToSchema)]
 struct Network {
     origin: LineStatus,
     clients: ClientLines,
 }
 
-/// The clients' lines.
+/// The lines of client connections.
 #[derive(Debug, Serialize, ToSchema)]
 struct ClientLines {
     connections_by_class: ByClass,
@@ -395,7 +395,7 @@ struct ClientLines {
     congestion_switches: u64,
 }
 
-/// Connections open, by the class of their line.
+/// Open client connections, by the class of their line.
 #[derive(Debug, Serialize, ToSchema)]
 struct ByClass {
     good: u64,
@@ -508,7 +508,7 @@ impl Workers {
 /// The log of the process.
 #[derive(Debug, Serialize, ToSchema)]
 struct Log {
-    /// Lines that nobody got: their reader stood still or had no room.
+    /// Lines that were dropped because whoever reads the log did not, or had no room.
     lines_dropped: u64,
 }
 
@@ -520,7 +520,7 @@ struct Retune {
     what: Retuned,
     from: String,
     to: String,
-    /// What it follows from.
+    /// The reason.
     why: String,
 }
 

@@ -13,7 +13,7 @@ use crate::{
     traffic::published::Published,
 };
 
-use super::rounded;
+use super::numbers::rounded;
 
 /// What is kept of the origin's responses, and what that brought. Numbers count from the start.
 #[derive(Debug, Serialize, ToSchema)]

@@ -15,7 +15,7 @@ use actix_web::{
 };
 use futures_util::stream;
 
-use super::State;
+use super::feed::Feed;
 use crate::{path::client::Client, problem::Problem};
 
 /// The endpoint's path.
@@ -31,11 +31,11 @@ pub(super) const PATH: &str = "/stats/stream";
         headers(("Retry-After" = u64, description = "Seconds"))),
     (status = "default", description = "Any other error", body = Problem, content_type = Problem::MEDIA_TYPE),
 ))]
-pub(super) async fn stream(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
+pub(super) async fn stream(request: HttpRequest, feed: web::Data<Feed>) -> HttpResponse {
     let address = request.peer_addr().map(|peer| peer.ip());
     let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let listener = match state.feed.listen(address) {
-        Ok(listener) => listener,
+    let subscription = match feed.subscribe(address) {
+        Ok(subscription) => subscription,
         Err(why) => {
             let problem =
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, why.to_string()).at(&request);
@@ -45,17 +45,17 @@ pub(super) async fn stream(request: HttpRequest, state: web::Data<State>) -> Htt
                 .body(problem.body());
         }
     };
-    // the connection counts as in use for as long as the stream lasts
+    // The connection counts as in use for as long as the stream lasts.
     let client = request.conn_data::<Rc<Client>>();
     let held = client.map(Client::hold);
-    let events = stream::unfold((listener, held), |(mut listener, held)| async {
-        let piece = listener.next().await?;
-        Some((Ok::<_, actix_web::Error>(piece), (listener, held)))
+    let events = stream::unfold((subscription, held), |(mut subscription, held)| async {
+        let piece = subscription.next().await?;
+        Some((Ok::<_, actix_web::Error>(piece), (subscription, held)))
     });
     head_of_stream().streaming(Box::pin(events))
 }
 
-/// To HEAD: what a GET would answer, without the stream.
+/// The answer to HEAD: that to GET, without the stream.
 pub(super) async fn head() -> HttpResponse {
     head_of_stream().finish()
 }
@@ -65,7 +65,7 @@ fn head_of_stream() -> HttpResponseBuilder {
     response
         .content_type("text/event-stream")
         .insert_header((CACHE_CONTROL, "no-store"))
-        // nginx before this one would gather the events
+        // An nginx before this proxy would buffer the events otherwise.
         .insert_header(("x-accel-buffering", "no"));
     response
 }

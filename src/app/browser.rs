@@ -1,4 +1,4 @@
-//! Where a browser finds the dashboard.
+//! The URL of the dashboard for a browser, which refuses some ports.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -17,8 +17,8 @@ pub fn is_refused(port: u16) -> bool {
     REFUSED.contains(&port)
 }
 
-/// The dashboard's link for a browser on this machine, by the first address that one goes to; none where browsers refuse
-/// all of them.
+/// The URL of the dashboard for a browser on this machine, at the first address whose port browsers do not refuse; none if
+/// there is none.
 pub fn monitor(addresses: &[SocketAddr], is_tls: bool) -> Option<String> {
     let address = addresses.iter().find(|a| !is_refused(a.port()))?;
     let ip = match address.ip() {

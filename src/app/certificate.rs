@@ -1,4 +1,4 @@
-//! The certificate that clients see, kept as its files are.
+//! The certificate for clients, kept up to date with its files.
 
 use std::{
     sync::Arc,
@@ -11,25 +11,25 @@ use crate::{
     traffic::{published::Published, validity::Worth},
 };
 
-/// How often it is told that clients refuse the certificate.
+/// Time between two errors in the log about a certificate that clients refuse.
 const REFUSED: Duration = Duration::from_secs(3600);
-/// How often it is told that they will soon.
+/// Time between two warnings about one that expires soon.
 const EXPIRING: Duration = Duration::from_secs(24 * 3600);
 
-/// The certificate in force.
+/// The certificate in force, and the TLS configuration that serves it.
 pub struct Certificate {
     pair: Pair,
     http2: bool,
     tls: Arc<Tls>,
     published: Arc<Published>,
-    /// What was wrong with the files when they were last looked at. It is told once.
+    /// What was wrong with the files at the last look: it is logged once.
     wrong: Option<String>,
-    /// What was last told of its validity, and when.
+    /// What the log last said of its validity, and when.
     told: Option<(Worth, SystemTime)>,
 }
 
 impl Certificate {
-    /// Reads the files that the settings name; none where they name none.
+    /// Reads the files that the settings name; none if they name none.
     ///
     /// # Errors
     ///
@@ -55,12 +55,12 @@ impl Certificate {
         Ok(Some(certificate))
     }
 
-    /// TLS with whatever certificate is in force.
+    /// The TLS configuration. It serves whatever certificate is in force.
     pub fn tls(&self) -> Arc<Tls> {
         Arc::clone(&self.tls)
     }
 
-    /// Takes this certificate, and offers HTTP/2 or not. Whether anything is different.
+    /// Puts this certificate in force, and offers HTTP/2 or not. Returns whether anything differs from before.
     ///
     /// # Errors
     ///
@@ -77,7 +77,7 @@ impl Certificate {
         Ok(differs)
     }
 
-    /// Publishes how long the certificate is valid, and tells if that is not long.
+    /// Publishes how long the certificate is valid, and logs if that is not long, whatever was logged before.
     pub fn tell_anew(&mut self) {
         self.published
             .certificate
@@ -86,7 +86,7 @@ impl Certificate {
         self.tell(SystemTime::now());
     }
 
-    /// Tells that clients refuse the certificate, or will soon: at once, and then every so often.
+    /// Logs that clients refuse the certificate, or will soon: at once, and then once an hour or a day.
     fn tell(&mut self, now: SystemTime) {
         let Some(validity) = self.published.certificate.load().as_deref().copied() else {
             return;
@@ -114,7 +114,8 @@ impl Certificate {
         }
     }
 
-    /// Looks at the files once more. One that cannot be used changes nothing: it may be half written.
+    /// Reads the files again, and takes the certificate if it differs. Files that cannot be used change nothing: they may
+    /// be half written.
     pub fn look(&mut self, settings: &Settings) {
         let taken =
             Pair::read(&settings.tls).and_then(|pair| self.take(pair, settings.http2.enabled));

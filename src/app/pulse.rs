@@ -1,5 +1,5 @@
-//! Whether the process really turns: every worker thread beats, and the actors show it by the summaries that they
-//! publish.
+//! Whether workers and actors run: each worker thread has a heartbeat, and the actors publish a summary at each tick. For
+//! systemd's watchdog, and for the drain.
 
 use std::{
     sync::{
@@ -11,10 +11,10 @@ use std::{
 
 use crate::traffic::published::Published;
 
-/// How often a worker beats.
+/// Time between two heartbeats of a worker.
 const BEAT: Duration = Duration::from_millis(500);
 
-/// The beats of all workers. Clones are the same.
+/// The heartbeats of all workers. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct Pulse(Arc<Beats>);
 
@@ -22,32 +22,32 @@ pub struct Pulse(Arc<Beats>);
 struct Beats {
     since: Instant,
     workers: usize,
-    /// When each worker beat last, in milliseconds since `since`. A std mutex: locked when a worker begins, and by who
-    /// looks.
+    /// The last heartbeat of each worker, in milliseconds since `since`. A std mutex: locked when a worker begins, and at
+    /// each check.
     last: Mutex<Vec<Weak<AtomicU64>>>,
 }
 
-/// What does not turn.
+/// What does not run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Stalled {
-    /// Some worker threads do not run.
+    /// Some worker threads.
     #[error("{beating} of {workers} workers turn")]
     Workers {
-        /// Those that do.
+        /// Workers that run.
         beating: usize,
-        /// All.
+        /// All workers.
         workers: usize,
     },
-    /// The actors published nothing.
+    /// The actors: they have published nothing for so long.
     #[error("the actors have published no summary for {0:?}")]
     Actors(Duration),
-    /// An actor is down and could not be started anew.
+    /// One actor, which could not be replaced.
     #[error("the actor {0} is down")]
     Actor(&'static str),
 }
 
 impl Pulse {
-    /// For so many workers.
+    /// A pulse of so many workers, none of which has begun.
     pub fn new(workers: usize) -> Self {
         Pulse(Arc::new(Beats {
             since: Instant::now(),
@@ -56,7 +56,7 @@ impl Pulse {
         }))
     }
 
-    /// The worker on this thread beats from now on, for as long as its thread turns.
+    /// Begins the heartbeat of the worker on the calling thread. It stops when the thread is stuck.
     pub fn join(&self) {
         let beat = Arc::new(AtomicU64::new(self.now()));
         let mut last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -71,7 +71,7 @@ impl Pulse {
         });
     }
 
-    /// Waits until every worker has turned once more, for `limit` at most.
+    /// Waits for a further heartbeat of every worker, for `limit` at most.
     pub async fn until_all_turned(&self, limit: Duration) {
         let since = self.now();
         let turned = async {
@@ -82,18 +82,18 @@ impl Pulse {
         _ = tokio::time::timeout(limit, turned).await;
     }
 
-    /// How many workers beat after that moment.
+    /// Workers with a heartbeat after that moment.
     fn turned_since(&self, since: u64) -> usize {
         let last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
         let beats = last.iter().filter_map(Weak::upgrade);
         beats.filter(|beat| beat.load(Relaxed) > since).count()
     }
 
-    /// Whether everything turned within `patience`.
+    /// Checks that every worker and actor has run within `patience`.
     ///
     /// # Errors
     ///
-    /// [`Stalled`]: what did not.
+    /// [`Stalled`]: one that has not.
     pub fn check(&self, published: &Published, patience: Duration) -> Result<(), Stalled> {
         let oldest = self
             .now()
@@ -102,7 +102,7 @@ impl Pulse {
         let beats = last.iter().filter_map(Weak::upgrade);
         let beating = beats.filter(|beat| beat.load(Relaxed) >= oldest).count();
         let workers = self.0.workers;
-        // Workers without a transfer end before the others when the process goes out of service.
+        // In a drain, workers without a transfer end before the others.
         if beating < workers && !published.is_draining() {
             return Err(Stalled::Workers { beating, workers });
         }

@@ -1,4 +1,4 @@
-//! The settings, read again while the process runs: what can change at once does, the rest is named.
+//! Reads the settings again while the process runs: what can change does, and what needs a restart is named.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -10,20 +10,21 @@ use crate::{
     actors::Actors,
     api::{
         AdminToken,
-        reload::{Ask, Change, NotReloaded, Reloaded},
+        reload::{Change, NotReloaded, ReloadRequest, Reloaded},
     },
     path::{
         policy::{InForce, Policy},
         tls::Pair,
     },
+    reloadable::Reloadable,
     settings::{Settings, SettingsError},
     telemetry::refilter,
 };
 
-/// Reads the settings as at the start: files and environment.
+/// Reads the settings as they were read at the start: from files and environment.
 pub type Source = Box<dyn Fn() -> Result<Settings, SettingsError>>;
 
-/// Everything that can take other settings while it runs.
+/// Does reloads, and holds everything that takes other settings by them.
 pub struct Reloader {
     pub(super) source: Source,
     pub(super) settings: Settings,
@@ -34,8 +35,9 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// Does one reload after the other, for as long as somebody can ask, and looks after the certificate meanwhile.
-    pub async fn run(mut self, mut asked: mpsc::Receiver<Ask>) {
+    /// Does the reloads that are asked for, one after the other, and looks at the certificate's files every `tls.watch`
+    /// meanwhile. Ends when the last [`Reloads`](crate::api::reload::Reloads) is dropped.
+    pub async fn run(mut self, mut asked: mpsc::Receiver<ReloadRequest>) {
         loop {
             let ask = match &mut self.certificate {
                 None => asked.recv().await,
@@ -47,24 +49,24 @@ impl Reloader {
                     }
                 },
             };
-            let Some(Ask { who, answer }) = ask else {
+            let Some(ReloadRequest { who, answer }) = ask else {
                 return;
             };
             systemd::reloading();
             let outcome = self.reload().await;
             systemd::ready();
             told(&who, &outcome);
-            // Whoever asked may have left.
+            // An error says that whoever asked has left.
             _ = answer.send(outcome);
         }
     }
 
     async fn reload(&mut self) -> Result<Reloaded, NotReloaded> {
-        // Whatever the settings say, whoever asks may have moved the origin.
+        // The origin may have moved to another address, whatever the settings say.
         self.policy.load().origin.resolve_anew();
         let wanted = (self.source)().map_err(refused)?;
         let taken = taken(&self.settings, &wanted);
-        // What can fail comes first: then all of it changes, or nothing.
+        // What can fail comes first: so either all changes, or nothing.
         let policy = self.policy.load().next(taken.terms()).map_err(refused)?;
         let pair = match &self.certificate {
             Some(_) => Some(Pair::read(&taken.tls).map_err(refused)?),
@@ -91,7 +93,7 @@ impl Reloader {
 
     async fn take(&mut self, policy: Policy, settings: Settings) {
         self.policy.store(Arc::new(policy));
-        self.actors.resettle(settings.for_actors()).await;
+        self.actors.reconfigure(settings.for_actors()).await;
         if settings.log.filter != self.settings.log.filter {
             refilter(&settings.log);
         }
@@ -103,6 +105,7 @@ fn refused(error: impl std::fmt::Display) -> NotReloaded {
     NotReloaded(error.to_string())
 }
 
+/// Logs what a reload did.
 fn told(who: &str, outcome: &Result<Reloaded, NotReloaded>) {
     match outcome {
         Ok(reloaded) => {
@@ -119,44 +122,18 @@ fn told(who: &str, outcome: &Result<Reloaded, NotReloaded>) {
     }
 }
 
-/// What a running process takes of the `wanted` settings: all but what it was built on at its start.
-fn taken(now: &Settings, wanted: &Settings) -> Settings {
+/// The settings in force after a reload of `wanted`: all that does not need a restart.
+fn taken(running: &Settings, wanted: &Settings) -> Settings {
     let mut taken = wanted.clone();
-    // The sockets, the threads and the room for connections.
-    taken.server.listen = now.server.listen.clone();
-    taken.server.workers = now.server.workers;
-    taken.server.backlog = now.server.backlog;
-    taken.server.max_connections = now.server.max_connections;
-    taken.server.keep_alive = now.server.keep_alive;
-    taken.server.drain_timeout = now.server.drain_timeout;
-    taken.admin.listen = now.admin.listen;
-    taken.admin.local = now.admin.local;
-    // Whether there is TLS is known to whoever connects.
-    if now.tls.is_on() != wanted.tls.is_on() {
-        taken.tls = now.tls.clone();
+    taken.keep_until_restart(running);
+    // Clients know whether they connect by TLS: it is not turned on or off under them.
+    if running.tls.is_on() != wanted.tls.is_on() {
+        taken.tls = running.tls.clone();
     }
-    // All that was measured is about this origin.
-    taken.origin.url = now.origin.url.clone();
-    // The beginning of what then moves by itself.
-    taken.optimization = now.optimization.clone();
-    taken.rate_limit.initial = now.rate_limit.initial;
-    // The shape of what is counted.
-    taken.rate_limit.queue = now.rate_limit.queue;
-    taken.metrics = now.metrics.clone();
-    taken.canary = now.canary.clone();
-    taken.quality.window = now.quality.window;
-    taken.quality.min_samples = now.quality.min_samples;
-    // What is connected or running.
-    taken.redis = now.redis.clone();
-    taken.supervision = now.supervision.clone();
-    taken.monitor = now.monitor.clone();
-    taken.traces = now.traces.clone();
-    taken.cors = now.cors.clone();
-    taken.log.format = now.log.format;
     taken
 }
 
-/// The settings that differ, by their keys. Secrets differ too, but are not shown.
+/// The keys whose values differ. Values of secrets are not shown.
 fn changes(before: &Settings, after: &Settings) -> Vec<Change> {
     let (old, new) = (flat(before), flat(after));
     let mut keys: Vec<_> = old.keys().chain(new.keys()).collect();
@@ -189,7 +166,7 @@ fn changes(before: &Settings, after: &Settings) -> Vec<Change> {
     changes
 }
 
-/// Every setting by its whole key, as it is shown to people.
+/// Every setting by its whole key, with its value as people may see it.
 fn flat(settings: &Settings) -> BTreeMap<String, Value> {
     fn walk(key: String, value: Value, flat: &mut BTreeMap<String, Value>) {
         match value {
@@ -206,7 +183,7 @@ fn flat(settings: &Settings) -> BTreeMap<String, Value> {
         }
     }
     let mut all = BTreeMap::new();
-    // Settings always serialize.
+    // Settings always serialize: they have texts as keys.
     let whole = serde_json::to_value(settings).unwrap_or_default();
     walk(String::new(), whole, &mut all);
     all

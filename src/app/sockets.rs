@@ -15,11 +15,11 @@ use crate::{
     },
 };
 
-/// How long a handshake may take that is under way when no further one is begun: a few round trips.
+/// Time for TCP handshakes that are under way when no further one is begun: a few round trips.
 const HANDSHAKES: Duration = Duration::from_millis(500);
-/// How long connections may wait to be accepted after that.
+/// Longest wait after that for connections in the backlog to be accepted.
 const BACKLOG: Duration = Duration::from_secs(1);
-/// How often it is looked whether some still do.
+/// Time between two looks at the backlog.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// What a socket serves.
@@ -36,23 +36,23 @@ pub enum Serves {
 /// The sockets that the process listens on.
 #[derive(Debug)]
 pub struct Sockets {
-    /// Those of `server.listen`, or those that systemd handed over: at least one.
+    /// Those of `server.listen`, or those inherited from systemd: at least one.
     pub public: Vec<TcpListener>,
-    /// The operators' own: `admin.listen`, or the one that systemd handed over.
+    /// That of `admin.listen`, or the one inherited from systemd.
     own: Option<TcpListener>,
-    /// Where the endpoints are beside the public address: `admin.local`.
+    /// That of `admin.local`.
     local: Option<TcpListener>,
-    /// Those that were opened here, once more: they are closed in order at the end. What waits in the others, which stay
-    /// with systemd, is for the process after this one.
+    /// Duplicates of those that were opened here, to close them in order at the end. The others stay with systemd, which
+    /// keeps their backlog for the next process.
     opened: Vec<TcpListener>,
 }
 
 impl Sockets {
-    /// Takes those that were handed over, and opens the rest.
+    /// Opens the sockets that the settings name and that were not `handed` over by systemd.
     ///
     /// # Errors
     ///
-    /// [`ListenError`], in words that say what to do. That `admin.local` cannot be had is only told.
+    /// [`ListenError`], in words that say what to do. If `admin.local` cannot be opened, that is only logged.
     pub fn open(
         server: &server::Settings,
         admin: &admin::Settings,
@@ -90,7 +90,7 @@ impl Sockets {
         Ok(sockets)
     }
 
-    /// The operators' endpoints are on the public address, too: what is missing is a convenience.
+    /// Opens `admin.local`. It is a convenience, for the endpoints are on the public address, too: so no error.
     fn open_local(&mut self, local: SocketAddr, backlog: u32) {
         if addresses(&self.public).any(|clients| check_apart(local, clients).is_err()) {
             return;
@@ -106,7 +106,7 @@ impl Sockets {
         }
     }
 
-    /// All of them, with what they serve, and what closes them in order.
+    /// All sockets with what each serves, and what closes them in order at the end.
     pub fn into_all(self) -> (impl Iterator<Item = (TcpListener, Serves)>, Closing) {
         let public = match self.own {
             Some(_) => Serves::Files,
@@ -119,8 +119,8 @@ impl Sockets {
     }
 
     /// Where they listen.
-    pub fn places(&self) -> Places {
-        Places {
+    pub fn addresses(&self) -> ListenAddresses {
+        ListenAddresses {
             public: addresses(&self.public).collect(),
             own: self.own.as_ref().and_then(|own| own.local_addr().ok()),
             local: self.local.as_ref().and_then(|own| own.local_addr().ok()),
@@ -128,13 +128,13 @@ impl Sockets {
     }
 }
 
-/// Closes sockets that are accepted from until then, so that no client is dropped that believes to be connected.
+/// Closes sockets in order at the end: no client that is connected already is dropped.
 #[derive(Debug, Default)]
 pub struct Closing(Vec<TcpListener>);
 
 impl Closing {
-    /// Takes no further connection, and waits until all who are connected are accepted. The sockets are closed by whoever
-    /// accepts from them.
+    /// Has the kernel refuse new connections, and waits until those that are complete are accepted. The sockets themselves
+    /// are closed by the server.
     pub async fn close(self) {
         for socket in &self.0 {
             if let Err(error) = listener::refuse_new(socket) {
@@ -153,18 +153,17 @@ impl Closing {
     }
 }
 
-/// Where the process listens.
+/// The addresses that the process listens on.
 #[derive(Clone, Debug)]
-pub struct Places {
-    /// For clients: at least one.
+pub struct ListenAddresses {
+    /// Those for clients: at least one.
     pub public: Vec<SocketAddr>,
     own: Option<SocketAddr>,
     local: Option<SocketAddr>,
 }
 
-impl Places {
-    /// Where the operators' endpoints are for who does not care which: on an address of their own, or else on this machine's,
-    /// or else on the public one.
+impl ListenAddresses {
+    /// An address of the operators' endpoints: their own, or else `admin.local`, or else the first public one.
     pub fn operators(&self) -> SocketAddr {
         let apart = self.own.or(self.local);
         apart.unwrap_or_else(|| {
@@ -175,7 +174,8 @@ impl Places {
         })
     }
 
-    /// The dashboard's link for a browser on this machine. `is_tls` says whether clients speak TLS.
+    /// The URL of the dashboard for a browser on this machine; none if browsers refuse all ports. `is_tls` says whether the
+    /// public addresses speak TLS.
     pub fn monitor(&self, is_tls: bool) -> Option<String> {
         let apart: Vec<_> = self.own.into_iter().chain(self.local).collect();
         let on_public = || match self.own {

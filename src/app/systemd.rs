@@ -1,5 +1,5 @@
-//! What systemd is told (sd_notify(3)): that the process serves, reads its settings again, ends, and that it turns. Without
-//! systemd nothing is said to anybody.
+//! Notifications for systemd (sd_notify(3)): the process serves, reloads, stops, and is alive. Without systemd they go
+//! nowhere.
 
 use std::{
     env,
@@ -15,15 +15,15 @@ use sd_notify::NotifyState;
 use super::pulse::Pulse;
 use crate::traffic::published::Published;
 
-/// Messages that wait for systemd to read.
+/// Notifications that may be queued for systemd.
 const WAITING: usize = 16;
 
-/// The process serves.
+/// Tells that the process serves.
 pub fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
-/// The process reads its settings again, until it says [`ready`].
+/// Tells that the process reads its settings again, until [`ready`].
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
@@ -31,12 +31,12 @@ pub fn reloading() {
     }
 }
 
-/// The process goes out of service.
+/// Tells that the process goes out of service.
 pub fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Feeds the watchdog for as long as workers and actors turn, if the unit has one (`WatchdogSec=`).
+/// Feeds the watchdog while workers and actors run, if the unit has one (`WatchdogSec=`): four times in that time.
 pub fn feed(pulse: Pulse, published: Arc<Published>) {
     let Some(patience) = sd_notify::watchdog_enabled() else {
         return;
@@ -58,7 +58,7 @@ pub fn feed(pulse: Pulse, published: Arc<Published>) {
     });
 }
 
-/// Tells it by a thread of its own: a systemd that reads nothing must not stop whoever has something to tell.
+/// Queues a notification for a thread that sends them: a systemd that does not read must not block the caller.
 fn tell(state: &[NotifyState<'static>]) {
     static TOLD: OnceLock<SyncSender<Vec<NotifyState<'static>>>> = OnceLock::new();
     if env::var_os("NOTIFY_SOCKET").is_none() {
@@ -79,6 +79,6 @@ fn tell(state: &[NotifyState<'static>]) {
         }
         tell
     });
-    // Full: it reads nothing, and would not read this either.
+    // Full: systemd does not read, and would not read this either.
     _ = told.try_send(state.to_vec());
 }

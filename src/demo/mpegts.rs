@@ -12,7 +12,8 @@ use super::picture;
 pub const SEGMENT: Duration = Duration::from_secs(4);
 
 /// Bytes of a segment: 1.5 Mbit/s.
-pub const SEGMENT_LEN: usize = FRAMES * PACKETS_PER_FRAME * PACKET;
+#[cfg(test)]
+const SEGMENT_LEN: usize = FRAMES * PACKETS_PER_FRAME * PACKET;
 
 const PACKET: usize = 188;
 

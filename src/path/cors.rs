@@ -6,6 +6,8 @@ use actix_cors::Cors;
 use actix_http::header;
 use serde::{Deserialize, Serialize};
 
+use crate::reloadable::reloadable;
+
 /// Cross-origin rules (Fetch standard §3.2).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,6 +20,12 @@ pub struct Settings {
     #[serde(with = "humantime_serde")]
     pub max_age: Duration,
 }
+
+reloadable!(Settings {
+    enabled: AfterRestart,
+    origins: AfterRestart,
+    max_age: AfterRestart,
+});
 
 impl Settings {
     /// The middleware that keeps to these rules: reading whole files and ranges of them, without credentials.

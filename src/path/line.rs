@@ -13,6 +13,7 @@ use socket2::SockRef;
 
 use super::tcp;
 use crate::{
+    reloadable::reloadable,
     traffic::{
         counters::Counters,
         line::{self, Look},
@@ -34,6 +35,12 @@ pub struct Settings {
     #[serde(with = "humantime_serde")]
     pub look: Duration,
 }
+
+reloadable!(Settings {
+    congestion: NextConnection,
+    notsent: NextConnection,
+    look: NextConnection,
+});
 
 impl Settings {
     /// Checks what no single value shows.

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::addresses::Addresses;
-use crate::units::OutOfRange;
+use crate::{reloadable::reloadable, units::OutOfRange};
 
 /// Where the proxy listens, and what clients must keep to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +52,23 @@ pub struct Settings {
     #[serde(deserialize_with = "nets")]
     pub trusted_proxies: Vec<IpNet>,
 }
+
+reloadable!(Settings {
+    listen: AfterRestart,
+    workers: AfterRestart,
+    backlog: AfterRestart,
+    max_connections: AfterRestart,
+    max_head: NextConnection,
+    head_timeout: NextConnection,
+    keep_alive: AfterRestart,
+    send_timeout: NextConnection,
+    body_timeout: NextRequest,
+    body_min_rate: NextRequest,
+    body_grace: NextRequest,
+    drain_notice: AtOnce,
+    drain_timeout: AfterRestart,
+    trusted_proxies: NextRequest,
+});
 
 impl Settings {
     /// Checks what no single value shows.

@@ -16,6 +16,7 @@ use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::handshakes::Handshakes;
 use crate::{
+    reloadable::reloadable,
     traffic::{counters::ClientCounters, validity::Validity},
     units::OutOfRange,
 };
@@ -41,6 +42,14 @@ pub struct Settings {
     /// oldest.
     pub max_handshakes: u64,
 }
+
+reloadable!(Settings {
+    certificate: NextConnection,
+    key: NextConnection,
+    watch: AtOnce,
+    handshake_timeout: NextConnection,
+    max_handshakes: NextConnection,
+});
 
 impl Settings {
     /// Whether clients speak TLS.

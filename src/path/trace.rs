@@ -25,7 +25,7 @@ use opentelemetry_sdk::{
 use serde::{Deserialize, Serialize};
 
 use super::collector::{CollectorError, exporter};
-use crate::{traffic::sample::Outcome, units::OutOfRange};
+use crate::{reloadable::reloadable, traffic::sample::Outcome, units::OutOfRange};
 
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -47,6 +47,13 @@ pub struct Settings {
     /// What the collector calls this service.
     pub service: String,
 }
+
+reloadable!(Settings {
+    collector: AfterRestart,
+    ca_file: AfterRestart,
+    share: AfterRestart,
+    service: AfterRestart,
+});
 
 impl Settings {
     /// Checks the values.

@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 use super::prefix::lies_beneath;
-use crate::{traffic::quality::Class, units::OutOfRange};
+use crate::{reloadable::reloadable, traffic::quality::Class, units::OutOfRange};
 
 /// How a broken or stalled body is continued.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,6 +63,29 @@ pub struct Settings {
     #[serde(with = "crate::units::sized")]
     pub parallel_memory: ByteSize,
 }
+
+reloadable!(Settings {
+    resume_attempts: NextRequest,
+    resume_limit: NextRequest,
+    resume_reread: NextRequest,
+    resume_progress: NextRequest,
+    resume_burst: NextRequest,
+    resume_rate: NextRequest,
+    resume_share: NextRequest,
+    backoff_min: NextRequest,
+    backoff_max: NextRequest,
+    stall_window: NextRequest,
+    stall_floor: NextRequest,
+    stall_share: NextRequest,
+    stall_budget: NextRequest,
+    parallel_from: NextRequest,
+    parallel_except: NextRequest,
+    parallel_least: NextRequest,
+    parallel_segment: NextRequest,
+    parallel_width: NextRequest,
+    parallel_window: NextRequest,
+    parallel_memory: NextRequest,
+});
 
 impl Settings {
     /// Whether the body of `path` may come over several connections.

@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{traffic::published::Published, units::OutOfRange};
+use crate::{reloadable::reloadable, traffic::published::Published, units::OutOfRange};
 
 /// Connections that switch to another protocol. They take no place of an exchange, and none among the origin's
 /// connections, for they may stay open for days.
@@ -24,6 +24,12 @@ pub struct Settings {
     #[serde(with = "humantime_serde")]
     pub idle: Duration,
 }
+
+reloadable!(Settings {
+    max: NextRequest,
+    per_client: NextRequest,
+    idle: NextRequest,
+});
 
 impl Settings {
     /// Checks what no single value shows.

@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 use super::freshness::Rules;
-use crate::units::OutOfRange;
+use crate::{reloadable::reloadable, units::OutOfRange};
 
 /// `[store]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +36,17 @@ pub struct Settings {
     /// Fields that go before Cache-Control (RFC 9213).
     pub targeted_fields: Vec<String>,
 }
+
+reloadable!(Settings {
+    memory: AfterRestart,
+    stale_if_error: AfterRestart,
+    heuristic_max: AfterRestart,
+    error_max: AfterRestart,
+    private_for: AfterRestart,
+    finish_bytes: AfterRestart,
+    ignore_fields: AfterRestart,
+    targeted_fields: AfterRestart,
+});
 
 impl Settings {
     /// Checks the ranges.

@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::answers::{Answers, Heard};
-use crate::units::OutOfRange;
+use crate::{reloadable::reloadable, units::OutOfRange};
 
 /// Answers that a judgement needs.
 pub const FEW: u64 = 10;
@@ -50,6 +50,13 @@ pub struct Settings {
     #[serde(with = "humantime_serde")]
     pub window: Duration,
 }
+
+reloadable!(Settings {
+    min: AtOnce,
+    tolerance: AtOnce,
+    slack: AtOnce,
+    window: AtOnce,
+});
 
 impl Settings {
     /// Checks what no single value shows.

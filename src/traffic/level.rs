@@ -18,14 +18,6 @@ pub enum Level {
     High,
 }
 
-/// `[optimization]`: the level at the start; one that is kept in Redis goes before it.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// How much optimization is on.
-    pub level: Level,
-}
-
 /// A word that names no level.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a level: give low, medium or high")]

@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::summary::OriginPace;
-use crate::units::{OutOfRange, readable};
+use crate::{
+    reloadable::reloadable,
+    units::{OutOfRange, readable},
+};
 
 /// The quality of a network.
 #[derive(
@@ -84,6 +87,14 @@ pub struct Settings {
     #[serde(with = "humantime_serde")]
     pub probe: Duration,
 }
+
+reloadable!(Settings {
+    window: AfterRestart,
+    hold: AtOnce,
+    min_samples: AfterRestart,
+    margin: AtOnce,
+    probe: AtOnce,
+});
 
 impl Settings {
     /// Checks the ranges.

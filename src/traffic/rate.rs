@@ -10,7 +10,10 @@ use super::{
     goodput::Goodput,
     keys::Group,
 };
-use crate::units::{OutOfRange, Rate};
+use crate::{
+    reloadable::reloadable,
+    units::{OutOfRange, Rate},
+};
 
 /// `[rate_limit]`: requests per second that go to the origin, where the level has the limit on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +32,14 @@ pub struct Settings {
     #[serde(with = "humantime_serde")]
     pub window: Duration,
 }
+
+reloadable!(Settings {
+    min: AtOnce,
+    max: AtOnce,
+    initial: AfterRestart,
+    queue: AfterRestart,
+    window: AtOnce,
+});
 
 impl Settings {
     /// The rate at the start.

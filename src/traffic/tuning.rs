@@ -1,37 +1,46 @@
 //! The parameters in force, derived from level and class.
+//!
+//! A parameter stands once, in [`LevelSettings`]: it is what the settings file has, what is in force, and what `/health`
+//! shows.
 
-use std::time::Duration;
+use std::{ops::Deref, time::Duration};
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{level::Level, quality::Class};
-use crate::units::OutOfRange;
+use crate::{reloadable::reloadable, units::OutOfRange};
 
-/// What one level sets. A value that is not there follows the class.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// `[levels.<level>]`: the parameters of one level. Those that may be absent follow the class of the network then.
+///
+/// It is also the parameters in force, in a [`Tuning`], and the ones that `/health` shows: there nothing is absent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LevelSettings {
-    /// Most origin connections of the whole process.
+    /// Origin connections of the whole process, at most.
     pub connections: usize,
-    /// Most origin connections to one host.
+    /// Origin connections to one host, at most.
     pub connections_per_host: usize,
     /// How long an idle origin connection is kept.
     #[serde(with = "humantime_serde")]
+    #[schema(value_type = String, example = "1m")]
     pub keep_alive: Duration,
-    /// Longest connect, TLS included.
+    /// Longest connect, TLS included; also the longest wait for the rate limit.
     #[serde(
         default,
         with = "humantime_serde",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schema(value_type = String, required = true)]
     pub connect_timeout: Option<Duration>,
-    /// Longest way to the response head: queue, DNS, connect, retries.
+    /// Longest time to the response head: queue, DNS, connect and retries together.
     #[serde(
         default,
         with = "humantime_serde",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schema(value_type = String, required = true)]
     pub exchange_timeout: Option<Duration>,
     /// Longest gap between two reads of a response body.
     #[serde(
@@ -39,9 +48,11 @@ pub struct LevelSettings {
         with = "humantime_serde",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schema(value_type = String, required = true)]
     pub idle_read: Option<Duration>,
     /// How long an answer of DNS is kept at most.
     #[serde(with = "humantime_serde")]
+    #[schema(value_type = String)]
     pub dns_cache: Duration,
     /// How far small pieces that have arrived are gathered into one write.
     #[serde(
@@ -49,23 +60,25 @@ pub struct LevelSettings {
         with = "crate::units::sized_if_any",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schema(value_type = String, required = true, example = "16KiB")]
     pub chunk: Option<ByteSize>,
     /// Read-ahead for one transfer.
     #[serde(with = "crate::units::sized")]
+    #[schema(value_type = String)]
     pub buffer: ByteSize,
-    /// Most Redis commands under way at once.
+    /// Concurrent Redis commands, at most.
     pub redis_pool: usize,
     /// Whether the TCP options of `[tcp]` are set, on both sides.
     pub tcp_options: bool,
-    /// Whether the fixed socket buffers of `[tcp]` are set too; else the kernel tunes them.
+    /// Whether the fixed socket buffers of `[tcp]` are set, too; otherwise the kernel tunes them.
     pub tcp_buffers: bool,
     /// Whether the adaptive rate limit is on.
     pub rate_limit: bool,
-    /// Whether the adaptive limit on exchanges at once is on.
+    /// Whether the adaptive limit on concurrent exchanges is on.
     pub concurrency_limit: bool,
-    /// Whether small ones go first among those who wait for the origin.
+    /// Whether requests for small bodies go first among those that wait for the origin.
     pub small_first: bool,
-    /// Whether those who wait for the same small body get it by one request.
+    /// Whether requests that wait for the same small body get it by one request to the origin.
     pub collapse: bool,
     /// Whether responses are kept, and requests for the same join while one is under way.
     pub store: bool,
@@ -73,13 +86,37 @@ pub struct LevelSettings {
     pub warm_connections: bool,
     /// Whether bodies that break or stall are continued.
     pub resume: bool,
-    /// Whether large bodies are fetched over several connections where the line is poor.
+    /// Whether large bodies are fetched over several connections where the line to the origin is poor.
     pub parallel: bool,
-    /// Whether each connection follows the class of its own line.
+    /// Whether each client connection follows the class of its own line.
     pub follow_lines: bool,
 }
 
-/// What one class sets, for the levels that follow it.
+reloadable!(LevelSettings {
+    connections: AtOnce,
+    connections_per_host: AtOnce,
+    keep_alive: AtOnce,
+    connect_timeout: AtOnce,
+    exchange_timeout: AtOnce,
+    idle_read: AtOnce,
+    dns_cache: AtOnce,
+    chunk: AtOnce,
+    buffer: AtOnce,
+    redis_pool: AtOnce,
+    tcp_options: AtOnce,
+    tcp_buffers: AtOnce,
+    rate_limit: AtOnce,
+    concurrency_limit: AtOnce,
+    small_first: AtOnce,
+    collapse: AtOnce,
+    store: AtOnce,
+    warm_connections: AtOnce,
+    resume: AtOnce,
+    parallel: AtOnce,
+    follow_lines: AtOnce,
+});
+
+/// `[classes.<class>]`: the parameters of one class of network, for the levels that follow it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClassSettings {
@@ -95,12 +132,20 @@ pub struct ClassSettings {
     /// Longest gap between two reads of a response body.
     #[serde(with = "humantime_serde")]
     pub idle_read: Duration,
-    /// Longest way to the response head: queue, DNS, connect, retries.
+    /// Longest time to the response head: queue, DNS, connect and retries together.
     #[serde(with = "humantime_serde")]
     pub exchange_timeout: Duration,
 }
 
-/// The table of levels.
+reloadable!(ClassSettings {
+    chunk: AtOnce,
+    line_buffer: AtOnce,
+    connect_timeout: AtOnce,
+    idle_read: AtOnce,
+    exchange_timeout: AtOnce,
+});
+
+/// `[levels]`: the table of levels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the levels themselves")]
@@ -110,7 +155,23 @@ pub struct LevelTable {
     pub high: LevelSettings,
 }
 
-/// The table of classes.
+reloadable!(LevelTable {
+    low: Nested,
+    medium: Nested,
+    high: Nested,
+});
+
+impl LevelTable {
+    fn of(&self, level: Level) -> &LevelSettings {
+        match level {
+            Level::Low => &self.low,
+            Level::Medium => &self.medium,
+            Level::High => &self.high,
+        }
+    }
+}
+
+/// `[classes]`: the table of classes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the classes themselves")]
@@ -121,10 +182,21 @@ pub struct ClassTable {
     pub very_poor: ClassSettings,
 }
 
+reloadable!(ClassTable {
+    good: Nested,
+    medium: Nested,
+    poor: Nested,
+    very_poor: Nested,
+});
+
 impl ClassTable {
-    /// One value of each class, in their order.
-    fn each<T>(&self, value: impl Fn(&ClassSettings) -> T) -> [T; Class::ALL.len()] {
-        [&self.good, &self.medium, &self.poor, &self.very_poor].map(value)
+    fn of(&self, class: Class) -> &ClassSettings {
+        match class {
+            Class::Good => &self.good,
+            Class::Medium => &self.medium,
+            Class::Poor => &self.poor,
+            Class::VeryPoor => &self.very_poor,
+        }
     }
 }
 
@@ -132,78 +204,45 @@ impl ClassTable {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tables {
-    /// What each level sets.
+    /// The parameters of each level.
     pub levels: LevelTable,
-    /// What each class sets.
+    /// The parameters of each class.
     pub classes: ClassTable,
 }
 
-/// The parameters in force.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// The parameters in force. Those that no class changes are read from the level's settings, by `Deref`:
+/// `tuning.connections`.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Tuning {
     /// The level that it comes from.
     pub level: Level,
     /// The class that it comes from.
     pub class: Class,
-    /// Most origin connections of the whole process.
-    pub connections: usize,
-    /// Most origin connections to one host.
-    pub connections_per_host: usize,
-    /// How long an idle origin connection is kept.
-    #[serde(with = "humantime_serde")]
-    pub keep_alive: Duration,
-    /// Longest connect, TLS included; also the longest wait for the rate limit.
-    #[serde(with = "humantime_serde")]
+    /// The level's settings, in which what follows the class is filled in: nothing is absent.
+    pub parameters: LevelSettings,
+    /// `parameters.connect_timeout`.
     pub connect_timeout: Duration,
-    /// Longest way to the response head: queue, DNS, connect, retries.
-    #[serde(with = "humantime_serde")]
+    /// `parameters.exchange_timeout`.
     pub exchange_timeout: Duration,
-    /// Longest gap between two reads of a response body, before another connection is tried where that may be.
-    #[serde(with = "humantime_serde")]
+    /// `parameters.idle_read`: after so long a body goes on over another connection, where it can.
     pub idle_read: Duration,
-    /// Longest gap before the body ends: where the level does not say it, as long as at level low at least, for what a
-    /// plain proxy waits for is not cut.
-    #[serde(skip)]
+    /// The gap between two reads after which a body ends. Where the level sets `idle_read`, the same; otherwise as long as
+    /// at level low at least, since a body that a plain proxy waits for is not cut.
     pub idle_limit: Duration,
-    /// How long an answer of DNS is kept at most.
-    #[serde(with = "humantime_serde")]
-    pub dns_cache: Duration,
-    /// How far small pieces that have arrived are gathered into one write.
-    #[serde(with = "crate::units::sized")]
+    /// `parameters.chunk`.
     pub chunk: ByteSize,
-    /// The same by the class of the client's line, where connections follow their lines.
-    #[serde(skip)]
+    /// The chunk by the class of the client's line; none where connections do not follow their lines.
     pub line_chunks: Option<[ByteSize; Class::ALL.len()]>,
-    /// Read-ahead for one transfer.
-    #[serde(with = "crate::units::sized")]
-    pub buffer: ByteSize,
-    /// The same by the class of the client's line, where connections follow their lines.
-    #[serde(skip)]
+    /// The read-ahead by the class of the client's line; none where connections do not follow their lines.
     pub line_buffers: Option<[ByteSize; Class::ALL.len()]>,
-    /// Most Redis commands under way at once.
-    pub redis_pool: usize,
-    /// Whether the TCP options are set.
-    pub tcp_options: bool,
-    /// Whether the fixed socket buffers are set too; else the kernel tunes them.
-    pub tcp_buffers: bool,
-    /// Whether the adaptive rate limit is on.
-    pub rate_limit: bool,
-    /// Whether the adaptive limit on exchanges at once is on.
-    pub concurrency_limit: bool,
-    /// Whether small ones go first among those who wait for the origin.
-    pub small_first: bool,
-    /// Whether those who wait for the same small body get it by one request.
-    pub collapse: bool,
-    /// Whether responses are kept, and requests for the same join while one is under way.
-    pub store: bool,
-    /// Whether as many origin connections are kept open as were lately in use at once.
-    pub warm_connections: bool,
-    /// Whether bodies that break or stall are continued.
-    pub resume: bool,
-    /// Whether large bodies are fetched over several connections where the line is poor.
-    pub parallel: bool,
-    /// Whether each connection follows the class of its own line.
-    pub follow_lines: bool,
+}
+
+impl Deref for Tuning {
+    type Target = LevelSettings;
+
+    fn deref(&self) -> &LevelSettings {
+        &self.parameters
+    }
 }
 
 impl Tuning {
@@ -222,24 +261,21 @@ impl Tuning {
         })
     }
 
-    /// Exchanges that the origin may be given at once: it is one host.
+    /// Concurrent exchanges with the origin, at most: it is one host.
     pub fn connections_at_once(&self) -> usize {
         self.connections.min(self.connections_per_host)
     }
 }
 
 impl Tables {
-    /// Checks what no single value shows.
+    /// Checks the ranges.
     ///
     /// # Errors
     ///
-    /// [`OutOfRange`] for the first key that makes no sense.
+    /// [`OutOfRange`] for the first key that is outside of its range.
     pub fn check(&self) -> Result<(), OutOfRange> {
-        for (level, l) in [
-            ("low", &self.levels.low),
-            ("medium", &self.levels.medium),
-            ("high", &self.levels.high),
-        ] {
+        for level in Level::ALL {
+            let l = self.levels.of(level);
             let key = |name: &str| format!("levels.{level}.{name}");
             for (name, is) in [
                 ("connections", l.connections),
@@ -261,13 +297,8 @@ impl Tables {
                 is.map_or(Ok(()), |is| times(&key(name), is))?;
             }
         }
-        let c = &self.classes;
-        for (class, c) in [
-            ("good", &c.good),
-            ("medium", &c.medium),
-            ("poor", &c.poor),
-            ("very_poor", &c.very_poor),
-        ] {
+        for class in Class::ALL {
+            let c = self.classes.of(class);
             let key = |name: &str| format!("classes.{class}.{name}");
             sizes(&key("chunk"), c.chunk)?;
             sizes(&key("line_buffer"), c.line_buffer)?;
@@ -280,48 +311,26 @@ impl Tables {
 
     /// The tuning for a level on a network of this class.
     pub fn tuning(&self, level: Level, class: Class) -> Tuning {
-        let least = self.levels.low.idle_read.unwrap_or_default();
-        let l = match level {
-            Level::Low => &self.levels.low,
-            Level::Medium => &self.levels.medium,
-            Level::High => &self.levels.high,
+        let at_low = self.levels.low.idle_read.unwrap_or_default();
+        let (l, c) = (self.levels.of(level), self.classes.of(class));
+        let of_each = |value: fn(&ClassSettings) -> ByteSize| {
+            l.follow_lines
+                .then(|| Class::ALL.map(|class| value(self.classes.of(class))))
         };
-        let c = match class {
-            Class::Good => &self.classes.good,
-            Class::Medium => &self.classes.medium,
-            Class::Poor => &self.classes.poor,
-            Class::VeryPoor => &self.classes.very_poor,
-        };
+        let mut parameters = l.clone();
         Tuning {
             level,
             class,
-            connections: l.connections,
-            connections_per_host: l.connections_per_host,
-            keep_alive: l.keep_alive,
-            connect_timeout: l.connect_timeout.unwrap_or(c.connect_timeout),
-            exchange_timeout: l.exchange_timeout.unwrap_or(c.exchange_timeout),
-            idle_read: l.idle_read.unwrap_or(c.idle_read),
-            idle_limit: l.idle_read.unwrap_or_else(|| c.idle_read.max(least)),
-            dns_cache: l.dns_cache,
-            chunk: l.chunk.unwrap_or(c.chunk),
-            line_chunks: (l.follow_lines && l.chunk.is_none())
-                .then(|| self.classes.each(|class| class.chunk)),
-            buffer: l.buffer,
-            line_buffers: l
-                .follow_lines
-                .then(|| self.classes.each(|class| class.line_buffer)),
-            redis_pool: l.redis_pool,
-            tcp_options: l.tcp_options,
-            tcp_buffers: l.tcp_buffers,
-            rate_limit: l.rate_limit,
-            concurrency_limit: l.concurrency_limit,
-            small_first: l.small_first,
-            collapse: l.collapse,
-            store: l.store,
-            warm_connections: l.warm_connections,
-            resume: l.resume,
-            parallel: l.parallel,
-            follow_lines: l.follow_lines,
+            connect_timeout: *parameters.connect_timeout.get_or_insert(c.connect_timeout),
+            exchange_timeout: *parameters
+                .exchange_timeout
+                .get_or_insert(c.exchange_timeout),
+            idle_read: *parameters.idle_read.get_or_insert(c.idle_read),
+            idle_limit: l.idle_read.unwrap_or_else(|| c.idle_read.max(at_low)),
+            chunk: *parameters.chunk.get_or_insert(c.chunk),
+            line_chunks: of_each(|class| class.chunk).filter(|_| l.chunk.is_none()),
+            line_buffers: of_each(|class| class.line_buffer),
+            parameters,
         }
     }
 }

@@ -19,7 +19,7 @@ use super::{
     sample::{Outcome, Sample},
     summary::{Contact, Figures, OriginPace, Summary, Times},
 };
-use crate::units::OutOfRange;
+use crate::{reloadable::reloadable, units::OutOfRange};
 
 /// `[metrics]`: how requests are counted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,11 @@ pub struct Settings {
     #[serde(with = "humantime_serde")]
     pub window: Duration,
 }
+
+reloadable!(Settings {
+    tick: AfterRestart,
+    window: AfterRestart,
+});
 
 impl Settings {
     /// Checks the ranges.

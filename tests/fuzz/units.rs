@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 
 use fileproxy::{
     path::addresses::Addresses,
-    settings::{Place, Settings},
+    settings::{Settings, SettingsFiles},
     units::{self, Rate},
 };
 
@@ -108,7 +108,7 @@ fn check_word(word: &str) {
 fn check_file(text: &str) {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("local.toml"), text).unwrap();
-    let place = Place {
+    let place = SettingsFiles {
         folder: folder.path().to_owned(),
         name: "local".to_owned(),
     };

@@ -1,10 +1,15 @@
 //! The documents: what they name is there, and the reference of settings is what `settings/base.toml` says.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
+};
+
+use fileproxy::{
+    reloadable::{Reloadable as _, TakesEffect},
+    settings::Settings,
 };
 
 /// The longest that the README may be: it is a first page and not a manual.
@@ -150,31 +155,44 @@ fn the_readme_is_a_first_page() {
     assert!(lines <= README_LINES, "README.md has {lines} lines");
 }
 
-/// One section of `settings/base.toml`: its name, what stands above it, and its keys with default and why.
+/// One section of `settings/base.toml`: its name, what stands above it, and its keys.
 struct Section {
     name: String,
     about: String,
-    keys: Vec<[String; 3]>,
+    keys: Vec<Key>,
 }
+
+/// One key, with its default and why.
+struct Key {
+    name: String,
+    default: String,
+    why: String,
+    is_advanced: bool,
+}
+
+/// The keys that no operator should need stand last: all of a section whose description begins with this word, and those
+/// of any section below a comment that is this word alone.
+const ADVANCED: &str = "Advanced:";
 
 /// The sections, as the file has them. A comment that begins at the keys' comments goes on with the one before.
 fn sections(text: &str) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
     let mut above = Vec::new();
-    // Of a list that is written over several lines.
+    let mut is_advanced = false;
     for line in text.lines() {
         let trimmed = line.trim();
         if let Some(comment) = trimmed.strip_prefix('#') {
-            let optional = comment.trim_start();
+            let comment = comment.trim();
             match (sections.last_mut(), line.starts_with('#')) {
                 (Some(section), false) => {
                     let last = section.keys.last_mut().expect("a comment that goes on");
-                    write!(last[2], " {}", comment.trim()).unwrap();
+                    write!(last.why, " {comment}").unwrap();
                 }
-                (Some(section), true) if above.is_empty() && is_key(optional) => {
-                    section.keys.push(key(optional));
+                (Some(_), true) if comment == ADVANCED => is_advanced = true,
+                (Some(section), true) if above.is_empty() && is_key(comment) => {
+                    section.keys.push(key(comment, is_advanced));
                 }
-                _ => above.push(comment.trim().to_owned()),
+                _ => above.push(comment.to_owned()),
             }
         } else if let Some(header) = trimmed.strip_prefix('[') {
             let (name, about) = header.split_once(']').unwrap();
@@ -182,16 +200,19 @@ fn sections(text: &str) -> Vec<Section> {
             if !about.is_empty() {
                 above.push(about.to_owned());
             }
+            let about = above.join(" ");
+            is_advanced = about.starts_with(ADVANCED);
             sections.push(Section {
                 name: name.to_owned(),
-                about: above.join(" "),
+                about: about.trim_start_matches(ADVANCED).trim().to_owned(),
                 keys: Vec::new(),
             });
             above.clear();
         } else if trimmed.is_empty() {
             above.clear();
         } else {
-            sections.last_mut().unwrap().keys.push(key(trimmed));
+            let section = sections.last_mut().unwrap();
+            section.keys.push(key(trimmed, is_advanced));
         }
     }
     sections
@@ -202,39 +223,128 @@ fn is_key(line: &str) -> bool {
         .is_some_and(|(name, _)| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
 }
 
-fn key(line: &str) -> [String; 3] {
+fn key(line: &str, is_advanced: bool) -> Key {
     let (name, rest) = line.split_once('=').unwrap();
     let (value, why) = rest.split_once(" #").unwrap_or((rest, ""));
-    [name, value, why].map(|part| part.trim().to_owned())
+    let [name, default, why] = [name, value, why].map(|part| part.trim().to_owned());
+    Key {
+        name,
+        default,
+        why,
+        is_advanced,
+    }
 }
 
-/// The keys that few operators touch stand last: sections whose description begins with this word.
-const ADVANCED: &str = "Advanced:";
+/// When a change of each key takes effect, as the settings types say.
+fn effects() -> BTreeMap<String, TakesEffect> {
+    let keys = Settings::base().unwrap().keys();
+    let count = keys.len();
+    let effects: BTreeMap<_, _> = keys.into_iter().collect();
+    assert_eq!(effects.len(), count, "a key is there twice");
+    effects
+}
 
 fn reference(text: &str) -> String {
     let mut page = String::from(
         "# Every setting\n\nMade from `settings/base.toml` by `UPDATE_DOCS=1 cargo test --test it docs`. [settings.md](settings.md) \
-         says where settings\ncome from. In the environment a key is `FILEPROXY__SECTION__KEY`.\n",
+         says where settings\ncome from. In the environment a key is `FILEPROXY__SECTION__KEY`. *In force* is when a change is, after \
+         a [reload](operations.md#reload).\n",
     );
-    let (advanced, first): (Vec<_>, Vec<_>) = sections(text)
-        .into_iter()
-        .partition(|section| section.about.starts_with(ADVANCED));
-    for (chapter, sections) in [("Settings", first), ("Advanced settings", advanced)] {
+    let (sections, effects) = (sections(text), effects());
+    for (chapter, is_advanced) in [("Settings", false), ("Advanced settings", true)] {
         write!(page, "\n## {chapter}\n").unwrap();
-        for Section { name, about, keys } in sections {
+        if is_advanced {
+            page.push_str("\nNo operator should need to touch these.\n");
+        }
+        for Section { name, about, keys } in &sections {
+            let mut keys = keys
+                .iter()
+                .filter(|key| key.is_advanced == is_advanced)
+                .peekable();
+            if keys.peek().is_none() {
+                continue;
+            }
             write!(page, "\n### {name}\n\n").unwrap();
-            let about = about.trim_start_matches(ADVANCED).trim();
             if !about.is_empty() {
                 write!(page, "{about}\n\n").unwrap();
             }
-            page.push_str("| key | default | |\n|---|---|---|\n");
-            for [key, default, why] in keys {
-                let why = why.replace('|', "\\|");
-                writeln!(page, "| `{name}.{key}` | `{default}` | {why} |").unwrap();
+            page.push_str("| key | default | in force | |\n|---|---|---|---|\n");
+            for key in keys {
+                let why = key.why.replace('|', "\\|");
+                let (whole, default) = (format!("{name}.{}", key.name), &key.default);
+                let effect = effects
+                    .get(&whole)
+                    .unwrap_or_else(|| panic!("no settings type lists {whole}"));
+                writeln!(page, "| `{whole}` | `{default}` | {effect} | {why} |").unwrap();
             }
         }
     }
     page
+}
+
+#[test]
+fn the_reference_has_every_key_that_the_settings_types_have() {
+    let base = fs::read_to_string(root().join("settings/base.toml")).unwrap();
+    let sections = sections(&base);
+    // Those that follow the class where a level does not set them stand with the other levels.
+    let in_file: BTreeSet<_> = sections
+        .iter()
+        .flat_map(|section| {
+            let keys = section.keys.iter();
+            keys.map(|key| format!("{}.{}", section.name, key.name))
+        })
+        .collect();
+    for key in effects().into_keys() {
+        let elsewhere = key.replace("levels.high.", "levels.low.");
+        assert!(
+            in_file.contains(&key) || in_file.contains(&elsewhere),
+            "settings/base.toml has no {key}"
+        );
+    }
+}
+
+/// The keys that a cell of a table names: `` `a.b`, `.c` `` is `a.b` and `a.c`.
+fn named(cell: &str) -> Vec<String> {
+    let mut section = String::new();
+    let quoted = cell.split('`').skip(1).step_by(2);
+    quoted
+        .map(|name| match name.strip_prefix('.') {
+            Some(key) => format!("{section}.{key}"),
+            None => {
+                section = name.rsplit_once('.').unwrap().0.to_owned();
+                name.to_owned()
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn the_table_of_what_is_in_force_when_is_what_the_settings_types_say() {
+    let page = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let rows = page
+        .lines()
+        .skip_while(|line| !line.starts_with("| settings | when"));
+    let rows: Vec<(Vec<String>, &str)> = rows
+        .skip(2)
+        .map_while(|line| line.strip_prefix('|')?.split_once('|'))
+        .map(|(keys, when)| (named(keys), when))
+        .collect();
+    let fits = |pattern: &String, key: &str| match pattern.strip_suffix('*') {
+        Some(begin) => key.starts_with(begin),
+        None => pattern == key,
+    };
+    let mut wrong = Vec::new();
+    for (key, effect) in effects() {
+        let told: Vec<_> = rows
+            .iter()
+            .filter(|(patterns, _)| patterns.iter().any(|pattern| fits(pattern, &key)))
+            .map(|(_, when)| *when)
+            .collect();
+        if told.len() != 1 || !told[0].contains(&effect.to_string()) {
+            wrong.push(format!("{key} is in force {effect}, told: {told:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "docs/operations.md: {wrong:#?}");
 }
 
 #[test]

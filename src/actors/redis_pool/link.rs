@@ -1,4 +1,4 @@
-//! One connection to Redis that many commands share, each with a deadline.
+//! The connection to Redis: many commands share it, each with a deadline.
 
 use std::time::Duration;
 
@@ -10,9 +10,15 @@ use redis::{
 };
 use tokio::time::timeout;
 
-use super::Target;
+use super::target::Target;
 
-/// A connection to Redis. Clones are the same connection.
+/// Installs the cryptography that TLS connections use, for the whole process. Does nothing when called again.
+pub fn install_crypto() {
+    // An error says that one is installed already.
+    _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// A connection to one node, or to a cluster. Clones are the same connection.
 #[derive(Clone)]
 pub(super) struct Link {
     connection: Connection,
@@ -22,11 +28,11 @@ pub(super) struct Link {
 #[derive(Clone)]
 enum Connection {
     Node(ConnectionManager),
-    // large, and there is only one
+    // Boxed: it is large, and there is only one.
     Cluster(Box<ClusterConnection>),
 }
 
-/// Why Redis did not do as it was told.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Trouble {
     /// No answer in time.
@@ -41,7 +47,12 @@ pub(super) enum Trouble {
 }
 
 impl Link {
-    /// Connects, within a second or the patience, whichever is longer.
+    /// Connects to `target`. `patience` is the longest wait for an answer from then on. Connecting may take twice that,
+    /// and two seconds at least.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`]: no connection in that time, or none at all.
     pub async fn open(target: &Target, patience: Duration) -> Result<Self, Trouble> {
         let connect = patience.max(Duration::from_secs(1));
         let opened = timeout(connect * 2, Self::connect(target, patience, connect)).await;
@@ -56,7 +67,7 @@ impl Link {
         let connection = match target {
             Target::None => return Err(Trouble::Nowhere),
             Target::Node(url) => {
-                // no retries within: the next tick is the retry
+                // The library does not retry: the next tick does.
                 let config = ConnectionManagerConfig::new()
                     .set_number_of_retries(0)
                     .set_connection_timeout(Some(connect))
@@ -79,14 +90,22 @@ impl Link {
         })
     }
 
-    /// Asks whether it is there.
+    /// Sends a PING.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`]: no answer in time, or an error.
     pub async fn ping(&self) -> Result<(), Trouble> {
         self.run(&redis::cmd("PING")).await.map(drop)
     }
 
-    /// Runs one command.
+    /// Runs one command, and returns its reply.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`]: no answer in time, or an error.
     pub async fn run(&self, command: &Cmd) -> Result<Value, Trouble> {
-        // the library has the same deadline for the answer; this one covers connecting anew, too
+        // The library has this deadline for the answer alone; twice of it covers a new connection, too.
         let patience = self.patience * 2;
         let reply = async {
             match self.connection.clone() {

@@ -1,4 +1,4 @@
-//! Which Redis: none, one node, or a cluster.
+//! Which Redis is used: none, one node, or a cluster.
 
 use std::fmt;
 
@@ -6,19 +6,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::traffic::redacted::redacted;
 
-/// Which Redis. Shown without user and password.
+/// Which Redis is used. Shown without user and password.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Target {
-    /// None: each instance for itself.
+    /// None: each instance has a level of its own.
     None,
     /// One node: its URL.
     Node(String),
-    /// A cluster: the URLs of the nodes to ask first.
+    /// A cluster: the URLs of the nodes to connect to first.
     Cluster(Vec<String>),
 }
 
-/// A text that names no Redis.
+/// A text that is no Redis URL.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{shown}` is no Redis URL ({why}): give redis://[user:password@]host[:port][/db], rediss:// for TLS, \
@@ -51,7 +51,7 @@ impl Target {
             _ => return Err(refused("unknown scheme")),
         };
         for node in &nodes {
-            // the library's texts do not repeat the URL
+            // The library's texts do not repeat the URL, which may hold a password.
             redis::Client::open(node.as_str()).map_err(|error| refused(&error.to_string()))?;
         }
         Ok(if cluster {
@@ -61,7 +61,7 @@ impl Target {
         })
     }
 
-    /// The URLs of all nodes that are known beforehand.
+    /// The URLs of the node, or of those nodes of a cluster that are configured.
     pub(super) fn nodes(&self) -> &[String] {
         match self {
             Self::None => &[],
@@ -71,7 +71,7 @@ impl Target {
     }
 }
 
-/// `user:password@a:1,b:2/0#insecure` as one URL per host.
+/// The URLs of the hosts in what follows `://`: `user:password@a:1,b:2/0#insecure` is two.
 fn nodes(scheme: &str, rest: &str) -> Vec<String> {
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at(end);

@@ -3,7 +3,7 @@
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
-use crate::units::OutOfRange;
+use crate::{reloadable::reloadable, units::OutOfRange};
 
 /// HTTP/2 to clients, which they choose by ALPN where TLS is on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,15 @@ pub struct Settings {
     #[serde(with = "crate::units::sized")]
     pub windows: ByteSize,
 }
+
+reloadable!(Settings {
+    enabled: NextConnection,
+    max_streams: NextConnection,
+    max_resets: NextConnection,
+    max_small_frames: NextConnection,
+    window: NextConnection,
+    windows: NextConnection,
+});
 
 impl Settings {
     /// Checks what no single value shows.

@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, str::FromStr};
 use actix_http::{Uri, header::HeaderValue};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::{traffic::redacted::redacted, units::OutOfRange};
+use crate::{reloadable::reloadable, traffic::redacted::redacted, units::OutOfRange};
 
 /// Where the files are, and how to speak to the server that has them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,14 @@ pub struct Settings {
     /// For an https origin.
     pub tls: TlsSettings,
 }
+
+reloadable!(Settings {
+    url: AfterRestart,
+    host: NextRequest,
+    max_head: NextRequest,
+    waiting_connections: NextRequest,
+    tls: Nested,
+});
 
 impl Settings {
     /// Checks what no single value shows.
@@ -71,6 +79,12 @@ pub struct TlsSettings {
     /// The name expected in the certificate; empty: the URL's host.
     pub server_name: String,
 }
+
+reloadable!(TlsSettings {
+    ca_file: NextRequest,
+    verify: NextRequest,
+    server_name: NextRequest,
+});
 
 /// The Host header that the origin sees.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,6 +10,8 @@ use socket2::{SockRef, TcpKeepalive};
 
 pub use kernel::Info;
 
+use crate::reloadable::reloadable;
+
 /// Which TCP options are set where the level has them on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +33,16 @@ pub struct Settings {
     /// SO_RCVBUF at level medium; at high the kernel's own tuning is faster and stays on.
     pub receive_buffer: BufferSize,
 }
+
+reloadable!(Settings {
+    nodelay: NextConnection,
+    quickack: NextConnection,
+    keepalive: NextConnection,
+    keepalive_time: NextConnection,
+    keepalive_interval: NextConnection,
+    send_buffer: NextConnection,
+    receive_buffer: NextConnection,
+});
 
 /// A socket buffer: a size, or `auto` to leave it to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

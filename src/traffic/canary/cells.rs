@@ -60,7 +60,8 @@ impl Cells {
     }
 
     /// Adds all of `other`.
-    pub fn add(&mut self, other: &Cells) {
+    #[cfg(test)]
+    fn add(&mut self, other: &Cells) {
         for (own, other) in self.0.iter_mut().zip(other.0.iter()) {
             own.each(other, u64::saturating_add);
         }

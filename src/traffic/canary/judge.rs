@@ -27,11 +27,6 @@ impl Judge {
         self.seen = [0; 2];
     }
 
-    /// How often it has looked.
-    pub fn looks(&self) -> u64 {
-        self.looks
-    }
-
     /// Looks at the groups, if it is time to; why the candidate is worse, if it surely is.
     pub fn look(&mut self, settings: &Settings, trial: &Trial) -> Option<String> {
         let (stable, candidate) = (trial.side(Group::Stable), trial.side(Group::Candidate));

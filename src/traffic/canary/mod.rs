@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::level::Level;
-use crate::units::OutOfRange;
+use crate::{reloadable::reloadable, units::OutOfRange};
 
 pub mod cells;
 pub mod interval;
@@ -35,6 +35,14 @@ pub struct Settings {
     /// 0: it is never rolled back by itself.
     pub risk: f64,
 }
+
+reloadable!(Settings {
+    window: AfterRestart,
+    min_samples: AfterRestart,
+    min_clients: AfterRestart,
+    max_slowdown: AfterRestart,
+    risk: AfterRestart,
+});
 
 impl Settings {
     /// Checks the ranges.

@@ -12,6 +12,7 @@ use awc::Client;
 use fileproxy::{
     actors::{self, Actors, Supervision, redis_pool},
     api::{self, AdminToken},
+    settings::Settings,
     traffic::{
         canary::{self, split::Bucket},
         concurrency,
@@ -20,7 +21,7 @@ use fileproxy::{
         published::Published,
         quality, rate,
         sample::{Outcome, Sample},
-        tuning::{ClassSettings, ClassTable, LevelSettings, LevelTable, Tables},
+        tuning::Tables,
         window,
     },
     units::Rate,
@@ -31,79 +32,12 @@ use super::eventually;
 
 pub const TOKEN: &str = "the-admin-token";
 
-/// The contract's tables.
+/// The default tables, without what needs the path.
 pub fn tables() -> Tables {
-    let seconds = Duration::from_secs;
-    let kib = bytesize::ByteSize::kib;
-    let class = |chunk, connect, idle, exchange| ClassSettings {
-        chunk: kib(chunk),
-        line_buffer: kib(128),
-        connect_timeout: seconds(connect),
-        idle_read: seconds(idle),
-        exchange_timeout: seconds(exchange),
-    };
-    let high = LevelSettings {
-        connections: 200,
-        connections_per_host: 50,
-        keep_alive: seconds(60),
-        connect_timeout: None,
-        exchange_timeout: None,
-        idle_read: None,
-        dns_cache: seconds(600),
-        chunk: None,
-        buffer: kib(128),
-        redis_pool: 150,
-        tcp_options: true,
-        tcp_buffers: false,
-        resume: false,
-        parallel: false,
-        follow_lines: false,
-        rate_limit: true,
-        concurrency_limit: true,
-        small_first: true,
-        collapse: true,
-        store: false,
-        warm_connections: true,
-    };
-    let medium = LevelSettings {
-        connect_timeout: Some(seconds(15)),
-        exchange_timeout: Some(seconds(90)),
-        idle_read: Some(seconds(60)),
-        chunk: Some(kib(16)),
-        ..high.clone()
-    };
-    let low = LevelSettings {
-        connections: 100,
-        connections_per_host: 30,
-        keep_alive: seconds(30),
-        connect_timeout: Some(seconds(8)),
-        exchange_timeout: Some(seconds(45)),
-        dns_cache: seconds(500),
-        chunk: Some(kib(8)),
-        buffer: kib(64),
-        redis_pool: 100,
-        tcp_options: false,
-        tcp_buffers: false,
-        resume: false,
-        parallel: false,
-        follow_lines: false,
-        rate_limit: false,
-        concurrency_limit: false,
-        small_first: false,
-        collapse: false,
-        store: false,
-        warm_connections: false,
-        ..medium.clone()
-    };
-    Tables {
-        levels: LevelTable { low, medium, high },
-        classes: ClassTable {
-            good: class(8, 5, 30, 45),
-            medium: class(16, 10, 45, 60),
-            poor: class(32, 15, 60, 90),
-            very_poor: class(64, 20, 90, 120),
-        },
-    }
+    let mut tables = Settings::base().unwrap().tables();
+    let high = &mut tables.levels.high;
+    (high.resume, high.parallel, high.follow_lines) = (false, false, false);
+    tables
 }
 
 /// Settings with quick ticks.

@@ -13,6 +13,7 @@ pub mod proxy;
 pub mod redis_server;
 pub mod secure;
 pub mod sockets;
+pub mod source_file;
 
 use std::{
     future::Future,

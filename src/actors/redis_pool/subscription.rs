@@ -1,8 +1,8 @@
-//! Listens for changes of the level.
+//! Listens on the Redis channel that says when the level or the canary changed.
 
 use std::time::Duration;
 
-use actix::Addr;
+use actix::{Message, Recipient};
 use futures_util::StreamExt;
 use redis::{
     RedisResult,
@@ -11,11 +11,13 @@ use redis::{
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use super::{ReadLevel, RedisPool, Target};
+use super::target::Target;
 
+/// Longest connect and subscribe, and longest wait for the answer to a ping.
 const CONNECT: Duration = Duration::from_secs(2);
-/// A connection that says nothing is asked so often whether it is still there.
+/// A connection that was silent for so long is pinged.
 const QUIET: Duration = Duration::from_secs(5);
+/// Waits before the first, the second and so on new connection in a row; the last one repeats.
 const RETRY: [Duration; 4] = [
     Duration::from_millis(100),
     Duration::from_millis(250),
@@ -23,15 +25,20 @@ const RETRY: [Duration; 4] = [
     Duration::from_secs(1),
 ];
 
-/// Says [`ReadLevel`] for every message, and for every new subscription, since messages may have been missed. Never
-/// ends; tries one node after another.
-pub(super) async fn listen(target: Target, channel: String, pool: Addr<RedisPool>) {
+/// To the Redis pool: the level or the canary may have changed; read both.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct ReadRollout;
+
+/// Subscribes to `channel` and says [`ReadRollout`] for every message, and for every new subscription, since messages may
+/// have been missed before it. Tries one node after the other, and never ends.
+pub(super) async fn listen(target: Target, channel: String, pool: Recipient<ReadRollout>) {
     let mut failures = 0;
     for node in target.nodes().iter().cycle() {
         match timeout(CONNECT, subscribe(node, &channel)).await {
             Ok(Ok(subscribed)) => {
                 failures = 0;
-                pool.do_send(ReadLevel);
+                pool.do_send(ReadRollout);
                 hear(subscribed, &pool).await;
                 debug!("redis feed ended");
             }
@@ -49,11 +56,13 @@ async fn subscribe(node: &str, channel: &str) -> RedisResult<PubSub> {
     Ok(feed)
 }
 
-async fn hear(feed: PubSub, pool: &Addr<RedisPool>) {
+/// Passes messages on until the connection ends or does not answer a ping.
+async fn hear(feed: PubSub, pool: &Recipient<ReadRollout>) {
     let (mut sink, mut messages) = feed.split();
     loop {
         match timeout(QUIET, messages.next()).await {
-            Ok(Some(_)) => _ = pool.try_send(ReadLevel), // full: enough of them are waiting
+            // Full: enough of them are queued.
+            Ok(Some(_)) => _ = pool.try_send(ReadRollout),
             Ok(None) => return,
             Err(_) if answers(&mut sink).await => {}
             Err(_) => return,

@@ -1,0 +1,61 @@
+//! A way to send one kind of message to an actor, which outlives the actor.
+
+use std::{sync::Arc, time::Duration};
+
+use actix::{
+    Actor, Addr, Context, Handler, Message, Recipient, dev::ToEnvelope, prelude::SendError,
+};
+use arc_swap::ArcSwapOption;
+
+/// How long the answer to a message is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Where messages of type `M` go. An actor that is replaced by a new one has another address, so nobody keeps an address:
+/// everybody sends through the one mailbox, and the watchdog attaches the new actor to it.
+pub(super) struct Mailbox<M>(ArcSwapOption<Recipient<M>>)
+where
+    M: Message + Send + 'static,
+    M::Result: Send;
+
+impl<M> Default for Mailbox<M>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    fn default() -> Self {
+        Self(ArcSwapOption::empty())
+    }
+}
+
+impl<M> Mailbox<M>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    /// Queues a message and does not wait.
+    ///
+    /// # Errors
+    ///
+    /// The message comes back: `Full` if too many are queued, `Closed` if there is no actor just now.
+    pub fn tell(&self, message: M) -> Result<(), SendError<M>> {
+        match &*self.0.load() {
+            Some(recipient) => recipient.try_send(message),
+            None => Err(SendError::Closed(message)),
+        }
+    }
+
+    /// Sends a message and waits for its result, two seconds at most. None if the actor is gone or does not answer.
+    pub async fn ask(&self, message: M) -> Option<M::Result> {
+        let recipient = self.0.load_full()?;
+        recipient.send(message).timeout(PATIENCE).await.ok()
+    }
+
+    /// Sends to the actor at this address from now on.
+    pub fn attach<A>(&self, address: &Addr<A>)
+    where
+        A: Actor<Context = Context<A>> + Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+    {
+        self.0.store(Some(Arc::new(address.clone().recipient())));
+    }
+}

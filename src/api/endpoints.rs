@@ -1,0 +1,155 @@
+//! The list of the operators' endpoints: their routes and their description.
+
+use std::sync::Arc;
+
+use actix_web::{Resource, web};
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{Http, HttpAuthScheme, SecurityScheme},
+};
+
+use super::{
+    admin::AdminToken,
+    assets, docs,
+    feed::Feed,
+    health, metrics, monitor,
+    openapi::{self, Document},
+    optimization,
+    reload::{self, Reloads},
+    resource::{at, get_or_post, only_get, only_post, readable},
+    stats, stream,
+};
+use crate::{actors::Actors, problem::Problem, traffic::published::Published};
+
+/// What the endpoints read and, for the level and the settings, change.
+#[derive(Clone)]
+pub struct State {
+    /// What actors and path publish: all numbers come from here.
+    pub published: Arc<Published>,
+    /// Who sets a level.
+    pub actors: Actors,
+    /// The token that admin endpoints ask for.
+    pub token: AdminToken,
+    /// Where reloads are asked for.
+    pub reloads: Reloads,
+    /// What dashboards follow.
+    pub feed: Arc<Feed>,
+}
+
+/// Adds the endpoints to an application. Call it before the route that catches everything else is added.
+pub fn configure(cfg: &mut web::ServiceConfig, state: State) {
+    let State {
+        published,
+        actors,
+        token,
+        reloads,
+        feed,
+    } = state;
+    let published = web::Data::from(published);
+    let token = web::Data::new(token);
+    let document = web::Data::new(Document(Description::openapi));
+    let numbers = |resource: Resource| resource.app_data(published.clone());
+    cfg.service(numbers(readable("/health", health::health)))
+        .service(readable("/health/live", health::live))
+        .service(numbers(readable("/health/ready", health::ready)))
+        .service(numbers(readable("/stats", stats::stats)))
+        .service(numbers(readable(metrics::PATH, metrics::metrics)))
+        .service(
+            numbers(at(optimization::PATH))
+                .app_data(token.clone())
+                .app_data(web::Data::new(actors))
+                .route(web::get().to(optimization::show))
+                .route(web::head().to(optimization::show))
+                .route(web::post().to(optimization::set))
+                .default_service(web::to(get_or_post)),
+        )
+        .service(
+            at(reload::PATH)
+                .app_data(token)
+                .app_data(web::Data::new(reloads))
+                .route(web::post().to(reload::reload))
+                .default_service(web::to(only_post)),
+        )
+        .service(
+            at(stream::PATH)
+                .app_data(web::Data::from(feed))
+                .route(web::get().to(stream::stream))
+                .route(web::head().to(stream::head))
+                .default_service(web::to(only_get)),
+        )
+        .service(readable(openapi::PATH, openapi::describe).app_data(document.clone()))
+        .service(readable(docs::PATH, docs::page).app_data(document))
+        .service(readable(monitor::PATH, monitor::page));
+    for asset in assets::ALL {
+        cfg.service(readable(
+            asset.path,
+            move || async move { asset.response() },
+        ));
+    }
+}
+
+/// The paths of the endpoints. Those of the pages' files, below `/monitor/`, are not in it.
+pub const PATHS: [&str; 11] = [
+    "/health",
+    "/health/live",
+    "/health/ready",
+    "/stats",
+    stream::PATH,
+    metrics::PATH,
+    monitor::PATH,
+    docs::PATH,
+    openapi::PATH,
+    optimization::PATH,
+    reload::PATH,
+];
+
+/// The description of the operators' endpoints.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "fileproxy",
+        description = "The operators' endpoints. Every other path goes to the origin. HEAD answers as GET, without a \
+                       body; any other method is answered 405. Errors are problem details (RFC 9457)."
+    ),
+    paths(
+        health::health,
+        health::live,
+        health::ready,
+        stats::stats,
+        stream::stream,
+        metrics::metrics,
+        monitor::page,
+        optimization::show,
+        optimization::set,
+        reload::reload,
+        openapi::describe,
+        docs::page
+    ),
+    servers(
+        (url = "/", description = "Where this was read"),
+        (url = "http://127.0.0.1:10081", description = "By default also here, on the machine itself (`admin.local`): \
+         browsers refuse port 10080")
+    ),
+    components(schemas(Problem)),
+    tags(
+        (name = "health", description = "Whether it works"),
+        (name = "numbers", description = "What it did, and why"),
+        (name = "steering", description = "How much optimization is on"),
+        (name = "description", description = "These endpoints themselves")
+    ),
+    modifiers(&Token)
+)]
+struct Description;
+
+/// Adds to the description what `Authorization` must carry where an endpoint asks for it.
+struct Token;
+
+impl Modify for Token {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let mut bearer = Http::new(HttpAuthScheme::Bearer);
+        bearer.description = Some("The setting `admin.token`".to_owned());
+        api.components
+            .get_or_insert_default()
+            .add_security_scheme("token", SecurityScheme::Http(bearer));
+    }
+}

@@ -1,0 +1,259 @@
+//! The worker threads, and what they serve on each socket.
+
+use std::{
+    cell::RefCell,
+    io,
+    net::TcpListener,
+    rc::{Rc, Weak},
+    sync::Arc,
+    time::Duration,
+};
+
+use actix_http::{ConnectionType, HttpService, Protocol};
+use actix_rt::net::TcpStream;
+use actix_server::{GracefulShutdownSignal, Server};
+use actix_service::{Service as _, ServiceFactory, fn_factory, fn_service, map_config};
+use actix_web::{
+    App,
+    dev::{AppConfig, ServiceRequest},
+    middleware::Condition,
+};
+use tracing_actix_web::TracingLogger;
+
+use super::{pulse::Pulse, sockets::Serves};
+use crate::{
+    actors::Actors,
+    api::{self, AdminToken, Feed, reload::Reloads},
+    path::{
+        client_stream::ClientStream,
+        entrance::{Arrived, Entrance},
+        handler::{self, Worker},
+        idle::Connections,
+        policy::InForce,
+        tls::Tls,
+        trace::Traces,
+    },
+    settings::Settings,
+    store::Store,
+    telemetry::RequestSpan,
+    traffic::published::Published,
+};
+
+/// Bytes of a response over HTTP/1.1 that actix-http gathers before it writes.
+const WRITE_BUFFER: usize = 32 * 1024;
+/// Longest orderly close of a connection over HTTP/1.1.
+const DISCONNECT: Duration = Duration::from_secs(5);
+/// How long a request may be on its way when the process begins to drain: on a connection just accepted (with TLS it may
+/// shake hands first), or on a kept one whose client has not read yet that it closes.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+/// Connections for each worker beyond `server.max_connections`: they are refused, which takes a moment.
+const REFUSED: usize = 1024;
+/// Connections to the operators' own address beyond `server.max_connections`.
+const OPERATORS: u64 = 256;
+
+/// What every worker thread begins with.
+#[derive(Clone)]
+pub struct WorkerSetup {
+    pub settings: Arc<Settings>,
+    pub published: Arc<Published>,
+    pub actors: Actors,
+    pub policy: InForce,
+    pub store: Arc<Store>,
+    pub token: AdminToken,
+    pub reloads: Reloads,
+    pub pulse: Pulse,
+    pub tls: Option<Arc<Tls>>,
+    pub open: Arc<Connections>,
+    pub feed: Arc<Feed>,
+    pub traces: Option<Traces>,
+}
+
+/// Builds the server: `workers` threads, which serve what each socket is for until the server is stopped.
+///
+/// # Errors
+///
+/// A socket that cannot be listened on.
+pub fn serve(
+    sockets: impl Iterator<Item = (TcpListener, Serves)>,
+    workers: usize,
+    setup: WorkerSetup,
+) -> io::Result<Server> {
+    let settings = Arc::clone(&setup.settings);
+    let connections = usize::try_from(settings.server.max_connections).unwrap_or(usize::MAX);
+    let mut builder = Server::build()
+        .workers(workers)
+        .max_concurrent_connections(connections.saturating_add(REFUSED))
+        .shutdown_timeout(settings.server.drain_timeout.as_secs())
+        .disable_signals();
+    let draining = builder.graceful_shutdown_signal();
+    for (socket, serves) in sockets {
+        let name = match serves {
+            Serves::Both | Serves::Files => "fileproxy",
+            Serves::Operators => "operators",
+        };
+        let (setup, draining) = (setup.clone(), draining.clone());
+        builder = builder.listen(name, socket, move || {
+            connection(setup.clone(), serves, draining.clone())
+        })?;
+    }
+    Ok(builder.run())
+}
+
+thread_local! {
+    /// The worker of this thread. All of its sockets share it, and with it the connections to the origin.
+    static WORKER: RefCell<Weak<Worker>> = const { RefCell::new(Weak::new()) };
+}
+
+/// The worker of this thread; it is made for the first of its sockets, and its pulse begins then.
+fn worker(setup: &WorkerSetup) -> Rc<Worker> {
+    WORKER.with_borrow_mut(|known| {
+        known.upgrade().unwrap_or_else(|| {
+            setup.pulse.join();
+            let (policy, published) = (Arc::clone(&setup.policy), Arc::clone(&setup.published));
+            let tracer = setup.traces.as_ref().map(Traces::tracer);
+            let reporter = setup.actors.reporter();
+            let store = Arc::clone(&setup.store);
+            let worker = Rc::new(Worker::new(policy, reporter, published, store, tracer));
+            *known = Rc::downgrade(&worker);
+            worker
+        })
+    })
+}
+
+/// The service for accepted sockets: options and limits, TLS, then HTTP/1.1 or HTTP/2.
+fn connection(
+    setup: WorkerSetup,
+    serves: Serves,
+    draining: GracefulShutdownSignal,
+) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()> {
+    let server = &setup.settings.server;
+    let entrance = Entrance {
+        policy: Arc::clone(&setup.policy),
+        published: Arc::clone(&setup.published),
+        tls: setup.tls.clone().filter(|_| serves != Serves::Operators),
+        open: Arc::clone(&setup.open),
+        // Operators get a connection even if clients have taken all of theirs.
+        connections: match serves {
+            Serves::Operators => server.max_connections.saturating_add(OPERATORS),
+            Serves::Both | Serves::Files => server.max_connections,
+        },
+    };
+    let leaving = draining.clone();
+    let http1 = HttpService::build()
+        .keep_alive(server.keep_alive)
+        // `ClientStream` has its own timeout for request heads.
+        .client_request_timeout(Duration::ZERO)
+        .client_disconnect_timeout(DISCONNECT)
+        // `ClientStream` notices a client that left, and ends its request.
+        .h1_allow_half_closed(true)
+        .h1_write_buffer_size(WRITE_BUFFER)
+        .graceful_shutdown_signal(move || {
+            let leaving = leaving.clone();
+            async move {
+                leaving.notified().await;
+                tokio::time::sleep(ON_ITS_WAY).await;
+            }
+        })
+        .on_connect_ext(|io: &ClientStream, data| {
+            data.insert(Rc::clone(io.client()));
+        });
+    // Both protocols share it.
+    let worker = (serves != Serves::Operators).then(|| worker(&setup));
+    let app = move || {
+        map_config(app(setup.clone(), serves, worker.clone()), |()| {
+            AppConfig::default()
+        })
+    };
+    let (http1, http2) = (Rc::new(http1.finish(app())), Rc::new(app()));
+    fn_factory(move || {
+        let (http1, http2) = (Rc::clone(&http1), Rc::clone(&http2));
+        let (entrance, draining) = (entrance.clone(), draining.clone());
+        async move {
+            let http1 = Rc::new(http1.new_service(()).await.map_err(|_| ())?);
+            let http2 = Rc::new(http2.new_service(()).await?);
+            Ok::<_, ()>(fn_service(move |io: TcpStream| {
+                let (http1, http2) = (Rc::clone(&http1), Rc::clone(&http2));
+                let (entrance, draining) = (entrance.clone(), draining.clone());
+                async move {
+                    match entrance.let_in(io).await {
+                        None => {}
+                        Some(Arrived::Http1(stream)) => {
+                            let peer = Some(stream.client().peer);
+                            let served = http1.call((stream, Protocol::Http1, peer)).await;
+                            if let Err(error) = served {
+                                tracing::debug!(%error, "a client's connection ended with an error");
+                            }
+                        }
+                        // Boxed: it is large, and each connection over HTTP/1.1 would carry room for it.
+                        Some(Arrived::Http2(guest)) => {
+                            Box::pin(guest.serve(&*http2, draining.notified())).await;
+                        }
+                    }
+                    Ok(())
+                }
+            }))
+        }
+    })
+}
+
+/// The application for one socket: the operators' endpoints, the origin behind every other path, or both. `worker` forwards
+/// to the origin; none on the operators' own address.
+fn app(
+    setup: WorkerSetup,
+    serves: Serves,
+    worker: Option<Rc<Worker>>,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = actix_web::dev::ServiceResponse<impl actix_web::body::MessageBody>,
+        Error = actix_web::Error,
+        InitError = (),
+    >,
+> {
+    let settings = Arc::clone(&setup.settings);
+    let published = Arc::clone(&setup.published);
+    let operators = api::State {
+        published: setup.published,
+        actors: setup.actors,
+        token: setup.token,
+        reloads: setup.reloads,
+        feed: setup.feed,
+    };
+    App::new()
+        .configure(move |endpoints| {
+            if serves != Serves::Files {
+                api::configure(endpoints, operators);
+            }
+        })
+        .default_service(fn_service(move |request: ServiceRequest| {
+            let worker = worker.clone();
+            async move {
+                match worker {
+                    Some(worker) => handler::forward(request, worker).await,
+                    None => {
+                        let nothing = api::nothing_here(request.request());
+                        Ok(request.into_response(nothing))
+                    }
+                }
+            }
+        }))
+        .wrap(Condition::new(
+            settings.cors.enabled,
+            settings.cors.middleware(),
+        ))
+        .wrap(TracingLogger::<RequestSpan>::new())
+        .wrap_fn(move |request, service| {
+            let answered = service.call(request);
+            let published = Arc::clone(&published);
+            async move {
+                let mut response = answered.await?;
+                if published.is_draining() {
+                    // The client's next request is for the process that replaces this one.
+                    let head = response.response_mut().head_mut();
+                    head.set_connection_type(ConnectionType::Close);
+                }
+                Ok(response)
+            }
+        })
+}

@@ -1,0 +1,141 @@
+//! When a setting that was changed takes effect, and what a running process takes of changed settings.
+//!
+//! Each settings type lists its keys with `reloadable!` beside its definition. The list must be complete: a key that is
+//! missing in it does not compile.
+
+use std::fmt;
+
+/// When a setting that was changed takes effect after a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TakesEffect {
+    /// At once, also for what is under way.
+    AtOnce,
+    /// From the next request on; a transfer keeps what it began with.
+    NextRequest,
+    /// From the next connection on, to clients or to the origin.
+    NextConnection,
+    /// After a restart of the process.
+    AfterRestart,
+}
+
+impl fmt::Display for TakesEffect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TakesEffect::AtOnce => "at once",
+            TakesEffect::NextRequest => "next request",
+            TakesEffect::NextConnection => "next connection",
+            TakesEffect::AfterRestart => "after a restart",
+        })
+    }
+}
+
+/// Settings that can be read again while the process runs. `reloadable!` implements it.
+pub trait Reloadable {
+    /// Puts the values of `running` back where others would take effect only after a restart: what is left are the
+    /// settings in force after a reload.
+    fn keep_until_restart(&mut self, running: &Self);
+
+    /// Every key, below that of these settings, and when a change of it takes effect.
+    fn keys(&self) -> Vec<(String, TakesEffect)>;
+}
+
+/// The values of one key: see `reloadable!`.
+pub(crate) fn keep<T: Clone>(effect: TakesEffect, value: &mut T, running: &T) {
+    if effect == TakesEffect::AfterRestart {
+        value.clone_from(running);
+    }
+}
+
+/// The keys below `key`.
+pub(crate) fn below(key: &str, inner: &impl Reloadable) -> Vec<(String, TakesEffect)> {
+    let inner = inner.keys().into_iter();
+    inner
+        .map(|(name, effect)| (format!("{key}.{name}"), effect))
+        .collect()
+}
+
+/// `reloadable!(Settings { listen: AfterRestart, tls: Nested })` says of each key of a settings type when a change takes
+/// effect: a [`TakesEffect`], or `Nested` for keys of their own.
+macro_rules! reloadable {
+    ($settings:ty { $($key:ident: $effect:ident),+ $(,)? }) => {
+        impl $crate::reloadable::Reloadable for $settings {
+            fn keep_until_restart(&mut self, running: &Self) {
+                // Every field: one that is not listed is an error here.
+                let Self { $($key),+ } = self;
+                $($crate::reloadable::reloadable!(@keep $effect, $key, &running.$key);)+
+            }
+
+            fn keys(&self) -> Vec<(String, $crate::reloadable::TakesEffect)> {
+                [$($crate::reloadable::reloadable!(@keys $effect, stringify!($key), &self.$key)),+].concat()
+            }
+        }
+    };
+    (@keep Nested, $value:expr, $running:expr) => {
+        $crate::reloadable::Reloadable::keep_until_restart($value, $running)
+    };
+    (@keep $effect:ident, $value:expr, $running:expr) => {
+        $crate::reloadable::keep($crate::reloadable::TakesEffect::$effect, $value, $running)
+    };
+    (@keys Nested, $key:expr, $value:expr) => {
+        $crate::reloadable::below($key, $value)
+    };
+    (@keys $effect:ident, $key:expr, $value:expr) => {
+        vec![($key.to_owned(), $crate::reloadable::TakesEffect::$effect)]
+    };
+}
+pub(crate) use reloadable;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq)]
+    struct Outer {
+        now: u8,
+        later: u8,
+        inner: Inner,
+    }
+
+    #[derive(Clone, Debug, PartialEq)]
+    struct Inner {
+        soon: u8,
+        later: u8,
+    }
+
+    reloadable!(Outer {
+        now: AtOnce,
+        later: AfterRestart,
+        inner: Nested
+    });
+    reloadable!(Inner {
+        soon: NextRequest,
+        later: AfterRestart
+    });
+
+    fn all(value: u8) -> Outer {
+        Outer {
+            now: value,
+            later: value,
+            inner: Inner {
+                soon: value,
+                later: value,
+            },
+        }
+    }
+
+    #[test]
+    fn only_what_needs_a_restart_stays_as_it_was() {
+        let mut taken = all(2);
+        taken.keep_until_restart(&all(1));
+        let inner = Inner { soon: 2, later: 1 };
+        let (now, later) = (2, 1);
+        assert_eq!(taken, Outer { now, later, inner });
+    }
+
+    #[test]
+    fn every_key_is_told_with_the_keys_above_it() {
+        let keys = all(1).keys();
+        let keys: Vec<_> = keys.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, ["now", "later", "inner.soon", "inner.later"]);
+    }
+}
