@@ -288,6 +288,21 @@ fn origin(out: &mut Exposition, published: &Published) {
             origin.in_use.get(),
         ),
         (
+            "fileproxy_origin_exchanges_beyond_limit",
+            "Exchanges beyond the limits that only wait for their clients, or for a silent origin.",
+            origin.beyond.get(),
+        ),
+        (
+            "fileproxy_origin_exchanges_parked",
+            "Exchanges that wait for nothing but their clients.",
+            origin.parked.get(),
+        ),
+        (
+            "fileproxy_origin_uploads_held_bytes",
+            "Bytes of small request bodies that wait to be whole.",
+            origin.uploads_held.get(),
+        ),
+        (
             "fileproxy_origin_exchanges_limit",
             "Exchanges that may be under way.",
             tuning.connections as u64,
@@ -347,6 +362,16 @@ fn origin(out: &mut Exposition, published: &Published) {
             &origin.collapsed,
         ),
         (
+            "fileproxy_origin_connections_given_up_total",
+            "Connections given up while their clients read nothing; the bodies go on by Range.",
+            &origin.given_up,
+        ),
+        (
+            "fileproxy_origin_unread_bodies_cut_total",
+            "Bodies ended because their clients read nothing and others had no connection left.",
+            &origin.cut,
+        ),
+        (
             "fileproxy_origin_wait_timeouts_total",
             "Requests that found no free connection in time.",
             &origin.slot_timeouts,
@@ -379,6 +404,14 @@ fn transfers(out: &mut Exposition, published: &Published) {
         "Bytes that are kept for the parts of bodies.",
         origin.parts_held.get(),
     );
+    if let Some(most) = published.ceiling.most(Instant::now()) {
+        out.one(
+            Gauge,
+            "fileproxy_origin_bears_exchanges",
+            "Exchanges at once that the origin bore when it turned one away lately.",
+            most as u64,
+        );
+    }
     for (name, help, counter) in [
         (
             "fileproxy_resume_requests_total",
@@ -414,6 +447,26 @@ fn transfers(out: &mut Exposition, published: &Published) {
             "fileproxy_parallel_parts_given_up_total",
             "Parts that could not be had.",
             &origin.parts_given_up,
+        ),
+        (
+            "fileproxy_parallel_parts_yielded_total",
+            "Parts given up because others needed the room.",
+            &origin.parts_yielded,
+        ),
+        (
+            "fileproxy_parallel_wasted_bytes_total",
+            "Bytes of first responses that were thrown away, because parts had brought them.",
+            &origin.parts_wasted,
+        ),
+        (
+            "fileproxy_parallel_firsts_lost_total",
+            "First responses that broke while parts brought the body.",
+            &origin.firsts_lost,
+        ),
+        (
+            "fileproxy_crowded_out_requests_total",
+            "Requests made again because the origin turned them away while parts were under way.",
+            &origin.crowded_out,
         ),
     ] {
         out.one(Counter, name, help, counter.get());

@@ -246,8 +246,19 @@ struct OriginPool {
     /// In use at once to one host, at most.
     limit_per_host: usize,
     in_use: u64,
+    /// In use beyond that, by exchanges that only wait: for a client that reads or sends nothing, or for an origin that
+    /// holds its answer back.
+    beyond: u64,
+    /// Exchanges that wait for nothing but their clients.
+    parked: u64,
     /// Requests that wait for one.
     waiting: u64,
+    /// Given up because their clients read nothing while others needed them; their bodies went on by Range.
+    given_up: u64,
+    /// Bodies ended because their clients read nothing, and others had no connection left.
+    cut: u64,
+    /// Bytes of small request bodies that wait to be whole.
+    uploads_held_bytes: u64,
     /// Sockets open, idle ones included.
     open: u64,
     idle: u64,
@@ -273,7 +284,12 @@ impl OriginPool {
             limit: tuning.connections,
             limit_per_host: tuning.connections_per_host,
             in_use: origin.in_use.get(),
+            beyond: origin.beyond.get(),
+            parked: origin.parked.get(),
             waiting: origin.waiting.get(),
+            given_up: origin.given_up.get(),
+            cut: origin.cut.get(),
+            uploads_held_bytes: origin.uploads_held.get(),
             open: origin.open.get(),
             idle: origin.idle.get(),
             connects: origin.connects.get(),
@@ -312,8 +328,6 @@ struct Transfers {
     stalls_denied: u64,
     /// Bodies fetched over several connections.
     parallel: u64,
-    /// Of them, those of which only a part was asked for to begin with.
-    first_parts: u64,
     /// Parts that they were fetched in.
     parts: u64,
     /// Bytes that are kept for parts just now.
@@ -322,6 +336,16 @@ struct Transfers {
     parts_refused: u64,
     /// Parts that could not be had: their bodies went on over one connection.
     parts_given_up: u64,
+    /// Parts given up because others needed the room.
+    parts_yielded: u64,
+    /// Bytes of first responses that were thrown away, because parts had brought them.
+    parts_wasted_bytes: u64,
+    /// First responses that broke while parts brought the body.
+    firsts_lost: u64,
+    /// Requests made again because the origin turned them away while parts were under way.
+    crowded_out: u64,
+    /// Exchanges at once that the origin is known to bear; none where it turned none away lately.
+    origin_bears: Option<usize>,
 }
 
 impl Transfers {
@@ -340,11 +364,15 @@ impl Transfers {
             stalls_mended: origin.stalls_mended.get(),
             stalls_denied: origin.stalls_denied.get(),
             parallel: origin.parallel_transfers.get(),
-            first_parts: origin.first_parts.get(),
             parts: origin.parts.get(),
             parts_held_bytes: origin.parts_held.get(),
             parts_refused: origin.parts_refused.get(),
             parts_given_up: origin.parts_given_up.get(),
+            parts_yielded: origin.parts_yielded.get(),
+            parts_wasted_bytes: origin.parts_wasted.get(),
+            firsts_lost: origin.firsts_lost.get(),
+            crowded_out: origin.crowded_out.get(),
+            origin_bears: published.ceiling.most(Instant::now()),
         }
     }
 }

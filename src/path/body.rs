@@ -18,7 +18,7 @@ use super::{
     origin::{
         parallel::Parallel,
         reader::{BodyError, READ},
-        source::{Source, Widened},
+        source::Source,
     },
 };
 use crate::traffic::{canary::split::Bucket, published::Published, tuning::Tuning};
@@ -74,12 +74,32 @@ impl Flow {
         }
     }
 
-    fn pause(&mut self) {
+    /// Gives up what others need more.
+    fn make_room(&mut self, cx: &mut Context<'_>) {
+        if let Flow::Many(parallel) = self {
+            parallel.make_room(cx);
+        }
+    }
+
+    /// Nothing but the client is waited for.
+    fn park(&mut self, cx: &Context<'_>) {
         match self {
-            Flow::One(source) => source.pause(),
-            Flow::Many(parallel) => parallel.pause(),
+            Flow::One(source) => source.park(cx),
+            Flow::Many(parallel) => parallel.park(cx),
             Flow::Turning => {}
         }
+    }
+
+    /// Others need the connection, while the client takes nothing: it is given up. Whether the body can go on later.
+    fn give_up(&mut self) -> bool {
+        match self {
+            Flow::One(source) => source.give_up(),
+            Flow::Many(_) | Flow::Turning => false,
+        }
+    }
+
+    fn is_asked_for(&self) -> bool {
+        matches!(self, Flow::One(source) if source.is_asked_for())
     }
 
     fn is_done(&self) -> bool {
@@ -92,20 +112,15 @@ impl Flow {
 }
 
 impl Transfer {
-    /// A transfer that has not begun, to a client of this bucket. `widened`: it comes over several connections from the
-    /// start.
+    /// A transfer that has not begun, to a client of this bucket.
     pub fn new(
         source: Source,
-        widened: Option<Widened>,
         published: Arc<Published>,
         bucket: Bucket,
         meter: Meter,
     ) -> Rc<RefCell<Self>> {
         Rc::new(RefCell::new(Transfer {
-            flow: match widened {
-                Some(widened) => Flow::Many(Box::new(Parallel::new(source, widened))),
-                None => Flow::One(source),
-            },
+            flow: Flow::One(source),
             ahead: VecDeque::new(),
             ahead_bytes: 0,
             published,
@@ -123,8 +138,18 @@ impl Transfer {
         if self.ended || self.failed.is_some() {
             return;
         }
+        if self.flow.is_asked_for() && !self.flow.give_up() {
+            self.published.counters.origin.cut.increment();
+            tracing::warn!(
+                "a body was ended: its client takes nothing, and others have no connection left"
+            );
+            self.flow = Flow::Turning;
+            self.failed = Some(BodyError::Unread);
+            return;
+        }
         let tuning = self.published.tuning_for(self.bucket).load();
         let buffer = tuning.buffer_for(self.meter.client_class()).as_u64() as usize;
+        self.flow.make_room(cx);
         while self.ahead_bytes + READ <= buffer.max(READ) {
             match self.flow.poll_piece(cx, &tuning) {
                 Poll::Ready(Some(Ok(piece))) => {
@@ -142,7 +167,7 @@ impl Transfer {
                 Poll::Pending => return,
             }
         }
-        self.flow.pause();
+        self.flow.park(cx);
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {

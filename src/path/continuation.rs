@@ -111,13 +111,6 @@ impl Continuation {
         self.ranges || matches!(self.validator, Validator::Tag(_))
     }
 
-    /// The length of the whole that this is the first part of, at most `most` bytes of it; none where it is not.
-    pub fn begins_whole(&self, most: u64) -> Option<u64> {
-        let whole = self.complete?;
-        let end = self.end?;
-        (self.next == 0 && end == most.min(whole)).then_some(whole)
-    }
-
     /// The part from `from` to before `end`, of the same version.
     pub fn part(&self, from: u64, end: u64) -> Self {
         Continuation {

@@ -29,6 +29,7 @@ use super::{
     framing::Framing,
     headers,
     meter::Meter,
+    network::Network,
     origin::{Fetched, Origin, connection::Connection, fetch::Request, shared::Shared},
     policy::{InForce, Policy},
     target::Target,
@@ -142,7 +143,7 @@ pub async fn forward(
         &mut request,
         &worker,
         &terms,
-        &client,
+        (&client, Network::of(asked_by)),
         (bucket, place.is_some()),
         &id,
         &mut meter,
@@ -203,7 +204,7 @@ async fn exchange(
     request: &mut ServiceRequest,
     worker: &Worker,
     terms: &Terms,
-    client: &Rc<Client>,
+    (client, network): (&Rc<Client>, Network),
     (bucket, switches): (Bucket, bool),
     id: &HeaderValue,
     meter: &mut Meter,
@@ -243,6 +244,7 @@ async fn exchange(
                 upload,
                 informed,
                 bucket,
+                network,
             },
             &tuning,
             deadline,
@@ -319,7 +321,6 @@ fn relay(
         mut headers,
         framing,
         mut source,
-        widened,
         ..
     } = fetched;
     let told = content_length(&headers);
@@ -337,15 +338,13 @@ fn relay(
             _ => response.set_body(BoxBody::new(actix_http::body::None::new())),
         };
     }
-    if widened.is_none()
-        && let Some(whole) = source.take_whole()
-    {
+    if let Some(whole) = source.take_whole() {
         meter.passed(whole.len());
         meter.completed();
         return response.set_body(BoxBody::new(whole));
     }
     let published = Arc::clone(&worker.published);
-    let transfer = Transfer::new(source, widened, published, bucket, meter);
+    let transfer = Transfer::new(source, published, bucket, meter);
     client.sends(&transfer);
     let body = match framing {
         Framing::Length(length) => Body::new(transfer, BodySize::Sized(length)),

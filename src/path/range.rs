@@ -46,20 +46,6 @@ pub fn offered(headers: &HeaderMap) -> bool {
         .is_some_and(|units| units.as_bytes().eq_ignore_ascii_case(b"bytes"))
 }
 
-/// The fields of a 206 become those of a 200 with the whole, `length` bytes.
-pub fn as_whole(headers: &mut HeaderMap, length: u64) {
-    headers.remove(header::CONTENT_RANGE);
-    headers.remove(header::TRANSFER_ENCODING);
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-}
-
-/// Whether a field tells something of the content that was sent, which of a part is not what it is of the whole
-/// (RFC 9530 §2, RFC 1864).
-pub fn digests_content(headers: &HeaderMap) -> bool {
-    headers.contains_key("content-digest") || headers.contains_key("content-md5")
-}
-
 /// How many bytes a request's `Range` asks for; none where it does not tell, or asks for several ranges.
 pub fn asked(value: &HeaderValue) -> Option<u64> {
     let value = value.to_str().ok()?.trim();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
+use super::prefix::lies_beneath;
 use crate::{reloadable::reloadable, traffic::quality::Class, units::OutOfRange};
 
 /// How a broken or stalled body is continued.
@@ -53,6 +54,8 @@ pub struct Settings {
     pub parallel_segment: ByteSize,
     /// Connections for one body at most.
     pub parallel_width: usize,
+    /// Paths beneath which bodies never come over several connections, as clients ask for them.
+    pub parallel_except: Vec<String>,
     /// What one body may hold in memory.
     #[serde(with = "crate::units::sized")]
     pub parallel_window: ByteSize,
@@ -79,11 +82,20 @@ reloadable!(Settings {
     parallel_least: NextRequest,
     parallel_segment: NextRequest,
     parallel_width: NextRequest,
+    parallel_except: NextRequest,
     parallel_window: NextRequest,
     parallel_memory: NextRequest,
 });
 
 impl Settings {
+    /// Whether the body of `path` may come over several connections.
+    pub fn may_come_in_parts(&self, path: &str) -> bool {
+        !self
+            .parallel_except
+            .iter()
+            .any(|prefix| lies_beneath(path, prefix))
+    }
+
     /// Checks what no single value shows.
     ///
     /// # Errors
@@ -122,6 +134,11 @@ impl Settings {
             "1 to 256",
             width,
         )?;
+        for path in &self.parallel_except {
+            let is_path = path.starts_with('/') && !path.contains(['?', '#']);
+            let must = "paths that begin with a slash, without a query";
+            OutOfRange::unless(is_path, "transfers.parallel_except", must, path)?;
+        }
         share("transfers.stall_share", self.stall_share)?;
         share("transfers.stall_budget", self.stall_budget)?;
         OutOfRange::unless_between("transfers.backoff_min", blink, self.backoff_min, hour)?;

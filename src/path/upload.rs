@@ -1,10 +1,12 @@
 //! A request's body on its way to the origin, with the limits that a client must keep.
 
 use std::{
-    cell::Cell,
-    future::Future as _,
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    future::{Future as _, poll_fn},
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -14,7 +16,13 @@ use bytes::Bytes;
 use futures_util::Stream as _;
 use tokio::time::Sleep;
 
-use super::client::Client;
+use super::{client::Client, origin::slots::Slot};
+use crate::traffic::counters::Counters;
+
+/// What small bodies may hold in all until they are whole.
+const HELD: u64 = 64 * 1024 * 1024;
+/// A larger body is waited for so long before it waits for a slot.
+const FIRST_BYTES: Duration = Duration::from_secs(1);
 
 /// What a client that sends a body must keep to.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +56,37 @@ pub struct Upload {
     waited: Duration,
     bytes: u64,
     timer: Option<Pin<Box<Sleep>>>,
+    /// What came before it had a slot.
+    gathered: VecDeque<Bytes>,
+    held: Option<Held>,
+    /// The slot that it sends by; none once the origin has answered.
+    slot: Option<LentSlot>,
+}
+
+/// A slot as an upload and its exchange share it.
+pub type LentSlot = Rc<RefCell<Option<Slot>>>;
+
+/// Bytes that count as held until this is dropped.
+struct Held {
+    counters: Arc<Counters>,
+    bytes: u64,
+}
+
+impl Held {
+    /// Room for so many bytes, if there is as much.
+    fn reserve(counters: &Arc<Counters>, bytes: u64) -> Option<Self> {
+        let held = &counters.origin.uploads_held;
+        held.up_within(bytes, HELD).then(|| Held {
+            counters: Arc::clone(counters),
+            bytes,
+        })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.counters.origin.uploads_held.down_by(self.bytes);
+    }
 }
 
 /// How an upload does, for whoever waits for the answer to it.
@@ -124,6 +163,53 @@ impl Upload {
             waited: Duration::ZERO,
             bytes: 0,
             timer: None,
+            gathered: VecDeque::new(),
+            held: None,
+            slot: None,
+        }
+    }
+
+    /// Waits for something to send: for all of a body of at most `small` bytes, as long as those held stay within what
+    /// all may hold; else for the first bytes, and not for long, as the client may wait for an answer first. False where
+    /// the client left or trickled: see [`Progress::fault`].
+    pub async fn gather(&mut self, small: u64, counters: &Arc<Counters>) -> bool {
+        self.held = self
+            .length
+            .filter(|&length| length <= small)
+            .and_then(|length| Held::reserve(counters, length));
+        if self.held.is_some() {
+            while let Some(piece) = poll_fn(|cx| self.poll_payload(cx)).await {
+                match piece {
+                    Ok(piece) => self.gathered.push_back(piece),
+                    Err(_) => return false,
+                }
+            }
+            return true;
+        }
+        let first = poll_fn(|cx| self.poll_payload(cx));
+        match tokio::time::timeout(FIRST_BYTES, first).await {
+            Ok(Some(Ok(piece))) => self.gathered.push_back(piece),
+            Ok(Some(Err(_))) => return false,
+            Ok(None) | Err(_) => {}
+        }
+        true
+    }
+
+    /// The slot that it sends by: while the client is waited for, others may have it.
+    pub fn parks(&mut self, slot: LentSlot) {
+        self.slot = Some(slot);
+    }
+
+    /// Tells whether the client is waited for.
+    fn tell_slot(&self, waits_for_client: bool) {
+        if let Some(slot) = &self.slot
+            && let Some(slot) = &mut *slot.borrow_mut()
+        {
+            if waits_for_client {
+                slot.waits_for_client();
+            } else {
+                slot.waits_for_origin();
+            }
         }
     }
 
@@ -151,6 +237,20 @@ impl Upload {
 
     /// The next piece; `None` at its end.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UploadError>>> {
+        if let Some(piece) = self.gathered.pop_front() {
+            return Poll::Ready(Some(Ok(piece)));
+        }
+        self.held = None;
+        if !self.progress.under_way() && !self.progress.failed() {
+            return Poll::Ready(None);
+        }
+        let piece = self.poll_payload(cx);
+        self.tell_slot(piece.is_pending());
+        piece
+    }
+
+    /// The next piece from the client, within the limits that it must keep.
+    fn poll_payload(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UploadError>>> {
         let this = self;
         match Pin::new(&mut this.payload).poll_next(cx) {
             Poll::Ready(Some(Ok(bytes))) => {

@@ -56,6 +56,11 @@ impl Gauge {
         self.0.fetch_sub(1, Relaxed);
     }
 
+    /// It is `n` now: for what is counted elsewhere, under a lock.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
     /// The number now.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
@@ -65,8 +70,18 @@ impl Gauge {
 /// The origin side's connections and what became of them.
 #[derive(Debug, Default)]
 pub struct OriginCounters {
-    /// Exchanges under way: from the slot taken to the body's end.
+    /// Exchanges under way that have a slot: from the slot taken to the body's end.
     pub in_use: Gauge,
+    /// Exchanges under way without a slot: somebody needed it while they only waited.
+    pub beyond: Gauge,
+    /// Exchanges, with a slot or without, that wait for nothing but their clients.
+    pub parked: Gauge,
+    /// Connections of such exchanges that were given up: their bodies go on by Range.
+    pub given_up: Counter,
+    /// Bodies that were ended because their clients took nothing and others had no connection left.
+    pub cut: Counter,
+    /// Bytes of small request bodies that are kept until all of them are here.
+    pub uploads_held: Gauge,
     /// How long those that were answered took, to the last byte of their bodies.
     pub exchanges: Answers,
     /// Requests that wait for a slot.
@@ -103,8 +118,6 @@ pub struct OriginCounters {
     pub reread_bytes: Counter,
     /// Bodies fetched over several connections.
     pub parallel_transfers: Counter,
-    /// Of them, those of which only a part was asked for to begin with.
-    pub first_parts: Counter,
     /// Parts that they were fetched in.
     pub parts: Counter,
     /// Bytes that are kept for them: what came before its turn, and what is asked for.
@@ -113,6 +126,14 @@ pub struct OriginCounters {
     pub parts_refused: Counter,
     /// Parts that could not be had: their bodies went on over one connection.
     pub parts_given_up: Counter,
+    /// Parts given up because others needed the room.
+    pub parts_yielded: Counter,
+    /// Bytes of first responses that were read past, because parts had brought them.
+    pub parts_wasted: Counter,
+    /// First responses that broke while parts brought the body.
+    pub firsts_lost: Counter,
+    /// Requests made again because the origin turned them away while parts were under way.
+    pub crowded_out: Counter,
     /// Second connections for bodies that stalled.
     pub stalls: Counter,
     /// Stalls at which the second connection took over.

@@ -6,6 +6,7 @@
 pub mod answers;
 pub mod budget;
 pub mod canary;
+pub mod ceiling;
 pub mod concurrency;
 pub mod counters;
 pub mod distribution;
@@ -26,6 +27,7 @@ pub mod response_times;
 pub mod sample;
 pub mod sizes;
 pub mod summary;
+pub mod tolerance;
 pub mod tuning;
 pub mod validity;
 pub mod width;

@@ -22,6 +22,7 @@ use super::{
         split::{Bucket, Group, Split},
         trial::Comparison,
     },
+    ceiling::Ceiling,
     concurrency::Concurrency,
     counters::Counters,
     gate::Gate,
@@ -30,6 +31,7 @@ use super::{
     redacted::redacted,
     sizes::Sizes,
     summary::Summary,
+    tolerance::Tolerance,
     tuning::Tuning,
     validity::Validity,
 };
@@ -54,6 +56,10 @@ pub struct Published {
     pub concurrency: Concurrency,
     /// How large answers were. Written by the path.
     pub sizes: Sizes,
+    /// Which targets take it that they are asked for in parts. Written by the path.
+    pub tolerance: Tolerance,
+    /// How many exchanges at once the origin turned away. Written by the path.
+    pub ceiling: Ceiling,
     /// What the window said at the last tick. Written by `MetricsWindow`.
     pub summary: ArcSwap<Summary>,
     /// The last changes. `Tuner` and `RateLimiter` add to it.
@@ -99,6 +105,8 @@ impl Published {
             gate,
             concurrency,
             sizes: Sizes::default(),
+            tolerance: Tolerance::new(now),
+            ceiling: Ceiling::default(),
             summary: ArcSwap::from_pointee(Summary::empty(now)),
             retunes: Retunes::default(),
             redis: ArcSwap::from_pointee(RedisStatus::default()),

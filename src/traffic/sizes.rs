@@ -18,20 +18,10 @@ const SHARE: f64 = 0.55;
 #[derive(Debug)]
 pub struct Sizes {
     hasher: RandomState,
-    /// The upper half of a target's hash, and the size in powers of two, as `f32`: negative where the answer could not
-    /// be had in ranges. Zero: nothing.
+    /// The upper half of a target's hash, and the size in powers of two, as `f32`. Zero: nothing.
     places: Box<[AtomicU64]>,
     /// The size in powers of two under which [`SHARE`] of the answers stay: the bits of an `f64`, zero before the first one.
     typical: AtomicU64,
-}
-
-/// What an answer was like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expected {
-    /// Bytes of its body.
-    pub bytes: u64,
-    /// Whether it could be had in ranges.
-    pub ranges: bool,
 }
 
 impl Default for Sizes {
@@ -45,17 +35,10 @@ impl Default for Sizes {
 }
 
 impl Sizes {
-    /// The answer to `target` has so many bytes, and may be asked for in ranges or not. One that could not is not asked
-    /// for so again before its size changes.
-    pub fn learn(&self, target: impl Hash, bytes: u64, ranges: bool) {
-        let power = power(bytes);
+    /// The answer to `target` has so many bytes.
+    pub fn learn(&self, target: impl Hash, bytes: u64) {
         let (place, tag) = self.place(target);
-        let kept = |power: f64| tag | u64::from((power as f32).to_bits());
-        if !ranges {
-            place.store(kept(-power), Relaxed);
-        } else if place.load(Relaxed) != kept(-power) {
-            place.store(kept(power), Relaxed);
-        }
+        place.store(tag | u64::from((power(bytes) as f32).to_bits()), Relaxed);
         self.add(bytes);
     }
 
@@ -74,16 +57,13 @@ impl Sizes {
         self.typical.store(moved.to_bits(), Relaxed);
     }
 
-    /// What the answer to `target` was like last; none if that is not known.
-    pub fn expect(&self, target: impl Hash) -> Option<Expected> {
+    /// How many bytes the answer to `target` had last; none if that is not known.
+    pub fn expect(&self, target: impl Hash) -> Option<u64> {
         let (place, tag) = self.place(target);
         let kept = place.load(Relaxed);
         (kept != 0 && kept >> 32 << 32 == tag).then(|| {
-            let signed = f64::from(f32::from_bits(kept as u32));
-            Expected {
-                bytes: (signed.abs().exp2().round() as u64).saturating_sub(2),
-                ranges: signed > 0.0,
-            }
+            let power = f64::from(f32::from_bits(kept as u32));
+            (power.exp2().round() as u64).saturating_sub(2)
         })
     }
 
@@ -114,30 +94,14 @@ mod tests {
         let sizes = Sizes::default();
         assert_eq!(sizes.expect("/a"), None);
         for bytes in [0, 1, 1001, 4_000_000, 5_000_000_000] {
-            sizes.learn("/a", bytes, bytes % 2 == 0);
-            let Expected {
-                bytes: expected,
-                ranges,
-            } = sizes.expect("/a").unwrap();
-            assert_eq!(ranges, bytes % 2 == 0);
+            sizes.learn("/a", bytes);
+            let expected = sizes.expect("/a").unwrap();
             assert!(
                 expected.abs_diff(bytes) <= 2 + bytes / 100_000,
                 "{bytes}: {expected}"
             );
         }
         assert_eq!(sizes.expect("/b"), None);
-    }
-
-    #[test]
-    fn what_was_not_to_be_had_in_ranges_is_not_until_its_size_changes() {
-        let sizes = Sizes::default();
-        let has_ranges = || sizes.expect("/a").unwrap().ranges;
-        sizes.learn("/a", 1000, true);
-        sizes.learn("/a", 1000, false);
-        sizes.learn("/a", 1000, true);
-        assert!(!has_ranges());
-        sizes.learn("/a", 2000, true);
-        assert!(has_ranges());
     }
 
     #[test]
@@ -152,7 +116,7 @@ mod tests {
         };
         for _ in 0..2000 {
             let bytes = next();
-            sizes.learn("/a", bytes, true);
+            sizes.learn("/a", bytes);
         }
         let large = (0..2000).filter(|_| sizes.is_large(next())).count();
         assert!((550..1050).contains(&large), "{large}");
@@ -163,7 +127,7 @@ mod tests {
         let sizes = Sizes::default();
         assert!(!sizes.is_large(u64::MAX));
         for _ in 0..100 {
-            sizes.learn("/a", 1_000_000, true);
+            sizes.learn("/a", 1_000_000);
         }
         assert!(!sizes.is_large(1_000_000));
         assert!(sizes.is_large(3_000_000));
@@ -173,11 +137,11 @@ mod tests {
     fn more_targets_than_places_are_forgotten_and_never_taken_for_each_other() {
         let sizes = Sizes::default();
         for n in 0..100_000_u64 {
-            sizes.learn(format!("/{n}"), n * 1000, true);
+            sizes.learn(format!("/{n}"), n * 1000);
         }
         let mut known = 0;
         for n in 0..100_000_u64 {
-            if let Some(Expected { bytes, .. }) = sizes.expect(format!("/{n}")) {
+            if let Some(bytes) = sizes.expect(format!("/{n}")) {
                 known += 1;
                 assert!(bytes.abs_diff(n * 1000) <= 2 + n / 10, "{n}: {bytes}");
             }

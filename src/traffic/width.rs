@@ -67,13 +67,13 @@ impl Width {
     }
 
     /// The origin refused, or a part failed: half as many, and no more for a while. What is refused within the same
-    /// period counts once: it was asked for at the old width.
-    pub fn punish(&mut self, now: Instant) {
+    /// period counts once: it was asked for at the old width. Whether it counted.
+    pub fn punish(&mut self, now: Instant) -> bool {
         if self
             .punished
             .is_some_and(|at| now.saturating_duration_since(at) < self.period)
         {
-            return;
+            return false;
         }
         self.punished = Some(now);
         self.now = (self.now / 2).max(1);
@@ -81,6 +81,7 @@ impl Width {
         self.step = SMALL_STEP;
         self.pause = PATIENCE;
         self.restart(now);
+        true
     }
 
     fn restart(&mut self, now: Instant) {

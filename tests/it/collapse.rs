@@ -48,6 +48,7 @@ impl Busy {
     fn before(origin: Origin, change: impl FnOnce(&mut Settings)) -> Self {
         let proxy = Proxy::before(&origin, |settings| {
             settings.levels.high.connections_per_host = 1;
+            settings.origin.waiting_connections = 0;
             settings.server.workers = 2;
             change(settings);
         });

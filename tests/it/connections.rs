@@ -25,6 +25,7 @@ fn limit(connections: usize) -> impl Fn(&mut Settings) {
         s.server.workers = 4;
         s.levels.high.connections = connections;
         s.levels.high.connections_per_host = connections;
+        s.origin.waiting_connections = 0;
     }
 }
 

@@ -51,6 +51,12 @@ pub(super) enum Deed {
     ShortRange,
     /// More bytes than the range says, with a length that says so.
     TooMany,
+    /// Chunked, and the first chunk's size is one too large.
+    ChunkTooLarge,
+    /// Chunked, with a proper end one byte too early.
+    ChunkedShort,
+    /// Chunked, with more bytes than were told and a proper end.
+    ChunkedLong,
     /// A range in parts.
     Multipart,
     /// 416, though the range can be had.
@@ -129,6 +135,22 @@ pub(super) fn act(
                 connection.send("\r\n");
             }
             false
+        }
+        Deed::ChunkTooLarge | Deed::ChunkedShort | Deed::ChunkedLong => {
+            connection.send(format!(
+                "HTTP/1.1 {status}\r\n{tag}{told}transfer-encoding: chunked\r\n\r\n"
+            ));
+            let (body, says) = match deed {
+                Deed::ChunkTooLarge => (part.to_vec(), part.len() + 1),
+                Deed::ChunkedShort if part.len() > 1 => {
+                    (part[..part.len() - 1].to_vec(), part.len() - 1)
+                }
+                _ => ([part, b"extra"].concat(), part.len() + 5),
+            };
+            connection.send(format!("{says:x}\r\n"));
+            connection.send(body);
+            connection.send("\r\n0\r\n\r\n");
+            true
         }
         Deed::NoRange => {
             connection.send(format!(
@@ -515,6 +537,9 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
         1 => Just(Deed::WrongRange),
         1 => Just(Deed::ShortRange),
         1 => Just(Deed::TooMany),
+        1 => Just(Deed::ChunkTooLarge),
+        1 => Just(Deed::ChunkedShort),
+        1 => Just(Deed::ChunkedLong),
         1 => Just(Deed::Multipart),
         1 => Just(Deed::Unsatisfied),
         1 => Just(Deed::Gzip),
@@ -578,112 +603,4 @@ pub(super) fn surprising(object: Vec<u8>) -> (Origin, Arc<Mutex<VecDeque<Deed>>>
         }
     });
     (origin, deeds)
-}
-
-#[test]
-fn a_body_known_to_be_large_is_begun_with_a_range() {
-    let object = object(11, 6_000_000);
-    let (origin, _) = surprising(object.clone());
-    let proxy = Proxy::before(&origin, several);
-    let first = proxy.client().patient().get("/film.mp4");
-    assert!(first.body == object, "the body differs");
-    assert_eq!(count(&proxy, "first_parts"), 0);
-    let before = origin.hits();
-
-    let second = proxy.client().patient().get("/film.mp4");
-    assert_eq!((second.status, second.ending), (200, Ending::Whole));
-    assert!(second.body == object, "the body differs");
-    for name in [
-        "etag",
-        "content-length",
-        "accept-ranges",
-        "content-range",
-        "transfer-encoding",
-    ] {
-        assert_eq!(second.field(name), first.field(name), "{name}");
-    }
-    assert_eq!(count(&proxy, "first_parts"), 1);
-    let requests = origin.requests();
-    assert_eq!(
-        requests[before].field("range").unwrap(),
-        "bytes=0-262143",
-        "the whole is not asked for"
-    );
-
-    // What a client asks for itself stays as it is.
-    let part = proxy
-        .client()
-        .get_with("/film.mp4", "range: bytes=100-199\r\n");
-    assert_eq!((part.status, part.body.len()), (206, 100));
-    assert_eq!(
-        origin.last().field("range").unwrap(),
-        "bytes=100-199",
-        "a client's range"
-    );
-    assert_eq!(count(&proxy, "first_parts"), 1);
-}
-
-/// Fetches `/film.mp4` until that is begun with a Range: several connections were worth it, even on a busy machine.
-pub(super) fn begun_with_a_range(proxy: &Proxy) {
-    until("it is begun with a Range", || {
-        proxy.client().patient().get("/film.mp4");
-        (count(proxy, "first_parts") > 0).then_some(())
-    });
-}
-
-#[test]
-fn a_first_part_that_is_none_is_asked_for_again_as_a_whole() {
-    for deed in [
-        Deed::NoRange,
-        Deed::Weak,
-        Deed::WrongRange,
-        Deed::ShortRange,
-        Deed::TooMany,
-        Deed::Multipart,
-        Deed::Unsatisfied,
-        Deed::Bad,
-        Deed::Gzip,
-        Deed::Cut(1000),
-        Deed::Reset(1000),
-        Deed::CutChunks(1000),
-    ] {
-        let object = object(12, 3_000_000);
-        let (origin, deeds) = surprising(object.clone());
-        let proxy = Proxy::before(&origin, several);
-        begun_with_a_range(&proxy);
-        deeds.lock().unwrap().push_back(deed.clone());
-        let response = proxy.client().patient().get("/film.mp4");
-        assert_eq!(
-            (response.status, response.ending),
-            (200, Ending::Whole),
-            "{deed:?}"
-        );
-        assert!(response.body == object, "the body differs after {deed:?}");
-        assert_eq!(response.field("content-length").unwrap(), "3000000");
-        assert!(response.field("content-range").is_none(), "{deed:?}");
-    }
-}
-
-#[test]
-fn an_answer_that_is_no_body_passes_where_a_first_part_was_asked_for() {
-    let object = object(13, 3_000_000);
-    let (origin, deeds) = surprising(object);
-    let proxy = Proxy::before(&origin, several);
-    begun_with_a_range(&proxy);
-    deeds.lock().unwrap().push_back(Deed::Busy);
-    assert_eq!(proxy.get("/film.mp4").status, 503);
-}
-
-#[test]
-fn an_object_that_became_another_one_is_never_mixed_with_the_one_before() {
-    let object = object(14, 3_000_000);
-    let other: Vec<u8> = object.iter().map(|byte| byte ^ 0xff).collect();
-    let (origin, deeds) = surprising(object.clone());
-    let proxy = Proxy::before(&origin, several);
-    begun_with_a_range(&proxy);
-    // The first part is of the new version, what follows of the old one.
-    deeds.lock().unwrap().push_back(Deed::Changed);
-    let response = proxy.client().patient().get("/film.mp4");
-    assert_ne!(response.ending, Ending::Whole);
-    assert!(other.starts_with(&response.body), "two versions are mixed");
 }

@@ -42,6 +42,7 @@ fn origin() -> Origin {
 
 fn one_at_a_time(settings: &mut fileproxy::settings::Settings) {
     settings.levels.high.connections_per_host = 1;
+    settings.origin.waiting_connections = 0;
 }
 
 fn targets(origin: &Origin) -> Vec<String> {
@@ -233,6 +234,8 @@ fn adaptive(settings: &mut fileproxy::settings::Settings) {
     settings.concurrency.window = Duration::from_secs(2);
     settings.metrics.tick = Duration::from_millis(100);
     settings.levels.high.connections_per_host = 24;
+    // Else silent bodies go on without.
+    settings.origin.waiting_connections = 0;
     // All ask for the same.
     settings.levels.high.collapse = false;
 }

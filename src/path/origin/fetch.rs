@@ -2,6 +2,7 @@
 //! turns out dead.
 
 use std::{
+    cell::RefCell,
     future::poll_fn,
     pin::pin,
     rc::Rc,
@@ -28,16 +29,16 @@ use super::{
     send::send,
     shareable::{is_for_all, may_be_shared},
     slots::{NoSlot, Slot},
-    source::{Source, Widened},
+    source::Source,
     turn::Turn,
     worker::Origin,
 };
 use crate::{
     path::{
-        client::Client, continuation::Continuation, framing::Framing, headers::REQUEST_ID, range,
-        upload::Upload,
+        client::Client, continuation::Continuation, framing::Framing, headers::REQUEST_ID,
+        network::Network, range, upload::Upload,
     },
-    traffic::{canary::split::Bucket, tuning::Tuning},
+    traffic::{canary::split::Bucket, tolerance::Target, tuning::Tuning},
 };
 
 /// A request, ready for the origin.
@@ -54,6 +55,8 @@ pub struct Request {
     pub informed: Option<Rc<Client>>,
     /// Whose it is: what continues the response follows the tuning of that client.
     pub bucket: Bucket,
+    /// Where it is from: networks share what all need.
+    pub network: Network,
 }
 
 /// What goes on beside the exchange of the heads.
@@ -75,8 +78,6 @@ pub struct Fetched {
     pub framing: Framing,
     /// Where the body comes from.
     pub source: Source,
-    /// What fetches the rest, where the first response is only a part of the body.
-    pub widened: Option<Widened>,
     /// The connection, where another protocol is spoken on it.
     pub switched: Option<Box<Connection>>,
     /// From the request sent to the head received; none for the answer of another request.
@@ -94,7 +95,6 @@ impl Fetched {
             headers,
             framing: Framing::Length(whole.body.len() as u64),
             source: Source::here(whole.body.clone(), Rc::clone(pool)),
-            widened: None,
             switched: None,
             ttfb: None,
         }
@@ -109,7 +109,7 @@ impl Fetched {
         tuning: &Tuning,
         deadline: Instant,
     ) -> Result<Self, FetchError> {
-        let fits = |&length: &u64| length <= tuning.buffer.as_u64() && self.widened.is_none();
+        let fits = |&length: &u64| length <= tuning.buffer.as_u64();
         let length = match self.framing {
             Framing::Length(length) => Some(length).filter(fits),
             _ => None,
@@ -170,9 +170,9 @@ impl Origin {
     /// [`FetchError`], with its cause.
     pub async fn fetch(
         self: &Rc<Self>,
-        request: Request,
+        mut request: Request,
         tuning: &Tuning,
-        deadline: Instant,
+        mut deadline: Instant,
     ) -> Result<Fetched, FetchError> {
         let is_get = request.method == Method::GET
             && request.upload.is_none()
@@ -193,7 +193,22 @@ impl Origin {
 
         // A retune is in force from the next request on.
         self.set_slots();
-        let (slot, joined) = match self.turn(&head, is_get, tuning, deadline).await? {
+        let turn = match self.free_slot(&head, request.network) {
+            Some(slot) => Turn::Own(slot, Joined::default()),
+            None => {
+                if let Some(upload) = &mut request.upload {
+                    // It waits for a slot once there is something to send.
+                    let counters = &self.shared.published.counters;
+                    if !upload.gather(tuning.buffer.as_u64(), counters).await {
+                        return Err(FetchError::Upload);
+                    }
+                    deadline = Instant::now() + tuning.exchange_timeout;
+                }
+                self.turn(&head, request.network, is_get, tuning, deadline)
+                    .await?
+            }
+        };
+        let (slot, joined) = match turn {
             Turn::Own(slot, joined) => (slot, joined),
             Turn::Shared(whole) => return Ok(Fetched::of(&whole, &self.pool)),
         };
@@ -254,9 +269,9 @@ impl Origin {
     async fn answer(
         self: &Rc<Self>,
         head: FrozenClientRequest,
-        beside: Beside,
+        mut beside: Beside,
         bucket: Bucket,
-        mut slot: Slot,
+        slot: Slot,
         tuning: &Tuning,
         deadline: Instant,
     ) -> Result<Fetched, FetchError> {
@@ -264,25 +279,29 @@ impl Origin {
         let is_get = *head.get_method() == Method::GET
             && beside.upload.is_none()
             && !head.headers().contains_key(header::UPGRADE);
-        let first_part = self.first_part(&head, is_get, tuning);
-        let asked_for_a_part = first_part.is_some();
-        let (sent, whole) = match first_part {
-            Some(part) => {
-                self.fetch_first_part(&head, part, beside, tuning, deadline)
-                    .await?
-            }
-            None => (self.exchange(&head, beside, tuning, deadline).await?, None),
-        };
+        // Until the head is here, an upload gives the slot back while it waits for its client.
+        let lent = Rc::new(RefCell::new(Some(slot)));
+        if let Some(upload) = &mut beside.upload {
+            upload.parks(Rc::clone(&lent));
+        }
+        let sent = self
+            .exchange_in_a_crowd(&head, beside, tuning, deadline)
+            .await?;
         let Answered {
             head: framed,
-            mut status,
-            mut headers,
+            status,
+            headers,
             sent,
             received,
             mut connection,
         } = sent;
         let ttfb = received.saturating_duration_since(sent);
-        slot.answered();
+        let Some(slot) = lent.take() else {
+            return Err(FetchError::Client("the slot is gone".to_owned()));
+        };
+        slot.answered(
+            matches!(framed.framing, Framing::Length(length) if published.sizes.is_large(length)),
+        );
         if status == StatusCode::SWITCHING_PROTOCOLS {
             connection.leave();
             return Ok(Fetched {
@@ -290,7 +309,6 @@ impl Origin {
                 headers,
                 framing: Framing::None,
                 source: Source::here(Bytes::new(), Rc::clone(&self.pool)),
-                widened: None,
                 switched: Some(Box::new(connection)),
                 ttfb: Some(ttfb),
             });
@@ -298,48 +316,31 @@ impl Origin {
         let continuation = is_get
             .then(|| Continuation::of(status, &headers, framed.framing))
             .flatten();
-        let mut framing = framed.framing;
-        if let Some(whole) = whole {
-            // The client gets what it would get of one plain GET.
-            range::as_whole(&mut headers, whole);
-            (status, framing) = (StatusCode::OK, Framing::Length(whole));
-        }
+        let framing = framed.framing;
         if is_get
             && status == StatusCode::OK
             && let Framing::Length(length) = framing
         {
-            // An origin that did not give a part when it was asked for one has none, whatever it offers.
-            let offered = !asked_for_a_part && continuation.is_some() && range::offered(&headers);
-            let ranges = whole.is_some() || offered;
-            published.sizes.learn(kind_of(&head), length, ranges);
+            published.sizes.learn(kind_of(&head), length);
         }
+        let offers_ranges = status == StatusCode::PARTIAL_CONTENT || range::offered(&headers);
         let mut source = Source::new(connection, framed, slot, Rc::clone(&self.pool));
         if status == StatusCode::PARTIAL_CONTENT {
             source.expect(range::length(&headers));
         }
-        let mut widened = None;
         if tuning.resume
-            && (!source.is_here() || whole.is_some())
+            && !source.is_here()
             && let Some(continuation) = continuation
         {
             self.earn_stalls();
             let lately = &self.shared.lately;
             lately.resumes.earn(self.shared.transfers.resume_share);
-            let replay = Replay::new(Rc::clone(self), head, bucket, ttfb);
-            if let (Some(end), Some(reach)) = (whole, continuation.end())
-                && reach < end
-            {
-                widened = Some(Widened {
-                    replay: Rc::clone(&replay),
-                    whole: continuation.clone(),
-                    reach,
-                    end,
-                });
-            }
+            // What a coding has not vouched for must not be followed by another response's bytes.
+            let in_parts =
+                matches!(framing, Framing::Length(_)) && self.is_divisible(&head, status, &headers);
+            let replay = Replay::new(Rc::clone(self), head, bucket, ttfb, in_parts);
             source.resume_by(replay, continuation);
-            if widened.is_some() {
-                source.is_a_part();
-            }
+            source.may_go_on_later(offers_ranges);
         }
         published.concurrency.answers.add(ttfb);
         Ok(Fetched {
@@ -347,7 +348,6 @@ impl Origin {
             headers,
             framing,
             source,
-            widened,
             switched: None,
             ttfb: Some(ttfb),
         })
@@ -466,6 +466,16 @@ pub(super) fn kind_of(head: &FrozenClientRequest) -> (&str, Option<&[u8]>) {
     (
         target.map_or("/", PathAndQuery::as_str),
         codings.map(HeaderValue::as_bytes),
+    )
+}
+
+/// The target, as far as others are like it.
+pub(super) fn target_of(head: &FrozenClientRequest) -> Target<'_> {
+    let host = head.headers().get(header::HOST);
+    let target = head.get_uri().path_and_query();
+    Target::new(
+        host.map_or(b"", HeaderValue::as_bytes),
+        target.map_or("/", PathAndQuery::as_str),
     )
 }
 

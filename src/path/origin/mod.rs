@@ -2,16 +2,21 @@
 //! [`collapse`] (one for all who wait for the same), [`pool`] and
 //! [`connect`] (with [`resolver`] and [`tls`]) for a [`connection`], [`exchange`] (which lends it to awc until the
 //! head is there; `sending` sends the request's body beside it), and for the body [`source`]: a [`reader`] of one connection,
-//! [`resume`] for what breaks (with [`overlap`] for what comes twice), and [`parallel`] for what one connection cannot carry.
+//! [`resume`] for what breaks (with [`overlap`] for what comes twice), and [`parallel`] for what one connection cannot carry, with
+//! [`crowd`] that keeps its parts from taking others' places.
 
 mod answer_head;
 pub mod collapse;
 pub mod connect;
 pub mod connection;
+pub mod crowd;
+mod divisible;
 pub mod exchange;
 pub mod fetch;
-mod first_part;
+mod first;
+mod grant;
 mod head_alone;
+mod holder;
 pub mod lately;
 pub mod memory;
 mod name_files;
@@ -21,6 +26,8 @@ pub mod parallel;
 mod part;
 pub mod pool;
 pub mod reader;
+mod refused;
+mod reserve;
 pub mod resolver;
 pub mod resume;
 mod send;
@@ -28,11 +35,13 @@ mod sending;
 pub mod settings;
 mod shareable;
 pub mod shared;
+mod slot_queue;
 pub mod slots;
 pub mod source;
 pub mod tls;
 mod turn;
 mod warm;
+mod widen;
 pub mod worker;
 
 pub use fetch::Fetched;

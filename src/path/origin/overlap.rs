@@ -100,6 +100,16 @@ impl Overlap {
         self.left == 0
     }
 
+    /// How many bytes are still to come.
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// What its end must be equal to.
+    pub fn owed(&self) -> &Unproven {
+        &self.owed
+    }
+
     /// What is still owed, where it is given up.
     pub fn into_owed(self) -> Unproven {
         self.owed

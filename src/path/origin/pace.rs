@@ -24,6 +24,16 @@ pub enum Verdict {
     Stalled(f64),
 }
 
+/// The pace in bytes per second under which a body stalls: this share of what the origin gave `lately` and of what the body
+/// itself came at `before`, and never more than the absolute floor. A body that is slow all along does not stall,
+/// unless it comes under that share of the floor from the beginning. Where nothing is known, silence alone is a stall.
+pub fn stall_floor(floor: f64, share: f64, lately: Option<f64>, before: Option<f64>) -> f64 {
+    lately.map_or(1.0, |lately| {
+        let usual = lately.min(before.unwrap_or(floor));
+        (usual * share).clamp(1.0, floor.max(1.0))
+    })
+}
+
 /// The pace of one body over the current period.
 pub struct Pace {
     /// How much waiting makes a period.
@@ -65,18 +75,16 @@ impl Pace {
         self.before
     }
 
-    /// Bytes came. The pace of the period in bytes per second, if that is over.
-    pub fn moved(&mut self, bytes: usize, now: Instant) -> Option<f64> {
+    /// Bytes came: judges the period by `floor` in bytes per second, if it is over by that.
+    pub fn moved(&mut self, bytes: usize, now: Instant, floor: f64) -> Verdict {
         self.bytes += bytes as u64;
         if let Some(since) = self.since.take() {
             self.waited += now.saturating_duration_since(since.max(self.begun));
         }
         if self.waited < self.window {
-            return None;
+            return Verdict::Open;
         }
-        let pace = self.end_period(self.waited);
-        self.expect(pace);
-        Some(pace)
+        self.end_period(self.waited, floor)
     }
 
     /// From now on the body is expected to come at this pace, in bytes per second, and no faster.
@@ -92,11 +100,15 @@ impl Pace {
         pace
     }
 
-    /// The pace of a period that is over, and a new one.
-    fn end_period(&mut self, waited: Duration) -> f64 {
+    /// Judges a period that is over, and begins a new one.
+    fn end_period(&mut self, waited: Duration, floor: f64) -> Verdict {
         let pace = self.bytes as f64 / waited.as_secs_f64().max(1e-3);
         self.restart();
-        pace
+        if pace < floor {
+            return Verdict::Stalled(pace);
+        }
+        self.expect(pace);
+        Verdict::Came(pace)
     }
 
     /// The origin is not waited for just now.
@@ -118,12 +130,10 @@ impl Pace {
         let mut verdict = Verdict::Open;
         if waited >= self.window {
             // What came early in this period says nothing of the wait that goes on.
-            let pace = self.end_period(waited);
-            if pace < floor {
-                return Verdict::Stalled(pace);
+            verdict = self.end_period(waited, floor);
+            if let Verdict::Stalled(_) = verdict {
+                return verdict;
             }
-            self.expect(pace);
-            verdict = Verdict::Came(pace);
             waited = Duration::ZERO;
         }
         let at = now + (self.window - waited);
@@ -146,7 +156,7 @@ mod tests {
     async fn a_body_that_came_well_and_then_stands_still_is_stalled_one_period_later() {
         let mut pace = Pace::new(Duration::from_millis(20));
         let since = Instant::now();
-        pace.moved(1_000_000, since);
+        pace.moved(1_000_000, since, 1.0);
         let stalled = std::future::poll_fn(|cx| {
             if let Verdict::Stalled(_) = pace.judge(cx, since, 1.0) {
                 std::task::Poll::Ready(())
@@ -162,7 +172,7 @@ mod tests {
     async fn a_period_that_ends_while_the_body_is_waited_for_tells_its_pace() {
         let mut pace = Pace::new(Duration::from_millis(20));
         let since = Instant::now();
-        pace.moved(1_000_000, since);
+        pace.moved(1_000_000, since, 1.0);
         let came = std::future::poll_fn(|cx| match pace.judge(cx, since, 1.0) {
             Verdict::Came(came) => std::task::Poll::Ready(came),
             _ => std::task::Poll::Pending,
@@ -179,11 +189,39 @@ mod tests {
         let begun = pace.begun;
         pace.since = Some(begun);
         assert_eq!(
-            pace.moved(1_000_000, begun + Duration::from_millis(500)),
-            None
+            pace.moved(1_000_000, begun + Duration::from_millis(500), 1.0),
+            Verdict::Open
         );
         assert_eq!(pace.ended(), Some(2_000_000.0));
-        pace.moved(10, begun);
+        pace.moved(10, begun, 1.0);
         assert_eq!(pace.ended(), None, "a crumb tells nothing");
+    }
+
+    #[test]
+    fn a_body_that_is_slow_all_along_is_not_stalled_and_one_that_falls_to_a_trickle_is() {
+        let (fast, slow, trickle) = (10e6, 20e3, 1e3);
+        let is_stalled = |pace, lately, before| pace < stall_floor(32768.0, 0.1, lately, before);
+        assert!(is_stalled(0.0, None, None) && !is_stalled(1.0, None, None));
+        assert!(!is_stalled(slow, Some(fast), None), "from the beginning");
+        assert!(!is_stalled(slow, Some(fast), Some(slow)), "all along");
+        assert!(is_stalled(slow, Some(fast), Some(fast)), "not as before");
+        assert!(is_stalled(trickle, Some(fast), None), "a trickle");
+        assert!(!is_stalled(trickle, Some(trickle), None), "as others do");
+        assert!(!is_stalled(40e3, Some(fast), Some(fast)), "over the floor");
+    }
+
+    #[test]
+    fn a_period_is_judged_whether_it_ends_by_a_byte_or_by_the_wait_for_one() {
+        let mut pace = Pace::new(Duration::from_secs(3));
+        let begun = pace.begun;
+        for second in 1..3 {
+            pace.since = Some(begun + Duration::from_secs(second - 1));
+            let at = begun + Duration::from_secs(second);
+            assert_eq!(pace.moved(3, at, 5.0), Verdict::Open);
+        }
+        pace.since = Some(begun + Duration::from_secs(2));
+        let at = begun + Duration::from_secs(3);
+        assert_eq!(pace.moved(3, at, 5.0), Verdict::Stalled(3.0));
+        assert_eq!(pace.before(), None);
     }
 }

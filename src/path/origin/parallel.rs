@@ -1,24 +1,26 @@
 //! One body over several connections: it is cut into parts, each part is fetched by Range on a connection of its own,
 //! and they are handed out in order.
 //!
-//! The first part is the first response itself. As long as one connection is enough it stays the only one; a part
-//! that cannot be had is given up with all behind it, and the body goes on the plain way. Parts get smaller towards
-//! the end, and where none is left to open, the longest one is split, so that all connections end at about the same
-//! time.
+//! The first response stays until all of the body is here: it brings its own part, and after that whatever cannot be
+//! had otherwise. So a body in parts is never worse off than one that a plain GET brings. A part that was fetched is
+//! kept, whatever becomes of others.
 
 use std::{
     collections::VecDeque,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Instant,
 };
 
 use bytes::Bytes;
 
 use super::{
-    memory::Room,
-    part::Part,
-    reader::{BodyError, READ},
+    crowd::{Anchor, Member},
+    first::First,
+    grant::Grant,
+    part::{Fetch, Part},
+    reader::BodyError,
+    reserve::Reserve,
     resume::Replay,
     slots::Slot,
     source::{Source, Widened},
@@ -28,73 +30,64 @@ use crate::{
     traffic::{tuning::Tuning, width::Width},
 };
 
-/// The smallest part that is cut off the rest.
-const LEAST: u64 = 64 * 1024;
-
 /// A body in parts.
 pub struct Parallel {
-    replay: Rc<Replay>,
+    pub(super) replay: Rc<Replay>,
     /// The whole, for the parts' requests.
-    whole: Continuation,
-    parts: VecDeque<Part>,
+    pub(super) whole: Continuation,
+    /// In order and without a hole, from what the client gets next.
+    pub(super) parts: VecDeque<Part>,
     /// The first byte that is in no part yet.
-    frontier: u64,
-    end: u64,
-    width: Width,
-    /// More connections are out of the question for this body.
-    single: bool,
-    /// Another connection than the first has brought something: the origin has ranges.
-    proven: bool,
-    /// The first response, which waits behind its part until that is so: it could still bring all the rest.
-    kept: Option<Part>,
+    pub(super) frontier: u64,
+    pub(super) end: u64,
+    pub(super) width: Width,
+    pub(super) grant: Grant,
+    /// None once it broke, or all is here.
+    pub(super) first: Option<First>,
+    reserve: Reserve,
+    /// Since when the client waits for the part that is due; none while it does not.
+    waits_since: Option<Instant>,
     /// The transfer's own: one connection may always be open, until all is here.
     slot: Option<Slot>,
+    /// Leave to keep one more, for the part that is due: else those who wait would leave it to the first response.
+    anchor: Option<Anchor>,
+    /// Kept so.
+    pub(super) spare: Option<Slot>,
+    pub(super) member: Member,
 }
 
 impl Parallel {
     /// Begins with the first response as the only part.
     pub fn new(mut first: Source, widened: Widened) -> Self {
-        let Widened {
-            replay,
-            whole,
-            reach,
-            end,
-        } = widened;
+        let Widened { replay, whole, end } = widened;
         let origin = replay.origin();
-        let settings = origin.transfers();
         let now = Instant::now();
         let width = Width::new(
             origin.usual_width(),
-            settings.parallel_width,
+            origin.transfers().parallel_width,
             origin.width_period(),
             now,
         );
-        let slot = first.take_slot();
-        // What it was refused before says nothing of several at once.
-        first.note_refusal();
-        let part = Part {
-            source: Some(first),
-            next: whole.next(),
-            end: reach,
-            ahead: VecDeque::new(),
-            behind: None,
-            room: None,
-        };
         origin
             .published()
             .counters
             .origin
             .parallel_transfers
             .increment();
+        let slot = first.take_slot();
         Parallel {
-            parts: VecDeque::from([part]),
-            frontier: reach,
+            parts: VecDeque::from([Part::gap(whole.next(), end)]),
+            frontier: end,
             end,
             width,
-            single: false,
-            proven: false,
-            kept: None,
+            grant: Grant::new(replay.allowance(now)),
+            first: Some(First::new(first, whole.next())),
+            reserve: Reserve::default(),
+            waits_since: None,
             slot,
+            anchor: origin.anchor(),
+            spare: None,
+            member: origin.crowd().join(),
             replay,
             whole,
         }
@@ -103,12 +96,22 @@ impl Parallel {
     /// The origin is not waited for just now.
     pub fn pause(&mut self) {
         self.width.hold_back();
-        for source in self
-            .parts
-            .iter_mut()
-            .filter_map(|part| part.source.as_mut())
-        {
+        self.waits_since = None;
+        for source in self.parts.iter_mut().filter_map(Part::source_mut) {
             source.pause();
+        }
+        if let Some(first) = &mut self.first {
+            first.pause();
+        }
+    }
+
+    /// Nothing but the client is waited for: the connections can do without slots.
+    pub fn park(&mut self, cx: &Context<'_>) {
+        self.pause();
+        let sources = self.parts.iter_mut().filter_map(Part::source_mut);
+        sources.for_each(|source| source.park(cx));
+        if let Some(slot) = &mut self.slot {
+            slot.waits_for_client();
         }
     }
 
@@ -123,46 +126,76 @@ impl Parallel {
         cx: &mut Context<'_>,
         tuning: &Tuning,
     ) -> Poll<Option<Result<Bytes, BodyError>>> {
+        self.make_room(cx);
+        if let Some(slot) = &mut self.slot {
+            slot.moves();
+        }
         self.fill(cx, tuning);
         loop {
             let Some(front) = self.parts.front_mut() else {
                 if self.frontier >= self.end {
                     return Poll::Ready(None);
                 }
-                if let Some(first) = self.kept.take() {
-                    self.go_on_with(first);
-                } else if let Err(error) = self.open_next(true) {
-                    return Poll::Ready(Some(Err(error)));
-                }
+                self.go_on();
                 continue;
             };
-            if let Some(piece) = front.ahead.pop_front() {
-                return Poll::Ready(Some(Ok(piece)));
+            if !front.ahead.is_empty() {
+                return match self.hand_out() {
+                    Some(piece) => Poll::Ready(Some(Ok(piece))),
+                    None => Poll::Pending,
+                };
             }
-            match std::task::ready!(front.poll_source(cx, tuning)) {
-                Some(Ok(piece)) => {
-                    self.width.came(piece.len());
-                    if self.kept.take().is_some() {
-                        self.proven = true;
-                    }
-                    return Poll::Ready(Some(Ok(piece)));
+            if front.is_here() {
+                self.parts.pop_front();
+                self.waits_since = None;
+                self.fill(cx, tuning);
+            } else if front.is_gap() {
+                if self.first.is_none() {
+                    self.open_due();
+                } else if let Some(piece) = ready!(self.poll_first(cx, tuning)) {
+                    return Poll::Ready(Some(piece));
                 }
-                Some(Err(error)) => {
-                    let Some(first) = self.kept.take() else {
+            } else {
+                let Poll::Ready(read) = front.poll_source(cx, tuning) else {
+                    self.waits_since.get_or_insert_with(Instant::now);
+                    return Poll::Pending;
+                };
+                match read {
+                    Some(Ok(piece)) => {
+                        let bytes = piece.len();
+                        front.ahead.push_back(piece);
+                        self.came(0, bytes);
+                    }
+                    Some(Err(error)) if self.first.is_none() => {
                         return Poll::Ready(Some(Err(error)));
-                    };
-                    self.give_up(0, &error);
-                    self.go_on_with(first);
-                }
-                None => {
-                    let done = self.parts.pop_front();
-                    if !self.proven {
-                        self.kept = done.and_then(Part::behind);
                     }
-                    self.fill(cx, tuning);
+                    Some(Err(error)) => self.give_up(0, &error),
+                    None => {}
                 }
             }
         }
+    }
+
+    /// The next of what came; none while the last of it before a gap is kept back.
+    fn hand_out(&mut self) -> Option<Bytes> {
+        let mut most = u64::MAX;
+        if self.grant.is_over()
+            && let Some(first) = &self.first
+            && let Some(due) = self.parts.front()
+        {
+            let gap = self.parts.iter().find(|part| part.is_gap());
+            let gap = gap.map_or(self.frontier, |gap| gap.next);
+            let left = gap.saturating_sub(due.next - due.held());
+            if gap < self.end {
+                most = self.reserve.most(left, gap.saturating_sub(first.next()))?;
+            }
+        }
+        let ahead = &mut self.parts.front_mut()?.ahead;
+        let mut piece = ahead.pop_front()?;
+        if most < piece.len() as u64 {
+            ahead.push_front(piece.split_off(most as usize));
+        }
+        Some(piece)
     }
 
     /// Reads the parts behind the first one, and opens further ones; their requests go out at once.
@@ -170,7 +203,7 @@ impl Parallel {
         loop {
             self.read_ahead(cx, tuning);
             self.heed_refusals();
-            self.wait_for_no_other();
+            self.read_past(cx, tuning);
             if let Some(width) = self.width.judge(Instant::now()) {
                 self.replay.origin().use_width(width);
                 tracing::debug!(width, at_byte = self.frontier, "a body's width changed");
@@ -179,309 +212,180 @@ impl Parallel {
                 break;
             }
         }
-        let is_here = |part: &Part| part.source.is_none();
-        if self.frontier >= self.end && self.kept.is_none() && self.parts.iter().all(is_here) {
-            self.slot = None;
+        if self.frontier >= self.end && self.parts.iter().all(Part::is_here) {
+            self.drop_first();
+            (self.slot, self.spare, self.anchor) = (None, None, None);
         }
     }
 
     /// Reads what has come of the parts behind the first one.
     fn read_ahead(&mut self, cx: &mut Context<'_>, tuning: &Tuning) {
-        let mut failed = None;
-        'parts: for (i, part) in self.parts.iter_mut().enumerate().skip(1) {
-            while let Poll::Ready(Some(read)) = part.poll_source(cx, tuning) {
+        for i in 1..self.parts.len() {
+            while let Poll::Ready(Some(read)) = self.parts[i].poll_source(cx, tuning) {
                 match read {
                     Ok(piece) => {
-                        self.width.came(piece.len());
-                        part.ahead.push_back(piece);
-                        // The origin has ranges.
-                        self.proven = true;
+                        let bytes = piece.len();
+                        self.parts[i].ahead.push_back(piece);
+                        self.came(i, bytes);
                     }
-                    Err(error) => {
-                        failed = Some((i, error));
-                        break 'parts;
-                    }
+                    Err(error) => self.give_up(i, &error),
                 }
             }
         }
-        if self.proven {
-            self.kept = None;
-        }
-        if let Some((i, error)) = failed {
-            self.give_up(i, &error);
-        }
     }
 
-    /// Fewer connections as soon as the origin turns a part away (429, 503), or is late with it. What was asked for last
-    /// waits until a connection is due for it; a part that others wait behind is asked for again, later.
-    fn heed_refusals(&mut self) {
-        let refused = self.parts.iter().filter(|part| part.is_refused()).count();
-        if refused == 0 {
+    /// A part's own request brought so many bytes.
+    fn came(&mut self, i: usize, bytes: usize) {
+        self.width.came(bytes);
+        if let Some(first) = &mut self.first {
+            first.came(bytes);
+        }
+        let part = &mut self.parts[i];
+        let is_here = part.is_here();
+        let Some(fetch) = &mut part.fetch else {
             return;
+        };
+        if fetch.under_way.answered() && self.grant.given() {
+            self.replay.tolerated(Instant::now());
         }
-        let origin = Rc::clone(self.replay.origin());
-        let counters = &origin.published().counters.origin;
-        counters.parts_refused.add(refused as u64);
-        self.width.punish(Instant::now());
-        origin.use_width(self.width.get());
-        tracing::debug!(
-            refused,
-            width = self.width.get(),
-            "the origin does not give so many parts at once"
-        );
-        // Nothing has come of it, and it is not the first, which the client waits for.
-        let waits = |part: &Part| part.is_refused() && part.ahead.is_empty();
-        while self.parts.len() > 1
-            && self.busy() > self.width.get()
-            && self.parts.back().is_some_and(waits)
-            && let Some(last) = self.parts.pop_back()
-        {
-            self.frontier = last.next;
-            // It was to be asked for once more, and is not.
-            origin.refund(1.0);
-        }
-        for part in &mut self.parts {
-            part.note_refusal();
-        }
-    }
-
-    /// Where the part that is due was refused, and the first response is still there, that goes on at once: an origin
-    /// that gives one answer at a time gives no part as long as the first response is kept.
-    fn wait_for_no_other(&mut self) {
-        let front = self.parts.front().and_then(|part| part.source.as_ref());
-        if front.is_some_and(Source::is_asked_again)
-            && let Some(first) = self.kept.take()
-        {
-            self.go_on_with(first);
+        if is_here && let Some(Fetch { slot, .. }) = part.fetch.take() {
+            let room = self.replay.origin().has_room_for_a_part(0);
+            if self.spare.is_none() && self.anchor.is_some() && room && !self.grant.is_over() {
+                self.spare = slot;
+            }
         }
     }
 
     /// How many connections bring something.
-    fn busy(&self) -> usize {
-        let busy = self.parts.iter().filter(|part| part.source.is_some());
-        busy.count()
+    pub(super) fn busy(&self) -> usize {
+        self.asked() + usize::from(self.first_is_due())
     }
 
-    /// A part cannot be had: what comes from there on goes the plain way.
-    fn give_up(&mut self, i: usize, error: &BodyError) {
-        let counters = &self.replay.origin().published().counters.origin;
-        counters.parts_given_up.increment();
-        self.width.punish(Instant::now());
-        self.replay.origin().use_width(self.width.get());
-        self.single = true;
-        let from = self.parts[i].next
-            - self.parts[i]
-                .ahead
-                .iter()
-                .map(|piece| piece.len() as u64)
-                .sum::<u64>();
-        tracing::info!(id = self.replay.id(), trace_id = self.replay.trace_id().map(display), at_byte = from, %error, "a part of a body cannot be had, the body goes on over one connection");
-        self.parts.truncate(i);
-        self.frontier = from;
-        self.rejoin();
-    }
-
-    /// Where the last part's response goes on to the end and nothing behind it is asked for, it brings the rest.
-    fn rejoin(&mut self) {
-        if let Some(last) = self.parts.back_mut()
-            && last.end == self.frontier
-            && let Some(source) = &mut last.source
-            && source.runs_to_the_end()
-        {
-            source.limit(self.end);
-            last.end = self.end;
-            self.frontier = self.end;
-        }
-    }
-
-    /// The first response brings all the rest after all. No part is before it.
-    fn go_on_with(&mut self, mut first: Part) {
-        first.end = self.end;
-        if let Some(source) = &mut first.source {
-            source.limit(self.end);
-        }
-        self.frontier = self.end;
-        self.parts = VecDeque::from([first]);
-    }
-
-    /// Opens parts until there are as many connections as the width says, memory and slots allowing. Whether one was.
-    fn widen(&mut self) -> bool {
-        let mut opened = false;
-        while !self.single {
-            if self.busy() >= self.width.get() {
-                break;
-            }
-            if self.frontier >= self.end && !self.shorten() {
-                if !self.split() {
-                    self.hurry();
-                    break;
-                }
-                opened = true;
-                continue;
-            }
-            let segment = self.segment();
-            let held: u64 = self
-                .parts
-                .iter()
-                .map(|part| part.end - part.next)
-                .sum::<u64>()
-                + self
-                    .parts
-                    .iter()
-                    .flat_map(|part| &part.ahead)
-                    .map(|piece| piece.len() as u64)
-                    .sum::<u64>();
-            let window = self.replay.origin().transfers().parallel_window;
-            if held + segment > window.as_u64() {
-                // The first part is what all the others wait for.
-                if !self.split() {
-                    self.width.hold_back();
-                    self.rejoin();
-                    break;
-                }
-            } else if self.open_next(false).is_err() {
-                self.rejoin();
-                break;
-            }
-            opened = true;
-        }
-        opened
-    }
-
-    /// Nothing is left to open: what comes now is waited for, and a part that stands still is asked for once more soon.
-    fn hurry(&mut self) {
-        let window = self.replay.origin().width_period() * 2;
-        for source in self
-            .parts
-            .iter_mut()
-            .filter_map(|part| part.source.as_mut())
-        {
-            source.hurry(window);
-        }
-    }
-
-    /// The length of the next part: so that about two rounds of parts are left for all connections.
-    fn segment(&self) -> u64 {
-        let most = self.replay.origin().transfers().parallel_segment.as_u64();
-        let left = match self.parts.back() {
-            Some(last) if self.frontier >= self.end => last.end - last.next,
-            _ => self.end - self.frontier,
-        };
-        (left / (2 * self.width.get() as u64)).clamp(LEAST.min(most), most)
-    }
-
-    /// All is in parts, but the last one runs to the end: the first response, or what it was resumed by. Cuts it short,
-    /// if enough is left of it.
-    fn shorten(&mut self) -> bool {
-        let segment = self.segment();
-        let most = self.replay.origin().transfers().parallel_segment.as_u64();
-        let Some(last) = self.parts.back_mut() else {
-            return false;
-        };
-        let cut = last.next + segment;
-        // No part is longer than this.
-        let runs = last.source.as_ref().is_some_and(Source::runs_to_the_end)
-            || last.source.is_some() && last.end - last.next > most + most / 2;
-        if !runs || cut + segment / 2 >= last.end {
-            return false;
-        }
-        last.end = cut;
-        if let Some(source) = &mut last.source {
-            source.limit(cut);
-        }
-        self.frontier = cut;
-        true
-    }
-
-    /// Gives the second half of what has most left to come to one more connection.
-    fn split(&mut self) -> bool {
-        let left = |part: &Part| part.source.as_ref().map_or(0, |_| part.end - part.next);
-        let Some((i, part)) = self
-            .parts
+    /// How many parts have a request of their own.
+    pub(super) fn asked(&self) -> usize {
+        self.parts
             .iter()
-            .enumerate()
-            .max_by_key(|(_, part)| left(part))
-        else {
-            return false;
-        };
-        let (half, end) = (left(part) / 2, part.end);
-        if half < LEAST {
-            return false;
-        }
-        let middle = end - half;
-        let Ok(slot) = self.leave() else {
-            return false;
-        };
-        let part = &mut self.parts[i];
-        // The half takes its room along.
-        let room = part.room.as_mut().and_then(|room| room.split_off(half));
-        part.end = middle;
-        if let Some(source) = &mut part.source {
-            source.limit(middle);
-        }
-        let half = self.part(middle, end, Some(slot), room);
-        self.parts.insert(i + 1, half);
-        true
+            .filter(|part| part.fetch.is_some())
+            .count()
     }
 
-    /// Room for what a part brings, and for what its connection reads at once.
-    fn room(&self, bytes: u64) -> Result<Room, BodyError> {
-        let memory = self.replay.origin().memory();
-        memory
-            .reserve(bytes.saturating_add(READ as u64))
-            .ok_or(BodyError::Cut)
+    /// Whether the first response brings what the client waits for.
+    pub(super) fn first_is_due(&self) -> bool {
+        let due = self.parts.iter().find(|part| !part.is_here());
+        due.is_some_and(|due| due.is_gap() && self.first_is_at(due.next))
     }
 
-    /// Leave for one more request that nobody else is waiting to make.
-    fn leave(&self) -> Result<Slot, BodyError> {
-        let origin = self.replay.origin();
-        let slot = origin.try_slot().ok_or(BodyError::Cut)?;
-        // One more request for the origin, like any other.
-        let gate = &origin.published().gate;
-        if !gate.admit_spare(Instant::now()) {
-            return Err(BodyError::Cut);
-        }
-        Ok(slot)
+    pub(super) fn first_is_at(&self, position: u64) -> bool {
+        self.first
+            .as_ref()
+            .is_some_and(|first| first.next() == position)
     }
 
-    /// A part, asked for on a connection of its own.
-    fn part(&self, from: u64, end: u64, slot: Option<Slot>, room: Option<Room>) -> Part {
-        let origin = self.replay.origin();
-        origin.published().counters.origin.parts.increment();
-        origin.earn_stalls();
-        Part {
-            source: Some(Source::part(
-                Rc::clone(&self.replay),
-                self.whole.part(from, end),
-                slot,
-            )),
-            next: from,
-            end,
-            ahead: VecDeque::new(),
-            behind: None,
-            room,
-        }
-    }
-
-    /// Opens the part at the frontier. One that the body cannot do without takes its slot whatever others do.
-    fn open_next(&mut self, needed: bool) -> Result<(), BodyError> {
+    /// Nothing is asked for, though more is to come.
+    fn go_on(&mut self) {
         let left = self.end - self.frontier;
         let segment = self.segment();
-        // No crumb at the end; and all of it in one, where this is the only connection.
-        let len = if left < segment + segment / 2 || self.single {
-            left
+        let end = if self.grant.is_over() || left < segment + segment / 2 {
+            self.end
         } else {
-            segment
+            self.frontier + segment
         };
-        let (room, slot) = if needed {
-            (None, None)
-        } else {
-            (Some(self.room(len)?), Some(self.leave()?))
-        };
-        let end = self.frontier + len;
-        let part = self.part(self.frontier, end, slot, room);
-        self.parts.push_back(part);
+        self.parts.push_back(Part::gap(self.frontier, end));
         self.frontier = end;
-        Ok(())
+    }
+
+    /// What the first response brings of the part that is due; it is read past all before that. `None` where it broke,
+    /// and the part is had otherwise.
+    fn poll_first(
+        &mut self,
+        cx: &mut Context<'_>,
+        tuning: &Tuning,
+    ) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let (Some(first), Some(due)) = (&mut self.first, self.parts.front_mut()) else {
+            return Poll::Ready(None);
+        };
+        while first.next() < due.next {
+            if let Err(error) = ready!(first.poll_past(cx, tuning.idle_read, due.next)) {
+                self.lose_first(&error);
+                return Poll::Ready(None);
+            }
+        }
+        match first.poll_piece(cx, tuning, due.end) {
+            Poll::Ready(Some(Ok(piece))) => {
+                due.next += piece.len() as u64;
+                self.width.came(piece.len());
+                Poll::Ready(Some(Ok(piece)))
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error))),
+            Poll::Ready(None) => Poll::Ready(Some(Err(BodyError::Cut))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn lose_first(&mut self, error: &BodyError) {
+        self.drop_first();
+        let counters = &self.replay.origin().published().counters.origin;
+        counters.firsts_lost.increment();
+        tracing::debug!(id = self.replay.id(), %error, "the first response of a body in parts broke");
+    }
+
+    fn drop_first(&mut self) {
+        if let Some(first) = self.first.take() {
+            let counters = &self.replay.origin().published().counters.origin;
+            counters.parts_wasted.add(first.wasted);
+        }
+    }
+
+    /// Reads the first response past what is here already: at once where it will be needed, else a little now and then.
+    fn read_past(&mut self, cx: &mut Context<'_>, tuning: &Tuning) {
+        let here = self.parts.iter().find(|part| !part.is_here());
+        let here = here.map_or(self.frontier, |part| part.next);
+        let is_late = self.is_late();
+        let needed = is_late || self.needs_first();
+        while let Some(first) = &mut self.first
+            && first.next() < here
+            && (needed || first.may_trickle())
+        {
+            match first.poll_past(cx, tuning.idle_read, here) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => self.lose_first(&error),
+                Poll::Pending => break,
+            }
+        }
+        if let Some(first) = &mut self.first {
+            if !needed {
+                // Nobody waits for it: it is not late.
+                first.pause();
+            }
+            // It is there before the part that the origin does not give.
+            if let Some(due) = self.parts.front_mut()
+                && due.ahead.is_empty()
+                && (is_late || due.source().is_some_and(Source::is_asked_again))
+                && first.next() == due.next
+            {
+                due.fetch = None;
+            }
+        }
+    }
+
+    /// Whether the client has waited for one part for so long that the first response may well be faster.
+    fn is_late(&self) -> bool {
+        let stall = self.replay.origin().transfers().stall_window;
+        self.waits_since
+            .is_some_and(|since| since.elapsed() > stall)
+    }
+
+    /// Whether the first response will have to bring something that others were to.
+    fn needs_first(&self) -> bool {
+        let over = self.grant.is_over() && self.frontier < self.end;
+        let asked_again = self.parts.front().and_then(Part::source);
+        over || self.parts.iter().any(Part::is_gap)
+            || asked_again.is_some_and(Source::is_asked_again)
+    }
+}
+
+impl Drop for Parallel {
+    fn drop(&mut self) {
+        self.drop_first();
     }
 }

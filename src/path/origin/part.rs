@@ -5,79 +5,116 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
-use super::{memory::Room, reader::BodyError, source::Source};
+use super::{crowd::UnderWay, memory::Room, reader::BodyError, slots::Slot, source::Source};
 use crate::traffic::tuning::Tuning;
 
 /// One part.
 pub(super) struct Part {
-    pub(super) source: Option<Source>,
-    /// The next byte of the source.
+    /// What brings it; none where it is here, or nobody was asked for the rest of it.
+    pub(super) fetch: Option<Fetch>,
+    /// The next byte to come.
     pub(super) next: u64,
     /// The byte behind the part.
     pub(super) end: u64,
     pub(super) ahead: VecDeque<Bytes>,
-    /// The source, if it goes on behind the part, and what was read of that.
-    pub(super) behind: Option<(Source, Bytes)>,
+    /// What came and its framing has not vouched for yet: it is none of the part's as long as that is so.
+    pub(super) unproven: BytesMut,
     pub(super) room: Option<Room>,
 }
 
+/// What brings a part: a request of its own.
+pub(super) struct Fetch {
+    pub(super) source: Source,
+    pub(super) slot: Option<Slot>,
+    pub(super) under_way: UnderWay,
+}
+
 impl Part {
-    /// Reads what the source has, up to the part's end.
+    /// A part that nobody was asked for. The first response brings it when it gets there.
+    pub(super) fn gap(next: u64, end: u64) -> Self {
+        Part {
+            fetch: None,
+            next,
+            end,
+            ahead: VecDeque::new(),
+            unproven: BytesMut::new(),
+            room: None,
+        }
+    }
+
+    /// Whether all of it has come.
+    pub(super) fn is_here(&self) -> bool {
+        self.next >= self.end
+    }
+
+    /// Whether some of it is to come, and nobody was asked for that.
+    pub(super) fn is_gap(&self) -> bool {
+        self.fetch.is_none() && !self.is_here()
+    }
+
+    /// Bytes to come.
+    pub(super) fn left(&self) -> u64 {
+        self.end.saturating_sub(self.next)
+    }
+
+    /// Bytes that came and wait.
+    pub(super) fn held(&self) -> u64 {
+        self.ahead.iter().map(|piece| piece.len() as u64).sum()
+    }
+
+    /// Its source, where there is one.
+    pub(super) fn source(&self) -> Option<&Source> {
+        self.fetch.as_ref().map(|fetch| &fetch.source)
+    }
+
+    /// The same, to change it.
+    pub(super) fn source_mut(&mut self) -> Option<&mut Source> {
+        self.fetch.as_mut().map(|fetch| &mut fetch.source)
+    }
+
+    /// Less is wanted of it.
+    pub(super) fn limit(&mut self, end: u64) {
+        self.end = end;
+        if let Some(source) = self.source_mut() {
+            source.limit(end);
+        }
+    }
+
+    /// Reads what the source has, up to the part's end. `None` where it brings no more.
     pub(super) fn poll_source(
         &mut self,
         cx: &mut Context<'_>,
         tuning: &Tuning,
     ) -> Poll<Option<Result<Bytes, BodyError>>> {
-        let Some(source) = &mut self.source else {
+        let Some(fetch) = &mut self.fetch else {
             return Poll::Ready(None);
         };
-        match std::task::ready!(source.poll_piece(cx, tuning)) {
-            Some(Ok(mut piece)) => {
-                let left = usize::try_from(self.end - self.next).unwrap_or(usize::MAX);
-                let over = piece.split_off(left.min(piece.len()));
-                self.next += piece.len() as u64;
-                // What its framing has not vouched for is not all of the part yet.
-                let is_proven = source.unproven() <= over.len() as u64;
-                if self.next == self.end && is_proven {
-                    // What comes behind it belongs to the next part.
-                    let source = self.source.take().filter(Source::runs_to_the_end);
-                    self.behind = source.map(|source| (source, over));
+        loop {
+            let mut piece = match std::task::ready!(fetch.source.poll_piece(cx, tuning)) {
+                Some(Ok(piece)) => piece,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                // A coding's end vouches for all that came before.
+                None if self.unproven.is_empty() || fetch.source.unproven() > 0 => {
+                    return Poll::Ready(Some(Err(BodyError::Cut)));
                 }
-                Poll::Ready(Some(Ok(piece)))
+                None => Bytes::new(),
+            };
+            let doubtful = usize::try_from(fetch.source.unproven()).unwrap_or(usize::MAX);
+            if doubtful > 0 || !self.unproven.is_empty() {
+                self.unproven.extend_from_slice(&piece);
+                let proven = self.unproven.len().saturating_sub(doubtful);
+                piece = self.unproven.split_to(proven).freeze();
+                if piece.is_empty() {
+                    continue;
+                }
             }
-            Some(Err(error)) => Poll::Ready(Some(Err(error))),
-            None if self.next == self.end => {
-                self.source = None;
-                Poll::Ready(None)
-            }
-            None => Poll::Ready(Some(Err(BodyError::Cut))),
+            let left = usize::try_from(self.end - self.next).unwrap_or(usize::MAX);
+            // What comes behind it belongs to the next part.
+            piece.truncate(left);
+            self.next += piece.len() as u64;
+            return Poll::Ready(Some(Ok(piece)));
         }
-    }
-
-    /// Whether the origin turned it away, and nobody has taken note of that yet.
-    pub(super) fn is_refused(&self) -> bool {
-        self.source.as_ref().is_some_and(Source::is_refused)
-    }
-
-    /// That was taken note of.
-    pub(super) fn note_refusal(&mut self) {
-        if let Some(source) = &mut self.source {
-            source.note_refusal();
-        }
-    }
-
-    /// What comes behind it, where its source goes on.
-    pub(super) fn behind(self) -> Option<Part> {
-        let (source, over) = self.behind?;
-        Some(Part {
-            source: Some(source),
-            next: self.end + over.len() as u64,
-            end: self.end,
-            ahead: VecDeque::from([over]),
-            behind: None,
-            room: None,
-        })
     }
 }

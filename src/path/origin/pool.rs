@@ -68,11 +68,20 @@ impl Sockets {
 
     /// Leave to open one more, if there is room.
     pub fn try_reserve(self: &Arc<Self>, limit: usize) -> Option<OpenSocket> {
+        let most = self.most(limit);
         self.open
-            .fetch_update(SeqCst, SeqCst, |open| (open < limit).then_some(open + 1))
+            .fetch_update(SeqCst, SeqCst, |open| (open < most).then_some(open + 1))
             .ok()?;
         self.counters.origin.open.up();
         Some(OpenSocket(Arc::clone(self)))
+    }
+}
+
+impl Sockets {
+    /// Whoever has a slot has a socket, and so has who goes on without one.
+    fn most(&self, limit: usize) -> usize {
+        let origin = &self.counters.origin;
+        limit.max(origin.in_use.get() as usize) + origin.beyond.get() as usize
     }
 }
 
@@ -232,7 +241,7 @@ impl Pool {
             self.published.counters.origin.reaped.increment();
         }
         while !idle.is_empty()
-            && (self.sockets.open.load(SeqCst) > tuning.connections_at_once()
+            && (self.sockets.open.load(SeqCst) > self.sockets.most(tuning.connections_at_once())
                 || self.sockets.wanted.load(SeqCst) > 0)
         {
             idle.pop_front();

@@ -50,6 +50,9 @@ pub enum BodyError {
     /// The body's length was never told, and nothing says that what came is all of it.
     #[error("nothing tells whether the body is whole")]
     NoEnd,
+    /// The client took nothing for long, and others needed the connection.
+    #[error("the client took nothing while others had no connection left")]
+    Unread,
     /// A part of the body cannot be had.
     #[error("the origin does not give a part of the body")]
     NoRest,
@@ -63,7 +66,7 @@ impl BodyError {
     pub fn outcome(&self) -> Outcome {
         match self {
             BodyError::Idle(_) => Outcome::OriginTimeout,
-            BodyError::Upload => Outcome::ClientFault,
+            BodyError::Upload | BodyError::Unread => Outcome::ClientFault,
             BodyError::Cut
             | BodyError::Broken(_)
             | BodyError::Malformed(_)

@@ -14,8 +14,9 @@ use opentelemetry::trace::{SpanContext, TraceId};
 
 use super::{
     Origin,
+    crowd::is_unreachable,
     exchange::Answered,
-    fetch::{Beside, FetchError},
+    fetch::{Beside, FetchError, target_of},
     reader::Reader,
 };
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
         continuation::{Ask, Continuation, Continued, Mismatch},
         headers, trace,
     },
-    traffic::canary::split::Bucket,
+    traffic::{canary::split::Bucket, tolerance::Allowance},
 };
 
 /// A request that can be made again, for a part of what it asked for.
@@ -32,6 +33,8 @@ pub struct Replay {
     request: FrozenClientRequest,
     bucket: Bucket,
     ttfb: Duration,
+    /// Whether the body may be asked for in parts, as far as its first answer and the settings say.
+    in_parts: bool,
 }
 
 /// Why the rest does not come.
@@ -51,7 +54,31 @@ pub enum ResumeError {
     Mismatch(#[from] Mismatch),
 }
 
+/// How the origin did not give what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It was too late with it.
+    Late,
+    /// It has too much to do, or says so: 429, 503, or no connection.
+    TurnedAway,
+    /// Another 5xx.
+    Failed,
+    /// What came is not what was asked for, and will not be.
+    Denied,
+}
+
 impl ResumeError {
+    /// What kind of refusal it is.
+    pub fn refusal(&self) -> Refusal {
+        match self {
+            ResumeError::Busy(429 | 503, _) => Refusal::TurnedAway,
+            ResumeError::Busy(..) => Refusal::Failed,
+            ResumeError::Fetch(error) if is_unreachable(error) => Refusal::TurnedAway,
+            ResumeError::Fetch(_) | ResumeError::Late(_) => Refusal::Late,
+            ResumeError::Mismatch(_) => Refusal::Denied,
+        }
+    }
+
     /// How long the origin wants to be left alone.
     pub fn retry_after(&self) -> Duration {
         match self {
@@ -75,18 +102,21 @@ pub struct Rest {
 }
 
 impl Replay {
-    /// Keeps a client's request for later. `ttfb` is how long its first answer took.
+    /// Keeps a client's request for later. `ttfb` is how long its first answer took; `in_parts` says whether that and
+    /// the settings let the body come in parts.
     pub fn new(
         origin: Rc<Origin>,
         request: FrozenClientRequest,
         bucket: Bucket,
         ttfb: Duration,
+        in_parts: bool,
     ) -> Rc<Self> {
         Rc::new(Replay {
             origin,
             request,
             bucket,
             ttfb,
+            in_parts,
         })
     }
 
@@ -106,6 +136,27 @@ impl Replay {
         trace::parent(self.request.headers(), false)
             .as_ref()
             .map(SpanContext::trace_id)
+    }
+
+    /// What the body may be asked for beside its first response.
+    pub fn allowance(&self, now: Instant) -> Allowance {
+        if !self.in_parts {
+            return Allowance::Nothing;
+        }
+        let tolerance = &self.origin.published().tolerance;
+        tolerance.allowance(&target_of(&self.request), now)
+    }
+
+    /// A part was refused.
+    pub fn refused(&self, now: Instant) {
+        let tolerance = &self.origin.published().tolerance;
+        tolerance.refused(&target_of(&self.request), now);
+    }
+
+    /// Several parts were given.
+    pub fn tolerated(&self, now: Instant) {
+        let tolerance = &self.origin.published().tolerance;
+        tolerance.tolerated(&target_of(&self.request), now);
     }
 
     /// How long an answer usually takes, by all that is known.

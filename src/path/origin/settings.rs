@@ -18,6 +18,9 @@ pub struct Settings {
     /// Longest head of a response.
     #[serde(with = "crate::units::sized")]
     pub max_head: bytesize::ByteSize,
+    /// Exchanges that may go on beyond the level's connections while they only wait: for a client that reads or sends
+    /// nothing, or for an origin that holds its answer back.
+    pub waiting_connections: usize,
     /// For an https origin.
     pub tls: TlsSettings,
 }
@@ -26,6 +29,7 @@ reloadable!(Settings {
     url: AfterRestart,
     host: NextRequest,
     max_head: NextRequest,
+    waiting_connections: NextRequest,
     tls: Nested,
 });
 
@@ -42,6 +46,13 @@ impl Settings {
             sizes.contains(&is.as_u64()),
             "origin.max_head",
             "1KiB to 128KiB",
+            is,
+        )?;
+        let is = self.waiting_connections;
+        OutOfRange::unless(
+            (0..=100_000).contains(&is),
+            "origin.waiting_connections",
+            "0 to 100000",
             is,
         )
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     Settings,
     collapse::Collapse,
+    crowd::Crowd,
     lately::Lately,
     pool::Sockets,
     resolver::Anew,
@@ -26,6 +27,7 @@ pub struct Shared {
     pub(super) tls: Option<Tls>,
     pub(super) slots: Arc<Slots>,
     pub(super) collapse: Arc<Collapse>,
+    pub(super) crowd: Arc<Crowd>,
     pub(super) sockets: Arc<Sockets>,
     /// Asks for the origin's addresses anew.
     pub(super) anew: Anew,
@@ -54,9 +56,12 @@ impl Shared {
         Ok(Shared {
             slots: Arc::new(Slots::new(
                 tuning.connections_at_once(),
+                tuning.connections,
+                settings.waiting_connections,
                 Arc::clone(&counters),
             )),
             collapse: Arc::default(),
+            crowd: Arc::new(Crowd::new(published.started)),
             sockets: Arc::new(Sockets::new(counters)),
             settings: Arc::new(settings),
             options: Arc::new(options),
@@ -100,6 +105,7 @@ impl Shared {
             transfers.clone(),
             Arc::clone(&self.published),
         )?;
+        self.slots.set_waiting(settings.waiting_connections);
         let lately = if same_transfers {
             Arc::clone(&self.lately)
         } else {
@@ -108,6 +114,7 @@ impl Shared {
         Ok(Some(Shared {
             slots: Arc::clone(&self.slots),
             collapse: Arc::clone(&self.collapse),
+            crowd: Arc::clone(&self.crowd),
             sockets: Arc::clone(&self.sockets),
             anew: self.anew.clone(),
             lately,

@@ -2,48 +2,70 @@
 //!
 //! A retune changes the limit at once: waiters are let in as it grows, and as it shrinks whatever is under way goes
 //! on. Who waits is let in by its turn: the time it came, or a later one for what will take long, so that small ones go
-//! first, and a large one goes before whatever came later than its turn.
+//! first, and a large one goes before whatever came later than its turn. Who comes before whom, and what a slot is taken
+//! from, is in `slot_queue`.
+
+#[cfg(test)]
+mod tests;
 
 use std::{
-    collections::BTreeMap,
+    hash::{BuildHasher as _, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicU64, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
-    time::Instant,
+    task::Context,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
 
-use crate::traffic::counters::Counters;
+pub use super::{holder::Yields, slot_queue::Ask};
+use super::{
+    holder::{Holder, Place, Waits},
+    slot_queue::{Limits, Queue, Spot, Waiter},
+};
+use crate::{path::network::Network, traffic::counters::Counters};
+
+/// The origin may be silent for so long before an exchange counts as one that only waits, or for eight times as long as
+/// answers took at their best of late.
+const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
+/// So many times the recent best.
+const LATE: u32 = 8;
+/// The origin is alive if it answered somebody soon within so long, and mute if it answered nobody.
+const ALIVE: Duration = Duration::from_secs(2);
 
 /// The process's slots.
 #[derive(Debug)]
 pub struct Slots {
     /// A std mutex: held for a few instructions, never across an await.
-    queue: Mutex<Queue>,
-    /// The limit in force, as in `queue`. Written under it.
-    limit: AtomicUsize,
+    queue: Mutex<Queue<oneshot::Sender<Slot>>>,
+    /// The limits in force, as in `queue`. Written under it.
+    at_once: AtomicUsize,
+    in_all: AtomicUsize,
+    /// Those who wait. Changed under `queue`.
+    waiting: AtomicUsize,
+    epoch: Instant,
+    /// When somebody was last answered soon, in nanoseconds since the epoch; zero: never.
+    quick: AtomicU64,
+    /// When somebody was last answered, soon or not.
+    heard: AtomicU64,
+    hasher: RandomState,
     counters: Arc<Counters>,
 }
-
-#[derive(Debug)]
-struct Queue {
-    limit: usize,
-    in_use: usize,
-    waiting: BTreeMap<Turn, oneshot::Sender<Slot>>,
-    came: u64,
-}
-
-/// When somebody's turn is: the time, and who came first.
-type Turn = (Instant, u64);
 
 /// Leave for one exchange. Dropped, it goes to whoever is next.
 #[derive(Debug)]
 pub struct Slot {
-    slots: Option<Arc<Slots>>,
+    slots: Arc<Slots>,
+    holder: Arc<Holder>,
+    /// Its number in the queue; none while it has given up its connection.
+    id: Option<u64>,
+    ask: Ask,
     taken: Instant,
-    answered: bool,
 }
 
 /// No slot came free before the deadline.
@@ -55,37 +77,99 @@ pub struct NoSlot {
 }
 
 impl Slots {
-    /// So many slots.
-    pub fn new(limit: usize, counters: Arc<Counters>) -> Self {
+    /// So many slots, and so many exchanges in all that hold one or an origin's attention; `waiting` more go without.
+    pub fn new(at_once: usize, in_all: usize, waiting: usize, counters: Arc<Counters>) -> Self {
         Slots {
-            queue: Mutex::new(Queue {
-                limit,
-                in_use: 0,
-                waiting: BTreeMap::new(),
-                came: 0,
-            }),
-            limit: limit.into(),
+            queue: Mutex::new(Queue::new(Limits {
+                at_once,
+                in_all,
+                waiting,
+                patience: PATIENCE[0],
+            })),
+            at_once: at_once.into(),
+            in_all: in_all.into(),
+            waiting: AtomicUsize::new(0),
+            epoch: Instant::now(),
+            quick: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
+            hasher: RandomState::new(),
             counters,
         }
     }
 
-    /// Changes the limit. What is under way goes on. Cheap where it is what it was.
-    pub fn set(self: &Arc<Self>, limit: usize) {
-        if self.limit.load(Relaxed) == limit {
+    /// The limit in force on exchanges at once.
+    pub fn limit(&self) -> usize {
+        self.at_once.load(Relaxed)
+    }
+
+    /// Changes the limits. What is under way goes on. Cheap where they are what they were.
+    pub fn set(self: &Arc<Self>, at_once: usize, in_all: usize) {
+        if self.at_once.load(Relaxed) == at_once && self.in_all.load(Relaxed) == in_all {
             return;
         }
         {
             let mut queue = self.queue();
-            queue.limit = limit;
-            self.limit.store(limit, Relaxed);
+            (queue.limits.at_once, queue.limits.in_all) = (at_once, in_all);
+            self.at_once.store(at_once, Relaxed);
+            self.in_all.store(in_all, Relaxed);
         }
         self.let_in();
     }
 
-    /// A slot, if one is free and nobody waits for it.
-    pub fn take_free(self: &Arc<Self>) -> Option<Slot> {
+    /// Changes how many may go without a slot.
+    pub fn set_waiting(&self, waiting: usize) {
+        self.queue().limits.waiting = waiting;
+    }
+
+    /// To be called now and then, for what changes by time alone. `best`: how long answers took at their best of late.
+    pub fn look(self: &Arc<Self>, best: Duration) {
+        let [least, most] = PATIENCE;
+        self.queue().limits.patience = best.saturating_mul(LATE).clamp(least, most);
+        self.let_in();
+    }
+
+    /// Whether anybody waits.
+    pub fn is_waited_for(&self) -> bool {
+        self.waiting.load(SeqCst) > 0
+    }
+
+    /// What is asked for, where it is not known to be large. `path`: the target without its query.
+    pub fn ask(&self, network: Network, path: &str) -> Ask {
+        let directory = match path.rfind('/') {
+            Some(1..) => path.rsplit_once('/').map(|(directory, _)| directory),
+            _ => None,
+        };
+        Ask {
+            network,
+            target: [
+                self.hasher.hash_one(path),
+                directory.map_or(0, |directory| self.hasher.hash_one(directory)),
+            ],
+            is_large: false,
+        }
+    }
+
+    /// A slot, if some are free for anything and nobody waits.
+    pub fn take_free(self: &Arc<Self>, ask: &Ask) -> Option<Slot> {
         let mut queue = self.queue();
-        (queue.in_use < queue.limit && queue.waiting.is_empty()).then(|| self.occupy(&mut queue))
+        queue.has_plenty().then(|| self.occupy(&mut queue, *ask))
+    }
+
+    /// A slot, if there is one for this without waiting: also that of an exchange which only waits.
+    pub fn take_now(self: &Arc<Self>, ask: &Ask) -> Option<Slot> {
+        let now = Instant::now();
+        let mut queue = self.queue();
+        self.tell(&mut queue, now);
+        let mut ask = *ask;
+        let admitted = queue.admits(&mut ask, now);
+        let slot = admitted.then(|| self.occupy(&mut queue, ask));
+        self.count(&queue);
+        let asked = queue.take_asked();
+        drop(queue);
+        if let Some(asked) = asked {
+            asked.ask();
+        }
+        slot
     }
 
     /// Takes a slot, waiting until `deadline`. Whose `turn` is earlier goes first: that is the time at which it came,
@@ -94,21 +178,29 @@ impl Slots {
     /// # Errors
     ///
     /// [`NoSlot`] at the deadline.
-    pub async fn take(self: &Arc<Self>, turn: Instant, deadline: Instant) -> Result<Slot, NoSlot> {
-        if let Some(slot) = self.take_free() {
+    pub async fn take(
+        self: &Arc<Self>,
+        ask: &Ask,
+        turn: Instant,
+        deadline: Instant,
+    ) -> Result<Slot, NoSlot> {
+        if let Some(slot) = self.take_now(ask) {
             return Ok(slot);
         }
-        let (turn, slot) = {
-            let mut queue = self.queue();
-            queue.came += 1;
-            let turn = (turn, queue.came);
-            let (sender, slot) = oneshot::channel();
-            queue.waiting.insert(turn, sender);
-            (turn, slot)
+        let (call, slot) = oneshot::channel();
+        let waiter = Waiter {
+            call,
+            came: Instant::now(),
+            ask: *ask,
         };
+        let spot = {
+            let mut queue = self.queue();
+            self.waiting.fetch_add(1, SeqCst);
+            queue.wait(turn, waiter)
+        };
+        let _waiting = Waiting::new(self, spot);
         // One may have come free meanwhile.
         self.let_in();
-        let _waiting = Waiting::new(self, turn);
         match tokio::time::timeout_at(deadline.into(), slot).await {
             Ok(Ok(slot)) => Ok(slot),
             Ok(Err(_)) | Err(_) => Err(self.timed_out()),
@@ -119,43 +211,74 @@ impl Slots {
     pub fn timed_out(&self) -> NoSlot {
         self.counters.origin.slot_timeouts.increment();
         NoSlot {
-            limit: self.limit.load(Relaxed),
+            limit: self.at_once.load(Relaxed),
         }
     }
 
     /// Takes a slot that nobody needs just now: only where some stay free, for whoever comes.
     pub fn try_take(self: &Arc<Self>) -> Option<Slot> {
+        let ask = Ask {
+            network: Network::NONE,
+            target: [0, 0],
+            is_large: true,
+        };
         let mut queue = self.queue();
-        let free = queue.limit.saturating_sub(queue.in_use);
-        (queue.waiting.is_empty() && free > queue.limit / 4).then(|| self.occupy(&mut queue))
+        (queue.spare() > queue.limits.at_once / 4).then(|| self.occupy(&mut queue, ask))
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+    fn queue(&self) -> MutexGuard<'_, Queue<oneshot::Sender<Slot>>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn occupy(self: &Arc<Self>, queue: &mut Queue) -> Slot {
-        queue.in_use += 1;
-        self.counters.origin.in_use.up();
+    fn occupy(self: &Arc<Self>, queue: &mut Queue<oneshot::Sender<Slot>>, ask: Ask) -> Slot {
+        let now = Instant::now();
+        let holder = Arc::new(Holder::new(self.epoch, now));
+        let id = queue.enter(ask, Arc::clone(&holder), now);
+        self.count(queue);
         Slot {
-            slots: Some(Arc::clone(self)),
-            taken: Instant::now(),
-            answered: false,
+            slots: Arc::clone(self),
+            holder,
+            id: Some(id),
+            ask,
+            taken: now,
         }
+    }
+
+    /// Publishes what there is, under the lock: sockets are opened by it, too.
+    fn count(&self, queue: &Queue<oneshot::Sender<Slot>>) {
+        let origin = &self.counters.origin;
+        origin.in_use.set(queue.in_use() as u64);
+        origin.beyond.set(queue.beyond() as u64);
+    }
+
+    /// Tells the queue how the origin does.
+    fn tell(&self, queue: &mut Queue<oneshot::Sender<Slot>>, now: Instant) {
+        let lately = |when: &AtomicU64| {
+            let nanos = when.load(Relaxed);
+            let at = self.epoch + Duration::from_nanos(nanos);
+            nanos > 0 && now.saturating_duration_since(at) < ALIVE
+        };
+        queue.hear(lately(&self.quick), !lately(&self.heard));
     }
 
     /// Lets in who waits, as far as there is room.
     fn let_in(self: &Arc<Self>) {
         loop {
+            let now = Instant::now();
             let (next, slot) = {
                 let mut queue = self.queue();
-                if queue.in_use >= queue.limit {
-                    return;
-                }
-                let Some((_, next)) = queue.waiting.pop_first() else {
+                self.tell(&mut queue, now);
+                let next = queue.next(now);
+                self.count(&queue);
+                let Some(next) = next else {
+                    let asked = queue.take_asked();
+                    drop(queue);
+                    if let Some(asked) = asked {
+                        asked.ask();
+                    }
                     return;
                 };
-                (next, self.occupy(&mut queue))
+                (next.call, self.occupy(&mut queue, next.ask))
             };
             // One that just left gives its slot back, and the next one is asked.
             if let Err(mut slot) = next.send(slot) {
@@ -167,27 +290,110 @@ impl Slots {
 
 impl Slot {
     /// The origin answered: how long the exchange takes says something of it.
-    pub fn answered(&mut self) {
-        self.answered = true;
+    pub fn answered(&self, is_large: bool) {
+        self.holder.answered(is_large);
+        let now = Instant::now();
+        let nanos = now.saturating_duration_since(self.slots.epoch).as_nanos();
+        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
+        self.slots.heard.store(nanos, Relaxed);
+        if now.saturating_duration_since(self.taken) < PATIENCE[0] {
+            self.slots.quick.store(nanos, Relaxed);
+        }
     }
 
-    /// Gives the slot back, without letting anybody in.
-    fn leave(&mut self) -> Option<Arc<Slots>> {
-        let slots = self.slots.take()?;
-        slots.queue().in_use -= 1;
-        let counters = &slots.counters.origin;
-        counters.in_use.down();
-        if self.answered {
-            counters.exchanges.add(self.taken.elapsed());
+    /// Bytes move again, or are asked for.
+    pub fn moves(&mut self) {
+        if let Some(was_for_client) = self.holder.moves() {
+            self.goes_on(was_for_client);
         }
-        Some(slots)
+    }
+
+    /// Only the origin is waited for.
+    pub fn waits_for_origin(&mut self) {
+        if let Some(before) = self.holder.wait(false) {
+            self.goes_on(matches!(before, Waits::Client(_)));
+        }
+    }
+
+    /// Only the client is waited for: whoever needs the slot may have it.
+    pub fn waits_for_client(&mut self) {
+        if self.id.is_none() || self.holder.wait(true).is_none() {
+            return;
+        }
+        let origin = &self.slots.counters.origin;
+        origin.parked.up();
+        if self.holder.place() == Place::Slot && self.slots.is_waited_for() {
+            self.slots.queue().look_again();
+            self.slots.let_in();
+        }
+    }
+
+    /// The same for an exchange that may be asked for its connection: it is woken then.
+    pub fn parks(&mut self, cx: &Context<'_>) {
+        self.holder.wake_by(cx.waker());
+        self.waits_for_client();
+    }
+
+    /// What the exchange does when its connection is asked for while it waits for its client.
+    pub fn yields(&self, yields: Yields) {
+        self.holder.set_yields(yields);
+    }
+
+    /// Whether its connection is asked for.
+    pub fn is_asked(&self) -> bool {
+        self.holder.is_asked()
+    }
+
+    /// The exchange has given up its connection. It gets another place when it moves again.
+    pub fn give_up(&mut self) {
+        self.holder.forget_asked();
+        if self.leave() {
+            self.holder.set_place(Place::None);
+            self.slots.let_in();
+        }
+    }
+
+    /// It went on. If it had lost its slot, it has one again if one is free.
+    fn goes_on(&mut self, was_for_client: bool) {
+        if was_for_client && self.holder.place() != Place::None {
+            self.slots.counters.origin.parked.down();
+            // Too late to ask it.
+            self.holder.forget_asked();
+        }
+        if self.holder.place() != Place::Slot {
+            let mut queue = self.slots.queue();
+            let id = queue.resume(self.id, self.ask, &self.holder, Instant::now());
+            self.id = Some(id);
+            self.slots.count(&queue);
+        }
+    }
+
+    /// Gives its place back, without letting anybody in. Whether it had one.
+    fn leave(&mut self) -> bool {
+        let Some(id) = self.id.take() else {
+            return false;
+        };
+        let origin = &self.slots.counters.origin;
+        if matches!(self.holder.waits(self.taken), Waits::Client(_)) {
+            origin.parked.down();
+        }
+        let mut queue = self.slots.queue();
+        let taken = queue.leave(id);
+        self.slots.count(&queue);
+        drop(queue);
+        if let Some(taken) = taken
+            && self.holder.is_answered()
+        {
+            origin.exchanges.add(taken.elapsed());
+        }
+        true
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if let Some(slots) = self.leave() {
-            slots.let_in();
+        if self.leave() {
+            self.slots.let_in();
         }
     }
 }
@@ -195,154 +401,20 @@ impl Drop for Slot {
 /// Counts a waiter while it waits, and takes it out of the queue when its client leaves.
 struct Waiting<'a> {
     slots: &'a Slots,
-    turn: Turn,
+    spot: Spot,
 }
 
 impl<'a> Waiting<'a> {
-    fn new(slots: &'a Slots, turn: Turn) -> Self {
+    fn new(slots: &'a Slots, spot: Spot) -> Self {
         slots.counters.origin.waiting.up();
-        Waiting { slots, turn }
+        Waiting { slots, spot }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.slots.queue().waiting.remove(&self.turn);
+        self.slots.queue().forget(self.spot);
+        self.slots.waiting.fetch_sub(1, SeqCst);
         self.slots.counters.origin.waiting.down();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{cell::RefCell, rc::Rc, time::Duration};
-
-    use super::*;
-
-    fn slots(n: usize) -> Arc<Slots> {
-        Arc::new(Slots::new(n, Arc::default()))
-    }
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_millis(20)
-    }
-
-    async fn take(slots: &Arc<Slots>) -> Result<Slot, NoSlot> {
-        slots.take(Instant::now(), soon()).await
-    }
-
-    #[actix_rt::test]
-    async fn a_full_house_turns_away_at_the_deadline() {
-        let slots = slots(1);
-        let held = take(&slots).await.unwrap();
-        assert!(take(&slots).await.is_err());
-        assert!(
-            slots.queue().waiting.is_empty(),
-            "who gave up waits no more"
-        );
-        drop(held);
-        assert!(take(&slots).await.is_ok());
-    }
-
-    #[actix_rt::test]
-    async fn only_exchanges_that_were_answered_are_counted() {
-        let slots = slots(4);
-        drop(slots.try_take());
-        assert_eq!(slots.counters.origin.exchanges.count(), 0);
-        let mut slot = take(&slots).await.unwrap();
-        slot.answered();
-        drop(slot);
-        assert_eq!(slots.counters.origin.exchanges.count(), 1);
-    }
-
-    #[actix_rt::test]
-    async fn a_lower_limit_takes_back_what_comes_free_and_cuts_nothing() {
-        let slots = slots(3);
-        let held = [take(&slots).await.unwrap(), take(&slots).await.unwrap()];
-        slots.set(1);
-        assert!(take(&slots).await.is_err());
-        drop(held);
-        let one = take(&slots).await.unwrap();
-        assert!(take(&slots).await.is_err());
-        slots.set(2);
-        assert!(take(&slots).await.is_ok());
-        drop(one);
-        assert_eq!(slots.queue().in_use, 0);
-    }
-
-    #[actix_rt::test]
-    async fn a_higher_limit_lets_in_who_waits() {
-        let slots = slots(1);
-        let held = take(&slots).await.unwrap();
-        let waiter = {
-            let slots = Arc::clone(&slots);
-            actix_rt::spawn(async move {
-                slots
-                    .take(Instant::now(), Instant::now() + Duration::from_secs(60))
-                    .await
-            })
-        };
-        tokio::task::yield_now().await;
-        slots.set(2);
-        assert!(waiter.await.unwrap().is_ok());
-        drop(held);
-    }
-
-    /// Lets waiters with these handicaps, in milliseconds, queue in this order; the order they are let in.
-    async fn order(handicaps: &[u64]) -> Vec<usize> {
-        let slots = slots(1);
-        let held = take(&slots).await.unwrap();
-        let order = Rc::new(RefCell::new(Vec::new()));
-        let waiters: Vec<_> = handicaps
-            .iter()
-            .enumerate()
-            .map(|(n, &handicap)| {
-                let (slots, order) = (Arc::clone(&slots), Rc::clone(&order));
-                actix_rt::spawn(async move {
-                    let deadline = Instant::now() + Duration::from_secs(600);
-                    let turn = Instant::now() + Duration::from_millis(handicap);
-                    let _slot = slots.take(turn, deadline).await.unwrap();
-                    order.borrow_mut().push(n);
-                })
-            })
-            .collect();
-        tokio::task::yield_now().await;
-        drop(held);
-        for waiter in waiters {
-            waiter.await.unwrap();
-        }
-        order.take()
-    }
-
-    #[actix_rt::test]
-    async fn among_equals_who_waits_longest_goes_first() {
-        assert_eq!(order(&[0, 0, 0, 0]).await, [0, 1, 2, 3]);
-    }
-
-    #[actix_rt::test]
-    async fn a_handicap_lets_others_go_before() {
-        assert_eq!(
-            order(&[100_000, 0, 50_000, 0, 100_000]).await,
-            [1, 3, 2, 0, 4]
-        );
-    }
-
-    #[actix_rt::test]
-    async fn a_slot_handed_to_one_who_left_meanwhile_goes_to_the_next() {
-        let slots = slots(1);
-        let held = take(&slots).await.unwrap();
-        let mut left =
-            Box::pin(slots.take(Instant::now(), Instant::now() + Duration::from_secs(60)));
-        assert!(futures_util::poll!(&mut left).is_pending());
-        let mut next =
-            Box::pin(slots.take(Instant::now(), Instant::now() + Duration::from_secs(60)));
-        assert!(futures_util::poll!(&mut next).is_pending());
-        drop(held); // handed over, not yet taken
-        drop(left);
-        assert!(matches!(
-            futures_util::poll!(&mut next),
-            std::task::Poll::Ready(Ok(_))
-        ));
-        drop(next);
-        assert_eq!(slots.queue().in_use, 0);
     }
 }

@@ -21,15 +21,15 @@ use super::{
     pace::{Pace, Verdict},
     pool::Pool,
     reader::{BodyError, Reader},
-    resume::{Replay, Rest, ResumeError},
-    slots::Slot,
+    resume::{Refusal, Replay, Rest, ResumeError},
+    slots::{Slot, Yields},
 };
 use crate::{
     path::{
         continuation::{Ask, Continuation, Mismatch},
         framing::Head,
     },
-    traffic::tuning::Tuning,
+    traffic::{tolerance::Allowance, tuning::Tuning},
 };
 
 /// One body, from its first byte to its last.
@@ -49,8 +49,6 @@ pub struct Widened {
     pub replay: Rc<Replay>,
     /// Where the body stands.
     pub whole: Continuation,
-    /// The byte behind the first response's last.
-    pub reach: u64,
     /// The byte behind the body's last.
     pub end: u64,
 }
@@ -63,6 +61,8 @@ struct Resume {
     rest: Option<Fetching>,
     /// What was asked for by that.
     asked: Ask,
+    /// Where the body stood then.
+    asked_at: u64,
     /// What came of the response at hand and its framing has not vouched for; after a break, of what was sent.
     unproven: Unproven,
     /// What still comes for the second time.
@@ -71,8 +71,6 @@ struct Resume {
     reread: u64,
     /// The first response, which stood still; it goes on where nothing else does.
     standby: Option<Standby>,
-    /// It is one of several parts: its like is asked for, and nothing else.
-    part: bool,
     /// The break that the rest mends; none while the connection only stands still.
     broken: Option<BodyError>,
     /// The second connection's slot.
@@ -84,14 +82,16 @@ struct Resume {
     /// Where the last attempt began.
     from: u64,
     pace: Pace,
-    /// Whether the response at hand goes on to the end of what was asked for first.
-    to_the_end: bool,
+    /// It is a part of a body: others bring the rest, and nothing but its like is asked for.
+    is_part: bool,
     /// When the line was last looked at.
     looked: Instant,
     /// How long the origin is to be left alone.
     retry_after: Duration,
     /// The origin did not give what was asked for, and nobody has taken note of it yet.
-    refused: bool,
+    refused: Option<Refusal>,
+    /// The connection was given up, and the rest is not asked for yet.
+    given_up: bool,
 }
 
 /// A response that stood still when a second one took over. It is not read as long as that goes on.
@@ -115,6 +115,7 @@ type Fetching = Pin<Box<dyn Future<Output = Result<Rest, ResumeError>>>>;
 impl Source {
     /// The body behind `head`.
     pub fn new(connection: Connection, head: Head, slot: Slot, pool: Rc<Pool>) -> Self {
+        slot.yields(Yields::ByEnding);
         let mut source = Source {
             here: None,
             reader: Reader::new(connection, head, pool),
@@ -153,26 +154,17 @@ impl Source {
     }
 
     /// A part of a body, still to be asked for.
-    pub fn part(replay: Rc<Replay>, part: Continuation, slot: Option<Slot>) -> Self {
+    pub fn part(replay: Rc<Replay>, part: Continuation) -> Self {
         let reader = Reader::nothing(Rc::clone(replay.origin().pool()));
         let mut resume = Resume::new(replay, part);
-        resume.to_the_end = false;
-        resume.part = true;
-        resume.broken = Some(BodyError::NoRest);
-        resume.fetch(Duration::ZERO, Ask::Part);
+        resume.is_part = true;
+        resume.ask_for_the_rest(Ask::Part);
         Source {
             here: None,
             reader,
             expected: None,
-            slot,
+            slot: None,
             resume: Some(resume),
-        }
-    }
-
-    /// The response at hand is only the first part of the body.
-    pub fn is_a_part(&mut self) {
-        if let Some(resume) = &mut self.resume {
-            (resume.to_the_end, resume.part) = (false, true);
         }
     }
 
@@ -184,25 +176,59 @@ impl Source {
 
     /// The slot, for whoever uses the source.
     pub fn take_slot(&mut self) -> Option<Slot> {
-        self.slot.take()
+        self.slot.take().inspect(|slot| slot.yields(Yields::Never))
     }
 
-    /// Whether the response at hand goes on to the end of what was asked for first.
-    pub fn runs_to_the_end(&self) -> bool {
-        self.resume.as_ref().is_some_and(|resume| {
-            resume.to_the_end && resume.broken.is_none() && resume.rest.is_none()
-        })
+    /// Whether the connection may be given up while the client takes nothing, and the rest be asked for later.
+    pub fn may_go_on_later(&mut self, offers_ranges: bool) {
+        let knows_its_end = |resume: &Resume| resume.continuation.end().is_some();
+        if let Some(slot) = &self.slot
+            && offers_ranges
+            && self.resume.as_ref().is_some_and(knows_its_end)
+        {
+            slot.yields(Yields::ByRange);
+        }
     }
 
-    /// Whether the origin refused to go on with the body, or was too late with it, and nobody has taken note of it yet.
-    pub fn is_refused(&self) -> bool {
-        self.resume.as_ref().is_some_and(|resume| resume.refused)
+    /// Nothing but the client is waited for: the connection can do without a slot.
+    pub fn park(&mut self, cx: &Context<'_>) {
+        self.pause();
+        if let Some(slot) = &mut self.slot {
+            slot.parks(cx);
+        }
     }
 
-    /// That was taken note of.
+    /// Whether the connection is asked for.
+    pub fn is_asked_for(&self) -> bool {
+        self.slot.as_ref().is_some_and(Slot::is_asked)
+    }
+
+    /// Gives the connection up; the rest is asked for when the next piece is. Whether that can be done.
+    pub fn give_up(&mut self) -> bool {
+        let (Some(slot), Some(resume)) = (&mut self.slot, &mut self.resume) else {
+            return false;
+        };
+        if resume.continuation.end().is_none() {
+            return false;
+        }
+        self.reader = Reader::nothing(Rc::clone(resume.replay.origin().pool()));
+        (resume.rest, resume.second, resume.standby) = (None, None, None);
+        resume.given_up = true;
+        slot.give_up();
+        let origin = resume.replay.origin();
+        origin.published().counters.origin.given_up.increment();
+        true
+    }
+
+    /// How the origin refused to go on with the body, where nobody has taken note of it yet.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.resume.as_ref().and_then(|resume| resume.refused)
+    }
+
+    /// Clears what [`Source::refusal`] tells, so that one refusal counts once.
     pub fn note_refusal(&mut self) {
         if let Some(resume) = &mut self.resume {
-            resume.refused = false;
+            resume.refused = None;
         }
     }
 
@@ -237,7 +263,11 @@ impl Source {
         }
         let now = Instant::now();
         let settings = resume.replay.origin().transfers();
-        if now < resume.looked + LOOK || resume.broken.is_some() || resume.rest.is_some() {
+        if now < resume.looked + LOOK
+            || resume.broken.is_some()
+            || resume.rest.is_some()
+            || resume.given_up
+        {
             return None;
         }
         resume.looked = now;
@@ -248,13 +278,13 @@ impl Source {
             .continuation
             .end()?
             .checked_sub(resume.continuation.next())?;
-        let worth_it =
-            resume.replay.origin().wants_several() && left >= settings.parallel_least.as_u64();
+        let worth_it = resume.replay.origin().wants_several()
+            && left >= settings.parallel_least.as_u64()
+            && resume.replay.allowance(now) != Allowance::Nothing;
         let end = left + resume.continuation.next();
         worth_it.then(|| Widened {
             replay: Rc::clone(&resume.replay),
             whole: resume.continuation.clone(),
-            reach: end,
             end,
         })
     }
@@ -292,6 +322,7 @@ impl Source {
     fn needs_connection(&self) -> bool {
         let rest_to_come = self.resume.as_ref().is_some_and(|resume| {
             resume.rest.is_some()
+                || resume.given_up
                 || resume.continuation.falls_short()
                 || resume.continuation.is_assumed()
         });
@@ -318,6 +349,12 @@ impl Source {
             return Poll::Ready(Some(Ok(here)));
         }
         let piece = self.poll_through_breaks(cx, tuning);
+        if let Some(slot) = &mut self.slot {
+            match piece {
+                Poll::Ready(_) => slot.moves(),
+                Poll::Pending => slot.waits_for_origin(),
+            }
+        }
         self.settle();
         match (&piece, &mut self.expected) {
             (Poll::Ready(Some(Ok(piece))), Some(expected)) => {
@@ -325,6 +362,23 @@ impl Source {
             }
             (Poll::Ready(None), Some(1..)) => return Poll::Ready(Some(Err(BodyError::Cut))),
             _ => {}
+        }
+        piece
+    }
+
+    /// The next piece of the response at hand alone, for what is read past: a break is not mended, a stall not watched for.
+    pub fn poll_alone(
+        &mut self,
+        cx: &mut Context<'_>,
+        idle: Duration,
+    ) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let is_broken = |resume: &Resume| resume.broken.is_some();
+        if self.here.is_some() || self.resume.as_ref().is_some_and(is_broken) {
+            return Poll::Ready(None);
+        }
+        let piece = self.reader.poll_piece(cx, idle);
+        if let (Poll::Ready(Some(Ok(piece))), Some(resume)) = (&piece, &mut self.resume) {
+            resume.continuation.advance(piece.len() as u64);
         }
         piece
     }
@@ -338,6 +392,13 @@ impl Source {
             let Some(resume) = &mut self.resume else {
                 return self.reader.poll_piece(cx, tuning.idle_limit);
             };
+            if std::mem::take(&mut resume.given_up) {
+                // It goes without a slot where none is free: its client has waited already.
+                if let Some(slot) = &mut self.slot {
+                    slot.moves();
+                }
+                resume.ask_for_the_rest(Ask::Rest);
+            }
             if resume.broken.is_none() {
                 let polled = self.reader.poll_piece(cx, tuning.idle_limit);
                 if self.reader.unproven() == 0 {
@@ -411,33 +472,30 @@ impl Resume {
             continuation,
             rest: None,
             asked: Ask::Rest,
+            asked_at: from,
             unproven: Unproven::default(),
             overlap: None,
             reread,
             standby: None,
-            part: false,
             broken: None,
             second: None,
             attempts: 0,
             spent: 0,
             from,
             pace,
-            to_the_end: true,
+            is_part: false,
             looked,
             retry_after: Duration::ZERO,
-            refused: false,
+            refused: None,
+            given_up: false,
         }
     }
 
     /// A piece came, and with it so many bytes in a row that nothing vouches for yet. What of it was not sent before.
     fn took(&mut self, mut piece: Bytes, unproven: u64) -> Result<Bytes, BodyError> {
         self.unproven.came(&piece, unproven);
-        if let Some(pace) = self.pace.moved(piece.len(), Instant::now()) {
-            self.replay.origin().gave(pace);
-        }
-        // The connection that stood still moves again: the second one is not needed.
-        self.rest = None;
-        self.second = None;
+        let floor = self.replay.origin().stall_floor(self.pace.before());
+        let verdict = self.pace.moved(piece.len(), Instant::now(), floor);
         if let Some(overlap) = &mut self.overlap {
             let read = overlap
                 .take(&mut piece)
@@ -450,6 +508,11 @@ impl Resume {
         }
         self.continuation.advance(piece.len() as u64);
         let progress = self.replay.origin().transfers().resume_progress.as_u64();
+        if self.rest.is_some() && self.continuation.next() - self.asked_at >= progress {
+            // The connection that stood still moves again, and does not only trickle: the second one is not needed.
+            self.rest = None;
+            self.second = None;
+        }
         let came = self.continuation.next() - self.from;
         if self.attempts > 0 && (came >= progress || self.continuation.is_whole()) {
             self.attempts = 0;
@@ -457,13 +520,17 @@ impl Resume {
         }
         if self.continuation.is_whole() {
             self.ended();
+        } else {
+            self.heed(verdict, false);
         }
         Ok(piece)
     }
 
     /// All of the response came.
     fn ended(&mut self) {
-        if let Some(pace) = self.pace.ended() {
+        self.rest = None;
+        self.second = None;
+        if let Some(pace) = self.pace.ended().filter(|_| self.continuation.is_told()) {
             self.replay.origin().gave(pace);
         }
     }
@@ -482,21 +549,26 @@ impl Resume {
         self.continuation.is_assumed().then_some(BodyError::NoEnd)
     }
 
+    /// What of the bytes that were sent nothing vouches for: another response must bring them once more.
+    fn owed(&self) -> &Unproven {
+        match &self.overlap {
+            Some(overlap) => overlap.owed(),
+            None => &self.unproven,
+        }
+    }
+
     /// What is to be asked for after a break; `None` where too much would come for the second time, or more came already
     /// than there is.
     fn ask(&self) -> Option<Ask> {
-        let (whole, short) = (
-            self.continuation.is_whole(),
-            self.continuation.falls_short(),
-        );
-        let (ask, again) = if self.part {
+        let next = self.continuation.next();
+        let (ask, again) = if self.is_part {
             (Ask::Part, self.unproven.len())
-        } else if whole && self.continuation.is_assumed() {
-            (Ask::Whole, self.continuation.next())
+        } else if self.continuation.is_whole() && self.continuation.is_assumed() {
+            (Ask::Whole, next)
         } else {
             (Ask::Rest, self.unproven.len())
         };
-        let too_much = whole && !short && self.continuation.end() < Some(self.continuation.next());
+        let too_much = self.continuation.end().is_some_and(|end| end < next);
         (again <= self.reread && !too_much).then_some(ask)
     }
 
@@ -551,10 +623,16 @@ impl Resume {
         Ok(())
     }
 
+    /// Asks for what is still to come, where no connection brings it.
+    fn ask_for_the_rest(&mut self, ask: Ask) {
+        self.broken = Some(BodyError::NoRest);
+        self.fetch(Duration::ZERO, ask);
+    }
+
     /// Sends the request, from the first byte on that nothing vouches for.
     fn fetch(&mut self, wait: Duration, ask: Ask) {
-        self.asked = ask;
-        let from = self.continuation.next() - self.unproven.len();
+        (self.asked, self.asked_at) = (ask, self.continuation.next());
+        let from = self.continuation.next() - self.owed().len();
         let (replay, continuation) = (Rc::clone(&self.replay), self.continuation.at(from));
         let patience = self.patience();
         self.rest = Some(Box::pin(async move {
@@ -602,15 +680,17 @@ impl Resume {
         if again > self.reread {
             return Err(Mismatch::TooFar.into());
         }
-        let owed = self.unproven.clone();
-        if rest.reader.is_none() && again > 0 {
+        if rest.reader.is_none() && again > 0 || again < self.owed().len() {
             return Err(Mismatch::Range.into());
         }
-        self.overlap = Overlap::new(again, owed).map_err(|Differs| Mismatch::Range)?;
         let unproven = std::mem::take(&mut self.unproven);
+        let (at, owed) = match self.overlap.take() {
+            Some(overlap) => (next - overlap.left(), overlap.into_owed()),
+            None => (next, unproven.clone()),
+        };
+        self.overlap = Overlap::new(again, owed).map_err(|Differs| Mismatch::Range)?;
         self.reread -= again;
         self.continuation = rest.continuation.at(next);
-        self.to_the_end = false;
         let pool = self.replay.origin().pool();
         let other = rest
             .reader
@@ -622,10 +702,10 @@ impl Resume {
             Some(_) => counters.resumed.increment(),
             None => {
                 counters.stalls_mended.increment();
-                if !self.part && self.standby.is_none() {
+                if !self.is_part && self.standby.is_none() {
                     self.standby = Some(Standby {
                         reader: first,
-                        at: next,
+                        at,
                         unproven,
                         _slot: slot,
                     });
@@ -660,8 +740,11 @@ impl Resume {
             // It was asked for while the first response lived: less will do now.
             return self.begin(broken);
         }
+        self.refused = Some(error.refusal());
+        if !self.is_part && self.refused == Some(Refusal::TurnedAway) {
+            self.replay.origin().rest_turned_away();
+        }
         if error.is_passing() {
-            self.refused = true;
             let least = self.replay.origin().transfers().backoff_min;
             self.retry_after = error.retry_after().max(least);
             return self.begin(broken);
@@ -677,31 +760,40 @@ impl Resume {
         Err(broken)
     }
 
-    /// A connection that stands still while the client is ready to read gets a second one beside it; after `idle_read`
-    /// also where the budget for stalls is spent, like a body that broke.
+    /// The connection is waited for, while the client is ready to read. After `idle_read` it gets a second one also where the
+    /// budget for stalls is spent, like a body that broke.
     fn watch(&mut self, cx: &mut Context<'_>, waiting: Option<Instant>, idle_read: Duration) {
-        // Of a body without a told length nobody else knows the end: it may be in the making, and its pauses its own.
-        let is_judged = self.continuation.is_told() && self.overlap.is_none();
-        let (Some(since), None, true) = (waiting, &self.rest, is_judged) else {
+        let (Some(since), None) = (waiting, &self.rest) else {
             return;
         };
+        let floor = self.replay.origin().stall_floor(self.pace.before());
+        let verdict = self.pace.judge(cx, since, floor);
+        self.heed(verdict, since.elapsed() >= idle_read);
+        if self.rest.is_none() && matches!(verdict, Verdict::Stalled(_)) {
+            // It got no second connection, and is judged again after one more period.
+            self.pace.judge(cx, since, floor);
+        }
+    }
+
+    /// A connection that stands still, or nearly so, gets a second one beside it.
+    fn heed(&mut self, verdict: Verdict, is_idle: bool) {
+        if !self.continuation.is_told() || self.rest.is_some() {
+            // Of a body without a told length nobody else knows the end: it may be in the making, and its pace its own.
+            return;
+        }
         let origin = self.replay.origin();
         let settings = origin.transfers();
-        let floor = origin.stall_floor(self.pace.before());
-        let pace = match self.pace.judge(cx, since, floor) {
+        let pace = match verdict {
             Verdict::Open => return,
             Verdict::Came(pace) => return origin.gave(pace),
             Verdict::Stalled(pace) => pace,
         };
         let counters = &origin.published().counters.origin;
         self.second = origin.try_slot();
-        let may_be_asked =
-            || origin.spend_on_stall() || since.elapsed() >= idle_read && origin.spend();
+        let may_be_asked = || origin.spend_on_stall() || is_idle && origin.spend();
         if self.second.is_none() || self.spent >= settings.resume_limit || !may_be_asked() {
             self.second = None;
             counters.stalls_denied.increment();
-            // Asked again after one more period.
-            self.pace.judge(cx, since, floor);
             return;
         }
         counters.stalls.increment();

@@ -1,9 +1,6 @@
 //! When a request may go out: its slot, or the answer of one for the same that it joined.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use awc::FrozenClientRequest;
 
@@ -13,7 +10,10 @@ use super::{
     slots::Slot,
     worker::Origin,
 };
-use crate::{path::range, traffic::tuning::Tuning};
+use crate::{
+    path::{network::Network, range},
+    traffic::tuning::Tuning,
+};
 
 /// A large answer waits for small ones that come up to this share of the exchange timeout later.
 const LARGE_WAIT: f64 = 0.25;
@@ -27,6 +27,12 @@ pub(super) enum Turn {
 }
 
 impl Origin {
+    /// A slot, if one is free for a request of this network.
+    pub(super) fn free_slot(&self, head: &FrozenClientRequest, network: Network) -> Option<Slot> {
+        let slots = &self.shared.slots;
+        slots.take_free(&slots.ask(network, head.get_uri().path()))
+    }
+
     /// Waits for leave to send a request, or for the answer of another one.
     ///
     /// # Errors
@@ -35,22 +41,29 @@ impl Origin {
     pub(super) async fn turn(
         &self,
         head: &FrozenClientRequest,
+        network: Network,
         is_get: bool,
         tuning: &Tuning,
         deadline: Instant,
     ) -> Result<Turn, FetchError> {
         let slots = &self.shared.slots;
-        if let Some(slot) = slots.take_free() {
+        let mut ask = slots.ask(network, head.get_uri().path());
+        ask.is_large = self.is_large(head);
+        if let Some(slot) = slots.take_now(&ask) {
             return Ok(Turn::Own(slot, Joined::default()));
         }
-        let turn = Instant::now() + self.handicap(head, tuning);
+        let mut turn = Instant::now();
+        if ask.is_large && tuning.small_first {
+            // Not for ever.
+            turn += tuning.exchange_timeout.mul_f64(LARGE_WAIT);
+        }
         let key = (is_get && tuning.collapse && self.may_fit(head, tuning))
             .then(|| Key::of(kind_of(head).0, head.headers()))
             .flatten();
         while let Some(key) = &key {
             let answer = match self.shared.collapse.join(key.clone()) {
                 Place::Lead(lead) => {
-                    let slot = slots.take(turn, deadline).await?;
+                    let slot = slots.take(&ask, turn, deadline).await?;
                     return Ok(Turn::Own(slot, lead.close()));
                 }
                 Place::Follow(answer) => answer,
@@ -69,34 +82,25 @@ impl Origin {
                 Err(_) => return Err(slots.timed_out().into()),
             }
         }
-        let slot = slots.take(turn, deadline).await?;
+        let slot = slots.take(&ask, turn, deadline).await?;
         Ok(Turn::Own(slot, Joined::default()))
     }
 
     /// Whether the answer may be small enough to be read whole, as far as that is known.
     fn may_fit(&self, head: &FrozenClientRequest, tuning: &Tuning) -> bool {
         let expected = self.published().sizes.expect(kind_of(head));
-        expected.is_none_or(|expected| expected.bytes <= tuning.buffer.as_u64())
+        expected.is_none_or(|bytes| bytes <= tuning.buffer.as_u64())
     }
 
-    /// How much later than others it goes: one that will bring more than most waits for the small ones, but not for
-    /// ever.
-    fn handicap(&self, head: &FrozenClientRequest, tuning: &Tuning) -> Duration {
-        if !tuning.small_first {
-            return Duration::ZERO;
-        }
+    /// Whether it will bring more than most, as far as that is known.
+    fn is_large(&self, head: &FrozenClientRequest) -> bool {
         let sizes = &self.published().sizes;
         let asked = head
             .headers()
             .get(actix_http::header::RANGE)
             .and_then(range::asked);
-        let is_large = asked
-            .or_else(|| Some(sizes.expect(kind_of(head))?.bytes))
-            .is_some_and(|bytes| sizes.is_large(bytes));
-        if is_large {
-            tuning.exchange_timeout.mul_f64(LARGE_WAIT)
-        } else {
-            Duration::ZERO
-        }
+        asked
+            .or_else(|| sizes.expect(kind_of(head)))
+            .is_some_and(|bytes| sizes.is_large(bytes))
     }
 }

@@ -12,10 +12,12 @@ use super::{
     Settings,
     connect::Target,
     connection::Connection,
+    crowd::{Anchor, Crowd},
     exchange::Lend,
     fetch::FetchError,
     head_alone::HeadAlone,
     memory::Memory,
+    pace,
     pool::{OpenSocket, Pool},
     resolver::Resolver,
     shared::Shared,
@@ -29,6 +31,8 @@ use crate::{
 
 /// How often the limit on exchanges at once is looked at while no request comes.
 const FOLLOW: Duration = Duration::from_millis(500);
+/// And while somebody waits.
+const FOLLOW_CLOSELY: Duration = Duration::from_millis(50);
 
 /// The origin, as one worker sees it.
 pub struct Origin {
@@ -69,8 +73,10 @@ impl Origin {
     /// As many slots as may be now. They are everybody's, in a canary or not.
     pub(super) fn set_slots(&self) {
         let published = &self.shared.published;
-        let most = published.tuning.load().connections_at_once();
-        self.shared.slots.set(published.concurrency.limit(most));
+        let tuning = published.tuning.load();
+        let most = tuning.connections_at_once();
+        let limit = published.concurrency.limit(most);
+        self.shared.slots.set(limit, tuning.connections);
     }
 
     /// The origin's settings.
@@ -119,6 +125,17 @@ impl Origin {
         self.shared.slots.try_take()
     }
 
+    /// The parts of bodies that are under way.
+    pub(super) fn crowd(&self) -> &Arc<Crowd> {
+        &self.shared.crowd
+    }
+
+    /// Leave to keep a slot for the part that is due: a quarter of them at most, so that bodies in parts leave others
+    /// no less room than they would have at level low.
+    pub(super) fn anchor(&self) -> Option<Anchor> {
+        self.shared.crowd.anchor(self.shared.slots.limit() / 4)
+    }
+
     /// Room for the parts of bodies.
     pub(super) fn memory(&self) -> &Arc<Memory> {
         &self.shared.lately.memory
@@ -161,16 +178,12 @@ impl Origin {
         self.shared.lately.pace.add(pace);
     }
 
-    /// The pace in bytes per second under which a body stalls: a small share of what the origin gave lately and of what
-    /// the body itself came at `before`, and never more than the absolute floor. A body that is slow all along is not
-    /// stalled, unless it is that by far from the beginning. Where nothing is known, silence alone is a stall.
+    /// The pace in bytes per second under which a body stalls that came at `before` until now.
     pub(super) fn stall_floor(&self, before: Option<f64>) -> f64 {
         let settings = &self.shared.transfers;
         let floor = settings.stall_floor.as_u64() as f64;
-        self.shared.lately.pace.get().map_or(1.0, |lately| {
-            let usual = lately.min(before.unwrap_or(floor));
-            (usual * settings.stall_share).clamp(1.0, floor.max(1.0))
-        })
+        let lately = self.shared.lately.pace.get();
+        pace::stall_floor(floor, settings.stall_share, lately, before)
     }
 
     pub(super) async fn connect(
@@ -230,10 +243,16 @@ impl Origin {
 /// Lets in who waits once the limit has grown, though no further request comes.
 async fn follow_limit(origin: Weak<Origin>) {
     loop {
-        tokio::time::sleep(FOLLOW).await;
+        let closely = origin
+            .upgrade()
+            .is_some_and(|origin| origin.shared.slots.is_waited_for());
+        tokio::time::sleep(if closely { FOLLOW_CLOSELY } else { FOLLOW }).await;
         let Some(origin) = origin.upgrade() else {
             return;
         };
         origin.set_slots();
+        let seen = origin.published().concurrency.seen();
+        let best = seen.map_or(Duration::ZERO, |(_, best)| best);
+        origin.shared.slots.look(best);
     }
 }

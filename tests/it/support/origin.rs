@@ -387,6 +387,18 @@ impl Connection {
         }
     }
 
+    /// A send that gets nothing rid for so long fails.
+    pub fn give_up_after(&self, patience: Duration) {
+        self.socket().set_write_timeout(Some(patience)).unwrap();
+    }
+
+    /// Little fits into what was sent and is not taken.
+    pub fn keep_little(&self) {
+        SockRef::from(self.socket())
+            .set_send_buffer_size(16 * 1024)
+            .unwrap();
+    }
+
     /// Counts bytes that the proxy took.
     pub fn took(&self, n: usize) {
         self.seen.taken.fetch_add(n, SeqCst);

@@ -1,0 +1,71 @@
+//! Whether the body of a response may be asked for in parts, as far as its first answer and the settings tell.
+
+use actix_http::{
+    StatusCode,
+    header::{self, HeaderMap},
+};
+use awc::FrozenClientRequest;
+
+use super::worker::Origin;
+use crate::path::range;
+
+impl Origin {
+    /// Whether the settings let it, the origin offers ranges, and the link is not for its holder alone.
+    pub(super) fn is_divisible(
+        &self,
+        head: &FrozenClientRequest,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> bool {
+        let path = head.get_uri().path();
+        // As the client asked for it.
+        let asked = path.strip_prefix(self.shared.settings.url.base());
+        (status == StatusCode::PARTIAL_CONTENT || range::offered(headers))
+            && self.transfers().may_come_in_parts(asked.unwrap_or(path))
+            && !is_private_link(head.headers(), headers)
+    }
+}
+
+/// Whether an answer is for one client alone (RFC 9111 §5.2.2.5, §5.2.2.7) though the request does not say who that is:
+/// then it is the link that says so, and such links are often good for one download.
+fn is_private_link(asked: &HeaderMap, answered: &HeaderMap) -> bool {
+    let says_who = asked.contains_key(header::AUTHORIZATION) || asked.contains_key(header::COOKIE);
+    let is_private = |directive: &[u8]| {
+        let name = directive.split(|&byte| byte == b'=').next();
+        let name = name.unwrap_or_default().trim_ascii();
+        name.eq_ignore_ascii_case(b"private") || name.eq_ignore_ascii_case(b"no-store")
+    };
+    !says_who
+        && answered
+            .get_all(header::CACHE_CONTROL)
+            .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+            .any(is_private)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(name: &'static str, value: &'static str) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        map.append(name.parse().unwrap(), value.parse().unwrap());
+        map
+    }
+
+    #[test]
+    fn a_private_answer_to_nobody_in_particular_is_its_links() {
+        let nobody = HeaderMap::new();
+        for value in ["no-store", "max-age=0, Private", "private=\"x\""] {
+            let answered = fields("cache-control", value);
+            assert!(is_private_link(&nobody, &answered), "{value}");
+            assert!(
+                !is_private_link(&fields("cookie", "a=b"), &answered),
+                "{value}"
+            );
+        }
+        for value in ["public, max-age=60", "no-cache", "x-private"] {
+            let answered = fields("cache-control", value);
+            assert!(!is_private_link(&nobody, &answered), "{value}");
+        }
+    }
+}

@@ -1,0 +1,448 @@
+//! Who has a slot, who goes on without one, and who waits. Time is an argument.
+//!
+//! - Those who wait are let in by how much their network has under way, the least first, and then by their turns.
+//! - Large answers, and those that take long, leave an eighth of the slots to others: the reserve.
+//! - Whoever waits gets the slot of an exchange that waits for its own client. That goes on without a slot, as far as
+//!   `waiting` allows; a network gains by that only as long as it has no more without slots than are left over, so half of
+//!   them where it is alone. Where nothing is left, one that can go on by Range is asked for its connection.
+//! - The same holds for an exchange that the origin is silent in for longer than `patience` (a long poll, an event
+//!   stream), while the origin answers others soon; an origin that is overloaded is silent in all of them. To find that out,
+//!   as many as the reserve go on without a slot for requests that are not like the silent ones; and where nobody at all
+//!   is answered, for everybody, up to `in_all`.
+//! - Bodies that hold the reserve, or all slots while somebody waits for 5 s, go on without one, up to `in_all`.
+
+mod relief;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use self::relief::{Need, Why};
+use super::holder::{Holder, Place};
+use crate::path::network::Network;
+
+/// The share of the slots that large and slow exchanges never take: one in so many.
+const RESERVE: usize = 8;
+/// Whoever waited so long gets the slot of the body that has had one longest.
+const STARVED: Duration = Duration::from_secs(5);
+
+/// What an exchange is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// Who asks.
+    pub network: Network,
+    /// What for: hashes of the target's path and of its directory; zero where it is the topmost.
+    pub target: [u64; 2],
+    /// Whether it will bring more than most, or take longer.
+    pub is_large: bool,
+}
+
+/// What is in force.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Slots.
+    pub(super) at_once: usize,
+    /// Exchanges with a slot, and bodies that move without one.
+    pub(super) in_all: usize,
+    /// Exchanges without a slot.
+    pub(super) waiting: usize,
+    /// How long the origin may be silent.
+    pub(super) patience: Duration,
+}
+
+impl Limits {
+    /// How many slots large and slow exchanges leave.
+    fn reserve(&self) -> usize {
+        (self.at_once / RESERVE).max(1)
+    }
+
+    /// How many slots they may have: all of a few.
+    fn at_most_large(&self) -> usize {
+        if self.at_once < RESERVE / 2 {
+            self.at_once
+        } else {
+            self.at_once - self.reserve()
+        }
+    }
+}
+
+/// When somebody's turn is: the time, and who came first.
+pub(super) type Turn = (Instant, u64);
+
+/// Whether somebody who waits may have any slot, or none of the reserve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Small,
+    Large,
+}
+
+/// Where somebody waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot {
+    network: Network,
+    kind: Kind,
+    turn: Turn,
+}
+
+/// Somebody who waits.
+#[derive(Debug)]
+pub(super) struct Waiter<T> {
+    /// How to reach it.
+    pub(super) call: T,
+    /// When it came.
+    pub(super) came: Instant,
+    /// What it asks for.
+    pub(super) ask: Ask,
+}
+
+#[derive(Debug)]
+struct Entry {
+    holder: Arc<Holder>,
+    ask: Ask,
+    taken: Instant,
+    /// Why it goes on without a slot.
+    why: Why,
+}
+
+/// What one network has.
+#[derive(Debug)]
+struct Account<T> {
+    in_use: usize,
+    beyond: usize,
+    probes: usize,
+    /// By [`Kind`].
+    waiting: [BTreeMap<Turn, Waiter<T>>; 2],
+}
+
+/// All of it.
+#[derive(Debug)]
+pub(super) struct Queue<T> {
+    pub(super) limits: Limits,
+    slots: HashMap<u64, Entry>,
+    beyond: HashMap<u64, Entry>,
+    /// Of those beyond, the ones that the origin was silent in, and bodies that move.
+    lasting: usize,
+    /// Of those beyond, the ones that are to show whether the origin answers others.
+    probes: usize,
+    /// Whether the origin has lately answered somebody soon.
+    alive: bool,
+    /// Whether it has lately answered nobody.
+    mute: bool,
+    /// The targets and directories of those that the origin was silent in: how many of each.
+    slow: HashMap<u64, usize>,
+    accounts: HashMap<Network, Account<T>>,
+    /// The first of each network that waits, by [`Kind`].
+    order: [BTreeSet<(usize, Turn, Network)>; 2],
+    came: u64,
+    /// Nothing can be done for those who wait until then.
+    barren: Option<Instant>,
+    asked: Option<Arc<Holder>>,
+}
+
+impl<T> Default for Account<T> {
+    fn default() -> Self {
+        Account {
+            in_use: 0,
+            beyond: 0,
+            probes: 0,
+            waiting: [BTreeMap::new(), BTreeMap::new()],
+        }
+    }
+}
+
+impl<T> Queue<T> {
+    pub(super) fn new(limits: Limits) -> Self {
+        Queue {
+            limits,
+            slots: HashMap::new(),
+            beyond: HashMap::new(),
+            lasting: 0,
+            probes: 0,
+            alive: false,
+            mute: false,
+            slow: HashMap::new(),
+            accounts: HashMap::new(),
+            order: [BTreeSet::new(), BTreeSet::new()],
+            came: 0,
+            barren: None,
+            asked: None,
+        }
+    }
+
+    /// How the origin does: whether it has lately answered somebody soon, or nobody at all.
+    pub(super) fn hear(&mut self, alive: bool, mute: bool) {
+        (self.alive, self.mute) = (alive, mute);
+        if alive && self.probes > 0 {
+            // They have shown it.
+            self.lasting += std::mem::take(&mut self.probes);
+            for entry in self.beyond.values_mut() {
+                if entry.why == Why::Probe {
+                    entry.why = Why::Silent;
+                }
+            }
+            for account in self.accounts.values_mut() {
+                account.probes = 0;
+            }
+        }
+    }
+
+    /// Slots in use.
+    pub(super) fn in_use(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Exchanges without a slot.
+    pub(super) fn beyond(&self) -> usize {
+        self.beyond.len()
+    }
+
+    /// Whether nobody waits.
+    pub(super) fn is_idle(&self) -> bool {
+        self.order.iter().all(BTreeSet::is_empty)
+    }
+
+    /// Whether a slot is free for anything, with nobody waiting for it.
+    pub(super) fn has_plenty(&self) -> bool {
+        self.slots.len() < self.limits.at_most_large() && self.is_idle()
+    }
+
+    /// Slots that nobody needs.
+    pub(super) fn spare(&self) -> usize {
+        if self.is_idle() {
+            self.limits.at_once.saturating_sub(self.slots.len())
+        } else {
+            0
+        }
+    }
+
+    /// Whether there is a slot for this one now, before all who wait for one of its kind. What it is like is noted in it.
+    pub(super) fn admits(&mut self, ask: &mut Ask, now: Instant) -> bool {
+        loop {
+            let kind = self.kind(ask, now);
+            ask.is_large = kind == Kind::Large;
+            if !self.order[kind as usize].is_empty() || kind == Kind::Large && !self.is_idle() {
+                return false;
+            }
+            let room = self.slots.len() < self.limits.at_once;
+            if room && (kind == Kind::Small || self.has_room_for_large(now)) {
+                return true;
+            }
+            let need = Need {
+                network: ask.network,
+                kind,
+                starved: false,
+                full: !room,
+            };
+            if !self.relieve(need, now) {
+                return false;
+            }
+        }
+    }
+
+    /// It has a slot from now on.
+    pub(super) fn enter(&mut self, ask: Ask, holder: Arc<Holder>, now: Instant) -> u64 {
+        self.came += 1;
+        let id = self.came;
+        if ask.is_large {
+            holder.set_large();
+        }
+        self.change(ask.network, |account| account.in_use += 1);
+        self.slots.insert(
+            id,
+            Entry {
+                holder,
+                ask,
+                taken: now,
+                why: Why::Parked,
+            },
+        );
+        id
+    }
+
+    /// It waits.
+    pub(super) fn wait(&mut self, turn: Instant, waiter: Waiter<T>) -> Spot {
+        self.came += 1;
+        let spot = Spot {
+            network: waiter.ask.network,
+            kind: self.kind(&waiter.ask, waiter.came),
+            turn: (turn, self.came),
+        };
+        self.change(spot.network, |account| {
+            account.waiting[spot.kind as usize].insert(spot.turn, waiter);
+        });
+        spot
+    }
+
+    /// It waits no more.
+    pub(super) fn forget(&mut self, spot: Spot) {
+        self.change(spot.network, |account| {
+            account.waiting[spot.kind as usize].remove(&spot.turn);
+        });
+    }
+
+    /// Whose turn it is; none if there is no slot for anybody.
+    pub(super) fn next(&mut self, now: Instant) -> Option<Waiter<T>> {
+        loop {
+            let first = [Kind::Small, Kind::Large].map(|kind| self.order[kind as usize].first());
+            let (kind, &(_, turn, network)) = match first {
+                [Some(small), Some(large)] if large < small && self.has_room_for_large(now) => {
+                    (Kind::Large, large)
+                }
+                [Some(small), _] => (Kind::Small, small),
+                [None, Some(large)] => (Kind::Large, large),
+                [None, None] => return None,
+            };
+            let room = self.slots.len() < self.limits.at_once;
+            if room && (kind == Kind::Small || self.has_room_for_large(now)) {
+                let mut next = None;
+                self.change(network, |account| {
+                    next = account.waiting[kind as usize].remove(&turn);
+                });
+                return next.map(|mut next| {
+                    // It counts as such at once.
+                    next.ask.is_large = kind == Kind::Large;
+                    next
+                });
+            }
+            let account = self.accounts.get(&network)?;
+            let first = account.waiting[kind as usize].get(&turn)?;
+            let (came, ask) = (first.came, first.ask);
+            if kind == Kind::Small && self.kind(&ask, now) == Kind::Large {
+                // What it is like has become known since it came.
+                self.change(network, |account| {
+                    let moved = account.waiting[kind as usize].remove(&turn);
+                    account.waiting[Kind::Large as usize].extend(moved.map(|moved| (turn, moved)));
+                });
+                continue;
+            }
+            let need = Need {
+                network,
+                kind,
+                starved: now.saturating_duration_since(came) >= STARVED,
+                full: !room,
+            };
+            if !self.relieve(need, now) {
+                return None;
+            }
+        }
+    }
+
+    /// It ended. Whether it had a slot, and since when.
+    pub(super) fn leave(&mut self, id: u64) -> Option<Instant> {
+        self.barren = None;
+        if let Some(entry) = self.slots.remove(&id) {
+            self.change(entry.ask.network, |account| account.in_use -= 1);
+            return Some(entry.taken);
+        }
+        if let Some(entry) = self.beyond.remove(&id) {
+            self.forget_beyond(&entry);
+            self.change(entry.ask.network, |account| account.in_use -= 1);
+        }
+        None
+    }
+
+    /// Something changed that may help those who wait.
+    pub(super) fn look_again(&mut self) {
+        self.barren = None;
+    }
+
+    /// It goes on: with a slot if there is one, else without. `id` is none for one that had given up its connection.
+    pub(super) fn resume(
+        &mut self,
+        id: Option<u64>,
+        ask: Ask,
+        holder: &Arc<Holder>,
+        now: Instant,
+    ) -> u64 {
+        let room = self.slots.len() < self.limits.at_once
+            && (!ask.is_large && !holder.is_large() || self.has_room_for_large(now));
+        let id = match id {
+            Some(id) if !room => return id,
+            Some(id) => {
+                let Some(entry) = self.beyond.remove(&id) else {
+                    return id;
+                };
+                self.forget_beyond(&entry);
+                self.slots.insert(id, entry);
+                id
+            }
+            None => {
+                let id = self.enter(ask, Arc::clone(holder), now);
+                if !room {
+                    self.go_beyond(id, Why::Parked);
+                    return id;
+                }
+                id
+            }
+        };
+        holder.set_place(Place::Slot);
+        id
+    }
+
+    fn go_beyond(&mut self, id: u64, why: Why) {
+        let Some(mut entry) = self.slots.remove(&id) else {
+            return;
+        };
+        entry.why = why;
+        entry.holder.set_place(Place::Beyond);
+        let (lasts, probes) = why.counts();
+        self.lasting += lasts;
+        self.probes += probes;
+        if why.is_silent() {
+            for hash in entry.ask.target {
+                *self.slow.entry(hash).or_default() += 1;
+            }
+        }
+        self.change(entry.ask.network, |account| {
+            account.beyond += 1;
+            account.probes += probes;
+        });
+        self.beyond.insert(id, entry);
+    }
+
+    /// It was taken out of those beyond.
+    fn forget_beyond(&mut self, entry: &Entry) {
+        let (lasts, probes) = entry.why.counts();
+        self.lasting -= lasts;
+        self.probes -= probes;
+        self.change(entry.ask.network, |account| {
+            account.beyond -= 1;
+            account.probes -= probes;
+        });
+        if entry.why.is_silent() {
+            for hash in &entry.ask.target {
+                if let Some(count) = self.slow.get_mut(hash) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.slow.remove(hash);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Changes a network's account, and with it where it stands among those that wait.
+    fn change(&mut self, network: Network, change: impl FnOnce(&mut Account<T>)) {
+        let account = self.accounts.entry(network).or_default();
+        let key = |account: &Account<T>, kind: usize| {
+            let first = account.waiting[kind].first_key_value();
+            first.map(|(turn, _)| (account.in_use, *turn, network))
+        };
+        for (kind, order) in self.order.iter_mut().enumerate() {
+            if let Some(key) = key(account, kind) {
+                order.remove(&key);
+            }
+        }
+        change(account);
+        for (kind, order) in self.order.iter_mut().enumerate() {
+            order.extend(key(account, kind));
+        }
+        if account.in_use == 0 && account.waiting.iter().all(BTreeMap::is_empty) {
+            self.accounts.remove(&network);
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Whose slot somebody who waits may have: the rules of the [queue](super) for exchanges that can do without one.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{Ask, Entry, Kind, Queue};
+use crate::path::{
+    network::Network,
+    origin::holder::{Holder, Waits, Yields},
+};
+
+/// A body may be silent for so long: that its head came shows that the origin has taken the request up.
+const BODY_PATIENCE: Duration = Duration::from_millis(250);
+/// Where nothing could be done for those who wait, how soon it is looked again.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// For whom a slot is looked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Need {
+    pub(super) network: Network,
+    pub(super) kind: Kind,
+    /// It has waited for very long.
+    pub(super) starved: bool,
+    /// It is not the reserve alone that is in its way.
+    pub(super) full: bool,
+}
+
+/// Why an exchange goes on without a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// It waited for its client.
+    Parked,
+    /// The origin was silent.
+    Silent,
+    /// The same, to find out whether it answers others.
+    Probe,
+    /// It is a body that moves.
+    Moves,
+}
+
+impl Why {
+    pub(super) fn is_silent(self) -> bool {
+        matches!(self, Why::Silent | Why::Probe)
+    }
+
+    /// How much it adds to those that last, and to those that probe.
+    pub(super) fn counts(self) -> (usize, usize) {
+        let lasts = matches!(self, Why::Silent | Why::Moves);
+        (usize::from(lasts), usize::from(self == Why::Probe))
+    }
+}
+
+impl<T> Queue<T> {
+    /// Whether somebody must leave the reserve to others.
+    pub(super) fn kind(&self, ask: &Ask, now: Instant) -> Kind {
+        if ask.is_large || self.has_its_share(ask.network) || self.is_like_silent_ones(ask, now) {
+            Kind::Large
+        } else {
+            Kind::Small
+        }
+    }
+
+    /// For how long the origin is silent in it, if that is longer than patience.
+    fn silence(&self, entry: &Entry, now: Instant) -> Option<Duration> {
+        let patience = if entry.holder.is_answered() {
+            BODY_PATIENCE
+        } else {
+            self.limits.patience
+        };
+        match entry.holder.waits(now) {
+            Waits::Origin(waited) if waited > patience => Some(waited),
+            _ => None,
+        }
+    }
+
+    /// Whether the origin is silent in another one for the same target, or in the same directory.
+    pub(super) fn is_like_silent_ones(&self, ask: &Ask, now: Instant) -> bool {
+        let named = |hash: &u64| *hash != 0;
+        let alike = |entry: &Entry| {
+            let both = entry.ask.target.iter().zip(&ask.target);
+            both.into_iter().any(|(of, is)| of == is && named(is))
+        };
+        let mut targets = ask.target.iter().filter(|hash| named(hash));
+        targets.any(|hash| self.slow.contains_key(hash))
+            || self.slots.len() >= self.limits.at_most_large()
+                && self
+                    .slots
+                    .values()
+                    .any(|entry| alike(entry) && self.silence(entry, now).is_some())
+    }
+
+    /// Whether a network has as much beyond the slots as it may.
+    pub(super) fn has_its_share(&self, network: Network) -> bool {
+        let account = self.accounts.get(&network);
+        let beyond = account.map_or(0, |account| account.beyond);
+        let free = self.limits.waiting.saturating_sub(self.beyond.len());
+        beyond > 0 && beyond >= free
+    }
+
+    /// Whether an exchange that waits for its client goes on without a slot, for somebody who needs it.
+    fn may_park(&self, entry: &Entry, need: Need) -> bool {
+        let gains = entry.ask.network == need.network;
+        self.beyond.len() < self.limits.waiting && !(gains && self.has_its_share(need.network))
+    }
+
+    /// Whether one that the origin is silent in does.
+    fn may_be_silent(&self, entry: &Entry, need: Need) -> bool {
+        if self.alive {
+            return self.may_park(entry, need);
+        }
+        if self.mute && self.may_move() {
+            return true;
+        }
+        let reserve = self.limits.reserve();
+        let gains = entry.ask.network == need.network;
+        let own = self.accounts.get(&need.network).map_or(0, |a| a.probes);
+        need.kind == Kind::Small
+            && self.beyond.len() < self.limits.waiting
+            && self.probes < reserve
+            && !(gains && own >= reserve.div_ceil(2))
+    }
+
+    /// Whether a body that moves does.
+    fn may_move(&self) -> bool {
+        let most = self.limits.in_all.saturating_sub(self.limits.at_once);
+        self.beyond.len() < self.limits.waiting && self.lasting < most
+    }
+
+    fn is_large(&self, entry: &Entry, now: Instant) -> bool {
+        entry.holder.is_large() || now.saturating_duration_since(entry.taken) > self.limits.patience
+    }
+
+    pub(super) fn has_room_for_large(&self, now: Instant) -> bool {
+        let most = self.limits.at_most_large();
+        self.slots.len() < most
+            || self.slots.len() < self.limits.at_once && {
+                let large = self.slots.values();
+                large.filter(|entry| self.is_large(entry, now)).count() < most
+            }
+    }
+
+    /// Makes a slot free for somebody, if one has it that can do without.
+    pub(super) fn relieve(&mut self, need: Need, now: Instant) -> bool {
+        if self.barren.is_some_and(|until| now < until) {
+            return false;
+        }
+        let (mut parked, mut silent, mut large, mut oldest) = (None, None, None, None);
+        let (mut large_ones, mut any_parked) = (0, false);
+        for (&id, entry) in &self.slots {
+            if let Waits::Client(waited) = entry.holder.waits(now) {
+                any_parked = true;
+                if self.may_park(entry, need) {
+                    parked = parked.max(Some((waited, id)));
+                }
+            } else if let Some(waited) = self.silence(entry, now)
+                && self.may_be_silent(entry, need)
+            {
+                silent = silent.max(Some((waited, id)));
+            }
+            let is_large = self.is_large(entry, now);
+            large_ones += usize::from(is_large);
+            // Before the head it may be the origin that cannot do more at once.
+            if entry.holder.is_answered() {
+                let held = Some((now.saturating_duration_since(entry.taken), id));
+                oldest = oldest.max(held);
+                large = large.max(held.filter(|_| is_large));
+            }
+        }
+        let breached =
+            need.full && need.kind == Kind::Small && large_ones > self.limits.at_most_large();
+        let body = large
+            .filter(|_| breached)
+            .or(oldest.filter(|_| need.starved))
+            .filter(|_| self.may_move());
+        if let Some((_, id)) = parked {
+            self.go_beyond(id, Why::Parked);
+        } else if let Some((_, id)) = silent {
+            let proven = self.alive || self.mute && self.may_move();
+            self.go_beyond(id, if proven { Why::Silent } else { Why::Probe });
+        } else if let Some((_, id)) = body {
+            self.go_beyond(id, Why::Moves);
+        } else {
+            if any_parked {
+                self.ask_one(need.network, now);
+            }
+            self.barren = Some(now + LOOK);
+            return false;
+        }
+        true
+    }
+
+    /// Asks for the connection of one that waits for its client, the longest of those whose network has the most without
+    /// a slot: of those that can go on by Range. Where nothing is left for anybody, any other network's that can; and if
+    /// there is none, and the network with the most has over a quarter of all, and does not ask itself, one of its own ends.
+    fn ask_one(&mut self, for_network: Network, now: Instant) {
+        let most = self.accounts.iter().max_by_key(|(_, a)| a.beyond);
+        let (crowd, size) = most.map_or((for_network, 0), |(network, a)| (*network, a.beyond));
+        let longest = |yields: Yields, of: Option<Network>| {
+            let all = self.slots.values().chain(self.beyond.values());
+            all.filter(|entry| {
+                entry.holder.yields() == yields
+                    && !entry.holder.is_asked()
+                    && of.is_none_or(|of| of == entry.ask.network)
+            })
+            .filter_map(|entry| match entry.holder.waits(now) {
+                Waits::Client(waited) => Some((waited, &entry.holder)),
+                _ => None,
+            })
+            .max_by_key(|(waited, _)| *waited)
+        };
+        let mut found = longest(Yields::ByRange, Some(crowd));
+        if self.beyond.len() >= self.limits.waiting {
+            found = found.or_else(|| longest(Yields::ByRange, None));
+            if crowd != for_network && size > self.limits.waiting / 4 {
+                found = found.or_else(|| longest(Yields::ByEnding, Some(crowd)));
+            }
+        }
+        self.asked = found.map(|(_, holder)| Arc::clone(holder));
+    }
+
+    /// Whose connection is to be asked for: by the caller, for that wakes somebody.
+    pub(in crate::path::origin) fn take_asked(&mut self) -> Option<Arc<Holder>> {
+        self.asked.take()
+    }
+}

@@ -1,0 +1,242 @@
+//! Which parts of a body are asked for, and when.
+//!
+//! Parts get smaller towards the end, and where none is left to open, the longest one is split, so that all connections
+//! end at about the same time.
+
+use std::rc::Rc;
+
+use super::{
+    memory::Room,
+    parallel::Parallel,
+    part::{Fetch, Part},
+    reader::READ,
+    slots::Slot,
+    source::Source,
+};
+
+/// The smallest part that is cut off the rest.
+const LEAST: u64 = 64 * 1024;
+
+impl Parallel {
+    /// Opens parts until there are as many connections as the width says, memory and slots allowing. Whether one was.
+    pub(super) fn widen(&mut self) -> bool {
+        let mut opened = false;
+        while self.busy() < self.width.get() && self.asked() < self.most_asked() {
+            if let Some(i) = self.gap() {
+                // What the client waits for comes first.
+                if !self.open_gap(i) {
+                    break;
+                }
+            } else if self.frontier >= self.end && !self.shorten() {
+                if !self.split() {
+                    self.hurry();
+                    break;
+                }
+            } else if self.held() + self.segment() > self.window() {
+                // The first part is what all the others wait for.
+                if !self.split() {
+                    self.width.hold_back();
+                    break;
+                }
+            } else if !self.open_next() {
+                break;
+            }
+            opened = true;
+        }
+        opened
+    }
+
+    /// How many parts may have a request of their own.
+    fn most_asked(&self) -> usize {
+        // The first response's connection is one, whatever it brings.
+        let width = self.replay.origin().transfers().parallel_width - 1;
+        self.grant.most().min(width)
+    }
+
+    fn window(&self) -> u64 {
+        self.replay.origin().transfers().parallel_window.as_u64()
+    }
+
+    /// Bytes of all parts that are held, or will be.
+    fn held(&self) -> u64 {
+        self.parts
+            .iter()
+            .map(|part| part.left() + part.held())
+            .sum()
+    }
+
+    /// The length of the next part: so that about two rounds of parts are left for all connections.
+    pub(super) fn segment(&self) -> u64 {
+        let most = self.most_of_a_part();
+        let left = match self.parts.back() {
+            Some(last) if self.frontier >= self.end => last.left(),
+            _ => self.end - self.frontier,
+        };
+        (left / (2 * self.width.get() as u64)).clamp(LEAST.min(most), most)
+    }
+
+    fn most_of_a_part(&self) -> u64 {
+        self.replay.origin().transfers().parallel_segment.as_u64()
+    }
+
+    /// Nothing is left to open: what comes now is waited for, and a part that stands still is asked for once more soon.
+    fn hurry(&mut self) {
+        let window = self.replay.origin().width_period() * 2;
+        for source in self.parts.iter_mut().filter_map(Part::source_mut) {
+            source.hurry(window);
+        }
+        if self.first_is_due()
+            && let Some(first) = &mut self.first
+        {
+            first.hurry(window);
+        }
+    }
+
+    /// All is in parts, but the last one is long: what the first response brings, or what that was replaced by. Cuts it
+    /// short, if enough is left of it.
+    fn shorten(&mut self) -> bool {
+        let (segment, most) = (self.segment(), self.most_of_a_part());
+        let Some(last) = self.parts.back_mut() else {
+            return false;
+        };
+        let cut = last.next + segment;
+        // No part is longer than this.
+        let runs = last.is_gap() || last.fetch.is_some() && last.left() > most + most / 2;
+        if !runs || cut + segment / 2 >= last.end {
+            return false;
+        }
+        last.limit(cut);
+        self.frontier = cut;
+        true
+    }
+
+    /// The first part that nobody was asked for, and that the first response does not bring just now.
+    fn gap(&self) -> Option<usize> {
+        let is_free = |part: &Part| part.is_gap() && !self.first_is_at(part.next);
+        self.parts.iter().position(is_free)
+    }
+
+    /// Asks for such a part; of a long one for the beginning.
+    fn open_gap(&mut self, i: usize) -> bool {
+        let most = self.most_of_a_part();
+        let part = &self.parts[i];
+        let cut = if part.left() > most + most / 2 {
+            part.next + most
+        } else {
+            part.end
+        };
+        // What it had room for before, it has room for now.
+        let room = match part.room {
+            Some(_) => None,
+            None => match self.room(cut - part.next) {
+                None => return false,
+                room => room,
+            },
+        };
+        let Some(slot) = self.leave() else {
+            return false;
+        };
+        let fetch = self.fetch(self.parts[i].next, cut, Some(slot));
+        let part = &mut self.parts[i];
+        let end = std::mem::replace(&mut part.end, cut);
+        part.fetch = Some(fetch);
+        part.room = part.room.take().or(room);
+        if cut < end {
+            self.parts.insert(i + 1, Part::gap(cut, end));
+        }
+        true
+    }
+
+    /// Asks for the part that is due, whatever others do: the body has no other connection.
+    pub(super) fn open_due(&mut self) {
+        let Some((next, end)) = self.parts.front().map(|due| (due.next, due.end)) else {
+            return;
+        };
+        let fetch = self.fetch(next, end, None);
+        if let Some(due) = self.parts.front_mut() {
+            due.fetch = Some(fetch);
+        }
+    }
+
+    /// Gives the second half of what has most left to come to one more connection.
+    fn split(&mut self) -> bool {
+        let longest = self
+            .parts
+            .iter()
+            .enumerate()
+            .max_by_key(|(_, part)| part.left());
+        let Some((i, part)) = longest else {
+            return false;
+        };
+        let (half, end) = (part.left() / 2, part.end);
+        if half < LEAST {
+            return false;
+        }
+        let middle = end - half;
+        let Some(slot) = self.leave() else {
+            return false;
+        };
+        let fetch = self.fetch(middle, end, Some(slot));
+        let part = &mut self.parts[i];
+        // The half takes its room along.
+        let room = part.room.as_mut().and_then(|room| room.split_off(half));
+        part.limit(middle);
+        let half = Part {
+            fetch: Some(fetch),
+            room,
+            ..Part::gap(middle, end)
+        };
+        self.parts.insert(i + 1, half);
+        true
+    }
+
+    /// Asks for the part at the frontier.
+    fn open_next(&mut self) -> bool {
+        let (left, segment) = (self.end - self.frontier, self.segment());
+        // No crumb at the end.
+        let len = if left < segment + segment / 2 {
+            left
+        } else {
+            segment
+        };
+        let Some(room) = self.room(len) else {
+            return false;
+        };
+        let Some(slot) = self.leave() else {
+            return false;
+        };
+        let (from, end) = (self.frontier, self.frontier + len);
+        let fetch = self.fetch(from, end, Some(slot));
+        self.parts.push_back(Part {
+            fetch: Some(fetch),
+            room: Some(room),
+            ..Part::gap(from, end)
+        });
+        self.frontier = end;
+        true
+    }
+
+    /// Room for what a part brings, and for what its connection reads at once.
+    fn room(&self, bytes: u64) -> Option<Room> {
+        let memory = self.replay.origin().memory();
+        memory.reserve(bytes.saturating_add(READ as u64))
+    }
+
+    /// Leave for one more request that nobody else is waiting to make.
+    fn leave(&mut self) -> Option<Slot> {
+        let kept = self.spare.take();
+        kept.or_else(|| self.replay.origin().slot_for_a_part())
+    }
+
+    /// A request for a part, on a connection of its own.
+    fn fetch(&self, from: u64, end: u64, slot: Option<Slot>) -> Fetch {
+        let origin = self.replay.origin();
+        origin.published().counters.origin.parts.increment();
+        origin.earn_stalls();
+        Fetch {
+            source: Source::part(Rc::clone(&self.replay), self.whole.part(from, end)),
+            slot,
+            under_way: origin.crowd().part(),
+        }
+    }
+}
