@@ -79,10 +79,10 @@ reloadable!(Settings {
     stall_share: NextRequest,
     stall_budget: NextRequest,
     parallel_from: NextRequest,
-    parallel_except: NextRequest,
     parallel_least: NextRequest,
     parallel_segment: NextRequest,
     parallel_width: NextRequest,
+    parallel_except: NextRequest,
     parallel_window: NextRequest,
     parallel_memory: NextRequest,
 });
