@@ -1,0 +1,113 @@
+//! The limits on requests to the origin, as /stats shows them.
+
+use std::time::Instant;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{api::numbers::millis, traffic::published::Published, units::Rate};
+
+/// The adaptive rate limit on requests to the origin, and what it did.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct RateLimiter {
+    /// Whether it is on at this level.
+    enabled: bool,
+    #[schema(value_type = f64)]
+    rate_per_second: Rate,
+    /// Requests that pass at once after a pause: the token bucket's size.
+    burst: u64,
+    /// Requests in the queue.
+    waiting: u64,
+    /// Room in the queue.
+    queue: u64,
+    /// Requests let through, at once or after a wait.
+    admitted: u64,
+    /// Those of them that waited.
+    delayed: u64,
+    /// Requests turned away with 503.
+    rejected: u64,
+}
+
+impl RateLimiter {
+    pub(in crate::api) fn of(published: &Published) -> Self {
+        let gate = &published.gate;
+        let done = gate.admissions();
+        Self {
+            enabled: gate.is_on(),
+            rate_per_second: gate.rate(),
+            burst: gate.burst(),
+            waiting: gate.waiting(Instant::now()),
+            queue: gate.queue(),
+            admitted: done.admitted,
+            delayed: done.delayed,
+            rejected: done.rejected,
+        }
+    }
+}
+
+/// The limit on concurrent exchanges with the origin.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct Concurrency {
+    /// Whether the limit adapts to the origin's response time.
+    enabled: bool,
+    /// The limit now.
+    limit: usize,
+    /// The highest limit, by the level's connections.
+    most: usize,
+    in_use: u64,
+    /// Requests that wait for an exchange to end.
+    waiting: u64,
+    /// Requests that got the answer of another request for the same file, and did not go to the origin.
+    collapsed: u64,
+    /// Median time to the origin's response head lately; null with too few answers.
+    median_answer_ms: Option<f64>,
+    /// The recent minimum of it, that the limit is judged by.
+    recent_best_ms: Option<f64>,
+}
+
+impl Concurrency {
+    pub(in crate::api) fn of(published: &Published) -> Self {
+        let origin = &published.counters.origin;
+        let most = published.tuning.load().connections_at_once();
+        let seen = published.concurrency.seen();
+        Self {
+            enabled: published.concurrency.is_on(),
+            limit: published.concurrency.limit(most),
+            most,
+            in_use: origin.in_use.get(),
+            waiting: origin.waiting.get(),
+            collapsed: origin.collapsed.get(),
+            median_answer_ms: seen.map(|(median, _)| millis(median)),
+            recent_best_ms: seen.map(|(_, reference)| millis(reference)),
+        }
+    }
+}
+
+/// The limit that requests to the origin wait for just now.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::api) enum LimitedBy {
+    /// None: no request waits.
+    Nothing,
+    /// The rate limit.
+    Rate,
+    /// The adaptive limit on concurrent exchanges.
+    Concurrency,
+    /// The level's limit on connections.
+    Connections,
+}
+
+impl LimitedBy {
+    pub(in crate::api) fn of(published: &Published) -> Self {
+        let most = published.tuning.load().connections_at_once();
+        if published.gate.waiting(Instant::now()) > 0 {
+            Self::Rate
+        } else if published.counters.origin.waiting.get() == 0 {
+            Self::Nothing
+        } else if published.concurrency.limit(most) < most {
+            Self::Concurrency
+        } else {
+            Self::Connections
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The quality of the lines, as /stats shows it.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::traffic::{line::LineStatus, published::Published, quality::Class};
+
+/// The quality of the lines, by what the kernel measures (TCP_INFO).
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct Network {
+    origin: LineStatus,
+    clients: ClientLines,
+}
+
+/// The lines of client connections.
+#[derive(Debug, Serialize, ToSchema)]
+struct ClientLines {
+    connections_by_class: ByClass,
+    /// Connections that were given another congestion control for the class of their line.
+    congestion_switches: u64,
+}
+
+/// Open client connections, by the class of their line.
+#[derive(Debug, Serialize, ToSchema)]
+struct ByClass {
+    good: u64,
+    medium: u64,
+    poor: u64,
+    very_poor: u64,
+}
+
+impl Network {
+    pub(in crate::api) fn of(published: &Published) -> Self {
+        let clients = &published.counters.clients;
+        let open = |class: Class| clients.by_class[class as usize].get();
+        Self {
+            origin: **published.origin_line.load(),
+            clients: ClientLines {
+                connections_by_class: ByClass {
+                    good: open(Class::Good),
+                    medium: open(Class::Medium),
+                    poor: open(Class::Poor),
+                    very_poor: open(Class::VeryPoor),
+                },
+                congestion_switches: clients.congestion_switches.get(),
+            },
+        }
+    }
+}

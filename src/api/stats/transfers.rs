@@ -1,0 +1,82 @@
+//! How bodies were kept going, as /stats shows it.
+
+use std::time::Instant;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::traffic::published::Published;
+
+/// How bodies were kept going.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct Transfers {
+    /// Whether bodies that break or stall are continued at this level.
+    resume_enabled: bool,
+    /// Whether large bodies come over several connections at this level.
+    parallel_enabled: bool,
+    /// Requests for the rest of a body that broke.
+    resumes: u64,
+    /// Breaks after which the body went on.
+    resumed: u64,
+    /// Breaks after which the body ended: the origin gave no rest that fits.
+    resumes_given_up: u64,
+    /// Breaks after which the body ended, because the retry budget was used up.
+    resumes_denied: u64,
+    /// Bytes read again and discarded, from origins that gave the whole body instead of the rest.
+    reread_bytes: u64,
+    /// Second connections that were opened for stalled bodies.
+    stalls: u64,
+    /// Stalls after which the second connection took over.
+    stalls_mended: u64,
+    /// Stalls without a second connection, because the budget for them was used up.
+    stalls_denied: u64,
+    /// Bodies that came over several connections.
+    parallel: u64,
+    /// Ranges that they were fetched in.
+    parts: u64,
+    /// Memory for parts in use, in bytes.
+    parts_held_bytes: u64,
+    /// Parts that the origin refused or was late with. They were requested again, fewer at once.
+    parts_refused: u64,
+    /// Parts that the origin did not give: their bodies went on over one connection.
+    parts_given_up: u64,
+    /// Parts given up because other requests needed their connections.
+    parts_yielded: u64,
+    /// Bytes of first responses that were discarded, because parts had brought them already.
+    parts_wasted_bytes: u64,
+    /// First responses that broke while parts brought the body.
+    firsts_lost: u64,
+    /// Requests that the origin refused while parts were under way, and that were sent again.
+    crowded_out: u64,
+    /// Concurrent exchanges that the origin is known to accept; null if it has refused none lately.
+    origin_bears: Option<usize>,
+}
+
+impl Transfers {
+    pub(in crate::api) fn of(published: &Published) -> Self {
+        let origin = &published.counters.origin;
+        let tuning = published.tuning.load();
+        Self {
+            resume_enabled: tuning.resume,
+            parallel_enabled: tuning.parallel,
+            resumes: origin.resumes.get(),
+            resumed: origin.resumed.get(),
+            resumes_given_up: origin.resumes_given_up.get(),
+            resumes_denied: origin.resumes_denied.get(),
+            reread_bytes: origin.reread_bytes.get(),
+            stalls: origin.stalls.get(),
+            stalls_mended: origin.stalls_mended.get(),
+            stalls_denied: origin.stalls_denied.get(),
+            parallel: origin.parallel_transfers.get(),
+            parts: origin.parts.get(),
+            parts_held_bytes: origin.parts_held.get(),
+            parts_refused: origin.parts_refused.get(),
+            parts_given_up: origin.parts_given_up.get(),
+            parts_yielded: origin.parts_yielded.get(),
+            parts_wasted_bytes: origin.parts_wasted.get(),
+            firsts_lost: origin.firsts_lost.get(),
+            crowded_out: origin.crowded_out.get(),
+            origin_bears: published.ceiling.most(Instant::now()),
+        }
+    }
+}
