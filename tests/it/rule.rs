@@ -141,7 +141,7 @@ impl Trial {
             for (at, row) in self.rows.iter().enumerate() {
                 let wanted = named("FILEPROXY_RULE_ROW", &row.name)
                     && named("FILEPROXY_RULE_CLIENT", &format!("{kind:?}"));
-                let chosen = all || (at + kind as usize) % ONE_OF == 0;
+                let chosen = all || (at + kind as usize).is_multiple_of(ONE_OF);
                 if wanted && chosen && kind.suits(row, over) {
                     pairs.push((at, kind));
                 }
