@@ -95,6 +95,22 @@ impl<T> Queues<T> {
         self.small.bytes + self.main.bytes
     }
 
+    /// Takes out all extents that `stays` says no of: those that went in another way.
+    pub fn retain(&mut self, mut stays: impl FnMut(&T) -> bool) {
+        for queue in [&mut self.small, &mut self.main] {
+            queue.entries.retain(|entry| stays(&entry.extent));
+            queue.bytes = queue.entries.iter().map(|entry| entry.bytes).sum();
+        }
+    }
+
+    /// Bytes of memory that the queues take.
+    pub fn memory(&self) -> usize {
+        let entries = self.small.entries.capacity() + self.main.entries.capacity();
+        // Of a set, a slot is as large as its value and one byte, and at most seven of eight are taken.
+        let ghosts = self.ghosts.order.capacity() * 8 + self.ghosts.known.capacity() * 9 * 8 / 7;
+        entries * size_of::<Entry<T>>() + ghosts
+    }
+
     /// Takes out the extent that should go next; none if there is none. `look` says whether one was used since it was last
     /// looked at, and takes one use off; what costs more to fetch again may say so once more than it was used.
     pub fn evict(&mut self, mut look: impl FnMut(&T) -> Found) -> Option<T> {

@@ -2,13 +2,21 @@
 //!
 //! ```text
 //! 9ae16a3b2f90404f {"head":{"id":"4f0c...","key":...}}
-//! 3c1d2e0f55aa0101 {"block":{"id":"4f0c...","number":0,"len":65536,"sum":"..."}}
+//! 3c1d2e0f55aa0101 {"blocks":{"id":"4f0c...","sums":[[0,1234],[1,5678]]}}
 //! ```
 //!
-//! A line that does not check, for it was cut off by a power failure or turned over on the disk, ends the journal.
+//! A line that does not check was cut off by a power failure, or turned over on the disk.
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
+
+use super::{head::StoredHead, purge::Purge};
+
+/// The longest line that is read, in bytes: longer than any that is written.
+pub const LONGEST: usize = 4 * 1024 * 1024;
+
+/// Digits of the checksum, and the space behind.
+const SUM: usize = 17;
 
 /// The name of an object on disk: 128 random bits, never used again. Nothing of a request is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -29,86 +37,135 @@ impl TryFrom<String> for Id {
     }
 }
 
-/// What happened to an object on disk.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What happened on disk.
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Record {
-    /// It has this head from now on.
-    Head {
+    /// An object has this head from now on.
+    Head(Box<StoredHead>),
+    /// Blocks of an object's body are in its file: number and checksum.
+    Blocks {
         /// Which object.
         id: Id,
-        /// Everything but its body, as the store wrote it.
-        head: serde_json::Value,
+        /// Numbers of blocks of [`super::super::body::BLOCK`] bytes, and their [`super::blocks::sum`].
+        sums: Vec<(u32, u64)>,
     },
-    /// A block of its body is in its file.
-    Block {
+    /// The complete length of a body is known.
+    Length {
         /// Which object.
         id: Id,
-        /// Which block of [`super::super::body::BLOCK`] bytes.
-        number: u32,
-        /// How long it is: the last one may be shorter.
-        len: u32,
-        /// XXH3 of its bytes.
-        sum: u64,
+        /// Bytes.
+        length: u64,
     },
-    /// It is gone.
+    /// Blocks of an object's body are gone.
+    Freed {
+        /// Which object.
+        id: Id,
+        /// The first block.
+        from: u32,
+        /// The block behind the last.
+        to: u32,
+    },
+    /// An object is gone.
     Gone {
         /// Which object.
         id: Id,
     },
-    /// All that came before is gone.
-    Cleared,
+    /// Objects that are older than this are gone, or stale.
+    Purge(Purge),
+    /// A purge was worked off: nothing that it meant is left.
+    Swept {
+        /// The purge's serial number.
+        serial: u64,
+    },
 }
 
 impl Record {
     /// The line, with its end.
-    pub fn line(&self) -> String {
-        // What is made of strings and numbers can always be written.
-        let json = serde_json::to_string(self).unwrap_or_default();
-        format!("{:016x} {json}\n", xxh3_64(json.as_bytes()))
+    pub fn line(&self) -> Vec<u8> {
+        let mut line = vec![b' '; SUM];
+        // What is made of strings and numbers can always be written. A line without its JSON would not check.
+        if serde_json::to_writer(&mut line, self).is_err() {
+            line.truncate(SUM);
+        }
+        let sum = format!("{:016x}", xxh3_64(&line[SUM..]));
+        line[..SUM - 1].copy_from_slice(sum.as_bytes());
+        line.push(b'\n');
+        line
     }
 
     /// The record of a line without its end; none where it does not check.
-    pub fn parse(line: &str) -> Option<Self> {
-        let (sum, json) = line.split_at_checked(16)?;
-        let json = json.strip_prefix(' ')?;
-        let sum = u64::from_str_radix(sum, 16).ok()?;
-        if sum != xxh3_64(json.as_bytes()) {
-            return None;
-        }
-        serde_json::from_str(json).ok()
+    pub fn parse(line: &[u8]) -> Option<Self> {
+        let (sum, json) = line.split_at_checked(SUM)?;
+        let sum = std::str::from_utf8(sum).ok()?.strip_suffix(' ')?;
+        let is_hex = sum.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let sum = u64::from_str_radix(sum, 16).ok().filter(|_| is_hex)?;
+        (sum == xxh3_64(json)).then(|| serde_json::from_slice(json).ok())?
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::disk::{head::tests::head, purge::What};
+
+    fn records() -> Vec<Record> {
+        let purge = |what| {
+            Record::Purge(Purge {
+                serial: 5,
+                what,
+                soft: true,
+                at: 7,
+            })
+        };
+        vec![
+            Record::Head(Box::new(head("/a\n\u{e9}"))),
+            Record::Blocks {
+                id: Id(u128::MAX),
+                sums: vec![(0, u64::MAX), (7, 0)],
+            },
+            Record::Length {
+                id: Id(1),
+                length: 9,
+            },
+            Record::Freed {
+                id: Id(1),
+                from: 2,
+                to: 3,
+            },
+            Record::Gone { id: Id(0) },
+            purge(What::All),
+            purge(What::Prefix("http://h/".to_owned())),
+            purge(What::Tag((&b"\xff"[..]).into())),
+            Record::Swept { serial: 3 },
+        ]
+    }
 
     #[test]
     fn a_line_gives_back_what_was_written() {
-        for record in [
-            Record::Head { id: Id(7), head: serde_json::json!({"key": "/a\n"}) },
-            Record::Block { id: Id(u128::MAX), number: 3, len: 9, sum: 77 },
-            Record::Gone { id: Id(0) },
-            Record::Cleared,
-        ] {
+        for record in records() {
             let line = record.line();
-            assert_eq!(line.matches('\n').count(), 1);
-            assert_eq!(Record::parse(line.trim_end()), Some(record));
+            assert_eq!(line.iter().filter(|&&byte| byte == b'\n').count(), 1);
+            let back = Record::parse(line.trim_ascii_end()).unwrap();
+            assert_eq!(back.line(), line);
         }
     }
 
     #[test]
     fn a_line_with_any_byte_turned_over_or_cut_off_is_none() {
-        let line = Record::Block { id: Id(5), number: 3, len: 9, sum: 77 }.line();
-        let line = line.trim_end();
-        for at in 0..line.len() {
-            let mut bytes = line.as_bytes().to_vec();
-            bytes[at] ^= 1;
-            let text = String::from_utf8_lossy(&bytes).into_owned();
-            // The checksum's own digits may be written in either case.
-            assert!(Record::parse(&text).is_none() || text.eq_ignore_ascii_case(line), "{text}");
-            assert_eq!(Record::parse(&line[..at]), None);
+        for record in records() {
+            let line = record.line();
+            let line = line.trim_ascii_end();
+            for at in 0..line.len() {
+                for bit in [1, 32, 128] {
+                    let mut other = line.to_vec();
+                    other[at] ^= bit;
+                    // The checksum's own digits may be written in either case.
+                    let is_same = other.eq_ignore_ascii_case(line) && at < SUM;
+                    assert!(Record::parse(&other).is_none() || is_same, "{at}");
+                }
+                assert!(Record::parse(&line[..at]).is_none());
+            }
         }
     }
 }
