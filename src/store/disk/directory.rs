@@ -213,7 +213,8 @@ impl Directory {
     ///
     /// What the system says.
     pub fn probe(&self) -> io::Result<()> {
-        let path = self.path.join("probe");
+        // Beside the bodies: they may be on a file system of their own.
+        let path = self.path.join("bodies/probe");
         let mut file = options().create(true).truncate(true).open(&path)?;
         let written = file
             .write_all(&[0; 16 * 1024])

@@ -1,6 +1,6 @@
 //! An object's place on disk, for the object in memory: its blocks are written and read by it.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
@@ -37,6 +37,19 @@ impl Handle {
         self.shared.held().index.next_block(self.place, number)
     }
 
+    /// The blocks of `part` that are not on disk and could be.
+    pub fn lacks(&self, part: Range<u64>) -> Vec<u64> {
+        let held = self.shared.held();
+        if !held.index.is_alive(self.place) || !self.shared.is_writing() {
+            return Vec::new();
+        }
+        let is_here = |&number: &u64| {
+            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            held.index.block(self.place, number).is_some()
+        };
+        part.filter(|number| !is_here(number)).collect()
+    }
+
     /// Whether all of the body can be read from disk.
     pub fn is_whole(&self) -> bool {
         self.shared.held().index.is_whole(self.place)
@@ -67,8 +80,12 @@ impl Handle {
     /// Reads a block, behind; `done` gets it, on another thread, or none where it cannot be had: then it is missing.
     pub fn read(&self, number: u32, done: impl FnOnce(Option<Bytes>) + Send + 'static) {
         let read = Read::Block(self.place, number, Done::new(done));
-        // Refused, it is told by being dropped.
-        _ = self.shared.reads.push(read, 0);
+        self.shared.read(read);
+    }
+
+    /// Whether it is still found on disk.
+    pub fn is_alive(&self) -> bool {
+        self.shared.held().index.is_alive(self.place)
     }
 
     /// An object in memory answered by this block: it is used, though nothing was read.

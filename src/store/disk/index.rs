@@ -54,6 +54,8 @@ pub struct New {
     pub variant: u64,
     /// Its file's name.
     pub id: Id,
+    /// Of its head: the higher, the newer.
+    pub serial: u64,
     /// The complete length of its body, if it is known.
     pub length: Option<u64>,
     /// Whether it has a strong validator: what of it is missing can be fetched again.
@@ -209,7 +211,7 @@ impl Index {
             hash: halves(new.hash),
             id: halves(new.id.0),
             variant: new.variant,
-            serial: 0,
+            serial: new.serial,
             length: new.length.unwrap_or(UNKNOWN),
             at: 0,
             next_at: 0,
@@ -267,23 +269,21 @@ impl Index {
 
     /// The objects of this hash that have a head, the newest first.
     pub fn find(&self, hash: u128) -> Vec<Place> {
+        let mut same = self.same(hash, None);
+        same.retain(|&place| self.get(place).is_some_and(|entry| entry.len > 0));
+        same
+    }
+
+    /// The objects of this hash, and of this variant if one is given, with or without a head, the newest first.
+    pub fn same(&self, hash: u128, variant: Option<u64>) -> Vec<Place> {
         let mut found: Vec<_> = (self.by_hash.iter_hash(hash as u64))
             .filter_map(|&slot| Some((slot, self.entry(slot)?)))
-            .filter(|(_, entry)| entry.hash == halves(hash) && entry.len > 0)
+            .filter(|(_, entry)| entry.hash == halves(hash))
+            .filter(|(_, entry)| variant.is_none_or(|variant| variant == entry.variant))
             .map(|(slot, entry)| (entry.serial, place(slot, entry)))
             .collect();
         found.sort_by_key(|(serial, _)| std::cmp::Reverse(*serial));
         found.into_iter().map(|(_, place)| place).collect()
-    }
-
-    /// The objects of this hash, and of this variant if one is given, with or without a head.
-    pub fn same(&self, hash: u128, variant: Option<u64>) -> Vec<Place> {
-        (self.by_hash.iter_hash(hash as u64))
-            .filter_map(|&slot| Some((slot, self.entry(slot)?)))
-            .filter(|(_, entry)| entry.hash == halves(hash))
-            .filter(|(_, entry)| variant.is_none_or(|variant| variant == entry.variant))
-            .map(|(slot, entry)| place(slot, entry))
-            .collect()
     }
 
     /// The object of this id.

@@ -38,10 +38,14 @@ pub mod tier;
 pub mod trouble;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 pub use figures::Figures;
 pub use handle::Handle;
 pub use head::{StoredHead, Validator};
 pub use purge::What;
 pub use settings::{KeepFree, Settings};
-pub use tier::{Disk, NotDurable, OpenError, PATIENCE, Recalled};
+pub use shared::{PATIENCE, Purged};
+pub use tier::{Disk, NotDurable, OpenError, Recalled};
 pub use trouble::Trouble;

@@ -20,9 +20,12 @@ use crate::store::body::BLOCK;
 const AHEAD: u64 = 512 * 1024;
 
 /// Reads until the tier is closed.
-pub fn run(shared: &Arc<Shared>) {
+pub fn run(shared: &Arc<Shared>, reader: usize) {
     loop {
-        match shared.reads.next(Duration::from_secs(3600)) {
+        shared.set_reading(reader, false);
+        let next = shared.reads.next(Duration::from_secs(3600));
+        shared.set_reading(reader, true);
+        match next {
             Next::Job(Read::Block(place, number, done)) => {
                 let bytes = block(shared, place, number);
                 if bytes.is_none() {

@@ -19,7 +19,7 @@ pub const LONGEST: usize = 4 * 1024 * 1024;
 const SUM: usize = 17;
 
 /// The name of an object on disk: 128 random bits, never used again. Nothing of a request is in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Id(pub u128);
 

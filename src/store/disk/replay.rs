@@ -113,6 +113,7 @@ impl Held {
                             hash,
                             variant,
                             id: head.id,
+                            serial: head.serial,
                             length: head.length,
                             resumable: head.validator.is_some(),
                         })

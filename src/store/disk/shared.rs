@@ -8,6 +8,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
+    time::{Duration, Instant},
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -26,6 +27,12 @@ use super::{
     trouble::Trouble,
 };
 use crate::store::memory::Room;
+
+/// Threads that read.
+pub const READERS: usize = 2;
+
+/// A read that takes longer is a miss: a disk that hangs must not be slower than the origin.
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Bytes that wait to be written, at most: they are held in memory beside what the store counts by objects, so they are taken
 /// from its account at the start.
@@ -69,6 +76,9 @@ pub struct Shared {
     pub limit: AtomicU64,
     /// `store.keep_free`.
     pub keep_free: ArcSwap<KeepFree>,
+    /// Since when each reader has been at its job, in milliseconds since `began` and one; 0: it has none.
+    reading: [AtomicU64; READERS],
+    began: Instant,
     rooms: Rooms,
     /// Memory that is taken for the index.
     charged: Mutex<Room>,
@@ -231,9 +241,38 @@ impl Shared {
             littered: AtomicBool::new(true),
             limit: limit.into(),
             keep_free: ArcSwap::from_pointee(keep_free),
+            reading: Default::default(),
+            began: Instant::now(),
             rooms,
             charged: Mutex::new(charged),
         }
+    }
+
+    /// Gives the readers a job; dropped where the queue is full, or the disk hangs: then it is a miss at once.
+    pub fn read(&self, read: Read) {
+        if !self.is_hanging() {
+            // Refused, whoever waits for it is told by its being dropped.
+            _ = self.reads.push(read, 0);
+        }
+    }
+
+    /// Whether every reader has been at its job for longer than anybody waits.
+    fn is_hanging(&self) -> bool {
+        let now = self.millis();
+        let patience = PATIENCE.as_millis() as u64;
+        let busy = self.reading.iter().map(|since| since.load(Relaxed));
+        busy.into_iter()
+            .all(|since| since != 0 && now.saturating_sub(since) > patience)
+    }
+
+    /// A reader begins a job, or has none.
+    pub fn set_reading(&self, reader: usize, is_busy: bool) {
+        let since = if is_busy { self.millis() } else { 0 };
+        self.reading[reader].store(since, Relaxed);
+    }
+
+    fn millis(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64 + 1
     }
 
     /// What is changed together.

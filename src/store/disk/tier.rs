@@ -3,7 +3,7 @@
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
     thread::{self, JoinHandle},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use actix_http::header::HeaderMap;
@@ -20,23 +20,23 @@ use super::{
     reader,
     record::Id,
     settings::{KeepFree, Settings},
-    shared::{Job, Purged, QUEUE_BYTES, Read, Rooms, Shared},
+    shared::{Job, PATIENCE, Purged, QUEUE_BYTES, READERS, Read, Rooms, Shared},
     trouble::Trouble,
     writer::Writer,
 };
 use crate::store::{key::Key, variant::Ignored};
 
-/// Threads that read.
-const READERS: usize = 2;
-
-/// A read that takes longer is a miss: a disk that hangs must not be slower than the origin.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+/// How long [`Disk::close`] waits for what is to be written.
+const CLOSE: Duration = Duration::from_secs(10);
 
 /// A purge that is not durable by then is said not to be.
 const PURGE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Purges that are worked off at once, at most.
 const PURGES: usize = 1000;
+
+/// Objects of one key at most: as many heads are read to find one.
+const VARIANTS: usize = 16;
 
 /// Of `store.memory`, the queue takes at most this part, as a divisor.
 const QUEUE_SHARE: u64 = 16;
@@ -104,9 +104,9 @@ impl Disk {
         };
         let writer = Writer::new(&shared, settings.pause);
         disk.spawn("store-write", move || writer.run())?;
-        for _ in 0..READERS {
+        for reader in 0..READERS {
             let shared = Arc::clone(&shared);
-            disk.spawn("store-read", move || reader::run(&shared))?;
+            disk.spawn("store-read", move || reader::run(&shared, reader))?;
         }
         Ok(disk)
     }
@@ -140,20 +140,29 @@ impl Disk {
         for old in held.index.same(hash, Some(variant)) {
             self.shared.doom(&mut held, old);
         }
-        if !fits || held.loading.is_some() {
+        if let Some(&oldest) = held.index.same(hash, None).get(VARIANTS - 1) {
+            self.shared.doom(&mut held, oldest);
+        }
+        // One that must be whole must not push out all others.
+        let quarter = self.shared.limit.load(Relaxed) / 4;
+        let is_large =
+            head.validator.is_none() && head.length.is_some_and(|length| length > quarter);
+        if !fits || is_large || held.loading.is_some() {
             self.shared.not_written();
             return None;
         }
         let id = new_id()?;
+        let serial = held.index.next_serial();
         let place = held.index.insert(New {
             hash,
             variant,
             id,
+            serial,
             length: head.length,
             resumable: head.validator.is_some(),
         });
         head.id = id;
-        head.serial = held.index.next_serial();
+        head.serial = serial;
         let bytes = head.bytes();
         // Under the lock: purges and heads are in the queue in the order of their serial numbers.
         if self
@@ -203,20 +212,17 @@ impl Disk {
         };
         for (handle, place, line, file) in candidates {
             let (reply, head) = oneshot::channel();
-            if self
-                .shared
-                .reads
-                .push(Read::Head(file, line, reply), 0)
-                .is_err()
-            {
-                count(&self.shared.counters.not_read);
-                return None;
-            }
+            self.shared.read(Read::Head(file, line, reply));
             let Ok(read) = timeout(PATIENCE, head).await else {
                 count(&self.shared.counters.slow_reads);
                 return None;
             };
-            let Some(mut head) = read.ok().flatten() else {
+            let Ok(read) = read else {
+                // Refused: too many wait, or the disk hangs.
+                count(&self.shared.counters.not_read);
+                return None;
+            };
+            let Some(mut head) = read else {
                 // An older one must not answer in its place.
                 handle.remove();
                 return None;
@@ -361,14 +367,24 @@ impl Disk {
         }
     }
 
-    /// Ends the threads, after what waits is written and durable, and lets another instance use the directory.
-    pub fn close(&self) {
+    /// Ends the threads, after what waits is written and durable, and lets another instance use the directory. Waits for that, some
+    /// seconds at most: a disk that hangs keeps no process from its end. Whether all of it was done.
+    pub fn close(&self) -> bool {
         self.shared.jobs.close();
         self.shared.reads.close();
-        for thread in self.threads().drain(..) {
+        let end = Instant::now() + CLOSE;
+        let mut threads = self.threads();
+        while !threads.iter().all(JoinHandle::is_finished) {
+            if Instant::now() >= end {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        for thread in threads.drain(..) {
             // One that panicked has told so itself.
             _ = thread.join();
         }
+        true
     }
 }
 

@@ -116,8 +116,8 @@ impl Writer {
     fn load(&mut self) -> io::Result<()> {
         let opened = Journal::open(&self.directory().journal());
         let result = opened.and_then(|mut journal| {
-            let result = replay(&self.shared, &mut journal);
             self.shared.held().journal = Some(Arc::clone(journal.file()));
+            let result = replay(&self.shared, &mut journal);
             self.journal = Some(journal);
             result
         });
