@@ -12,12 +12,17 @@ const SMALL: u64 = 10;
 /// How many more rounds an extent gets at most: uses are counted up to 3, and one more is for what costs much to fetch.
 const MOST_ROUNDS: usize = 5;
 
+/// So few that are gone are left alone.
+const TIDY: usize = 1024;
+
 /// The two queues, over extents that `T` names.
 #[derive(Debug)]
 pub struct Queues<T> {
     small: Queue<T>,
     main: Queue<T>,
     ghosts: Ghosts,
+    /// How many there were when they were last rid of those that are gone.
+    tidied: usize,
 }
 
 #[derive(Debug)]
@@ -61,6 +66,7 @@ impl<T> Default for Queues<T> {
             small: queue(),
             main: queue(),
             ghosts: Ghosts::default(),
+            tidied: 0,
         }
     }
 }
@@ -95,12 +101,16 @@ impl<T> Queues<T> {
         self.small.bytes + self.main.bytes
     }
 
-    /// Takes out all extents that `stays` says no of: those that went in another way.
-    pub fn retain(&mut self, mut stays: impl FnMut(&T) -> bool) {
+    /// Takes out the extents that are not here any more, for they went in another way, once they could be as many as the others.
+    pub fn tidy(&mut self, mut is_here: impl FnMut(&T) -> bool) {
+        if self.len() <= 2 * self.tidied + TIDY {
+            return;
+        }
         for queue in [&mut self.small, &mut self.main] {
-            queue.entries.retain(|entry| stays(&entry.extent));
+            queue.entries.retain(|entry| is_here(&entry.extent));
             queue.bytes = queue.entries.iter().map(|entry| entry.bytes).sum();
         }
+        self.tidied = self.len();
     }
 
     /// Bytes of memory that the queues take.
@@ -248,6 +258,18 @@ mod tests {
         cache.get(77);
         (200..220).for_each(|number| cache.get(number));
         assert!(cache.uses.contains_key(&77));
+    }
+
+    #[test]
+    fn what_went_in_another_way_does_not_pile_up() {
+        let mut queues = Queues::default();
+        for number in 0..100_000 {
+            queues.insert(number, number, 1);
+            // Only the last ten are here.
+            queues.tidy(|&other| other + 10 > number);
+            assert!(queues.len() <= TIDY + 20);
+        }
+        assert_eq!(queues.bytes(), queues.len() as u64);
     }
 
     #[test]

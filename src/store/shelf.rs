@@ -198,7 +198,9 @@ impl Shelf {
 
     fn enqueue(&self, object: &Arc<Object>, extent: u64, bytes: u64) {
         let hash = self.hasher.hash_one((&object.key, extent));
-        lock(&self.queues).insert((Arc::downgrade(object), extent), hash, bytes);
+        let mut queues = lock(&self.queues);
+        queues.insert((Arc::downgrade(object), extent), hash, bytes);
+        queues.tidy(|(object, _)| object.strong_count() > 0);
     }
 
     /// The account of its memory.
@@ -335,6 +337,7 @@ impl Shelf {
             let Some(object) = object.upgrade() else {
                 return true;
             };
+            self.demote(&object);
             if !object.can_be_resumed() && !object.is_on_disk() {
                 // Its readers could get these bytes from nowhere else: they go with the last of them.
                 self.remove(&object);
@@ -352,6 +355,20 @@ impl Shelf {
             if bytes > 0 {
                 return true;
             }
+        }
+    }
+
+    /// An object that is in use, and is not on disk or not any more, is kept there before it goes from memory.
+    fn demote(&self, object: &Arc<Object>) {
+        let Some(disk) = self
+            .disk()
+            .filter(|_| object.hits() > 0 && !object.is_gone())
+        else {
+            return;
+        };
+        let is_kept = object.disk().is_some_and(|handle| handle.is_alive());
+        if !is_kept && let Some(handle) = disk.keep(object.stored_head(), disk::Room::Charged) {
+            object.attach(handle);
         }
     }
 
@@ -450,7 +467,7 @@ impl Ask {
         if is_kept
             && let Some(disk) = self.shelf.disk()
             && object.disk().is_none()
-            && let Some(handle) = disk.keep(object.stored_head())
+            && let Some(handle) = disk.keep(object.stored_head(), disk::Room::Any)
         {
             object.attach(handle);
         }

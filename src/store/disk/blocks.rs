@@ -36,9 +36,21 @@ pub enum Blocks {
         /// How often it was used since it was last looked at.
         uses: u8,
     },
-    /// More, by the number of their extent.
-    Many(Box<BTreeMap<u32, Extent>>),
+    /// More.
+    Many(Box<Many>),
 }
+
+/// The blocks of a large body.
+#[derive(Debug, Default)]
+pub struct Many {
+    /// By the number of their extent.
+    extents: BTreeMap<u32, Extent>,
+    /// What they take in memory, in bytes.
+    memory: usize,
+}
+
+/// What an extent takes in memory beside its checksums: a node of the tree holds 5 to 11 of them.
+const NODE: usize = 96;
 
 /// The blocks of one extent.
 #[derive(Debug, Default)]
@@ -61,8 +73,8 @@ impl Blocks {
         let sum = match self {
             Blocks::One { sum, .. } if number == 0 => *sum,
             Blocks::One { .. } => 0,
-            Blocks::Many(extents) => {
-                let extent = extents.get(&(number / EXTENT))?;
+            Blocks::Many(many) => {
+                let extent = many.extents.get(&(number / EXTENT))?;
                 *extent.sums.get((number % EXTENT) as usize)?
             }
         };
@@ -75,24 +87,30 @@ impl Blocks {
             if number == 0 {
                 return std::mem::replace(sum, new) == 0;
             }
-            let mut extents = BTreeMap::new();
+            let mut many = Many::default();
             if *sum != 0 {
                 let first = Extent {
                     sums: vec![*sum],
                     count: 1,
                     uses: *uses,
                 };
-                extents.insert(0, first);
+                many.memory += NODE + first.sums.capacity() * 8;
+                many.extents.insert(0, first);
             }
-            *self = Blocks::Many(Box::new(extents));
+            *self = Blocks::Many(Box::new(many));
         }
-        let Blocks::Many(extents) = self else {
+        let Blocks::Many(many) = self else {
             return false;
         };
-        let extent = extents.entry(number / EXTENT).or_default();
+        let extent = many.extents.entry(number / EXTENT).or_insert_with(|| {
+            many.memory += NODE;
+            Extent::default()
+        });
         let at = (number % EXTENT) as usize;
         if extent.sums.len() <= at {
+            many.memory -= extent.sums.capacity() * 8;
             extent.sums.resize(at + 1, 0);
+            many.memory += extent.sums.capacity() * 8;
         }
         let is_new = std::mem::replace(&mut extent.sums[at], new) == 0;
         extent.count += u16::from(is_new);
@@ -105,14 +123,15 @@ impl Blocks {
         for &number in &gone {
             match self {
                 Blocks::One { sum, .. } => *sum = 0,
-                Blocks::Many(extents) => {
-                    let Some(extent) = extents.get_mut(&(number / EXTENT)) else {
+                Blocks::Many(many) => {
+                    let Some(extent) = many.extents.get_mut(&(number / EXTENT)) else {
                         continue;
                     };
                     extent.sums[(number % EXTENT) as usize] = 0;
                     extent.count -= 1;
                     if extent.count == 0 {
-                        extents.remove(&(number / EXTENT));
+                        many.memory -= NODE + extent.sums.capacity() * 8;
+                        many.extents.remove(&(number / EXTENT));
                     }
                 }
             }
@@ -124,7 +143,7 @@ impl Blocks {
     pub fn is_empty(&self) -> bool {
         match self {
             Blocks::One { sum, .. } => *sum == 0,
-            Blocks::Many(extents) => extents.is_empty(),
+            Blocks::Many(many) => many.extents.is_empty(),
         }
     }
 
@@ -132,8 +151,8 @@ impl Blocks {
     pub fn count(&self, extent: u32) -> u32 {
         match self {
             Blocks::One { sum, .. } => u32::from(extent == 0 && *sum != 0),
-            Blocks::Many(extents) => {
-                let extent = extents.get(&extent);
+            Blocks::Many(many) => {
+                let extent = many.extents.get(&extent);
                 extent.map_or(0, |extent| u32::from(extent.count))
             }
         }
@@ -143,7 +162,7 @@ impl Blocks {
     pub fn within(&self, part: Range<u32>) -> impl Iterator<Item = (u32, u64)> + '_ {
         let (one, many) = match self {
             Blocks::One { sum, .. } => (Some((0, *sum)), None),
-            Blocks::Many(extents) => (None, Some(extents)),
+            Blocks::Many(many) => (None, Some(&many.extents)),
         };
         let extents = part.start / EXTENT..=part.end / EXTENT;
         let many = many
@@ -178,7 +197,10 @@ impl Blocks {
     fn uses(&mut self, extent: u32) -> Option<&mut u8> {
         match self {
             Blocks::One { uses, .. } => (extent == 0).then_some(uses),
-            Blocks::Many(extents) => extents.get_mut(&extent).map(|extent| &mut extent.uses),
+            Blocks::Many(many) => {
+                let extent = many.extents.get_mut(&extent);
+                extent.map(|extent| &mut extent.uses)
+            }
         }
     }
 
@@ -186,11 +208,7 @@ impl Blocks {
     pub fn memory(&self) -> usize {
         match self {
             Blocks::One { .. } => 0,
-            Blocks::Many(extents) => {
-                let sums = extents.values().map(|extent| extent.sums.capacity() * 8);
-                // A node of the tree holds 6 to 11 of them.
-                64 + extents.len() * 96 + sums.sum::<usize>()
-            }
+            Blocks::Many(many) => size_of::<Many>() + many.memory,
         }
     }
 }
@@ -238,6 +256,9 @@ mod tests {
                 let all: Vec<_> = blocks.within(0..MOST).collect();
                 prop_assert_eq!(all, map.clone().into_iter().collect::<Vec<_>>());
                 prop_assert_eq!(blocks.is_empty(), map.is_empty());
+                if map.is_empty() {
+                    prop_assert!(blocks.memory() <= size_of::<Many>());
+                }
                 for extent in 0..4 {
                     let here = map.keys().filter(|&&number| number / EXTENT == extent).count();
                     prop_assert_eq!(blocks.count(extent) as usize, here);

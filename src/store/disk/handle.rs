@@ -5,8 +5,8 @@ use std::{ops::Range, sync::Arc};
 use bytes::Bytes;
 
 use super::{
+    entry::Place,
     head::StoredHead,
-    index::Place,
     shared::{Done, Job, Read, Shared},
 };
 

@@ -11,39 +11,17 @@ use std::{
 use hashbrown::HashTable;
 
 use super::{
-    blocks::{self, Blocks, EXTENT, MOST},
+    blocks::{Blocks, EXTENT, MOST},
+    entry::{CHUNK, Entry, Extent, Place, UNIT, UNKNOWN, halves, place, rounded},
     record::Id,
 };
-use crate::store::{
-    body::BLOCK,
-    key::Key,
-    s3fifo::{Found, Queues},
-    variant::Variant,
-};
-
-/// What a file takes on disk beside its bytes, and what its bytes are rounded up to.
-const UNIT: u64 = 4096;
-
-/// Entries are kept in chunks of so many: a vector that grows would take twice their room for a while.
-const CHUNK: usize = 1024;
+use crate::store::{body::BLOCK, key::Key, s3fifo::Queues, variant::Variant};
 
 /// What an object is charged in memory: more than it takes.
 pub const COST: u64 = 256;
 
-/// What each block of a large object is charged in memory beside.
-pub const BLOCK_COST: u64 = 9;
-
-/// No length is known.
-const UNKNOWN: u64 = u64::MAX;
-
-/// An object, by its place in the index. Places are used again: it is this object only while the id there is the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The entry's number.
-    pub slot: u32,
-    /// The object's id.
-    pub id: Id,
-}
+/// What a block of a large object takes in memory beside, at most.
+pub const BLOCK_COST: u64 = 4096;
 
 /// What is known of an object that comes in.
 #[derive(Clone, Copy, Debug)]
@@ -71,71 +49,20 @@ pub struct Line {
     pub len: u32,
 }
 
-/// What goes to make room.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Victim {
-    /// An object.
-    Object(Id),
-    /// Blocks of an object.
-    Blocks(Place, Range<u32>),
-}
-
-#[derive(Debug)]
-struct Entry {
-    /// Two halves, for a u128 would be rounded up to 16 bytes.
-    hash: [u64; 2],
-    id: [u64; 2],
-    variant: u64,
-    serial: u64,
-    length: u64,
-    at: u64,
-    /// Where its head lies in the journal that is being written anew.
-    next_at: u64,
-    blocks: Blocks,
-    len: u32,
-    /// Objects in memory that read and write it.
-    pins: u32,
-    /// Grows each time that the place is used again.
-    generation: u16,
-    taken: bool,
-    resumable: bool,
-    /// It is found no more, and goes once nobody reads it.
-    doomed: bool,
-    /// No block of it was ever written.
-    blank: bool,
-}
-
-/// An extent in the queues.
-#[derive(Clone, Copy, Debug)]
-struct Extent {
-    slot: u32,
-    generation: u16,
-    number: u16,
-}
-
 /// All objects on disk.
 #[derive(Debug)]
 pub struct Index {
-    chunks: Vec<Vec<Entry>>,
+    pub(super) chunks: Vec<Vec<Entry>>,
     free: Vec<u32>,
     by_hash: HashTable<u32>,
     by_id: HashTable<u32>,
-    queues: Queues<Extent>,
-    /// How many extents the queues had when they were last rid of those that are gone.
-    tidied: usize,
+    pub(super) queues: Queues<Extent>,
     objects: usize,
-    blocks: u64,
+    /// What blocks take in memory beside their entries, in bytes.
+    sums: u64,
     bytes: u64,
     serial: u64,
     seeds: [RandomState; 2],
-}
-
-fn halves(whole: u128) -> [u64; 2] {
-    [(whole >> 64) as u64, whole as u64]
-}
-
-fn rounded(bytes: u64) -> u64 {
-    bytes.next_multiple_of(UNIT)
 }
 
 impl Default for Index {
@@ -146,9 +73,8 @@ impl Default for Index {
             by_hash: HashTable::new(),
             by_id: HashTable::new(),
             queues: Queues::default(),
-            tidied: 0,
             objects: 0,
-            blocks: 0,
+            sums: 0,
             bytes: 0,
             serial: 1,
             seeds: [RandomState::new(), RandomState::new()],
@@ -180,7 +106,7 @@ impl Index {
 
     /// What all of it is charged in memory.
     pub fn cost(&self) -> u64 {
-        self.objects as u64 * COST + self.blocks * BLOCK_COST
+        self.objects as u64 * COST + self.sums
     }
 
     /// The next serial number.
@@ -239,32 +165,6 @@ impl Index {
         self.bytes += UNIT;
         self.enqueue(slot, 0);
         Place { slot, id: new.id }
-    }
-
-    /// Puts an extent into the queues, for as large as it will be.
-    fn enqueue(&mut self, slot: u32, number: u32) {
-        let Some(entry) = self.entry(slot) else {
-            return;
-        };
-        let whole = u64::from(EXTENT) * BLOCK;
-        let begin = u64::from(number) * whole;
-        let bytes = match entry.length {
-            UNKNOWN => BLOCK,
-            length => length.saturating_sub(begin).min(whole),
-        };
-        let hash = entry.hash[0] ^ u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let extent = Extent {
-            slot,
-            generation: entry.generation,
-            number: number as u16,
-        };
-        self.queues.insert(extent, hash, rounded(bytes) + UNIT);
-        // What went in another way than by the queues is still in them.
-        if self.queues.len() > 2 * self.tidied + CHUNK {
-            let chunks = &self.chunks;
-            self.queues.retain(|extent| is_here(chunks, extent));
-            self.tidied = self.queues.len();
-        }
     }
 
     /// The objects of this hash that have a head, the newest first.
@@ -433,9 +333,12 @@ impl Index {
         // Its first extent went into the queues with the object.
         let is_queued = extent == 0 && entry.blank;
         entry.blank &= extent != 0;
-        if entry.blocks.set(number, sum) {
+        let before = entry.blocks.memory() as u64;
+        let is_new = entry.blocks.set(number, sum);
+        let after = entry.blocks.memory() as u64;
+        self.sums += after - before;
+        if is_new {
             self.bytes += rounded(len);
-            self.blocks += 1;
         }
         if is_first && !is_queued {
             self.enqueue(place.slot, extent);
@@ -448,13 +351,13 @@ impl Index {
         let Some(entry) = self.get_mut(place) else {
             return;
         };
+        let before = entry.blocks.memory() as u64;
         let gone = entry.blocks.clear(part);
-        let bytes: u64 = gone
-            .iter()
-            .map(|&number| rounded(entry.block_len(number)))
-            .sum();
+        let after = entry.blocks.memory() as u64;
+        let sizes = gone.iter().map(|&number| rounded(entry.block_len(number)));
+        let bytes: u64 = sizes.sum();
         self.bytes -= bytes;
-        self.blocks -= gone.len() as u64;
+        self.sums -= before - after;
     }
 
     /// A block was read.
@@ -503,7 +406,8 @@ impl Index {
             return;
         };
         entry.taken = false;
-        entry.blocks = Blocks::default();
+        let blocks = std::mem::take(&mut entry.blocks);
+        self.sums -= blocks.memory() as u64;
         let id = place.id.0 as u64;
         if let Ok(found) = self.by_id.find_entry(id, |&slot| slot == place.slot) {
             found.remove();
@@ -535,32 +439,6 @@ impl Index {
         };
     }
 
-    /// Takes out what should go next to make room; none if there is nothing.
-    pub fn evict(&mut self) -> Option<Victim> {
-        loop {
-            let chunks = &mut self.chunks;
-            let extent = self.queues.evict(|extent| look(chunks, extent))?;
-            let Some(entry) = self.entry(extent.slot).filter(|entry| entry.is(&extent)) else {
-                continue;
-            };
-            let place = place(extent.slot, entry);
-            let number = u32::from(extent.number);
-            let part = number * EXTENT..(number + 1) * EXTENT;
-            let is_last = entry
-                .blocks
-                .within(0..MOST)
-                .all(|(number, _)| part.contains(&number));
-            if !entry.resumable || is_last {
-                self.remove(place);
-                return Some(Victim::Object(place.id));
-            }
-            if entry.blocks.count(number) > 0 {
-                self.clear_blocks(place, part.clone());
-                return Some(Victim::Blocks(place, part));
-            }
-        }
-    }
-
     /// Bytes of memory that it takes, by what it has allocated.
     pub fn memory(&self) -> usize {
         let entries = self
@@ -581,7 +459,7 @@ impl Index {
             + self.queues.memory()
     }
 
-    fn entry(&self, slot: u32) -> Option<&Entry> {
+    pub(super) fn entry(&self, slot: u32) -> Option<&Entry> {
         let chunk = self.chunks.get(slot as usize / CHUNK)?;
         chunk.get(slot as usize % CHUNK)
     }
@@ -595,39 +473,5 @@ impl Index {
         let chunk = self.chunks.get_mut(place.slot as usize / CHUNK)?;
         let entry = chunk.get_mut(place.slot as usize % CHUNK)?;
         (entry.taken && entry.id == halves(place.id.0)).then_some(entry)
-    }
-}
-
-impl Entry {
-    fn is(&self, extent: &Extent) -> bool {
-        self.taken && self.generation == extent.generation
-    }
-
-    fn block_len(&self, number: u32) -> u64 {
-        blocks::len(number, (self.length != UNKNOWN).then_some(self.length))
-    }
-}
-
-fn place(slot: u32, entry: &Entry) -> Place {
-    let [high, low] = entry.id;
-    let id = Id(u128::from(high) << 64 | u128::from(low));
-    Place { slot, id }
-}
-
-fn is_here(chunks: &[Vec<Entry>], extent: &Extent) -> bool {
-    let entry = &chunks[extent.slot as usize / CHUNK][extent.slot as usize % CHUNK];
-    entry.is(extent) && (extent.number == 0 || entry.blocks.count(extent.number.into()) > 0)
-}
-
-/// Whether an extent was used since it was last looked at. What could not be fetched again stays while somebody reads it.
-fn look(chunks: &mut [Vec<Entry>], extent: &Extent) -> Found {
-    if !is_here(chunks, extent) {
-        return Found::Gone;
-    }
-    let entry = &mut chunks[extent.slot as usize / CHUNK][extent.slot as usize % CHUNK];
-    let is_needed = entry.pins > 0 && (!entry.resumable || entry.blocks.is_empty());
-    match entry.blocks.take_use(extent.number.into()) || is_needed {
-        true => Found::Used,
-        false => Found::Unused,
     }
 }

@@ -56,6 +56,10 @@ impl Journal {
     }
 
     /// Its length in bytes.
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "of a file, and not of a collection"
+    )]
     pub fn len(&self) -> u64 {
         self.len
     }

@@ -20,6 +20,8 @@
 
 pub mod blocks;
 pub mod directory;
+pub mod entry;
+pub mod eviction;
 pub mod figures;
 pub mod handle;
 pub mod head;
@@ -27,6 +29,7 @@ pub mod index;
 pub mod jobs;
 pub mod journal;
 pub mod purge;
+mod purging;
 mod reader;
 pub mod record;
 mod replay;
@@ -36,6 +39,7 @@ mod snapshot;
 mod sweep;
 pub mod tier;
 pub mod trouble;
+mod upkeep;
 mod writer;
 
 #[cfg(test)]
@@ -46,6 +50,6 @@ pub use handle::Handle;
 pub use head::{StoredHead, Validator};
 pub use purge::What;
 pub use settings::{KeepFree, Settings};
-pub use shared::{PATIENCE, Purged};
+pub use shared::{PATIENCE, Purged, Room};
 pub use tier::{Disk, NotDurable, OpenError, Recalled};
 pub use trouble::Trouble;

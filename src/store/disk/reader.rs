@@ -6,9 +6,10 @@ use bytes::Bytes;
 
 use super::{
     blocks,
+    entry::Place,
     figures::count,
     head::StoredHead,
-    index::{Line, Place},
+    index::Line,
     jobs::Next,
     journal::read_line,
     record::Record,

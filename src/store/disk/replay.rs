@@ -4,12 +4,13 @@ use std::{io, sync::atomic::Ordering::Relaxed};
 
 use super::{
     blocks::MOST,
+    entry::Place,
     figures::count,
-    index::{BLOCK_COST, COST, Line, New, Place},
+    index::{BLOCK_COST, COST, Line, New},
     journal::{Journal, Read},
     purge::What,
     record::{Id, Record},
-    shared::{Held, Shared},
+    shared::{Held, Room, Shared},
 };
 
 /// Records that are taken in one after the other while the index is locked.
@@ -59,13 +60,13 @@ pub fn replay(shared: &Shared, journal: &mut Journal) -> io::Result<()> {
 
 /// Takes records in.
 fn take(shared: &Shared, batch: &mut Vec<(Record, Line)>) {
-    // Enough for whatever they are.
+    // Enough for whatever they are: a block takes 8 bytes, and its extent once what sparse ones take.
     let sums = batch.iter().map(|(record, _)| match record {
-        Record::Blocks { sums, .. } => sums.len() as u64,
+        Record::Blocks { sums, .. } => sums.len() as u64 * 16 + BLOCK_COST,
         _ => 0,
     });
-    let cost = batch.len() as u64 * COST + sums.sum::<u64>() * BLOCK_COST;
-    let fits = shared.charge(cost);
+    let cost = batch.len() as u64 * COST + sums.sum::<u64>();
+    let fits = shared.charge(cost, Room::Any);
     let mut held = shared.held();
     for (record, line) in batch.drain(..) {
         held.apply(record, line, fits);

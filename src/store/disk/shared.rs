@@ -17,16 +17,17 @@ use tokio::sync::oneshot;
 
 use super::{
     directory::Directory,
+    entry::Place,
     figures::{Counters, count},
     head::StoredHead,
-    index::{Index, Line, Place},
+    index::{Index, Line},
     jobs::Jobs,
     purge::{Purge, What},
     record::Id,
     settings::KeepFree,
     trouble::Trouble,
 };
-use crate::store::memory::Room;
+use crate::store::memory;
 
 /// Threads that read.
 pub const READERS: usize = 2;
@@ -51,7 +52,16 @@ const STEP: u64 = 64 * 1024;
 const REPLACED: usize = 100_000;
 
 /// Takes so many bytes of the store's memory, after something else has gone, if need be; none if there is none to be had.
-pub type Rooms = Box<dyn Fn(u64) -> Option<Room> + Send + Sync>;
+pub type Rooms = Box<dyn Fn(u64) -> Option<memory::Room> + Send + Sync>;
+
+/// From where memory for the index comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Something else may go for it.
+    Any,
+    /// Only what was taken before: for who is making room already.
+    Charged,
+}
 
 /// Shared by all.
 pub struct Shared {
@@ -81,7 +91,7 @@ pub struct Shared {
     began: Instant,
     rooms: Rooms,
     /// Memory that is taken for the index.
-    charged: Mutex<Room>,
+    charged: Mutex<memory::Room>,
 }
 
 /// What is changed together.
@@ -223,7 +233,7 @@ impl Shared {
         limit: u64,
         keep_free: KeepFree,
         rooms: Rooms,
-        charged: Room,
+        charged: memory::Room,
     ) -> Self {
         Shared {
             directory: ArcSwap::from_pointee(directory),
@@ -286,11 +296,14 @@ impl Shared {
     }
 
     /// Takes memory for `more` bytes of index beside what is there. False: there is none to be had.
-    pub fn charge(&self, more: u64) -> bool {
+    pub fn charge(&self, more: u64, room: Room) -> bool {
         loop {
             let cost = self.cost() + more;
             if self.charged().bytes() >= cost {
                 return true;
+            }
+            if room == Room::Charged {
+                return false;
             }
             // Nothing is locked: other objects may have to go for it.
             let Some(room) = (self.rooms)(STEP) else {
@@ -315,7 +328,7 @@ impl Shared {
         held.index.cost() + purges.sum::<u64>() + self.jobs.most_bytes() as u64
     }
 
-    fn charged(&self) -> MutexGuard<'_, Room> {
+    fn charged(&self) -> MutexGuard<'_, memory::Room> {
         self.charged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

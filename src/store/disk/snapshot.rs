@@ -4,8 +4,9 @@ use std::{fs::File, io, sync::Arc};
 
 use super::{
     directory::Directory,
+    entry::Place,
     figures::count,
-    index::{Line, Place},
+    index::Line,
     journal::{Journal, read_line},
     record::Record,
     shared::Shared,

@@ -3,8 +3,9 @@
 use std::{fs::File, sync::Arc, time::SystemTime};
 
 use super::{
+    entry::Place,
     head::StoredHead,
-    index::{Line, Place},
+    index::Line,
     journal::read_line,
     purge::{Purge, Verdict, What, judge},
     record::Record,

@@ -20,7 +20,7 @@ use super::{
     reader,
     record::Id,
     settings::{KeepFree, Settings},
-    shared::{Job, PATIENCE, Purged, QUEUE_BYTES, READERS, Read, Rooms, Shared},
+    shared::{Job, PATIENCE, Purged, QUEUE_BYTES, READERS, Read, Room, Rooms, Shared},
     trouble::Trouble,
     writer::Writer,
 };
@@ -130,8 +130,8 @@ impl Disk {
 
     /// Keeps a new object, in place of what answered the same requests before. Its id and serial number are set here. None: it
     /// is not kept on disk, which is counted.
-    pub fn keep(&self, mut head: StoredHead) -> Option<Handle> {
-        let fits = self.shared.is_writing() && self.shared.charge(super::index::COST);
+    pub fn keep(&self, mut head: StoredHead, room: Room) -> Option<Handle> {
+        let fits = self.shared.is_writing() && self.shared.charge(super::index::COST, room);
         let mut held = self.shared.held();
         let hash = held.index.hash(&head.key);
         let variant = held.index.variant(&head.variant);

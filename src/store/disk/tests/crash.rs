@@ -57,8 +57,8 @@ async fn child(path: &Path) {
                 bench.read(&object).await;
             }
         } else {
-            let strong = version % 3 != 0;
-            let told = (version % 4 != 0).then_some(length(version));
+            let strong = !version.is_multiple_of(3);
+            let told = (!version.is_multiple_of(4)).then_some(length(version));
             let head = head(version, strong, &[]);
             bench.put_head(&target, head, version, told, length(version));
         }

@@ -172,3 +172,25 @@ async fn bodies_that_no_record_names_are_removed() {
     });
     assert_eq!(bench.bodies().len(), 1);
 }
+
+#[tokio::test]
+async fn a_read_that_fails_is_missing_and_not_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    filled(folder.path());
+    for file in bodies(folder.path()) {
+        fs::remove_file(&file).unwrap();
+        // Nothing is mapped there: the system says EIO.
+        std::os::unix::fs::symlink("/proc/self/mem", &file).unwrap();
+    }
+    let bench = Bench::open(folder.path(), &Options::default());
+    for _ in 0..2 {
+        for n in 0..10 {
+            let got = bench.get(&format!("/{n}")).await;
+            assert!(
+                matches!(got, None | Some((_, Body::Part(MANY_BLOCKS)))),
+                "{got:?}"
+            );
+        }
+        assert_eq!(bench.figures().read_errors, 60);
+    }
+}

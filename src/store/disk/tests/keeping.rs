@@ -3,7 +3,10 @@
 use std::time::SystemTime;
 
 use super::bench::*;
-use crate::store::{body::BLOCK, disk::What};
+use crate::store::{
+    body::BLOCK,
+    disk::{Room, What},
+};
 
 const LENGTHS: [u64; 9] = [
     0,
@@ -198,7 +201,7 @@ async fn variants_of_a_key_are_told_apart_and_bounded() {
         stored.key = key("/a");
         let fields = &object.head().fields;
         stored.variant = crate::store::variant::Variant::of(&asked(n), fields, true, &[]);
-        disk.keep(stored).unwrap();
+        disk.keep(stored, Room::Any).unwrap();
     }
     assert_eq!(bench.figures().objects, 17);
     let bench = bench.reopen(&Options::default());
@@ -207,4 +210,28 @@ async fn variants_of_a_key_are_told_apart_and_bounded() {
     assert_eq!(found.head.fields.get("x-version").unwrap(), "39");
     assert!(disk.recall(&key("/a"), &asked(99), &[]).await.is_none());
     assert!(disk.recall(&key("/a"), &asked(0), &[]).await.is_none());
+}
+
+#[tokio::test]
+async fn what_is_in_use_and_not_on_disk_any_more_is_kept_there_before_it_goes_from_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options {
+        memory: 16 << 20,
+        ..Options::default()
+    };
+    let bench = Bench::open(folder.path(), &options);
+    let used = bench.put("/used", 1, 3 * BLOCK);
+    used.hit();
+    let unused = bench.put("/unused", 2, 3 * BLOCK);
+    bench.until("both are written", |figures| figures.blocks_written == 6);
+    let disk = bench.shelf.disk().unwrap();
+    assert_eq!(disk.remove(&key("/used")) + disk.remove(&key("/unused")), 2);
+    drop((used, unused));
+    for n in 0..40 {
+        bench.put(&format!("/{n}"), n, 500_000);
+    }
+    assert!(bench.shelf.variants(&key("/used")).is_empty());
+    let bench = bench.reopen(&options);
+    assert_eq!(bench.get("/used").await, Some((1, Body::Whole(3 * BLOCK))));
+    assert_eq!(bench.get("/unused").await, None);
 }
