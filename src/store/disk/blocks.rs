@@ -45,6 +45,8 @@ pub enum Blocks {
 pub struct Many {
     /// By the number of their extent.
     extents: BTreeMap<u32, Extent>,
+    /// How many are there.
+    count: u32,
     /// What they take in memory, in bytes.
     memory: usize,
 }
@@ -95,6 +97,7 @@ impl Blocks {
                     uses: *uses,
                 };
                 many.memory += NODE + first.sums.capacity() * 8;
+                many.count = 1;
                 many.extents.insert(0, first);
             }
             *self = Blocks::Many(Box::new(many));
@@ -114,6 +117,7 @@ impl Blocks {
         }
         let is_new = std::mem::replace(&mut extent.sums[at], new) == 0;
         extent.count += u16::from(is_new);
+        many.count += u32::from(is_new);
         is_new
     }
 
@@ -129,6 +133,7 @@ impl Blocks {
                     };
                     extent.sums[(number % EXTENT) as usize] = 0;
                     extent.count -= 1;
+                    many.count -= 1;
                     if extent.count == 0 {
                         many.memory -= NODE + extent.sums.capacity() * 8;
                         many.extents.remove(&(number / EXTENT));
@@ -144,6 +149,14 @@ impl Blocks {
         match self {
             Blocks::One { sum, .. } => *sum == 0,
             Blocks::Many(many) => many.extents.is_empty(),
+        }
+    }
+
+    /// How many are there.
+    pub fn total(&self) -> u32 {
+        match self {
+            Blocks::One { sum, .. } => u32::from(*sum != 0),
+            Blocks::Many(many) => many.count,
         }
     }
 
@@ -256,6 +269,7 @@ mod tests {
                 let all: Vec<_> = blocks.within(0..MOST).collect();
                 prop_assert_eq!(all, map.clone().into_iter().collect::<Vec<_>>());
                 prop_assert_eq!(blocks.is_empty(), map.is_empty());
+                prop_assert_eq!(blocks.total() as usize, map.len());
                 if map.is_empty() {
                     prop_assert!(blocks.memory() <= size_of::<Many>());
                 }

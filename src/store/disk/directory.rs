@@ -277,15 +277,18 @@ impl Directory {
         Ok(fallocate(&file, hole, offset, len)?)
     }
 
-    /// Removes the body of `id`. One that is not there is gone already.
+    /// Removes the body of `id`. One that is not there is gone already, and what is no file is no body.
     ///
     /// # Errors
     ///
     /// What the system says.
     pub fn remove(&self, id: Id) -> io::Result<()> {
         match fs::remove_file(self.body(id)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::IsADirectory => Ok(()),
+                _ => Err(error),
+            },
+            Ok(()) => Ok(()),
         }
     }
 

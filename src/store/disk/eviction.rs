@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{
-    blocks::{EXTENT, MOST},
+    blocks::EXTENT,
     entry::{CHUNK, Entry, Extent, Place, UNIT, UNKNOWN, place, rounded},
     index::Index,
     record::Id,
@@ -13,10 +13,10 @@ use crate::store::{body::BLOCK, s3fifo::Found};
 /// What goes to make room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Victim {
-    /// An object.
-    Object(Id),
-    /// Blocks of an object.
-    Blocks(Place, Range<u32>),
+    /// An object, and the bytes that it takes on disk.
+    Object(Id, u64),
+    /// Blocks of an object, and the bytes that they take on disk.
+    Blocks(Place, Range<u32>, u64),
 }
 
 impl Index {
@@ -53,17 +53,14 @@ impl Index {
             let place = place(extent.slot, entry);
             let number = u32::from(extent.number);
             let part = number * EXTENT..(number + 1) * EXTENT;
-            let is_last = entry
-                .blocks
-                .within(0..MOST)
-                .all(|(number, _)| part.contains(&number));
+            let is_last = entry.blocks.total() == entry.blocks.count(number);
             if !entry.resumable || is_last {
-                self.remove(place);
-                return Some(Victim::Object(place.id));
+                let bytes = self.remove(place);
+                return Some(Victim::Object(place.id, bytes));
             }
             if entry.blocks.count(number) > 0 {
-                self.clear_blocks(place, part.clone());
-                return Some(Victim::Blocks(place, part));
+                let bytes = self.clear_blocks(place, part.clone());
+                return Some(Victim::Blocks(place, part, bytes));
             }
         }
     }

@@ -127,12 +127,12 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if self.shared.held().index.unpin(self.place) {
-            let id = self.place.id;
+        let file = self.shared.held().index.unpin(self.place);
+        if file.is_some() {
             self.shared.must(Job::Gone {
-                id,
+                id: self.place.id,
                 line: false,
-                file: true,
+                file,
             });
         }
     }

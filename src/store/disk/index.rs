@@ -61,6 +61,8 @@ pub struct Index {
     /// What blocks take in memory beside their entries, in bytes.
     sums: u64,
     bytes: u64,
+    /// Bytes of what was taken out, and is still on disk: their files are removed behind.
+    leaving: u64,
     serial: u64,
     seeds: [RandomState; 2],
 }
@@ -76,6 +78,7 @@ impl Default for Index {
             objects: 0,
             sums: 0,
             bytes: 0,
+            leaving: 0,
             serial: 1,
             seeds: [RandomState::new(), RandomState::new()],
         }
@@ -99,9 +102,24 @@ impl Index {
         self.objects
     }
 
-    /// Bytes on disk, as files take them.
+    /// Bytes of objects on disk, as files take them.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Bytes on disk, with those of what was taken out and whose files are not removed yet.
+    pub fn on_disk(&self) -> u64 {
+        self.bytes + self.leaving
+    }
+
+    /// So many bytes of what was taken out are removed from disk.
+    pub fn left(&mut self, bytes: u64) {
+        self.leaving = self.leaving.saturating_sub(bytes);
+    }
+
+    /// Nothing is on disk any more but what is here.
+    pub fn all_left(&mut self) {
+        self.leaving = 0;
     }
 
     /// What all of it is charged in memory.
@@ -284,7 +302,7 @@ impl Index {
             return false;
         };
         let blocks = entry.length.div_ceil(BLOCK);
-        blocks <= u64::from(MOST) && entry.blocks.within(0..MOST).count() as u64 == blocks
+        u64::from(entry.blocks.total()) == blocks
     }
 
     /// Whether a request can be answered by it: some of its body is here and the rest can be fetched, or all of it is here.
@@ -346,10 +364,10 @@ impl Index {
         true
     }
 
-    /// These blocks are here no more.
-    pub fn clear_blocks(&mut self, place: Place, part: Range<u32>) {
+    /// These blocks are here no more. How many bytes they took on disk, until [`Index::left`].
+    pub fn clear_blocks(&mut self, place: Place, part: Range<u32>) -> u64 {
         let Some(entry) = self.get_mut(place) else {
-            return;
+            return 0;
         };
         let before = entry.blocks.memory() as u64;
         let gone = entry.blocks.clear(part);
@@ -357,7 +375,9 @@ impl Index {
         let sizes = gone.iter().map(|&number| rounded(entry.block_len(number)));
         let bytes: u64 = sizes.sum();
         self.bytes -= bytes;
+        self.leaving += bytes;
         self.sums -= before - after;
+        bytes
     }
 
     /// A block was read.
@@ -373,37 +393,30 @@ impl Index {
         entry.map(|entry| entry.pins += 1).is_some()
     }
 
-    /// One object in memory less. Whether it goes now.
-    pub fn unpin(&mut self, place: Place) -> bool {
-        let Some(entry) = self.get_mut(place) else {
-            return false;
-        };
+    /// One object in memory less. If its file goes now: how many bytes it took on disk.
+    pub fn unpin(&mut self, place: Place) -> Option<u64> {
+        let entry = self.get_mut(place)?;
         entry.pins = entry.pins.saturating_sub(1);
         let goes = entry.pins == 0 && entry.doomed;
-        if goes {
-            self.remove(place);
-        }
-        goes
+        goes.then(|| self.remove(place))
     }
 
-    /// It is found no more. None: it was gone already. Else whether its file goes now: nobody reads it.
-    pub fn doom(&mut self, place: Place) -> Option<bool> {
+    /// It is found no more. None: it was gone already. Else, if its file goes now, for nobody reads it: how many bytes it took on
+    /// disk.
+    pub fn doom(&mut self, place: Place) -> Option<Option<u64>> {
         let entry = self.get_mut(place).filter(|entry| !entry.doomed)?;
         entry.doomed = true;
         let goes = entry.pins == 0;
         self.unlist(place);
-        if goes {
-            self.remove(place);
-        }
-        Some(goes)
+        Some(goes.then(|| self.remove(place)))
     }
 
-    /// It goes, whoever reads it.
-    pub fn remove(&mut self, place: Place) {
-        self.clear_blocks(place, 0..MOST);
+    /// It goes, whoever reads it. How many bytes it took on disk, until [`Index::left`].
+    pub fn remove(&mut self, place: Place) -> u64 {
+        let bytes = self.clear_blocks(place, 0..MOST);
         self.unlist(place);
         let Some(entry) = self.get_mut(place) else {
-            return;
+            return 0;
         };
         entry.taken = false;
         let blocks = std::mem::take(&mut entry.blocks);
@@ -415,6 +428,8 @@ impl Index {
         self.free.push(place.slot);
         self.objects -= 1;
         self.bytes -= UNIT;
+        self.leaving += UNIT;
+        bytes + UNIT
     }
 
     /// Takes it out of what is found by hash.
@@ -431,10 +446,12 @@ impl Index {
     /// All of it goes.
     pub fn clear(&mut self) {
         let (serial, seeds) = (self.serial, self.seeds.clone());
+        let leaving = self.on_disk();
         // Whoever still holds a place must not find another object there: ids tell.
         *self = Index {
             serial,
             seeds,
+            leaving,
             ..Index::default()
         };
     }

@@ -122,8 +122,8 @@ impl Writer {
                     drop(held);
                     // Not by the queue: it must be in the journal before the purge is said to be worked off.
                     self.must_append(&Record::Gone { id: place.id });
-                    if file {
-                        self.remove(place.id);
+                    if let Some(bytes) = file {
+                        self.remove(place.id, bytes);
                     }
                 }
                 Some(since) => {

@@ -88,8 +88,8 @@ fn lose(shared: &Shared, place: Place, number: u32, sum: u64) -> bool {
         .block(place, number)
         .is_some_and(|(now, _)| now == sum);
     if is_same {
-        held.index.clear_blocks(place, number..number + 1);
-        shared.must(Job::Lost(place.id, number));
+        let bytes = held.index.clear_blocks(place, number..number + 1);
+        shared.must(Job::Lost(place.id, number, bytes));
     }
     is_same
 }

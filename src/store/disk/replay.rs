@@ -133,9 +133,13 @@ impl Held {
                 held.index.set_length(place, length);
             }),
             Record::Freed { id, from, to } => self.with(id, |held, place| {
-                held.index.clear_blocks(place, from..to.clamp(from, MOST));
+                let bytes = held.index.clear_blocks(place, from..to.clamp(from, MOST));
+                held.index.left(bytes);
             }),
-            Record::Gone { id } => self.with(id, |held, place| held.index.remove(place)),
+            Record::Gone { id } => self.with(id, |held, place| {
+                let bytes = held.index.remove(place);
+                held.index.left(bytes);
+            }),
             Record::Purge(purge) => {
                 self.index.pass_serial(purge.serial);
                 if purge.what == What::All && !purge.soft {

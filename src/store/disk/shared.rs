@@ -130,11 +130,11 @@ pub enum Job {
         id: Id,
         /// The journal does not know it yet.
         line: bool,
-        /// Nobody reads its file.
-        file: bool,
+        /// Nobody reads its file: how many bytes it takes.
+        file: Option<u64>,
     },
-    /// A block is gone from the index: it could not be read.
-    Lost(Id, u32),
+    /// A block is gone from the index: it could not be read. How many bytes it takes.
+    Lost(Id, u32, u64),
     /// Makes a purge durable, and works it off.
     Purge {
         /// What it means.
@@ -266,10 +266,10 @@ impl Shared {
         }
     }
 
-    /// Whether every reader has been at its job for longer than anybody waits.
+    /// Whether every reader has been at its job for so long that who comes now would wait in vain.
     fn is_hanging(&self) -> bool {
         let now = self.millis();
-        let patience = PATIENCE.as_millis() as u64;
+        let patience = PATIENCE.as_millis() as u64 / 2;
         let busy = self.reading.iter().map(|since| since.load(Relaxed));
         busy.into_iter()
             .all(|since| since != 0 && now.saturating_sub(since) > patience)

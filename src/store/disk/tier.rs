@@ -171,7 +171,8 @@ impl Disk {
             .push(Job::Head(place, Box::new(head)), bytes)
             .is_err()
         {
-            held.index.remove(place);
+            let bytes = held.index.remove(place);
+            held.index.left(bytes);
             self.shared.not_written();
             return None;
         }

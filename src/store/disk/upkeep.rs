@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use super::{
     blocks::EXTENT,
     directory::FOLDERS,
+    entry::UNIT,
     eviction::Victim,
     figures::count,
     journal::Journal,
@@ -31,11 +32,12 @@ const SHORT: u64 = 1024 * 1024;
 const SHRINK: Duration = Duration::from_millis(200);
 
 impl Writer {
-    /// What is used of the disk, in bytes: bodies, the journal, and as much again while it is written anew.
+    /// What is used of the disk, in bytes: bodies and their folders, the journal, and as much again while it is written anew.
     fn used(&self) -> u64 {
         let journal = self.journal.as_ref().map_or(0, Journal::len);
         let factor = 1 + u64::from(self.snapshot.is_some());
-        self.shared.held().index.bytes() + journal * factor
+        let folders = u64::from(FOLDERS) * UNIT;
+        self.shared.held().index.on_disk() + journal * factor + folders
     }
 
     /// Makes room for `more` bytes. False: there is none to be had.
@@ -55,11 +57,11 @@ impl Writer {
         };
         count(&self.shared.counters.evictions);
         match victim {
-            Victim::Object(id) => {
+            Victim::Object(id, bytes) => {
                 self.must_append(&Record::Gone { id });
-                self.remove(id);
+                self.remove(id, bytes);
             }
-            Victim::Blocks(place, part) => {
+            Victim::Blocks(place, part, bytes) => {
                 self.must_append(&Record::Freed {
                     id: place.id,
                     from: part.start,
@@ -67,21 +69,27 @@ impl Writer {
                 });
                 let offset = u64::from(part.start) * BLOCK;
                 let len = u64::from(EXTENT) * BLOCK;
-                if self.directory().punch(place.id, offset, len).is_err() {
+                if self.directory().punch(place.id, offset, len).is_ok() {
+                    self.shared.held().index.left(bytes);
+                } else {
                     // No holes here: it goes as a whole.
-                    self.shared.held().index.remove(place);
+                    let more = self.shared.held().index.remove(place);
                     self.must_append(&Record::Gone { id: place.id });
-                    self.remove(place.id);
+                    self.remove(place.id, bytes + more);
                 }
             }
         }
         true
     }
 
-    pub(super) fn remove(&mut self, id: Id) {
-        if let Err(error) = self.directory().remove(id) {
-            self.shared.littered.store(true, Relaxed);
-            self.fail(&error);
+    /// Removes the file of an object that is in the index no more, and takes so many bytes on disk.
+    pub(super) fn remove(&mut self, id: Id, bytes: u64) {
+        match self.directory().remove(id) {
+            Ok(()) => self.shared.held().index.left(bytes),
+            Err(error) => {
+                self.shared.littered.store(true, Relaxed);
+                self.fail(&error);
+            }
         }
     }
 
@@ -92,8 +100,13 @@ impl Writer {
         }
         if let Some(folder) = self.scan {
             self.scan = Some(folder + 1).filter(|&next| next < FOLDERS);
-            if let Err(error) = self.clean(folder as u8) {
-                self.fail(&error);
+            match self.clean(folder as u8) {
+                Ok(()) if self.scan.is_none() => self.shared.held().index.all_left(),
+                Ok(()) => {}
+                Err(error) => {
+                    self.shared.littered.store(true, Relaxed);
+                    self.fail(&error);
+                }
             }
         }
         self.step_snapshot();

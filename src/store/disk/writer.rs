@@ -132,15 +132,20 @@ impl Writer {
                 if line {
                     self.must_append(&Record::Gone { id });
                 }
-                if file {
-                    self.remove(id);
+                if let Some(bytes) = file {
+                    self.remove(id, bytes);
                 }
             }
-            Job::Lost(id, number) => self.must_append(&Record::Freed {
-                id,
-                from: number,
-                to: number + 1,
-            }),
+            Job::Lost(id, number, bytes) => {
+                self.must_append(&Record::Freed {
+                    id,
+                    from: number,
+                    to: number + 1,
+                });
+                // Where that cannot be, it is written over, or goes with its file.
+                _ = self.directory().punch(id, u64::from(number) * BLOCK, BLOCK);
+                self.shared.held().index.left(bytes);
+            }
             Job::Purge {
                 what,
                 soft,

@@ -24,11 +24,14 @@ const LENGTHS: [u64; 9] = [
 async fn what_was_kept_is_there_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let bench = Bench::open(folder.path(), &Options::default());
+    let mut blocks = 0;
     for (n, length) in LENGTHS.into_iter().enumerate() {
         bench.put(&format!("/{n}"), n as u64, length);
         // Without a validator, and without a length that is told beforehand.
         let head = head(n as u64, false, &[]);
         bench.put_head(&format!("/own/{n}"), head, n as u64, None, length);
+        blocks += 2 * length.div_ceil(BLOCK);
+        bench.until("all is written", |figures| figures.blocks_written == blocks);
     }
     let bench = bench.reopen(&Options::default());
     assert_eq!(bench.shelf.objects(), 0);
@@ -234,4 +237,80 @@ async fn what_is_in_use_and_not_on_disk_any_more_is_kept_there_before_it_goes_fr
     let bench = bench.reopen(&options);
     assert_eq!(bench.get("/used").await, Some((1, Body::Whole(3 * BLOCK))));
     assert_eq!(bench.get("/unused").await, None);
+}
+
+/// One of several threads: what it puts nobody else does, what it reads anybody did.
+async fn crowd(bench: &Bench, own: u64) {
+    for n in 0..150 {
+        let target = format!("/{}", fastrand::u64(..8) * 4 + own);
+        match fastrand::u8(..10) {
+            0..4 => {
+                let version = own * 1_000_000 + n;
+                let length = fastrand::u64(..8 * BLOCK);
+                let strong = n % 3 > 0;
+                let head = head(version, strong, &[]);
+                let told = (n % 4 > 0).then_some(length);
+                bench.put_head(&target, head, version, told, length);
+            }
+            4 => {
+                let disk = bench.shelf.disk().unwrap();
+                let prefix = What::Prefix(format!("http://h{target}"));
+                disk.purge(prefix, n % 2 == 0, SystemTime::now())
+                    .await
+                    .unwrap();
+            }
+            5 => {
+                let of_key = |object: &crate::store::object::Object| object.key == key(&target);
+                bench.shelf.purge(n % 2 == 0, SystemTime::now(), of_key);
+            }
+            _ => {
+                let any = format!("/{}", fastrand::u64(..32));
+                if let Some(object) = bench.find(&any).await {
+                    object.hit();
+                    bench.read_some(&object).await;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn many_threads_that_write_read_and_purge_get_right_bytes_within_the_bounds() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options {
+        memory: 6 << 20,
+        disk: 3 << 20,
+        ..Options::default()
+    };
+    let bench = Bench::open(folder.path(), &options);
+    std::thread::scope(|scope| {
+        for own in 0..4 {
+            let bench = &bench;
+            scope.spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_time()
+                    .build();
+                runtime.unwrap().block_on(crowd(bench, own));
+            });
+        }
+    });
+    assert!(bench.shelf.memory().used() <= options.memory);
+    assert!(bench.size() <= options.disk, "{}", bench.size());
+    let figures = bench.figures();
+    assert!(
+        figures.evictions > 0 && figures.checksum_failures == 0,
+        "{figures:?}"
+    );
+    assert!(figures.trouble.is_none() && figures.purges == 0);
+    // Nothing is held on to by who is gone.
+    bench.shelf.purge(false, SystemTime::now(), |_| true);
+    let disk = bench.shelf.disk().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let all = disk.purge(What::All, false, SystemTime::now());
+    runtime.block_on(all).unwrap();
+    let figures = bench.until("all is removed", |_| bench.bodies().is_empty());
+    assert_eq!((figures.objects, figures.bytes), (0, 0));
 }
