@@ -32,7 +32,7 @@ COPY settings /app/settings
 WORKDIR /app
 # A number, so that an orchestrator can see that it is not root.
 USER 10001:10001
-EXPOSE 10080
+EXPOSE 10080 10081
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=3s --start-period=5s --retries=3 CMD ["fileproxy", "probe"]
 ENTRYPOINT ["fileproxy"]

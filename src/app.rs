@@ -1,9 +1,10 @@
 //! The one place that wires everything: bind, start the actors, serve, drain.
 
 use std::{
+    cell::RefCell,
     io,
     net::{SocketAddr, TcpListener},
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::Arc,
     time::Duration,
 };
@@ -20,33 +21,40 @@ use actix_web::{
 use arc_swap::ArcSwap;
 use tracing_actix_web::TracingLogger;
 
+pub mod browser;
 mod certificate;
 pub mod pulse;
 pub mod reload;
+mod sockets;
 mod systemd;
 
 use certificate::Certificate;
 use pulse::{Pulse, Stalled};
 use reload::{Reloader, Source};
+use sockets::{Closing, Places, Serves, Sockets};
 
 use crate::{
     actors::{self, Actors, NotStarted},
     api::{self, AdminToken, Feed, reload::Reloads},
     path::{
         client_stream::ClientStream,
+        collector::CollectorError,
         entrance::{Arrived, Entrance},
         handler::{self, Worker},
-        listener::{self, Inherited, ListenError},
+        listener::{Inherited, ListenError},
         origin::tls::TlsError,
         policy::{InForce, Policy},
         tls::{CertificateError, Tls},
         trace::Traces,
     },
     settings::Settings,
+    store::Store,
     telemetry::RequestSpan,
     traffic::published::Published,
 };
 
+/// The name of the group of origins: there is one, of one.
+const GROUP: &str = "default";
 /// How much of a response actix-http gathers before it writes.
 const WRITE_BUFFER: usize = 32 * 1024;
 /// How long a connection may take to close in order.
@@ -56,6 +64,8 @@ const DISCONNECT: Duration = Duration::from_secs(5);
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 /// How long a connection may be on its way from the socket to its worker.
 const HANDED_OVER: Duration = Duration::from_millis(200);
+/// How long a busy worker may take to turn once more.
+const TURN: Duration = Duration::from_secs(2);
 /// Refused connections that may linger beside the allowed ones, for each worker.
 const REFUSED: usize = 1024;
 /// Connections over those of the clients that the operators' own address takes.
@@ -63,8 +73,8 @@ const OPERATORS: u64 = 256;
 
 /// The running proxy.
 pub struct Application {
-    address: SocketAddr,
-    operators: SocketAddr,
+    places: Places,
+    is_tls: bool,
     published: Arc<Published>,
     actors: Actors,
     token: AdminToken,
@@ -74,8 +84,7 @@ pub struct Application {
     traces: Option<Traces>,
     handle: ServerHandle,
     served: JoinHandle<io::Result<()>>,
-    /// The sockets stay with systemd: what they hold is for the process after this one.
-    inherited: bool,
+    closing: Closing,
 }
 
 /// Why the proxy does not start.
@@ -90,6 +99,9 @@ pub enum StartError {
     /// TLS to clients.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// The way to the collector of traces.
+    #[error(transparent)]
+    Collector(#[from] CollectorError),
     /// The actors.
     #[error(transparent)]
     Actors(#[from] NotStarted),
@@ -120,37 +132,18 @@ impl Application {
         source: Source,
         inherited: Inherited,
     ) -> Result<Self, StartError> {
-        let backlog = settings.server.backlog;
-        let is_inherited = inherited.public.is_some();
-        let listener = match inherited.public {
-            Some(listener) => listener,
-            None => listener::listen(settings.server.listen, backlog, "server.listen")?,
-        };
-        let address = listener.local_addr()?;
-        let own = match (inherited.operators, settings.admin.listen) {
-            (Some(listener), _) => Some(listener),
-            (None, Some(own)) => {
-                listener::check_apart(own, address)?;
-                Some(listener::listen(own, backlog, "admin.listen")?)
-            }
-            (None, None) => None,
-        };
-        let operators = match &own {
-            Some(own) => own.local_addr()?,
-            None => {
-                tracing::info!(
-                    "the operators' endpoints are on the public address: admin.listen gives them one of their own"
-                );
-                address
-            }
-        };
+        let sockets = Sockets::open(&settings.server, &settings.admin, inherited)?;
+        let places = sockets.places();
+        let (sockets, closing) = sockets.into_all();
         let workers = settings.server.worker_count();
         let for_actors = settings.for_actors();
         let published = Arc::new(for_actors.published(settings.optimization.level, workers));
+        let store = Store::new(settings.store.clone(), GROUP, published.started);
         let policy = Policy::new(settings.terms(), Arc::clone(&published))?;
         let policy = Arc::new(ArcSwap::from_pointee(policy));
-        let certificate = Certificate::of(&settings)?;
+        let certificate = Certificate::of(&settings, &published)?;
         let tls = certificate.as_ref().map(Certificate::tls);
+        let is_tls = tls.is_some();
         let actors = actors::start(&for_actors, Arc::clone(&published))?;
         let token = AdminToken::of(&settings.admin)?;
         let (reloads, asked) = Reloads::channel();
@@ -166,14 +159,14 @@ impl Application {
         let monitor = settings.monitor.clone();
         let traces = Traces::start(&settings.traces)?;
         let server = serve(
-            listener,
-            own,
+            sockets,
             workers,
             Site {
                 settings: Arc::new(settings),
                 published: Arc::clone(&published),
                 actors: actors.clone(),
                 policy: Arc::clone(&policy),
+                store,
                 token: token.clone(),
                 reloads: reloads.clone(),
                 pulse: pulse.clone(),
@@ -185,8 +178,8 @@ impl Application {
         actix_rt::spawn(reloader.run(asked));
         let handle = server.handle();
         Ok(Application {
-            address,
-            operators,
+            places,
+            is_tls,
             published,
             actors,
             token,
@@ -196,18 +189,23 @@ impl Application {
             traces,
             handle,
             served: actix_rt::spawn(server),
-            inherited: is_inherited,
+            closing,
         })
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Where it listens for clients: at least one address.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.places.public
     }
 
-    /// Where the operators' endpoints are.
+    /// Where the operators' endpoints are: on one of the addresses, if they are on several.
     pub fn operators(&self) -> SocketAddr {
-        self.operators
+        self.places.operators()
+    }
+
+    /// The dashboard's link for a browser on this machine; none where browsers refuse the ports of all addresses.
+    pub fn monitor(&self) -> Option<String> {
+        self.places.monitor(self.is_tls)
     }
 
     /// The token that the admin endpoint asks for.
@@ -248,18 +246,18 @@ impl Application {
     }
 
     /// Goes out of service: /health says 503 first, then nothing more is accepted, and what is under way may end.
-    pub async fn drain(self) {
+    pub async fn drain(mut self) {
         systemd::stopping();
         self.published.drain();
         let notice = self.policy.load().server.drain_notice;
         let requests = self.published.counters.clients.requests.get();
         tracing::info!(requests, ?notice, "draining: /health says 503 now");
         tokio::time::sleep(notice).await;
-        if self.inherited {
-            // A worker that goes out of service drops what was accepted for it and has not reached it.
-            self.handle.pause().await;
-            tokio::time::sleep(HANDED_OVER).await;
-        }
+        std::mem::take(&mut self.closing).close().await;
+        self.handle.pause().await;
+        // A worker that goes out of service drops what was accepted for it and has not reached it.
+        tokio::time::sleep(HANDED_OVER).await;
+        self.pulse.until_all_turned(TURN).await;
         self.handle.stop(true).await;
         let cut = self.published.counters.clients.requests.get();
         tracing::info!(cut, "drained");
@@ -285,6 +283,7 @@ struct Site {
     published: Arc<Published>,
     actors: Actors,
     policy: InForce,
+    store: Arc<Store>,
     token: AdminToken,
     reloads: Reloads,
     pulse: Pulse,
@@ -293,44 +292,51 @@ struct Site {
     traces: Option<Traces>,
 }
 
-/// What an address is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Serves {
-    /// The origin's files and the operators' endpoints.
-    Both,
-    /// The origin's files.
-    Files,
-    /// The operators' endpoints.
-    Operators,
-}
-
 fn serve(
-    listener: TcpListener,
-    operators: Option<TcpListener>,
+    sockets: impl Iterator<Item = (TcpListener, Serves)>,
     workers: usize,
     site: Site,
 ) -> io::Result<Server> {
     let settings = Arc::clone(&site.settings);
     let connections = usize::try_from(settings.server.max_connections).unwrap_or(usize::MAX);
-    let builder = Server::build()
+    let mut builder = Server::build()
         .workers(workers)
         .max_concurrent_connections(connections.saturating_add(REFUSED))
         .shutdown_timeout(settings.server.drain_timeout.as_secs())
         .disable_signals();
     let draining = builder.graceful_shutdown_signal();
-    let public = match operators {
-        Some(_) => Serves::Files,
-        None => Serves::Both,
-    };
-    let place = |serves| {
+    for (socket, serves) in sockets {
+        let name = match serves {
+            Serves::Both | Serves::Files => "fileproxy",
+            Serves::Operators => "operators",
+        };
         let (site, draining) = (site.clone(), draining.clone());
-        move || connection(site.clone(), serves, draining.clone())
-    };
-    let mut builder = builder.listen("fileproxy", listener, place(public))?;
-    if let Some(operators) = operators {
-        builder = builder.listen("operators", operators, place(Serves::Operators))?;
+        builder = builder.listen(name, socket, move || {
+            connection(site.clone(), serves, draining.clone())
+        })?;
     }
     Ok(builder.run())
+}
+
+thread_local! {
+    /// The worker of this thread, for each of its sockets: whoever comes in shares its connections to the origin.
+    static WORKER: RefCell<Weak<Worker>> = const { RefCell::new(Weak::new()) };
+}
+
+/// The worker of this thread. It beats from its first socket on.
+fn worker(site: &Site) -> Rc<Worker> {
+    WORKER.with_borrow_mut(|known| {
+        known.upgrade().unwrap_or_else(|| {
+            site.pulse.join();
+            let (policy, published) = (Arc::clone(&site.policy), Arc::clone(&site.published));
+            let tracer = site.traces.as_ref().map(Traces::tracer);
+            let reporter = site.actors.reporter();
+            let store = Arc::clone(&site.store);
+            let worker = Rc::new(Worker::new(policy, reporter, published, store, tracer));
+            *known = Rc::downgrade(&worker);
+            worker
+        })
+    })
 }
 
 /// What happens to an accepted socket: options, limits, TLS, HTTP.
@@ -350,10 +356,6 @@ fn connection(
             Serves::Both | Serves::Files => server.max_connections,
         },
     };
-    if serves != Serves::Operators {
-        // Once for each worker thread.
-        site.pulse.join();
-    }
     let leaving = draining.clone();
     let http1 = HttpService::build()
         .keep_alive(server.keep_alive)
@@ -373,17 +375,8 @@ fn connection(
         .on_connect_ext(|io: &ClientStream, data| {
             data.insert(Rc::clone(io.client()));
         });
-    // One worker for both: they share its connections to the origin.
-    let worker = (serves != Serves::Operators).then(|| {
-        let (policy, published) = (Arc::clone(&site.policy), Arc::clone(&site.published));
-        let tracer = site.traces.as_ref().map(Traces::tracer);
-        Rc::new(Worker::new(
-            policy,
-            site.actors.reporter(),
-            published,
-            tracer,
-        ))
-    });
+    // One for both protocols.
+    let worker = (serves != Serves::Operators).then(|| worker(&site));
     let app = move || {
         map_config(app(site.clone(), serves, worker.clone()), |()| {
             AppConfig::default()

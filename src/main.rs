@@ -1,6 +1,13 @@
 //! The command line.
 
-use std::{net::SocketAddr, path::PathBuf, pin::pin, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener},
+    path::PathBuf,
+    pin::pin,
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Parser, Subcommand};
 use fileproxy::{
@@ -9,12 +16,17 @@ use fileproxy::{
     path::listener::Inherited,
     settings::{Place, Settings},
     telemetry,
-    traffic::level::Level,
+    traffic::{level::Level, redacted::redacted},
 };
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Any free port for this machine alone.
+const LOCAL: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
+/// How long the reader of the log may take for the last lines when the process ends.
+const LAST_LINES: Duration = Duration::from_secs(3);
 
 /// A reverse proxy for files that keeps delivering when the network is bad.
 ///
@@ -99,16 +111,26 @@ fn main() -> ExitCode {
         Command::Origin { listen, network } => origin(listen, network),
         Command::Probe { url } => probe(&url),
     };
-    match done {
+    let code = match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Settings(why)) => {
-            eprintln!("fileproxy: settings: {why}");
+            telemetry::say(&format!("fileproxy: settings: {why}"));
             ExitCode::from(2)
         }
         Err(Failure::Run(why)) => {
-            eprintln!("fileproxy: {why}");
+            telemetry::say(&format!("fileproxy: {why}"));
             ExitCode::FAILURE
         }
+    };
+    telemetry::flush(LAST_LINES);
+    code
+}
+
+/// Writes to standard output. One who has read enough (`| head`) is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::run(error)),
+        _ => Ok(()),
     }
 }
 
@@ -132,7 +154,7 @@ fn serve(place: &Place) -> Result<(), Failure> {
         let place = place.clone();
         let source = Box::new(move || Settings::read(&place));
         let app = Application::start_from(settings, source, inherited).map_err(Failure::run)?;
-        tracing::info!(listen = %app.address(), operators = %app.operators(), origin, %level, version = env!("CARGO_PKG_VERSION"), "serving");
+        told(&app, &origin, level);
         app.announce();
         let mut end = pin!(ending());
         let why = loop {
@@ -148,6 +170,20 @@ fn serve(place: &Place) -> Result<(), Failure> {
         }
         Ok(())
     })
+}
+
+/// Tells where it serves, and where a browser finds the dashboard.
+fn told(app: &Application, origin: &str, level: Level) {
+    let listen: Vec<_> = app.addresses().iter().map(ToString::to_string).collect();
+    let (listen, operators, version) =
+        (listen.join(","), app.operators(), env!("CARGO_PKG_VERSION"));
+    let monitor = app.monitor();
+    tracing::info!(listen, %operators, monitor, origin, %level, version, "serving");
+    if monitor.is_none() {
+        tracing::warn!(
+            "browsers refuse the ports of all addresses with the dashboard: admin.local gives it one for them"
+        );
+    }
 }
 
 /// Raises the limit on open files to what the system allows, and says so if that is too little.
@@ -186,26 +222,33 @@ async fn ending() -> &'static str {
 fn check(place: &Place) -> Result<(), Failure> {
     let settings = read(place)?;
     let shown = toml::to_string_pretty(&settings).map_err(Failure::run)?;
-    println!("# the settings are valid; these are in force");
-    print!("{shown}");
-    Ok(())
+    print(&format!(
+        "# the settings are valid; these are in force\n{shown}"
+    ))
 }
 
 fn show(place: &Place, options: demo::Options) -> Result<(), Failure> {
     let mut settings = read(place)?;
-    settings.server.listen = options.listen;
+    settings.server.listen = options.listen.into();
     settings.redis.url = String::new().try_into().map_err(Failure::run)?;
     settings.log.access = false;
     // What it prints to try is plain HTTP on one address.
     settings.tls.certificate = PathBuf::new();
     settings.tls.key = PathBuf::new();
     settings.admin.listen = None;
+    // A demo has a dashboard that opens, whoever has the usual port.
+    let local = settings.admin.local.unwrap_or(LOCAL);
+    settings.admin.local = Some(if TcpListener::bind(local).is_ok() {
+        local
+    } else {
+        LOCAL
+    });
     if options.canary {
         settings.optimization.level = Level::Low;
     }
     telemetry::start(&settings.log).map_err(Failure::run)?;
     actix_rt::System::new().block_on(async {
-        let address = options.origin;
+        let (address, listen) = (options.origin, options.listen);
         let demo = Demo::start(options).map_err(|error| {
             Failure::Run(format!(
                 "the demo's origin cannot listen on {address}: {error}; --origin takes another address"
@@ -216,7 +259,10 @@ fn show(place: &Place, options: demo::Options) -> Result<(), Failure> {
         let stop = async {
             ending().await;
         };
-        demo.show(app.address(), &app.token(), &mut std::io::stdout(), stop)
+        let proxy = app.addresses().first().copied().unwrap_or(listen);
+        let monitor = app.monitor().unwrap_or_default();
+        let token = app.token();
+        demo.show(proxy, &monitor, &token, &mut io::stdout(), stop)
             .await
             .map_err(Failure::run)?;
         app.stop().await;
@@ -228,7 +274,7 @@ fn origin(listen: SocketAddr, network: Network) -> Result<(), Failure> {
     actix_rt::System::new().block_on(async {
         let origin = Origin::start(listen, network, 1)
             .map_err(|error| Failure::Run(format!("cannot listen on {listen}: {error}")))?;
-        println!("serving the demo's files on {}", origin.url());
+        print(&format!("serving the demo's files on {}\n", origin.url()))?;
         ending().await;
         origin.stop();
         Ok(())
@@ -241,10 +287,10 @@ fn probe(url: &str) -> Result<(), Failure> {
             .get(url)
             .send()
             .await
-            .map_err(|error| Failure::Run(format!("{url}: {error}")))?;
+            .map_err(|error| Failure::Run(format!("{}: {error}", redacted(url))))?;
         match response.status() {
             status if status.is_success() => Ok(()),
-            status => Err(Failure::Run(format!("{url} answered {status}"))),
+            status => Err(Failure::Run(format!("{} answered {status}", redacted(url)))),
         }
     })
 }

@@ -15,8 +15,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     actors::{self, Supervision, redis_pool},
     api::{admin, feed},
-    path::{cors, http2, line, origin, policy::Terms, server, tcp, tls, trace, transfers},
-    telemetry,
+    path::{
+        cors, http2, line, origin, policy::Terms, server, tcp, tls, trace, transfers, upgrades,
+    },
+    store, telemetry,
     traffic::{
         canary, concurrency,
         level::Level,
@@ -40,12 +42,16 @@ pub struct Settings {
     pub tls: tls::Settings,
     /// What clients that speak HTTP/2 must keep to.
     pub http2: http2::settings::Settings,
+    /// `[upgrades]`
+    pub upgrades: upgrades::Settings,
     /// Where the files are.
     pub origin: origin::Settings,
     /// Which TCP options are set.
     pub tcp: tcp::Settings,
     /// How a body that breaks or stalls is kept going.
     pub transfers: transfers::Settings,
+    /// What is kept of the origin's responses.
+    pub store: store::Settings,
     /// What a connection over a bad line gets.
     pub lines: line::Settings,
     /// The level at the start.
@@ -101,7 +107,7 @@ pub struct Place {
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// A file cannot be read, or is no TOML.
-    #[error("{0}")]
+    #[error("{}", without_quotes(&.0.to_string()))]
     Source(#[from] config::ConfigError),
     /// A key is unknown, missing or holds what it cannot hold.
     #[error("{key}: {reason}")]
@@ -170,7 +176,7 @@ impl Settings {
     fn checked(layers: Config) -> Result<Self, SettingsError> {
         let settings: Self = serde_path_to_error::deserialize(layers).map_err(|error| {
             let key = error.path().to_string();
-            let reason = explained(&error.into_inner().to_string());
+            let reason = without_value(&key, explained(&error.into_inner().to_string()));
             SettingsError::Key { key, reason }
         })?;
         settings.check()?;
@@ -186,8 +192,10 @@ impl Settings {
         self.server.check()?;
         self.tls.check()?;
         self.http2.check()?;
+        self.upgrades.check()?;
         self.origin.check()?;
         self.transfers.check()?;
+        self.store.check()?;
         self.lines.check()?;
         self.tables().check()?;
         self.metrics.check()?;
@@ -215,6 +223,7 @@ impl Settings {
             lines: &self.lines,
             tls: &self.tls,
             http2: &self.http2,
+            upgrades: &self.upgrades,
             origin: &self.origin,
             transfers: &self.transfers,
             access_log: self.log.access,
@@ -245,6 +254,31 @@ impl Settings {
     }
 }
 
+/// The sections with secrets.
+const SECRET: [&str; 3] = ["admin", "redis", "traces"];
+
+/// What is wrong with a value of the wrong type, without the value where that may be a secret.
+fn without_value(key: &str, reason: String) -> String {
+    let section = key.split('.').next().unwrap_or_default();
+    match reason.strip_prefix("invalid type: ") {
+        Some(rest) if SECRET.contains(&section) => match rest.rsplit_once(", expected ") {
+            Some((_, expected)) => format!("invalid type: expected {expected}"),
+            None => "invalid type".to_owned(),
+        },
+        _ => reason,
+    }
+}
+
+/// What is wrong with a file, without the lines of it that the library quotes: they may hold a secret.
+fn without_quotes(reason: &str) -> String {
+    let quotes = |line: &&str| {
+        let line = line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ');
+        !line.starts_with('|')
+    };
+    let lines: Vec<_> = reason.lines().filter(quotes).map(str::trim).collect();
+    lines.join(" ")
+}
+
 /// What is wrong in the words of the library that saw it, with what it leaves out, and without the key once more.
 fn explained(reason: &str) -> String {
     let reason = reason
@@ -252,8 +286,8 @@ fn explained(reason: &str) -> String {
         .map_or(reason, |(reason, _)| reason);
     let hint = if reason.contains("expected a duration") {
         " with its unit, like \"15s\" or \"500ms\""
-    } else if reason.contains("invalid socket address") {
-        ": give an address and a port, like \"0.0.0.0:10080\""
+    } else if reason.ends_with("invalid socket address syntax") {
+        ": give an address and a port, like \"127.0.0.1:10081\""
     } else {
         ""
     };

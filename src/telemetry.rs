@@ -1,6 +1,6 @@
 //! Logs: one line an event, as text for people or as JSON for machines.
 
-use std::{io, sync::OnceLock};
+use std::{backtrace::Backtrace, io, panic, sync::OnceLock, time::Duration};
 
 use actix_web::{
     HttpMessage as _,
@@ -16,6 +16,10 @@ use tracing_subscriber::{
 };
 
 use crate::path::{client::Client, headers};
+
+mod lines;
+
+use lines::Lines;
 
 /// `[log]`: what is written, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,7 +72,8 @@ impl Settings {
     }
 }
 
-/// Writes events to standard error from now on. A second call changes nothing.
+/// Writes events to standard error from now on, by a thread of its own that nothing waits for. A panic is an event, too. A second
+/// call changes nothing.
 ///
 /// # Errors
 ///
@@ -77,7 +82,9 @@ pub fn start(settings: &Settings) -> Result<(), ParseError> {
     let colours = io::IsTerminal::is_terminal(&io::stderr());
     let (filter, handle) = reload::Layer::new(settings.filter()?);
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
+        .with_writer(|| lines().clone())
+        // It would print to standard error itself, and wait for its reader.
+        .log_internal_errors(false)
         .with_ansi(colours);
     let lines = match settings.format {
         Format::Pretty => lines.with_target(false).boxed(),
@@ -92,8 +99,31 @@ pub fn start(settings: &Settings) -> Result<(), ParseError> {
     // An earlier subscriber stays: tests start many proxies in one process.
     if events.try_init().is_ok() {
         _ = FILTER.set(handle);
+        // The default hook waits for the reader of standard error.
+        panic::set_hook(Box::new(|panic| {
+            let backtrace = Backtrace::capture();
+            let thread = std::thread::current();
+            let thread = thread.name().unwrap_or_default();
+            tracing::error!(thread, %panic, %backtrace, "a thread panicked");
+        }));
     }
     Ok(())
+}
+
+/// The lines to standard error of this process.
+fn lines() -> &'static Lines {
+    static LINES: OnceLock<Lines> = OnceLock::new();
+    LINES.get_or_init(Lines::to_stderr)
+}
+
+/// Says something on standard error without waiting for its reader: for what is no event.
+pub fn say(text: &str) {
+    lines().push(format!("{text}\n").as_bytes());
+}
+
+/// Waits until everything that was logged or said is written, for `limit` at most: what is left is lost with the process.
+pub fn flush(limit: Duration) {
+    _ = lines().flush(limit);
 }
 
 /// The filter in force.

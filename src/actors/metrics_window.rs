@@ -8,6 +8,7 @@ use std::{
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 
 use super::{
+    Resettled,
     directory::{Directory, Lease, supervised},
     lock,
     tuner::RollBack,
@@ -107,6 +108,14 @@ impl Handler<Samples> for MetricsWindow {
             window.record(sample);
             referee.record(sample);
         }
+    }
+}
+
+impl Handler<Resettled> for MetricsWindow {
+    type Result = ();
+
+    fn handle(&mut self, Resettled(settings): Resettled, _: &mut Self::Context) {
+        lock(&self.window).judge_after(settings.rate_limit.window);
     }
 }
 

@@ -184,6 +184,7 @@ pub fn start(settings: &Settings, published: Arc<Published>) -> Result<Actors, N
     let window = Arc::new(Mutex::new(Window::new(
         &settings.metrics,
         &settings.quality,
+        settings.rate_limit.window,
         directory.published.started,
     )));
     let current = Arc::new(ArcSwap::from_pointee(settings.clone()));
@@ -297,7 +298,7 @@ impl Actors {
     }
 
     /// Gives the actors other settings. Those in force until now stay for what they have already decided by them; the
-    /// Redis pool, the window and the watchdog keep theirs.
+    /// Redis pool and the watchdog keep theirs, and the window what it counts by.
     pub async fn resettle(&self, settings: Settings) {
         let settings = Arc::new(settings);
         // Whoever is started anew meanwhile begins with them.
@@ -306,6 +307,7 @@ impl Actors {
         let new = Resettled(settings);
         let heard = [
             d.tuner.say(new.clone()).await,
+            d.window.say(new.clone()).await,
             d.limiter.say(new.clone()).await,
             d.classifier.say(new).await,
         ];

@@ -38,7 +38,8 @@ impl RateLimiter {
         now: Instant,
     ) -> Self {
         let published = &directory.published;
-        let so_far = published.summary.load().judged;
+        let summary = published.summary.load();
+        let so_far = &summary.judged;
         let most = published.tuning.load().connections_at_once();
         // the limit lives in what is published, so it survives this actor
         let limit = published.concurrency.limit(most);
@@ -145,11 +146,13 @@ impl Handler<Tick> for RateLimiter {
         self.judge_concurrency(summary.at);
         let published = &self.directory.published;
         if !published.gate.is_on() {
-            return self.policy.skip(summary.judged, summary.at);
+            return self.policy.skip(&summary.judged, summary.at);
         }
-        if let Some(change) = self.policy.observe(summary.judged, summary.at) {
+        if let Some(change) = self.policy.observe(&summary.judged, summary.at) {
             self.set(change);
         }
+        let published = &self.directory.published;
+        published.gate.set_only(self.policy.blamed());
     }
 }
 
@@ -161,8 +164,8 @@ impl Handler<Resettled> for RateLimiter {
             return ctx.stop();
         }
         let published = &self.directory.published;
-        let (from, so_far) = (published.gate.rate(), published.summary.load().judged);
-        self.policy = RatePolicy::new(&settings.rate_limit, from, so_far, Instant::now());
+        let from = published.gate.rate();
+        self.policy.resettle(&settings.rate_limit);
         let most = published.tuning.load().connections_at_once();
         let limit = published.concurrency.limit(most);
         self.concurrency = ConcurrencyPolicy::new(&settings.concurrency, limit, Instant::now());

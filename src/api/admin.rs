@@ -1,6 +1,11 @@
 //! `GET` and `POST /admin/optimization`: the level, shown and set.
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -18,7 +23,11 @@ use subtle::ConstantTimeEq;
 use tracing::{info, warn};
 use utoipa::ToSchema;
 
-use super::{State, answer, config::Config};
+use super::{
+    State, answer,
+    attempts::{Attempts, Verdict},
+    config::Config,
+};
 use crate::{
     actors::{LevelSource, NotSet, TunerAway},
     problem::Problem,
@@ -42,6 +51,10 @@ pub struct Settings {
     /// An address of the operators' own; none: they share the public one.
     #[serde(with = "crate::units::if_not_empty")]
     pub listen: Option<SocketAddr>,
+    /// Where the endpoints are beside the public address, for browsers on this machine; none: nowhere. Without effect
+    /// where they have an address of their own.
+    #[serde(with = "crate::units::if_not_empty")]
+    pub local: Option<SocketAddr>,
 }
 
 impl Settings {
@@ -70,13 +83,19 @@ impl fmt::Debug for Settings {
         f.debug_struct("Settings")
             .field("token", &token)
             .field("listen", &self.listen)
+            .field("local", &self.local)
             .finish()
     }
 }
 
 /// The token that the admin endpoints ask for. It is never shown. Clones are the same token.
 #[derive(Clone)]
-pub struct AdminToken(Arc<ArcSwap<String>>);
+pub struct AdminToken(Arc<Guarded>);
+
+struct Guarded {
+    token: ArcSwap<String>,
+    attempts: Attempts,
+}
 
 impl AdminToken {
     /// The token of the settings, or one that is made now and logged once.
@@ -86,7 +105,10 @@ impl AdminToken {
     /// The system has no randomness to make one from.
     pub fn of(settings: &Settings) -> io::Result<Self> {
         let token = Self::chosen(settings)?;
-        Ok(Self(Arc::new(ArcSwap::from_pointee(token))))
+        Ok(Self(Arc::new(Guarded {
+            token: ArcSwap::from_pointee(token),
+            attempts: Attempts::new(),
+        })))
     }
 
     /// Another token from now on, as [`AdminToken::of`] takes it.
@@ -95,7 +117,7 @@ impl AdminToken {
     ///
     /// The system has no randomness to make one from; the token stays what it is.
     pub fn renew(&self, settings: &Settings) -> io::Result<()> {
-        self.0.store(Arc::new(Self::chosen(settings)?));
+        self.0.token.store(Arc::new(Self::chosen(settings)?));
         Ok(())
     }
 
@@ -113,12 +135,12 @@ impl AdminToken {
 
     /// The token itself, for whoever started the process.
     pub fn reveal(&self) -> Arc<String> {
-        self.0.load_full()
+        self.0.token.load_full()
     }
 
     /// Compares in time that does not depend on where the two differ.
     fn matches(&self, given: &[u8]) -> bool {
-        self.0.load().as_bytes().ct_eq(given).into()
+        self.0.token.load().as_bytes().ct_eq(given).into()
     }
 }
 
@@ -201,6 +223,8 @@ pub(super) async fn show(state: web::Data<State>) -> HttpResponse {
     (status = 400, description = "The body is not what is allowed", body = Problem, content_type = Problem::MEDIA_TYPE),
     (status = 401, description = "No token, or a wrong one", body = Problem, content_type = Problem::MEDIA_TYPE,
         headers(("WWW-Authenticate" = String, description = "`Bearer` (RFC 6750)"))),
+    (status = 429, description = "Too many attempts without the right token lately", body = Problem, content_type = Problem::MEDIA_TYPE,
+        headers(("Retry-After" = u64, description = "Seconds"))),
     (status = 409, description = "Another candidate runs, or none", body = Problem, content_type = Problem::MEDIA_TYPE),
     (status = 408, description = "The body did not arrive in time", body = Problem, content_type = Problem::MEDIA_TYPE),
     (status = 413, description = "The body is too large", body = Problem, content_type = Problem::MEDIA_TYPE),
@@ -224,7 +248,7 @@ async fn try_set(
     body: web::Payload,
     state: &State,
 ) -> Result<HttpResponse, Refusal> {
-    authorize(request, &state.token)?;
+    authorize(request, &state.token).await?;
     let (level, percent) = wanted(&read(body).await?)?;
     let source = LevelSource::Admin;
     let change = state.actors.roll_out(level, percent, source).await?;
@@ -244,14 +268,36 @@ async fn try_set(
 
 /// Whoever asks, by the address of the connection: what a header says of it could be made up.
 pub(super) fn who(request: &HttpRequest) -> String {
-    let address = request.peer_addr().map(|peer| peer.ip().to_canonical());
-    address.map_or_else(|| "unknown".to_owned(), |address| address.to_string())
+    address(request).map_or_else(|| "unknown".to_owned(), |address| address.to_string())
 }
 
-/// RFC 6750, section 2.1. Who has no token or a wrong one is written to the log.
-pub(super) fn authorize(request: &HttpRequest, token: &AdminToken) -> Result<(), Refusal> {
-    bearer(request, token).inspect_err(|refusal| {
-        warn!(who = %who(request), path = request.path(), why = %refusal, "admin: turned away");
+fn address(request: &HttpRequest) -> Option<IpAddr> {
+    let peer = request.peer_addr();
+    peer.map(|peer| peer.ip().to_canonical())
+}
+
+/// RFC 6750, section 2.1. Who has no token or a wrong one is written to the log; whose address had that too often lately
+/// gets its answer late. A right token is never asked to wait.
+pub(super) async fn authorize(request: &HttpRequest, token: &AdminToken) -> Result<(), Refusal> {
+    let Err(refusal) = bearer(request, token) else {
+        return Ok(());
+    };
+    let attempts = &token.0.attempts;
+    let Verdict { retry_after, line } = attempts.wrong(address(request), Instant::now());
+    if let Some(others) = line {
+        let others = Some(others).filter(|&others| others > 0);
+        warn!(who = %who(request), path = request.path(), why = %refusal, others_since_last_line = others, "admin: turned away");
+    }
+    let Some(retry_after) = retry_after else {
+        return Err(refusal);
+    };
+    let delay = attempts.delay();
+    if let Some((_held, delay)) = &delay {
+        tokio::time::sleep(*delay).await;
+    }
+    Err(Refusal::TooOften {
+        retry_after,
+        close: delay.is_none(),
     })
 }
 
@@ -320,6 +366,14 @@ pub(super) enum Refusal {
     /// 401
     #[error("the token is wrong")]
     WrongToken,
+    /// 429
+    #[error("too many attempts without the right token")]
+    TooOften {
+        /// When the next one is worth while.
+        retry_after: Duration,
+        /// Whether the connection ends.
+        close: bool,
+    },
     /// 400
     #[error("the body is not what is allowed ({0})")]
     BadBody(String),
@@ -356,6 +410,7 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::NoToken | Self::WrongToken => StatusCode::UNAUTHORIZED,
+            Self::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BadBody(_) | Self::NoLevel(_) | Self::NoPercent(_) => StatusCode::BAD_REQUEST,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -379,6 +434,13 @@ impl Refusal {
             Self::WrongToken => {
                 let challenge = r#"Bearer realm="fileproxy", error="invalid_token""#;
                 builder.insert_header((WWW_AUTHENTICATE, challenge));
+            }
+            Self::TooOften { retry_after, close } => {
+                let seconds = retry_after.as_secs_f64().ceil().max(1.0) as u64;
+                builder.insert_header((RETRY_AFTER, seconds));
+                if *close {
+                    builder.force_close();
+                }
             }
             Self::Away(_) => {
                 builder.insert_header((RETRY_AFTER, "1"));

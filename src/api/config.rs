@@ -69,8 +69,8 @@ pub(super) struct Config {
     concurrency_limit: bool,
     /// Whether small ones go first among those who wait for the origin.
     small_first: bool,
-    /// Whether those who wait for the same small body get it by one request.
-    collapse: bool,
+    /// Whether responses are kept, and requests for the same join while one is under way.
+    store: bool,
 }
 
 impl Config {
@@ -104,7 +104,7 @@ impl Config {
             warm_connections: tuning.warm_connections,
             concurrency_limit: tuning.concurrency_limit,
             small_first: tuning.small_first,
-            collapse: tuning.collapse,
+            store: tuning.store,
         }
     }
 }

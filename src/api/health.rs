@@ -14,8 +14,9 @@ use crate::{
     problem::Problem,
     traffic::{
         level::Level,
-        published::{ActorStatus, OriginStatus, Published, RedisLink},
+        published::{OriginStatus, Published, RedisLink},
         quality::Class,
+        validity::Worth,
     },
 };
 
@@ -26,6 +27,8 @@ const RECENTLY: Duration = Duration::from_secs(60);
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Health {
     status: Status,
+    /// Why it is degraded; null if it is not.
+    reason: Option<String>,
     #[schema(format = DateTime)]
     timestamp: String,
     #[schema(example = "0.1.0")]
@@ -35,6 +38,8 @@ pub(super) struct Health {
     http_client: HttpClient,
     /// The origins; one, for now.
     origins: Vec<OriginHealth>,
+    /// The certificate that clients see; null without TLS.
+    certificate: Option<Certificate>,
     /// The actors by name.
     actors: BTreeMap<&'static str, ActorHealth>,
     performance_optimization: PerformanceOptimization,
@@ -48,7 +53,8 @@ pub(super) struct Health {
 pub(super) enum Status {
     /// All is well.
     Healthy,
-    /// It serves, but Redis or the origin is away, or an actor had to be started anew within the last minute.
+    /// It serves, but Redis or the origin is away, clients refuse its certificate, or an actor had to be started anew within
+    /// the last minute.
     Degraded,
     /// It takes no new work.
     Draining,
@@ -87,6 +93,25 @@ struct OriginHealth {
     status: OriginStatus,
     /// Its class by the median time to its first byte.
     quality: Class,
+}
+
+/// The certificate that clients see.
+#[derive(Debug, Serialize, ToSchema)]
+struct Certificate {
+    /// `expiring` within the last fourteen days.
+    status: Worth,
+    #[schema(format = DateTime)]
+    not_after: String,
+}
+
+impl Certificate {
+    fn of(published: &Published, now: SystemTime) -> Option<Self> {
+        let validity = **published.certificate.load().as_ref()?;
+        Some(Self {
+            status: validity.worth(now),
+            not_after: humantime::format_rfc3339_seconds(validity.not_after).to_string(),
+        })
+    }
 }
 
 /// One actor.
@@ -145,7 +170,15 @@ enum CheckStatus {
 ))]
 pub(super) async fn health(state: web::Data<State>) -> HttpResponse {
     let published = &state.published;
-    let status = status(published, Instant::now());
+    let now = SystemTime::now();
+    let reasons = reasons(published, Instant::now(), now);
+    let status = if published.is_draining() {
+        Status::Draining
+    } else if reasons.is_empty() {
+        Status::Healthy
+    } else {
+        Status::Degraded
+    };
     let code = match status {
         Status::Draining => StatusCode::SERVICE_UNAVAILABLE,
         Status::Healthy | Status::Degraded => StatusCode::OK,
@@ -156,7 +189,8 @@ pub(super) async fn health(state: web::Data<State>) -> HttpResponse {
         code,
         &Health {
             status,
-            timestamp: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
+            timestamp: humantime::format_rfc3339_millis(now).to_string(),
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: published.started.elapsed().as_secs(),
             redis: Redis::of(published),
@@ -171,6 +205,7 @@ pub(super) async fn health(state: web::Data<State>) -> HttpResponse {
                 status: origin,
                 quality: tuning.class,
             }],
+            certificate: Certificate::of(published, now),
             actors: ActorHealth::all(published),
             performance_optimization: PerformanceOptimization {
                 uvloop_enabled: false,
@@ -212,22 +247,31 @@ pub(super) async fn ready(state: web::Data<State>) -> HttpResponse {
     answer(code, &Check { status })
 }
 
-fn status(published: &Published, now: Instant) -> Status {
-    if published.is_draining() {
-        return Status::Draining;
+/// What is not as it should be.
+fn reasons(published: &Published, now: Instant, clock: SystemTime) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if published.redis.load().link == RedisLink::Disconnected {
+        reasons.push("redis does not answer".to_owned());
     }
-    let blemished = |actor: &ActorStatus| {
-        let recently = |at| now.saturating_duration_since(at) < RECENTLY;
-        !actor.running || actor.restarted.is_some_and(recently)
-    };
-    let degraded = published.redis.load().link == RedisLink::Disconnected
-        || **published.origin_status.load() == OriginStatus::Unreachable
-        || published.actors.load().values().any(blemished);
-    if degraded {
-        Status::Degraded
-    } else {
-        Status::Healthy
+    if **published.origin_status.load() == OriginStatus::Unreachable {
+        reasons.push("the origin cannot be reached".to_owned());
     }
+    if let Some(Certificate { status, not_after }) = Certificate::of(published, clock) {
+        match status {
+            Worth::Valid | Worth::Expiring => {}
+            Worth::Expired => reasons.push(format!("the certificate expired at {not_after}")),
+            Worth::NotYetValid => reasons.push("the certificate is not valid yet".to_owned()),
+        }
+    }
+    let recently = |at| now.saturating_duration_since(at) < RECENTLY;
+    for (name, actor) in published.actors.load().iter() {
+        if !actor.running {
+            reasons.push(format!("the actor {name} is down"));
+        } else if actor.restarted.is_some_and(recently) {
+            reasons.push(format!("the actor {name} had to be started anew"));
+        }
+    }
+    reasons
 }
 
 impl ActorHealth {

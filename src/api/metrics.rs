@@ -15,6 +15,7 @@ use super::{
 use crate::{
     problem::Problem,
     traffic::{
+        counters::LOG,
         level::Level,
         published::{OriginStatus, Published, RedisLink},
         quality::Class,
@@ -92,6 +93,21 @@ fn process(out: &mut Exposition, published: &Published) {
         "1 while no new work is taken.",
         u8::from(published.is_draining()),
     );
+    if let Some(validity) = published.certificate.load().as_deref() {
+        let end = validity.not_after.duration_since(UNIX_EPOCH);
+        out.one(
+            Gauge,
+            "fileproxy_certificate_expiry_timestamp_seconds",
+            "Until when the certificate that clients see is valid, since 1970.",
+            end.unwrap_or_default().as_secs(),
+        );
+    }
+    out.one(
+        Counter,
+        "fileproxy_log_lines_dropped_total",
+        "Log lines that nobody got: their reader stood still or had no room.",
+        LOG.dropped.get(),
+    );
 }
 
 fn requests(out: &mut Exposition, summary: &Summary) {
@@ -150,8 +166,14 @@ fn clients(out: &mut Exposition, published: &Published) {
     out.one(
         Gauge,
         "fileproxy_tls_handshakes",
-        "TLS handshakes under way.",
+        "TLS handshakes under way, from the client's first message on.",
         clients.handshakes.get(),
+    );
+    out.one(
+        Gauge,
+        "fileproxy_upgraded_connections",
+        "Connections that speak another protocol with the origin.",
+        clients.upgraded.get(),
     );
     out.by(
         Gauge,
@@ -181,7 +203,7 @@ fn clients(out: &mut Exposition, published: &Published) {
         ),
         (
             "fileproxy_tls_handshakes_refused_total",
-            "Connections closed because too many handshakes were under way.",
+            "Connections closed before their TLS handshake was done, to make room for others.",
             &clients.handshakes_refused,
         ),
         (
@@ -198,6 +220,26 @@ fn clients(out: &mut Exposition, published: &Published) {
             "fileproxy_http2_frame_floods_total",
             "HTTP/2 connections ended because the client sent too many frames that brought nothing.",
             &clients.frame_floods,
+        ),
+        (
+            "fileproxy_interim_responses_total",
+            "Interim responses (1xx) passed on.",
+            &clients.interim,
+        ),
+        (
+            "fileproxy_interim_responses_dropped_total",
+            "Interim responses left out: too many, or half of another answer was out.",
+            &clients.interim_dropped,
+        ),
+        (
+            "fileproxy_upgrades_total",
+            "Connections that switched to another protocol.",
+            &clients.upgrades,
+        ),
+        (
+            "fileproxy_upgrades_refused_total",
+            "Offers to switch answered 503 because too many connections had.",
+            &clients.upgrades_refused,
         ),
         (
             "fileproxy_congestion_switches_total",
@@ -220,6 +262,7 @@ fn clients(out: &mut Exposition, published: &Published) {
         [
             ("slow_head", clients.head_timeouts.get()),
             ("bad_head", clients.bad_heads.get()),
+            ("bad_body", clients.bad_bodies.get()),
             ("slow_body", clients.body_timeouts.get()),
             ("stopped_reading", clients.send_timeouts.get()),
         ],
@@ -342,6 +385,11 @@ fn transfers(out: &mut Exposition, published: &Published) {
             "fileproxy_resume_requests_total",
             "Requests for the rest of a body that broke.",
             &origin.resumes,
+        ),
+        (
+            "fileproxy_reread_bytes_total",
+            "Bytes of bodies that were read once more and thrown away, to get past what was sent already.",
+            &origin.reread_bytes,
         ),
         (
             "fileproxy_stall_requests_total",

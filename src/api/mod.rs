@@ -20,6 +20,7 @@ use crate::{actors::Actors, problem::Problem, traffic::published::Published};
 
 pub mod admin;
 mod assets;
+mod attempts;
 mod canary;
 mod config;
 mod docs;

@@ -40,6 +40,11 @@ pub(super) const PATH: &str = "/openapi.json";
         describe,
         docs::page
     ),
+    servers(
+        (url = "/", description = "Where this was read"),
+        (url = "http://127.0.0.1:10081", description = "By default also here, on the machine itself (`admin.local`): \
+         browsers refuse port 10080")
+    ),
     components(schemas(Problem)),
     tags(
         (name = "health", description = "Whether it works"),

@@ -77,6 +77,8 @@ impl Reloads {
     (status = 200, description = "What changed, and what needs a restart", body = Reloaded),
     (status = 401, description = "No token, or a wrong one", body = Problem, content_type = Problem::MEDIA_TYPE,
         headers(("WWW-Authenticate" = String, description = "`Bearer` (RFC 6750)"))),
+    (status = 429, description = "Too many attempts without the right token lately", body = Problem, content_type = Problem::MEDIA_TYPE,
+        headers(("Retry-After" = u64, description = "Seconds"))),
     (status = 422, description = "The settings cannot be taken: nothing changed", body = Problem,
         content_type = Problem::MEDIA_TYPE),
     (status = 503, description = "Others wait for their reload", body = Problem, content_type = Problem::MEDIA_TYPE,
@@ -84,7 +86,7 @@ impl Reloads {
     (status = "default", description = "Any other error", body = Problem, content_type = Problem::MEDIA_TYPE),
 ))]
 pub(super) async fn reload(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
-    if let Err(refusal) = admin::authorize(&request, &state.token) {
+    if let Err(refusal) = admin::authorize(&request, &state.token).await {
         return refusal.response(&request);
     }
     match state.reloads.ask(admin::who(&request)).await {

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     problem::Problem,
     traffic::{
+        counters::LOG,
         level::Level,
         line::LineStatus,
         published::{OriginStatus, Published, Retuned},
@@ -52,6 +53,7 @@ pub(super) struct Stats {
     transfers: Transfers,
     network: Network,
     workers: Workers,
+    log: Log,
     redis: Redis,
     /// The actors by name.
     actors: BTreeMap<&'static str, ActorHealth>,
@@ -84,6 +86,9 @@ impl Stats {
             transfers: Transfers::of(published),
             network: Network::of(published),
             workers: Workers::of(published),
+            log: Log {
+                lines_dropped: LOG.dropped.get(),
+            },
             redis: Redis::of(published),
             actors: ActorHealth::all(published),
             canary: Canary::of(published),
@@ -297,6 +302,8 @@ struct Transfers {
     resumes_given_up: u64,
     /// Breaks that were not mended because there were too many.
     resumes_denied: u64,
+    /// Bytes that were read once more and thrown away, to get past what was sent already.
+    reread_bytes: u64,
     /// Second connections for bodies that stalled.
     stalls: u64,
     /// Stalls at which the second connection took over.
@@ -328,6 +335,7 @@ impl Transfers {
             resumed: origin.resumed.get(),
             resumes_given_up: origin.resumes_given_up.get(),
             resumes_denied: origin.resumes_denied.get(),
+            reread_bytes: origin.reread_bytes.get(),
             stalls: origin.stalls.get(),
             stalls_mended: origin.stalls_mended.get(),
             stalls_denied: origin.stalls_denied.get(),
@@ -393,11 +401,11 @@ struct Workers {
     connections_accepted: u64,
     /// Connections answered 503 because there were too many.
     connections_over_limit: u64,
-    /// TLS handshakes under way.
+    /// TLS handshakes under way, from the client's first message on.
     tls_handshakes: u64,
     /// TLS handshakes that failed or took too long.
     tls_handshakes_failed: u64,
-    /// Connections closed because too many handshakes were under way.
+    /// Connections closed before their TLS handshake was done, to make room for others.
     tls_handshakes_refused: u64,
     /// Connections that chose HTTP/2.
     http2_connections_accepted: u64,
@@ -412,10 +420,22 @@ struct Workers {
     head_timeouts: u64,
     /// Request heads that were no HTTP, or too large.
     bad_heads: u64,
+    /// Request bodies that were no HTTP: their chunks or trailers.
+    bad_bodies: u64,
     /// Request bodies that trickled.
     body_timeouts: u64,
     /// Clients that stopped reading.
     send_timeouts: u64,
+    /// Interim responses (1xx) passed on.
+    interim_responses: u64,
+    /// Interim responses left out: too many, or half of another answer was out.
+    interim_responses_dropped: u64,
+    /// Connections that speak another protocol with the origin (WebSocket).
+    upgraded_connections: u64,
+    /// Connections that switched to another protocol.
+    upgrades: u64,
+    /// Offers to switch that were answered 503 because too many connections had.
+    upgrades_refused: u64,
     /// Requests that could not be counted because the counting actor was too busy.
     samples_dropped: u64,
 }
@@ -438,11 +458,24 @@ impl Workers {
             sent_bytes: clients.sent_bytes.get(),
             head_timeouts: clients.head_timeouts.get(),
             bad_heads: clients.bad_heads.get(),
+            bad_bodies: clients.bad_bodies.get(),
             body_timeouts: clients.body_timeouts.get(),
             send_timeouts: clients.send_timeouts.get(),
+            interim_responses: clients.interim.get(),
+            interim_responses_dropped: clients.interim_dropped.get(),
+            upgraded_connections: clients.upgraded.get(),
+            upgrades: clients.upgrades.get(),
+            upgrades_refused: clients.upgrades_refused.get(),
             samples_dropped: clients.samples_dropped.get(),
         }
     }
+}
+
+/// The log of the process.
+#[derive(Debug, Serialize, ToSchema)]
+struct Log {
+    /// Lines that nobody got: their reader stood still or had no room.
+    lines_dropped: u64,
 }
 
 /// One change of level, canary, class, rate or concurrency.

@@ -71,6 +71,24 @@ impl Pulse {
         });
     }
 
+    /// Waits until every worker has turned once more, for `limit` at most.
+    pub async fn until_all_turned(&self, limit: Duration) {
+        let since = self.now();
+        let turned = async {
+            while self.turned_since(since) < self.0.workers {
+                tokio::time::sleep(BEAT / 20).await;
+            }
+        };
+        _ = tokio::time::timeout(limit, turned).await;
+    }
+
+    /// How many workers beat after that moment.
+    fn turned_since(&self, since: u64) -> usize {
+        let last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let beats = last.iter().filter_map(Weak::upgrade);
+        beats.filter(|beat| beat.load(Relaxed) > since).count()
+    }
+
     /// Whether everything turned within `patience`.
     ///
     /// # Errors

@@ -60,6 +60,8 @@ impl Reloader {
     }
 
     async fn reload(&mut self) -> Result<Reloaded, NotReloaded> {
+        // Whatever the settings say, whoever asks may have moved the origin.
+        self.policy.load().origin.resolve_anew();
         let wanted = (self.source)().map_err(refused)?;
         let taken = taken(&self.settings, &wanted);
         // What can fail comes first: then all of it changes, or nothing.
@@ -73,9 +75,12 @@ impl Reloader {
             needs_restart: changes(&taken, &wanted),
         };
         if let (Some(certificate), Some(pair)) = (&mut self.certificate, pair) {
-            certificate
+            let differs = certificate
                 .take(pair, taken.http2.enabled)
                 .map_err(refused)?;
+            if !differs {
+                certificate.tell_anew();
+            }
         }
         if taken.admin.token != self.settings.admin.token {
             self.token.renew(&taken.admin).map_err(refused)?;
@@ -118,13 +123,14 @@ fn told(who: &str, outcome: &Result<Reloaded, NotReloaded>) {
 fn taken(now: &Settings, wanted: &Settings) -> Settings {
     let mut taken = wanted.clone();
     // The sockets, the threads and the room for connections.
-    taken.server.listen = now.server.listen;
+    taken.server.listen = now.server.listen.clone();
     taken.server.workers = now.server.workers;
     taken.server.backlog = now.server.backlog;
     taken.server.max_connections = now.server.max_connections;
     taken.server.keep_alive = now.server.keep_alive;
     taken.server.drain_timeout = now.server.drain_timeout;
     taken.admin.listen = now.admin.listen;
+    taken.admin.local = now.admin.local;
     // Whether there is TLS is known to whoever connects.
     if now.tls.is_on() != wanted.tls.is_on() {
         taken.tls = now.tls.clone();

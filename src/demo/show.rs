@@ -84,7 +84,7 @@ impl Demo {
         base_url(self.origin.addr())
     }
 
-    /// Writes the tour to `out`, then a live line every few seconds, while the viewers watch, until `stop`; then how
+    /// Writes the tour to `out`, with the link of the dashboard, then a live line every few seconds, while the viewers watch, until `stop`; then how
     /// the viewers fared. Needs an actix runtime round it.
     ///
     /// # Errors
@@ -93,12 +93,14 @@ impl Demo {
     pub async fn show(
         &self,
         proxy: SocketAddr,
+        monitor: &str,
         token: &str,
         out: &mut impl Write,
         stop: impl Future<Output = ()>,
     ) -> io::Result<()> {
         let tour = Tour {
             proxy,
+            monitor: monitor.into(),
             origin: self.origin.addr(),
             network: self.options.network,
             token: token.into(),

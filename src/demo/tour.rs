@@ -12,6 +12,8 @@ use super::{hls::MASTER, network::Network};
 pub struct Tour {
     /// Where the proxy listens.
     pub proxy: SocketAddr,
+    /// The dashboard's link for a browser.
+    pub monitor: String,
     /// Where the built-in origin listens.
     pub origin: SocketAddr,
     /// The network before that.
@@ -38,6 +40,7 @@ impl fmt::Display for Tour {
         let origin = base_url(self.origin);
         let Tour {
             network,
+            monitor,
             token,
             viewers,
             ..
@@ -50,7 +53,7 @@ fileproxy demo
   proxy    {proxy}
   origin   {origin}  (built in, network: {network})
   viewers  {viewers}
-  monitor  {proxy}/monitor  (a dashboard for a browser)
+  monitor  {monitor}  (a dashboard for a browser)
 
 Try, in another terminal:
 
@@ -101,6 +104,7 @@ mod tests {
     fn the_tour_names_both_addresses_and_the_token() {
         let tour = Tour {
             proxy: "0.0.0.0:10080".parse().unwrap(),
+            monitor: "http://127.0.0.1:10081/monitor".into(),
             origin: "127.0.0.1:27804".parse().unwrap(),
             network: Network::Poor,
             token: "t0ken".into(),
@@ -111,7 +115,7 @@ mod tests {
             "http://127.0.0.1:10080/health",
             "http://127.0.0.1:27804",
             "network: poor",
-            "http://127.0.0.1:10080/monitor",
+            "http://127.0.0.1:10081/monitor",
             "'Authorization: Bearer t0ken'",
             "-d '{\"level\": \"low\"}'",
             "-d '{\"level\": \"medium\", \"percent\": 50}'",

@@ -3,17 +3,17 @@
 use std::time::Instant;
 
 use super::error::ProxyError;
-use crate::traffic::{published::Published, tuning::Tuning};
+use crate::traffic::{keys::Keys, published::Published, tuning::Tuning};
 
 /// Waits for leave to send one request to the origin, first in, first out, at most for the connect timeout.
 ///
 /// # Errors
 ///
 /// [`ProxyError::Limited`] where the wait would be longer, or too many wait already.
-pub async fn admit(published: &Published, tuning: &Tuning) -> Result<(), ProxyError> {
+pub async fn admit(published: &Published, tuning: &Tuning, keys: Keys) -> Result<(), ProxyError> {
     let wait = published
         .gate
-        .admit(Instant::now(), tuning.connect_timeout)
+        .admit(keys, Instant::now(), tuning.connect_timeout)
         .map_err(ProxyError::Limited)?;
     if !wait.is_zero() {
         tokio::time::sleep(wait).await;

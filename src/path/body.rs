@@ -14,14 +14,11 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     client::Client,
+    flow::Flow,
     meter::Meter,
-    origin::{
-        parallel::Parallel,
-        reader::{BodyError, READ},
-        source::{Source, Widened},
-    },
+    origin::reader::{BodyError, READ},
 };
-use crate::traffic::{canary::split::Bucket, published::Published, tuning::Tuning};
+use crate::traffic::{canary::split::Bucket, published::Published};
 
 /// One response body on its way: the source, what was read ahead, and the account of it.
 pub struct Transfer {
@@ -37,75 +34,16 @@ pub struct Transfer {
     told: bool,
 }
 
-/// Over how many connections the body comes.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "each is in a transfer's own allocation, and most stay one"
-)]
-enum Flow {
-    One(Source),
-    Many(Box<Parallel>),
-    /// Between the two.
-    Turning,
-}
-
-impl Flow {
-    fn poll_piece(
-        &mut self,
-        cx: &mut Context<'_>,
-        tuning: &Tuning,
-    ) -> Poll<Option<Result<Bytes, BodyError>>> {
-        if let Flow::One(source) = self
-            && let Some(widened) = source.widens(tuning)
-            && let Flow::One(source) = std::mem::replace(self, Flow::Turning)
-        {
-            *self = Flow::Many(Box::new(Parallel::new(source, widened)));
-        }
-        loop {
-            let piece = match self {
-                Flow::One(source) => source.poll_piece(cx, tuning),
-                Flow::Many(parallel) => parallel.poll_piece(cx, tuning),
-                Flow::Turning => Poll::Ready(None),
-            };
-            // To actix-http an empty piece is the last chunk.
-            if !matches!(&piece, Poll::Ready(Some(Ok(piece))) if piece.is_empty()) {
-                return piece;
-            }
-        }
-    }
-
-    fn pause(&mut self) {
-        match self {
-            Flow::One(source) => source.pause(),
-            Flow::Many(parallel) => parallel.pause(),
-            Flow::Turning => {}
-        }
-    }
-
-    fn is_done(&self) -> bool {
-        match self {
-            Flow::One(source) => source.is_done(),
-            Flow::Many(parallel) => parallel.is_done(),
-            Flow::Turning => true,
-        }
-    }
-}
-
 impl Transfer {
-    /// A transfer that has not begun, to a client of this bucket. `widened`: it comes over several connections from the
-    /// start.
+    /// A transfer that has not begun, to a client of this bucket.
     pub fn new(
-        source: Source,
-        widened: Option<Widened>,
+        flow: Flow,
         published: Arc<Published>,
         bucket: Bucket,
         meter: Meter,
     ) -> Rc<RefCell<Self>> {
         Rc::new(RefCell::new(Transfer {
-            flow: match widened {
-                Some(widened) => Flow::Many(Box::new(Parallel::new(source, widened))),
-                None => Flow::One(source),
-            },
+            flow,
             ahead: VecDeque::new(),
             ahead_bytes: 0,
             published,
@@ -120,7 +58,7 @@ impl Transfer {
     /// Called while the client's socket takes nothing: reads on, as far as the buffer for its line allows, so that a body
     /// that fits does not hold an origin connection.
     pub fn poll_ahead(&mut self, cx: &mut Context<'_>) {
-        if self.ended || self.failed.is_some() {
+        if self.ended || self.failed.is_some() || self.flow.is_kept() {
             return;
         }
         let tuning = self.published.tuning_for(self.bucket).load();

@@ -8,13 +8,20 @@ use std::{
     task::Context,
 };
 
-use actix_http::header::HeaderValue;
+use actix_http::{
+    StatusCode,
+    header::{HeaderName, HeaderValue},
+};
 use actix_web::{HttpMessage as _, dev::ServiceRequest};
+use bytes::BytesMut;
 
-use super::body::Transfer;
+use super::{body::Transfer, http2::outgoing::Answering, refusal::Refusal};
 use crate::traffic::{
     canary::split::Bucket, counters::ClientCounters, published::Published, quality::Class,
 };
+
+/// Bytes of interim responses that may wait for a client.
+const MAX_INTERIM: usize = 16 * 1024;
 
 /// What the handler knows of the connection that a request came on.
 #[derive(Debug)]
@@ -39,7 +46,23 @@ pub struct Client {
     pub(super) reset: Cell<bool>,
     /// Whether a request whose body trickled is being answered: the rest of it is not waited for.
     pub(super) body_refused: Cell<bool>,
+    /// Whether the request at hand offers to speak WebSocket. What of Upgrade a handler sees is such an offer.
+    pub(super) offers_websocket: Cell<bool>,
+    /// What it offers, where that is another protocol.
+    pub(super) other_offer: RefCell<Option<HeaderValue>>,
+    /// Whether such an offer was taken.
+    pub(super) switched: Cell<bool>,
+    /// Whether its connection ends because its request was no HTTP.
+    pub(super) refused: Cell<Option<Refusal>>,
+    /// Interim responses that are to go out before the answer.
+    pub(super) interim_heads: RefCell<BytesMut>,
+    /// Whether the other protocol has come to its end.
+    pub(super) tunnel_ended: Cell<bool>,
+    /// Whether an answer is being written: half of it may be out.
+    pub(super) writing: Cell<bool>,
     pub(super) published: Arc<Published>,
+    /// Sends its interim responses, over HTTP/2.
+    pub(super) interim: Option<Rc<Answering>>,
 }
 
 /// A response is under way for as long as this lives: the connection is not idle.
@@ -80,7 +103,15 @@ impl Client {
             transfer: RefCell::default(),
             reset: Cell::new(false),
             body_refused: Cell::new(false),
+            offers_websocket: Cell::new(false),
+            other_offer: RefCell::default(),
+            switched: Cell::new(false),
+            refused: Cell::new(None),
+            interim_heads: RefCell::default(),
+            writing: Cell::new(false),
+            tunnel_ended: Cell::new(false),
             published,
+            interim: None,
         }
     }
 
@@ -95,6 +126,14 @@ impl Client {
             transfer: RefCell::default(),
             reset: Cell::new(false),
             body_refused: Cell::new(false),
+            offers_websocket: Cell::new(false),
+            other_offer: RefCell::default(),
+            switched: Cell::new(false),
+            refused: Cell::new(None),
+            interim_heads: RefCell::default(),
+            writing: Cell::new(false),
+            tunnel_ended: Cell::new(false),
+            interim: None,
             ..*self
         }
     }
@@ -143,6 +182,65 @@ impl Client {
     /// A request whose body trickled is being answered: the rest of it is not waited for.
     pub fn refuses_body(&self) {
         self.body_refused.set(true);
+    }
+
+    /// What the request at hand offers to speak, where that may be taken (RFC 9110 §7.8).
+    pub fn offer(&self) -> Option<HeaderValue> {
+        let other = || self.other_offer.borrow().clone();
+        self.offers_websocket()
+            .then(|| other().unwrap_or(HeaderValue::from_static("websocket")))
+    }
+
+    /// Whether the request at hand offers to speak WebSocket (RFC 6455 §4.1): a GET over HTTP/1.1, without a body, with
+    /// `Connection: upgrade` and `Upgrade: websocket`; or another protocol, which handlers see as WebSocket (see
+    /// [`Client::offer`]). All other offers are removed before a handler sees them.
+    pub fn offers_websocket(&self) -> bool {
+        self.offers_websocket.get()
+    }
+
+    /// The offer is taken: from now on what the client sends goes on as it is, as the request's payload, until it
+    /// closes. To be called before the 101 is given back. Without an offer nothing changes.
+    pub fn switches_protocol(&self) {
+        self.switched.set(self.offers_websocket.get());
+    }
+
+    /// Why the request at hand is refused behind its head, if it is.
+    pub fn refused(&self) -> Option<Refusal> {
+        self.refused.get()
+    }
+
+    /// The other protocol has come to its end: the client hears of it at once.
+    pub(super) fn ends_tunnel(&self) {
+        self.tunnel_ended.set(true);
+    }
+
+    /// Sends an interim response (RFC 9110 §15.2) before the answer to the request at hand; not to a client of HTTP/1.0. One
+    /// that comes while another answer is still being written, or too many of them, are left out, as any hop may do.
+    pub fn send_interim<'a>(
+        &self,
+        status: StatusCode,
+        fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+    ) {
+        let counters = &self.published.counters.clients;
+        if let Some(answering) = &self.interim {
+            answering.send_interim(status, fields);
+            counters.interim.increment();
+            return;
+        }
+        let mut heads = self.interim_heads.borrow_mut();
+        if self.writing.get() || heads.len() > MAX_INTERIM {
+            counters.interim_dropped.increment();
+            return;
+        }
+        let reason = status.canonical_reason().unwrap_or_default();
+        heads.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).as_bytes());
+        for (name, value) in fields {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                heads.extend_from_slice(part);
+            }
+        }
+        heads.extend_from_slice(b"\r\n");
+        counters.interim.increment();
     }
 
     /// Whether the connection ends with a reset instead of an orderly close.

@@ -1,7 +1,8 @@
-//! A client's connection, with the limits that a client must keep: a head that trickles, a head without end, a
-//! reader that stops reading, one connection too many. Each gets an answer where one can still be given.
+//! A client's connection, with the limits that a client must keep: a head that trickles, a head without end, bytes that
+//! are no HTTP, a reader that stops reading, one connection too many. Each gets an answer where one can still be given.
 //!
-//! actix-http bounds the first head only, and no write at all; so this stream stands between it and the socket.
+//! actix-http bounds the first head only, and no write at all, and reads a request before the one before is answered;
+//! so this stream stands between it and the socket, and gives it one request at a time ([`RequestReader`]).
 
 use std::{
     future::Future as _,
@@ -12,8 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_http::StatusCode;
-use bytes::BytesMut;
+use actix_http::header::HeaderValue;
+use bytes::Buf as _;
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -21,20 +22,19 @@ use tokio::{
 };
 
 use super::{
-    client::Client, head_scan::HeadScan, line::ClientLine, seat::Seat, send_watch::SendWatch, tcp,
+    answer_head::{self, AnswerHead},
+    client::Client,
+    line::ClientLine,
+    refusal::{LINGER, Refusal, Refusing, poll_discard},
+    request_reader::RequestReader,
+    seat::Seat,
+    send_watch::SendWatch,
+    tcp,
     transport::Transport,
 };
-use crate::problem::Problem;
 
-/// How long a refused client may go on sending, so that the answer is not lost to a reset.
-const LINGER: Duration = Duration::from_secs(2);
 /// How much a client may send ahead while its request is answered; the rest waits in the socket.
 const AHEAD: usize = 64 * 1024;
-/// What actix-http answers by itself to a head that it cannot read.
-const BAD_HEAD: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n";
-/// The same for one that is too large.
-const LARGE_HEAD: &[u8] = b"HTTP/1.1 431 ";
-
 /// What a client must keep to.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -46,6 +46,8 @@ pub struct Limits {
     pub idle: Duration,
     /// Longest time in which the client's socket takes nothing.
     pub send: Duration,
+    /// Whether a client that is refused gets an access line.
+    pub log: bool,
 }
 
 /// A client's connection.
@@ -56,32 +58,26 @@ pub struct ClientStream {
     limits: Limits,
     quickack: bool,
     phase: Phase,
-    /// Bytes of a request head so far; none between requests.
-    head: usize,
-    scan: HeadScan,
-    /// A request without a body is being answered. What the client sends behind it waits here.
-    answering: bool,
-    /// Whether any of the answer is out.
+    reader: RequestReader,
+    /// How many requests had begun in a handler when the last head went on.
+    begun_before: u64,
+    /// Whether any of the answer to it is out.
     begun_answer: bool,
-    behind: BytesMut,
-    /// How many requests had begun when the head's first byte came.
-    head_after: u64,
-    /// When the head must be whole.
-    head_due: Option<Instant>,
-    head_timer: Option<Pin<Box<Sleep>>>,
+    /// Whether the connection ends behind it.
+    closes: bool,
+    /// Whether the time of a head that has begun runs.
+    head_runs: bool,
+    /// When the head must be whole, or the next one begin.
+    due: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
     line: ClientLine,
     send: SendWatch,
 }
 
 enum Phase {
     Open,
-    /// An answer of the stream's own goes out; what the client still sends is thrown away until the deadline.
-    Refusing {
-        answer: Vec<u8>,
-        sent: usize,
-        shut: bool,
-        until: Pin<Box<Sleep>>,
-    },
+    /// An answer of the stream's own goes out.
+    Refusing(Refusing),
     Ended,
 }
 
@@ -103,22 +99,18 @@ impl ClientStream {
             limits,
             quickack,
             phase: Phase::Open,
-            head: 0,
-            scan: HeadScan::default(),
-            answering: false,
+            reader: RequestReader::new(limits.max_head),
+            begun_before: 0,
             begun_answer: false,
-            behind: BytesMut::new(),
-            head_after: 0,
-            head_due: Some(Instant::now() + limits.head),
-            head_timer: None,
+            closes: false,
+            head_runs: false,
+            due: Some(Instant::now() + limits.head),
+            timer: None,
             line,
             send: SendWatch::new(limits.send),
         };
         if too_many {
-            stream.refuse(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "too many connections: try again in a moment",
-            );
+            stream.refuse(Refusal::TooMany);
         }
         stream
     }
@@ -128,129 +120,176 @@ impl ClientStream {
         &self.client
     }
 
-    /// Answers by itself and ends the connection.
-    fn refuse(&mut self, status: StatusCode, detail: &str) {
-        self.phase = Phase::Refusing {
-            answer: Problem::new(status, detail.to_owned()).wire(),
-            sent: 0,
-            shut: false,
-            until: Box::pin(tokio::time::sleep(LINGER)),
-        };
+    /// Whether a request is in a handler, or its response under way.
+    fn is_engaged(&self) -> bool {
+        self.client.engaged.get() > 0
     }
 
-    /// Sends the answer, then waits until the client has read it: a socket closed over unread bytes is reset, and a
-    /// reset can overtake the answer.
+    /// Answers by itself and ends the connection.
+    fn refuse(&mut self, refusal: Refusal) {
+        // A request that is in a handler has an access line of its own.
+        let log = self.limits.log && !self.is_engaged();
+        refusal.account(&self.client.published, self.client.peer.ip(), log);
+        self.phase = Phase::Refusing(Refusing::answering(refusal));
+    }
+
+    /// What came is no HTTP: the connection ends, with an answer if none has begun.
+    ///
+    /// # Errors
+    ///
+    /// Half of another answer is out: whoever waits for the rest of the body ends with the connection.
+    fn refuse_what_came(&mut self, refusal: Refusal) -> io::Result<()> {
+        let of_answered = matches!(refusal, Refusal::Body(_)) && !self.reader.is_unanswered();
+        if self.is_engaged() {
+            self.client.refused.set(Some(refusal));
+        }
+        if !of_answered && !self.begun_answer {
+            self.refuse(refusal);
+            return Ok(());
+        }
+        refusal.account(&self.client.published, self.client.peer.ip(), false);
+        if !of_answered && self.is_engaged() && !self.client.body_refused.get() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, refusal));
+        }
+        // Nobody needs the body any more. Its answer goes out, and nothing else.
+        self.reader.lose();
+        Ok(())
+    }
+
     fn poll_refusing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Phase::Refusing {
-            answer,
-            sent,
-            shut,
-            until,
-        } = &mut self.phase
-        else {
-            return Poll::Ready(());
-        };
-        let mut over = until.as_mut().poll(cx).is_ready();
-        while *sent < answer.len() && !over {
-            match Pin::new(&mut self.io).poll_write(cx, &answer[*sent..]) {
-                Poll::Ready(Ok(n)) if n > 0 => *sent += n,
-                Poll::Ready(_) => over = true,
-                Poll::Pending => break,
-            }
+        if let Phase::Refusing(refusing) = &mut self.phase {
+            ready!(refusing.poll(cx, &mut self.io));
+            self.phase = Phase::Ended;
         }
-        if *sent == answer.len() && !*shut && !over {
-            *shut = Pin::new(&mut self.io).poll_shutdown(cx).is_ready();
-        }
-        let mut scratch = [0; 4096];
-        while !over {
-            let mut buf = ReadBuf::new(&mut scratch);
-            match Pin::new(&mut self.io).poll_read(cx, &mut buf) {
-                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
-                Poll::Ready(_) => over = *sent == answer.len() || buf.filled().is_empty(),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        self.phase = Phase::Ended;
         Poll::Ready(())
+    }
+
+    /// Reads what of the request at hand may go on.
+    fn poll_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        if self.client.switched.get() && !self.reader.is_raw() {
+            self.reader.switch();
+        }
+        loop {
+            let requests = self.reader.requests();
+            let mut looked = self.reader.release(buf);
+            if looked.is_ok() && buf.filled().len() == before {
+                if self.reader.is_lost() && !self.reader.is_unanswered() {
+                    // The last answer is out, and what the client still sends is nobody's.
+                    self.phase = Phase::Refusing(Refusing::silently());
+                    return Poll::Pending;
+                }
+                if self.reader.waits() {
+                    return self.poll_behind(cx);
+                }
+                ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+                if buf.filled().len() == before {
+                    // A client that left must not keep its transfer running. actix-http can be told so, but then
+                    // garbage behind a good request ends that one, too.
+                    return Poll::Ready(match self.is_engaged() && !self.reader.is_raw() {
+                        true => Err(io::ErrorKind::ConnectionAborted.into()),
+                        false => Ok(()),
+                    });
+                }
+                if self.quickack && self.is_engaged() {
+                    // An upload: its sender waits for acknowledgements, not for an answer that could carry them.
+                    tcp::rearm_quickack(self.io.tcp());
+                }
+                looked = self.reader.accept(buf, before);
+            }
+            if let Err(refusal) = looked {
+                buf.set_filled(before);
+                self.refuse_what_came(refusal)?;
+                if matches!(self.phase, Phase::Open) {
+                    continue;
+                }
+                return Poll::Pending;
+            }
+            if self.reader.requests() != requests {
+                self.begin();
+            }
+            if buf.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// A head goes on.
+    fn begin(&mut self) {
+        (self.due, self.head_runs) = (None, false);
+        self.begun_before = self.client.begun.get();
+        self.client.body_refused.set(false);
+        let offers = self.reader.offers_websocket();
+        self.client.offers_websocket.set(offers);
+        let other = self.reader.takes_other();
+        let other = other.and_then(|other| HeaderValue::from_maybe_shared(other).ok());
+        self.client.other_offer.replace(other);
     }
 
     /// Looks after a client whose request is being answered: keeps what it sends ahead, and notices that it left.
     fn poll_behind(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_head(cx, &[]);
-        let mut scratch = [0; 4096];
-        while self.behind.len() < AHEAD {
-            let mut piece = ReadBuf::new(&mut scratch);
-            ready!(Pin::new(&mut self.io).poll_read(cx, &mut piece))?;
-            if piece.filled().is_empty() {
+        while self.reader.waiting() < AHEAD {
+            let n = if self.reader.is_lost() {
+                ready!(poll_discard(cx, &mut self.io))?
+            } else {
+                let mut scratch = [0; 4096];
+                let mut piece = ReadBuf::new(&mut scratch);
+                ready!(Pin::new(&mut self.io).poll_read(cx, &mut piece))?;
+                self.reader.keep(piece.filled());
+                piece.filled().len()
+            };
+            if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
             }
-            self.behind.extend_from_slice(piece.filled());
         }
         Poll::Pending
     }
 
-    /// The answer is out: the next head may come.
+    /// Once the answer is out, the next head may come.
     fn answered(&mut self, cx: &Context<'_>) {
-        let done = self.answering && self.begun_answer && self.client.engaged.get() == 0;
-        if done {
-            self.answering = false;
-            (self.head, self.scan) = (0, HeadScan::default());
-            // Whether something waits, or only the socket does: it must be asked again.
-            cx.waker().wake_by_ref();
+        let done = self.reader.is_unanswered()
+            && self.begun_answer
+            && !self.is_engaged()
+            && self.client.begun.get() != self.begun_before;
+        if !done || self.reader.is_raw() {
+            return;
         }
+        self.begun_answer = false;
+        self.reader.answer();
+        if self.closes {
+            self.reader.lose();
+        }
+        // Whether something waits, or only the socket does: it must be asked again.
+        cx.waker().wake_by_ref();
     }
 
-    /// Watches over the request head: how long it takes, and how long it is. With the last byte of a head that no
-    /// body follows: how many of the bytes belong to it.
-    fn poll_head(&mut self, cx: &mut Context<'_>, read: &[u8]) -> Option<usize> {
-        let mut whole = None;
-        if self.client.engaged.get() > 0
-            || (self.head > 0 && self.client.begun.get() != self.head_after)
-        {
-            // The head became a request.
-            self.head = 0;
-            self.scan = HeadScan::default();
-            self.head_due = None;
+    /// Ends a connection whose next head does not come, or is not whole in time.
+    fn poll_due(&mut self, cx: &mut Context<'_>) {
+        // An answer has no time to be out: only a client that takes nothing is ended.
+        let is_answered = !self.is_engaged() && !self.reader.is_unanswered();
+        if !is_answered || self.reader.is_raw() {
+            (self.due, self.head_runs) = (None, false);
+            return;
         }
-        if self.client.engaged.get() > 0 {
-            return None;
-        }
-        // What is left of a body that was refused is no head.
-        if !read.is_empty() && !self.client.body_refused.get() {
-            if self.head == 0 {
-                self.head_after = self.client.begun.get();
-                // The first head has its time from the connection's begin, a later one from its own.
-                if self.head_after > 0 {
-                    self.head_due = Some(Instant::now() + self.limits.head);
-                }
+        if self.reader.begun_head() > 0 && !self.head_runs {
+            self.head_runs = true;
+            // The first head has its time from the connection's begin, a later one from its own.
+            if self.reader.requests() > 0 {
+                self.due = Some(Instant::now() + self.limits.head);
             }
-            let head = self.scan.step(read);
-            self.head += head;
-            if self.head > self.limits.max_head {
-                self.client.published.counters.clients.bad_heads.increment();
-                let detail = format!(
-                    "the request head is longer than {} bytes",
-                    self.limits.max_head
-                );
-                self.refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &detail);
-                return None;
-            }
-            if self.scan.is_whole() && !self.scan.tells_of_a_body() {
-                whole = Some(head);
-            }
-        }
-        if self.client.begun.get() == 0 && self.head_due.is_none() {
-            return whole;
         }
         // actix-http forgets the time between two requests where half a head came with the request before.
-        let idle = if self.client.body_refused.get() {
-            LINGER
-        } else {
-            self.limits.idle
+        let idle = match self.client.body_refused.get() && !self.reader.is_between_bodies() {
+            true => LINGER,
+            false => self.limits.idle,
         };
-        let due = *self.head_due.get_or_insert_with(|| Instant::now() + idle);
+        let due = *self.due.get_or_insert_with(|| Instant::now() + idle);
         let timer = self
-            .head_timer
+            .timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
         if timer.deadline() > due.into() {
             timer.as_mut().reset(due.into());
@@ -260,25 +299,37 @@ impl ClientStream {
                 timer.as_mut().reset(due.into());
                 continue;
             }
-            self.head_due = None;
-            if self.head == 0 {
+            self.due = None;
+            if self.reader.begun_head() == 0 {
                 // Nothing was asked: nothing is answered.
                 self.phase = Phase::Ended;
             } else {
-                self.client
-                    .published
-                    .counters
-                    .clients
-                    .head_timeouts
-                    .increment();
-                self.refuse(
-                    StatusCode::REQUEST_TIMEOUT,
-                    "the request head took too long",
-                );
+                self.refuse(Refusal::SlowHead);
             }
-            return None;
+            return;
         }
-        whole
+    }
+
+    /// Writes interim responses, unless half an answer is out. Ready when there is none left.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.client.writing.get() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut interim = self.client.interim_heads.take();
+        let mut written = Poll::Ready(Ok(()));
+        while !interim.is_empty() {
+            match Pin::new(&mut self.io).poll_write(cx, &interim) {
+                Poll::Ready(Ok(n)) if n > 0 => interim.advance(n),
+                Poll::Ready(Ok(_)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    written = self.poll_blocked(cx).map(Err);
+                    break;
+                }
+            }
+        }
+        self.client.interim_heads.replace(interim);
+        written
     }
 
     /// Ready when the client has read nothing for too long.
@@ -300,47 +351,23 @@ impl AsyncRead for ClientStream {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if matches!(this.phase, Phase::Open) {
-            if this.answering {
-                ready!(this.poll_behind(cx))?;
-            }
             let before = buf.filled().len();
-            let read = if this.behind.is_empty() {
-                Pin::new(&mut this.io).poll_read(cx, buf)
-            } else {
-                let n = this.behind.len().min(buf.remaining());
-                buf.put_slice(&this.behind.split_to(n));
-                Poll::Ready(Ok(()))
-            };
-            let n = buf.filled().len() - before;
-            if n == 0 && matches!(read, Poll::Ready(Ok(()))) && this.client.engaged.get() > 0 {
-                // A client that left must not keep its transfer running. actix-http can be told so, but then garbage
-                // behind a good request ends that one, too.
-                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-            }
-            let head = this.poll_head(cx, &buf.filled()[before..]);
+            let read = this.poll_request(cx, buf);
             if matches!(this.phase, Phase::Open) {
-                if n > 0 && this.quickack && this.client.engaged.get() > 0 {
-                    // An upload: its sender waits for acknowledgements, not for an answer that could carry them.
-                    tcp::rearm_quickack(this.io.tcp());
-                }
-                if let Some(head) = head {
-                    // One head at a time: what is behind it waits until the answer is out.
-                    let rest = &buf.filled()[before + head..];
-                    if !rest.is_empty() {
-                        let mut behind = BytesMut::from(rest);
-                        behind.unsplit(std::mem::take(&mut this.behind));
-                        this.behind = behind;
-                    }
-                    buf.set_filled(before + head);
-                    (this.answering, this.begun_answer) = (true, false);
-                }
+                this.poll_due(cx);
+            }
+            if matches!(this.phase, Phase::Open) {
                 return read;
             }
             buf.set_filled(before);
         }
-        // An end of file, once the answer is out.
         ready!(this.poll_refusing(cx));
-        Poll::Ready(Ok(()))
+        Poll::Ready(match this.is_engaged() {
+            // Its body was refused behind its head: it ends with the connection.
+            true => Err(io::ErrorKind::ConnectionAborted.into()),
+            // An end of file, once the answer is out.
+            false => Ok(()),
+        })
     }
 }
 
@@ -355,37 +382,38 @@ impl AsyncWrite for ClientStream {
             Phase::Open => {}
             // What actix-http had to say is replaced by the answer. It drops the connection once its own words are
             // out, so they are held until the answer is.
-            Phase::Refusing { .. } => return this.poll_refusing(cx).map(|()| Ok(bytes.len())),
+            Phase::Refusing(_) => return this.poll_refusing(cx).map(|()| Ok(bytes.len())),
             Phase::Ended => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
-        if this.head > 0
-            && this.client.engaged.get() == 0
-            && this.client.begun.get() == this.head_after
+        if this.reader.is_unanswered()
+            && !this.is_engaged()
+            && this.client.begun.get() == this.begun_before
         {
-            let status = if bytes.starts_with(BAD_HEAD) {
-                Some((
-                    StatusCode::BAD_REQUEST,
-                    "the request head is not valid HTTP/1.1",
-                ))
-            } else if bytes.starts_with(LARGE_HEAD) {
-                Some((
-                    StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                    "the request head is too large",
-                ))
-            } else {
-                None
+            let refusal = match answer_head::refusal(bytes) {
+                Some(400) => Some(Refusal::Unreadable),
+                Some(_) => Some(Refusal::LargeHead),
+                None => None,
             };
-            if let Some((status, detail)) = status {
-                this.client.published.counters.clients.bad_heads.increment();
-                this.refuse(status, detail);
+            if let Some(refusal) = refusal {
+                this.refuse(refusal);
                 return this.poll_refusing(cx).map(|()| Ok(bytes.len()));
             }
         }
+        if this.client.switched.get() && !this.reader.is_raw() {
+            // What waited behind the request goes on now.
+            cx.waker().wake_by_ref();
+        }
+        ready!(this.poll_interim(cx))?;
+        this.client.writing.set(true);
         match Pin::new(&mut this.io).poll_write(cx, bytes) {
             Poll::Pending => this.poll_blocked(cx).map(Err),
             written => {
                 this.send.took();
-                this.begun_answer = true;
+                if !this.begun_answer
+                    && let AnswerHead::Answer { closes } = AnswerHead::of(bytes)
+                {
+                    (this.begun_answer, this.closes) = (true, closes);
+                }
                 let published = &this.client.published;
                 let follow = published.tuning_for(this.client.bucket).load().follow_lines;
                 this.line.look(this.io.tcp(), Instant::now(), follow);
@@ -396,17 +424,28 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if matches!(self.phase, Phase::Open) {
-            // All that there is to say is said: the time to the next request runs.
-            self.poll_head(cx, &[]);
-        }
-        self.answered(cx);
         let this = &mut *self;
+        if matches!(this.phase, Phase::Open) {
+            this.answered(cx);
+        }
+        if matches!(this.phase, Phase::Open) {
+            // All that there is to say is said: the time to the next request runs.
+            this.poll_due(cx);
+        }
+        // actix-http flushes when it has written all that it has.
+        this.client.writing.set(false);
+        if matches!(this.phase, Phase::Open) {
+            ready!(this.poll_interim(cx))?;
+        }
         match Pin::new(&mut this.io).poll_flush(cx) {
             // TLS holds what the socket does not take.
             Poll::Pending => this.poll_blocked(cx).map(Err),
             flushed => {
                 this.send.took();
+                if this.client.tunnel_ended.get() {
+                    // actix-http waits first until the client closes, too.
+                    ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+                }
                 flushed
             }
         }

@@ -12,7 +12,6 @@ use super::{
     line::ClientLine,
     policy::InForce,
     seat::Seat,
-    send_watch::SendWatch,
     tls::{self, Tls},
     transport::Transport,
 };
@@ -48,7 +47,17 @@ impl Entrance {
     pub async fn let_in(&self, io: TcpStream) -> Option<Arrived> {
         // A client that is gone already has no address.
         let peer = io.peer_addr().ok()?;
-        let seat = Seat::take(Arc::clone(&self.published), self.connections);
+        let mut seat = Seat::take(Arc::clone(&self.published), self.connections);
+        let counters = &self.published.counters.clients;
+        if seat.over
+            && let Some(tls) = &self.tls
+            && tls.make_room(counters)
+        {
+            seat.over = false;
+        }
+        if seat.over {
+            counters.over_limit.increment();
+        }
         let policy = self.policy.load_full();
         let trusted = headers::is_trusted(peer.ip(), &policy.server.trusted_proxies);
         let bucket = Client::bucket_of(peer, trusted);
@@ -65,9 +74,8 @@ impl Entrance {
             // A handshake costs more than the one too many is worth.
             Some(_) if seat.over => return None,
             Some(tls) => {
-                let counters = &self.published.counters.clients;
                 // Boxed: it is short, and large; every connection would carry room for it.
-                Transport::Tls(Box::pin(tls.accept(io, &policy.tls, counters)).await?)
+                Transport::Tls(Box::pin(tls.accept(io, peer.ip(), &policy.tls, counters)).await?)
             }
         };
         let published = Arc::clone(&self.published);
@@ -78,10 +86,9 @@ impl Entrance {
         );
         let limits = policy.connection_limits();
         if io.protocol() == Some(tls::H2) {
-            let send = SendWatch::new(limits.send);
             let frames = FrameBudget::new(policy.http2.max_small_frames, Instant::now());
             return Some(Arrived::Http2(Box::new(Guest {
-                wire: Wire::new(io, line, send, seat, &client, frames),
+                wire: Wire::new(io, line, limits.send, seat, &client, frames),
                 client,
                 limits,
                 settings: policy.http2.clone(),

@@ -7,6 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, http::header};
 
 use super::{
     origin::{connect::ConnectError, fetch::FetchError, reader::BodyError},
+    target::BadTarget,
     upload::Fault,
 };
 use crate::{
@@ -29,6 +30,15 @@ pub enum ProxyError {
     /// 400: the request's body broke, or its coding did.
     #[error("the request body broke")]
     BrokenUpload,
+    /// 503: over the connections that may speak another protocol.
+    #[error("too many connections speak another protocol: try again in a moment")]
+    Upgrades,
+    /// 504: the client wants it out of the store alone, and it is not there (RFC 9111 §5.2.1.7).
+    #[error("not in the store, and the request says only-if-cached")]
+    OnlyIfCached,
+    /// 400: no target, or no proper host.
+    #[error(transparent)]
+    Target(#[from] BadTarget),
     /// 405: a method that makes no sense here.
     #[error("{0} is not for a reverse proxy")]
     Method(&'static str),
@@ -50,9 +60,9 @@ impl ProxyError {
     /// The status that the client gets.
     pub fn status(&self) -> StatusCode {
         match self {
-            ProxyError::Limited(_) | ProxyError::Fetch(FetchError::NoSlot(_)) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            ProxyError::Limited(_)
+            | ProxyError::Upgrades
+            | ProxyError::Fetch(FetchError::NoSlot(_)) => StatusCode::SERVICE_UNAVAILABLE,
             ProxyError::Fetch(
                 FetchError::Timeout(_)
                 | FetchError::Connect(ConnectError::Timeout(_))
@@ -63,9 +73,10 @@ impl ProxyError {
             {
                 StatusCode::GATEWAY_TIMEOUT
             }
+            ProxyError::OnlyIfCached => StatusCode::GATEWAY_TIMEOUT,
             ProxyError::Fetch(_) => StatusCode::BAD_GATEWAY,
             ProxyError::SlowUpload => StatusCode::REQUEST_TIMEOUT,
-            ProxyError::BrokenUpload => StatusCode::BAD_REQUEST,
+            ProxyError::BrokenUpload | ProxyError::Target(_) => StatusCode::BAD_REQUEST,
             ProxyError::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             ProxyError::Loop => StatusCode::LOOP_DETECTED,
         }
@@ -75,7 +86,7 @@ impl ProxyError {
     pub fn outcome(&self) -> Outcome {
         match self {
             ProxyError::Limited(_) => Outcome::RateLimited,
-            ProxyError::Fetch(FetchError::NoSlot(_)) => Outcome::Overloaded,
+            ProxyError::Upgrades | ProxyError::Fetch(FetchError::NoSlot(_)) => Outcome::Overloaded,
             ProxyError::Fetch(
                 FetchError::Connect(ConnectError::Timeout(_)) | FetchError::Timeout(_),
             ) => Outcome::OriginTimeout,
@@ -84,6 +95,8 @@ impl ProxyError {
             ProxyError::Fetch(_) => Outcome::OriginBroken,
             ProxyError::SlowUpload
             | ProxyError::BrokenUpload
+            | ProxyError::OnlyIfCached
+            | ProxyError::Target(_)
             | ProxyError::Method(_)
             | ProxyError::Loop => Outcome::ClientFault,
         }
@@ -92,7 +105,9 @@ impl ProxyError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             ProxyError::Limited(turned) => Some(turned.retry_after),
-            ProxyError::Fetch(FetchError::NoSlot(_)) => Some(Duration::from_secs(1)),
+            ProxyError::Upgrades | ProxyError::Fetch(FetchError::NoSlot(_)) => {
+                Some(Duration::from_secs(1))
+            }
             _ => None,
         }
     }
@@ -126,7 +141,10 @@ impl ProxyError {
                 header::HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
             response.headers_mut().insert(header::ALLOW, allow);
         }
-        if matches!(self, ProxyError::SlowUpload | ProxyError::BrokenUpload) {
+        if matches!(
+            self,
+            ProxyError::SlowUpload | ProxyError::BrokenUpload | ProxyError::Target(_)
+        ) {
             response
                 .head_mut()
                 .set_connection_type(actix_http::ConnectionType::Close);

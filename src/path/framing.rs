@@ -7,12 +7,14 @@ use std::mem::MaybeUninit;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::chunked::{self, BadLine, MAX_TRAILERS};
+
 /// Most header fields of a response.
 const MAX_FIELDS: usize = 128;
-/// Longest line that gives a chunk's size, extensions included.
-const MAX_CHUNK_LINE: usize = 4096;
-/// Longest trailer section.
-const MAX_TRAILERS: usize = 16 * 1024;
+/// How much of a chunked body may be something else than data, beyond what small chunks need (see [`Decoder::overhead`]).
+const MAX_OVERHEAD: u64 = 16 * 1024;
+/// What a chunk's size line may have for nothing: a size, an extension and CRLF.
+const LINE: u64 = 16;
 
 /// How a response body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub struct Head {
     pub framing: Framing,
     /// Whether the connection may be used again after it.
     pub keep_alive: bool,
+    /// Whether it tells of a body where none may follow. Some origins send it all the same.
+    pub tells_in_vain: bool,
 }
 
 /// A response that breaks the rules of HTTP/1.1.
@@ -52,11 +56,11 @@ pub enum Malformed {
     /// A transfer coding other than chunked.
     #[error("the Transfer-Encoding is not chunked")]
     Coding,
-    /// A chunk's size is no hexadecimal number, or its end is missing.
+    /// A chunk's size is no hexadecimal number, or its end is missing; or there is next to nothing but extensions.
     #[error("the chunked coding is broken")]
     Chunk,
-    /// Trailers without end.
-    #[error("the trailer section is too long")]
+    /// Trailers that are no fields, or without end.
+    #[error("the trailer section is broken or too long")]
     Trailers,
 }
 
@@ -67,9 +71,25 @@ impl Head {
     ///
     /// [`Malformed`] for what no HTTP/1.x origin sends.
     pub fn parse(bytes: &[u8], to_head: bool) -> Result<Option<Self>, Malformed> {
+        Self::parse_with(bytes, to_head, |_, _| {})
+    }
+
+    /// The same, and hands over each field's name and value, once the head is whole.
+    ///
+    /// # Errors
+    ///
+    /// As [`Head::parse`].
+    pub fn parse_with(
+        bytes: &[u8],
+        to_head: bool,
+        mut field_of: impl FnMut(&str, &[u8]),
+    ) -> Result<Option<Self>, Malformed> {
         let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
         let mut response = httparse::Response::new(&mut []);
         let parsed = httparse::ParserConfig::default()
+            // To be removed, not to be refused (RFC 9112 §5.1).
+            .allow_spaces_after_header_name_in_responses(true)
+            .allow_multiple_spaces_in_response_status_delimiters(true)
             .parse_response_with_uninit_headers(&mut response, bytes, &mut fields)
             .map_err(Malformed::Head)?;
         let len = match parsed {
@@ -81,6 +101,7 @@ impl Head {
         let mut length = None;
         let mut chunked = false;
         for field in response.headers.iter() {
+            field_of(field.name, field.value);
             if field.name.eq_ignore_ascii_case("content-length") {
                 let value = parse_length(field.value).ok_or(Malformed::Length)?;
                 if length.is_some_and(|earlier| earlier != value) {
@@ -88,10 +109,16 @@ impl Head {
                 }
                 length = Some(value);
             } else if field.name.eq_ignore_ascii_case("transfer-encoding") {
-                if !field.value.trim_ascii().eq_ignore_ascii_case(b"chunked") || chunked {
-                    return Err(Malformed::Coding);
+                for coding in field.value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
+                    // It once named the absence of a coding (RFC 2616 §3.6).
+                    if coding.eq_ignore_ascii_case(b"identity") {
+                        continue;
+                    }
+                    if !coding.eq_ignore_ascii_case(b"chunked") || chunked {
+                        return Err(Malformed::Coding);
+                    }
+                    chunked = true;
                 }
-                chunked = true;
             } else if field.name.eq_ignore_ascii_case("connection") {
                 for option in field.value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
                     if option.eq_ignore_ascii_case(b"close") {
@@ -122,6 +149,7 @@ impl Head {
             status,
             framing,
             keep_alive,
+            tells_in_vain: framing == Framing::None && (chunked || length.is_some_and(|n| n > 0)),
         }))
     }
 }
@@ -155,7 +183,14 @@ pub enum Step {
 
 /// Follows one body to its end.
 #[derive(Debug)]
-pub struct Decoder(State);
+pub struct Decoder {
+    state: State,
+    /// Bytes of the chunk at hand that came out already.
+    given: u64,
+    /// Bytes of size lines, beyond [`LINE`] for each and two for each byte of data: an origin that sends next to nothing
+    /// but extensions keeps the proxy busy for no body.
+    overhead: u64,
+}
 
 #[derive(Debug)]
 enum State {
@@ -171,22 +206,32 @@ enum State {
 impl Decoder {
     /// A decoder at a body's first byte.
     pub fn new(framing: Framing) -> Self {
-        Decoder(match framing {
-            Framing::None | Framing::Length(0) => State::End,
-            Framing::Length(n) => State::Length(n),
-            Framing::Chunked => State::ChunkSize,
-            Framing::UntilClose => State::UntilClose,
-        })
+        Decoder {
+            state: match framing {
+                Framing::None | Framing::Length(0) => State::End,
+                Framing::Length(n) => State::Length(n),
+                Framing::Chunked => State::ChunkSize,
+                Framing::UntilClose => State::UntilClose,
+            },
+            given: 0,
+            overhead: 0,
+        }
+    }
+
+    /// How many of the bytes that came out last belong to a chunk whose end was not seen yet. If its size was wrong, they
+    /// may be anything: a size one too large makes the CR behind the chunk its last byte.
+    pub fn unproven(&self) -> u64 {
+        self.given
     }
 
     /// Whether the body is whole.
     pub fn is_end(&self) -> bool {
-        matches!(self.0, State::End)
+        matches!(self.state, State::End)
     }
 
     /// How many more body bytes are sure to come, where that is known.
     pub fn expected(&self) -> Option<u64> {
-        match self.0 {
+        match self.state {
             State::Length(n) | State::ChunkData(n) => Some(n),
             _ => None,
         }
@@ -194,7 +239,7 @@ impl Decoder {
 
     /// How many more bytes the whole body has, where that is known.
     pub fn expected_in_all(&self) -> Option<u64> {
-        match self.0 {
+        match self.state {
             State::Length(n) => Some(n),
             State::End => Some(0),
             _ => None,
@@ -208,18 +253,21 @@ impl Decoder {
     /// [`Malformed`] where the chunked coding is broken.
     pub fn step(&mut self, buf: &mut BytesMut) -> Result<Step, Malformed> {
         loop {
-            match &mut self.0 {
+            match &mut self.state {
                 State::End => return Ok(Step::End),
                 _ if buf.is_empty() => return Ok(Step::NeedMore),
                 State::UntilClose => return Ok(Step::Data(buf.split().freeze())),
                 State::Length(left) | State::ChunkData(left) => {
                     let n = usize::try_from(*left).unwrap_or(usize::MAX).min(buf.len());
                     *left -= n as u64;
-                    if *left == 0 {
-                        self.0 = match self.0 {
-                            State::Length(_) => State::End,
-                            _ => State::ChunkEnd,
-                        };
+                    let is_last = *left == 0;
+                    if matches!(self.state, State::ChunkData(_)) {
+                        self.given += n as u64;
+                        if is_last {
+                            self.state = State::ChunkEnd;
+                        }
+                    } else if is_last {
+                        self.state = State::End;
                     }
                     return Ok(Step::Data(buf.split_to(n).freeze()));
                 }
@@ -235,38 +283,37 @@ impl Decoder {
                         return Err(Malformed::Chunk);
                     }
                     buf.advance(2);
-                    self.0 = State::ChunkSize;
+                    self.given = 0;
+                    self.state = State::ChunkSize;
                 }
-                State::ChunkSize => match httparse::parse_chunk_size(buf) {
-                    Ok(httparse::Status::Complete((len, size))) => {
-                        buf.advance(len);
-                        self.0 = if size == 0 {
-                            State::Trailers(0)
-                        } else {
-                            State::ChunkData(size)
-                        };
-                    }
-                    Ok(httparse::Status::Partial) if buf.len() <= MAX_CHUNK_LINE => {
+                State::ChunkSize => {
+                    let line = chunked::size_line(buf).map_err(|BadLine| Malformed::Chunk)?;
+                    let Some((len, size)) = line else {
                         return Ok(Step::NeedMore);
-                    }
-                    _ => return Err(Malformed::Chunk),
-                },
-                State::Trailers(seen) => {
-                    let Some(line) = buf.iter().position(|&b| b == b'\n') else {
-                        return if *seen + buf.len() > MAX_TRAILERS {
-                            Err(Malformed::Trailers)
-                        } else {
-                            Ok(Step::NeedMore)
-                        };
                     };
-                    let empty = line == 0 || (line == 1 && buf[0] == b'\r');
-                    *seen += line + 1;
+                    let allowed = size.saturating_mul(2).saturating_add(LINE);
+                    self.overhead = (self.overhead + len as u64).saturating_sub(allowed);
+                    if self.overhead > MAX_OVERHEAD {
+                        return Err(Malformed::Chunk);
+                    }
+                    buf.advance(len);
+                    self.state = match size {
+                        0 => State::Trailers(0),
+                        size => State::ChunkData(size),
+                    };
+                }
+                State::Trailers(seen) => {
+                    let line = chunked::trailer_line(buf).map_err(|BadLine| Malformed::Trailers)?;
+                    let Some((len, is_empty)) = line else {
+                        return Ok(Step::NeedMore);
+                    };
+                    *seen += len;
                     if *seen > MAX_TRAILERS {
                         return Err(Malformed::Trailers);
                     }
-                    buf.advance(line + 1);
-                    if empty {
-                        self.0 = State::End;
+                    buf.advance(len);
+                    if is_empty {
+                        self.state = State::End;
                     }
                 }
             }
@@ -275,8 +322,8 @@ impl Decoder {
 
     /// Whether the connection may close here: only a body that runs to the close ends so.
     pub fn ends_at_close(&mut self) -> bool {
-        if matches!(self.0, State::UntilClose) {
-            self.0 = State::End;
+        if matches!(self.state, State::UntilClose) {
+            self.state = State::End;
         }
         self.is_end()
     }

@@ -1,9 +1,15 @@
 //! The whole way of a request on one screen.
 
-use std::{cell::RefCell, net::IpAddr, rc::Rc, sync::Arc, time::Instant};
+use std::{
+    cell::RefCell,
+    net::IpAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix_http::{
-    Method, Version,
+    Method, StatusCode, Version,
     body::{BodySize, BoxBody, MessageBody as _},
     header::{self, HeaderMap, HeaderValue},
 };
@@ -23,14 +29,23 @@ use super::{
     framing::Framing,
     headers,
     meter::Meter,
-    origin::{Fetched, Origin, fetch::Request, shared::Shared},
+    origin::{Fetched, Origin, connection::Connection, fetch::Request, shared::Shared},
     policy::{InForce, Policy},
+    stored::{
+        fetcher::Fetcher,
+        front::{self, Front},
+        reply::Reply,
+    },
+    target::Target,
     trace::{self, Trace, Tracer},
+    tunnel::Tunnel,
+    upgrades::Place,
     upload::{self, Upload},
 };
 use crate::{
     actors::Reporter,
-    traffic::{canary::split::Bucket, published::Published},
+    store::Store,
+    traffic::{canary::split::Bucket, keys::Keys, published::Published, tuning::Tuning},
 };
 
 /// Most fileproxies that a request may pass before it is taken to go round.
@@ -46,6 +61,8 @@ pub struct Worker {
     reporter: Reporter,
     /// What the actors say.
     published: Arc<Published>,
+    /// What is kept of the origin's responses.
+    store: Arc<Store>,
     /// Makes spans, where a collector is set.
     tracer: Option<Tracer>,
 }
@@ -56,6 +73,7 @@ impl Worker {
         policy: InForce,
         reporter: Reporter,
         published: Arc<Published>,
+        store: Arc<Store>,
         tracer: Option<Tracer>,
     ) -> Self {
         let shared = Arc::clone(&policy.load().origin);
@@ -65,6 +83,7 @@ impl Worker {
             origin: RefCell::new((shared, origin)),
             reporter,
             published,
+            store,
             tracer,
         }
     }
@@ -108,6 +127,7 @@ pub async fn forward(
     let mut meter = Meter::start(
         worker.reporter.clone(),
         client.engage(),
+        Keys::of(request.uri().path(), request.uri().query(), asked_by),
         worker.published.split.membership(bucket),
     );
     if terms.policy.access_log || worker.tracer.is_some() {
@@ -120,18 +140,46 @@ pub async fn forward(
             &mut meter,
         );
     }
+    let place = match place(&client, asked_by, &terms.policy, &worker.published) {
+        Ok(place) => place,
+        Err(error) => {
+            meter.failed(&error);
+            let response = error.response(request.request(), &id);
+            return Ok(request.into_response(response));
+        }
+    };
     let response = match exchange(
         &mut request,
         &worker,
         &terms,
         &client,
-        bucket,
+        (bucket, place.is_some()),
         &id,
         &mut meter,
     )
     .await
     {
-        Ok(fetched) => relay(&request, fetched, &worker, &client, bucket, &id, meter),
+        Ok(Answered::Store(reply)) => relay(&request, *reply, &worker, &client, bucket, meter),
+        Ok(Answered::Origin(mut fetched)) => match (fetched.switched.take(), place) {
+            (Some(origin), Some(place)) => {
+                let idle = terms.policy.upgrades.0.idle;
+                let payload = request.take_payload();
+                let client = (client, payload);
+                switch(
+                    *origin,
+                    fetched.headers,
+                    client,
+                    &worker,
+                    (place, idle),
+                    &id,
+                    meter,
+                )
+            }
+            _ => {
+                let reply = Reply::fetched(*fetched, &id);
+                relay(&request, reply, &worker, &client, bucket, meter)
+            }
+        },
         Err(error) => {
             meter.failed(&error);
             if matches!(error, ProxyError::SlowUpload) {
@@ -142,6 +190,14 @@ pub async fn forward(
         }
     };
     Ok(request.into_response(response))
+}
+
+/// Who answered a request.
+enum Answered {
+    /// The store.
+    Store(Box<Reply>),
+    /// The origin, for this request alone.
+    Origin(Box<Fetched>),
 }
 
 /// Begins what the request's access line and spans tell.
@@ -164,38 +220,69 @@ fn account(
     }
 }
 
-/// Admission, then the origin.
+/// The store; else admission, then the origin.
 async fn exchange(
     request: &mut ServiceRequest,
     worker: &Worker,
     terms: &Terms,
-    client: &Client,
-    bucket: Bucket,
+    client: &Rc<Client>,
+    (bucket, switches): (Bucket, bool),
     id: &HeaderValue,
     meter: &mut Meter,
-) -> Result<Fetched, ProxyError> {
+) -> Result<Answered, ProxyError> {
     if *request.method() == Method::CONNECT {
         return Err(ProxyError::Method("CONNECT"));
     }
+    let target = Target::of(
+        request.method(),
+        request.version(),
+        request.uri(),
+        request.headers(),
+    )?;
     if headers::passes_so_far(request.headers()) >= MAX_PASSES {
         return Err(ProxyError::Loop);
     }
-    let upload = upload(request, terms.policy.upload_limits());
+    let upload = upload(request, client, terms.policy.upload_limits());
     let progress = upload.as_ref().map(Upload::progress);
     let tuning = worker.published.tuning_for(bucket).load_full();
     let deadline = Instant::now() + tuning.exchange_timeout;
-    admission::admit(&worker.published, &tuning).await?;
     let method = request.method().clone();
-    let mut headers = fields(request, &terms.policy, client, id);
+    // HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
+    let informed = (request.version() >= Version::HTTP_11).then(|| Rc::clone(client));
+    let mut headers = fields(request, &terms.policy, client, target.host, id);
+    if let Some(offer) = client.offer().filter(|_| switches) {
+        headers.insert(header::UPGRADE, offer);
+    }
     meter.exchange(&method, &mut headers);
+    let may_be_stored = matches!(method, Method::GET | Method::HEAD)
+        && upload.is_none()
+        && !headers.contains_key(header::UPGRADE);
+    let mut bypassed = false;
+    if tuning.store && may_be_stored {
+        let fetcher = Fetcher {
+            origin: Rc::clone(&terms.origin),
+            published: Arc::clone(&worker.published),
+            keys: meter.keys(),
+            bucket,
+            target: target.path.clone(),
+            fields: headers.clone(),
+        };
+        let client = (&method, informed.clone());
+        match from_store(worker, &tuning, fetcher, client, id, meter).await? {
+            Some(answered) => return Ok(answered),
+            None => bypassed = true,
+        }
+    }
+    admission::admit(&worker.published, &tuning, meter.keys()).await?;
     let fetched = terms
         .origin
         .fetch(
             Request {
                 method,
-                target: request.uri().path_and_query().cloned(),
+                target: Some(target.path),
                 headers,
                 upload,
+                informed,
                 bucket,
             },
             &tuning,
@@ -205,33 +292,107 @@ async fn exchange(
         .map_err(|error| {
             ProxyError::of(error, progress.as_ref().and_then(upload::Progress::fault))
         })?;
-    if progress.is_some_and(|progress| progress.abandoned()) {
-        client.refuses_body();
-    }
     meter.answered(fetched.status, fetched.ttfb);
-    Ok(fetched)
+    let mut fetched = fetched;
+    if bypassed {
+        front::tell_bypass(&mut fetched.headers);
+    }
+    Ok(Answered::Origin(Box::new(fetched)))
 }
 
-/// Passes the origin's response on.
-fn relay(
-    request: &ServiceRequest,
-    fetched: Fetched,
+/// The store's answer; none where the origin is to be asked by the request as it came.
+async fn from_store(
     worker: &Worker,
-    client: &Rc<Client>,
-    bucket: Bucket,
+    tuning: &Tuning,
+    fetcher: Fetcher,
+    (method, informed): (&Method, Option<Rc<Client>>),
+    id: &HeaderValue,
+    meter: &mut Meter,
+) -> Result<Option<Answered>, ProxyError> {
+    let fetcher = Rc::new(fetcher);
+    let Some(front) = Front::of(&worker.store, method, fetcher, informed) else {
+        return Ok(None);
+    };
+    Ok(match front.answer(tuning.exchange_timeout).await? {
+        front::Answer::Store(mut reply, ttfb) => {
+            meter.answered(reply.status, ttfb);
+            reply.pass_on(id);
+            Some(Answered::Store(reply))
+        }
+        front::Answer::Origin(mut fetched) => {
+            meter.answered(fetched.status, fetched.ttfb);
+            front::tell_bypass(&mut fetched.headers);
+            Some(Answered::Origin(fetched))
+        }
+        front::Answer::Bypass => None,
+    })
+}
+
+/// The place of a connection that may switch to another protocol, where its client offers that and the offer can be passed
+/// on; while the process drains it is not.
+///
+/// # Errors
+///
+/// [`ProxyError::Upgrades`]: there are too many.
+fn place(
+    client: &Client,
+    asked_by: IpAddr,
+    policy: &Policy,
+    published: &Published,
+) -> Result<Option<Place>, ProxyError> {
+    let (settings, places) = &policy.upgrades;
+    if !client.offers_websocket() || settings.max == 0 || published.is_draining() {
+        return Ok(None);
+    }
+    let place = places.take(asked_by, settings);
+    place.map(Some).ok_or(ProxyError::Upgrades)
+}
+
+/// Passes the origin's 101 on, and from then on whatever comes, both ways.
+fn switch(
+    origin: Connection,
+    mut headers: HeaderMap,
+    (client, payload): (Rc<Client>, Payload),
+    worker: &Worker,
+    place: (Place, Duration),
     id: &HeaderValue,
     mut meter: Meter,
 ) -> HttpResponse {
-    let Fetched {
-        status,
-        mut headers,
-        framing,
-        mut source,
-        widened,
-        ..
-    } = fetched;
-    let told = content_length(&headers);
+    let chosen = headers.get(header::UPGRADE).cloned();
+    let status = StatusCode::SWITCHING_PROTOCOLS;
     headers::to_client(&mut headers, status, id);
+    let mut response = HttpResponse::new(status);
+    *response.headers_mut() = headers;
+    if let Some(chosen) = chosen {
+        response.headers_mut().insert(header::UPGRADE, chosen);
+    }
+    response
+        .head_mut()
+        .set_connection_type(actix_http::ConnectionType::Upgrade);
+    worker.published.counters.clients.upgrades.increment();
+    meter.switched();
+    client.switches_protocol();
+    let published = Arc::clone(&worker.published);
+    let tunnel = Tunnel::new(origin, (client, payload), published, meter, place);
+    response.set_body(BoxBody::new(tunnel))
+}
+
+/// Passes a response on.
+fn relay(
+    request: &ServiceRequest,
+    reply: Reply,
+    worker: &Worker,
+    client: &Rc<Client>,
+    bucket: Bucket,
+    mut meter: Meter,
+) -> HttpResponse {
+    let Reply {
+        status,
+        headers,
+        told,
+        framing,
+        mut flow,
+    } = reply;
     let mut response = HttpResponse::new(status);
     *response.headers_mut() = headers;
 
@@ -245,20 +406,18 @@ fn relay(
             _ => response.set_body(BoxBody::new(actix_http::body::None::new())),
         };
     }
-    if widened.is_none()
-        && let Some(whole) = source.take_whole()
-    {
+    if let Some(whole) = flow.take_whole() {
         meter.passed(whole.len());
         meter.completed();
         return response.set_body(BoxBody::new(whole));
     }
     let published = Arc::clone(&worker.published);
-    let transfer = Transfer::new(source, widened, published, bucket, meter);
+    let transfer = Transfer::new(flow, published, bucket, meter);
     client.sends(&transfer);
     let body = match framing {
         Framing::Length(length) => Body::new(transfer, BodySize::Sized(length)),
-        _ if request.version() < Version::HTTP_11 => {
-            // No chunks for HTTP/1.0: the body runs to the close.
+        // No chunks for HTTP/1.0, nor where actix-http holds a WebSocket to be begun: the body runs to the close.
+        _ if request.version() < Version::HTTP_11 || client.offers_websocket() => {
             response.head_mut().no_chunking(true);
             response
                 .head_mut()
@@ -275,13 +434,9 @@ fn fields(
     request: &mut ServiceRequest,
     policy: &Policy,
     client: &Client,
+    named: Option<HeaderValue>,
     id: &HeaderValue,
 ) -> HeaderMap {
-    // An absolute target names the host, whatever Host says (RFC 9112 §3.2.2).
-    let named = request.uri().authority().and_then(|authority| {
-        let host = authority.as_str();
-        HeaderValue::from_str(host.rsplit_once('@').map_or(host, |(_, host)| host)).ok()
-    });
     let from = headers::Client {
         address: &client.address,
         trusted: client.trusted,
@@ -290,6 +445,7 @@ fn fields(
     };
     let mut fields = std::mem::replace(request.headers_mut(), HeaderMap::new());
     if let Some(host) = named {
+        // An absolute target names the host, whatever Host says (RFC 9112 §3.2.2).
         fields.insert(header::HOST, host);
     }
     headers::to_origin(&mut fields, from, policy.host.as_ref(), id);
@@ -297,36 +453,29 @@ fn fields(
 }
 
 /// The request's body, if it has one.
-fn upload(request: &mut ServiceRequest, limits: upload::Limits) -> Option<Upload> {
+fn upload(
+    request: &mut ServiceRequest,
+    client: &Rc<Client>,
+    limits: upload::Limits,
+) -> Option<Upload> {
+    let upload = |payload, length| Upload::new(Rc::clone(client), payload, length, limits);
     if request.chunked().unwrap_or(false) {
-        return Some(Upload::new(request.take_payload(), None, limits));
+        return Some(upload(request.take_payload(), None));
     }
-    let Some(length) = content_length(request.headers()) else {
+    let Some(length) = headers::content_length(request.headers()) else {
         // HTTP/2 has no need to tell how long a body is.
         let has_body = request.version() == Version::HTTP_2;
         let payload = has_body.then(|| request.take_payload());
         return payload
             .filter(|payload| !matches!(payload, Payload::None))
-            .map(|payload| Upload::new(payload, None, limits));
+            .map(|payload| upload(payload, None));
     };
     // A length of zero is worth telling where the method means a body (RFC 9110 §8.6).
     let means_a_body = matches!(
         *request.method(),
         Method::POST | Method::PUT | Method::PATCH
     );
-    (length > 0 || means_a_body).then(|| Upload::new(request.take_payload(), Some(length), limits))
-}
-
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers
-        .get(header::CONTENT_LENGTH)?
-        .to_str()
-        .ok()?
-        .split(',')
-        .next()?
-        .trim()
-        .parse()
-        .ok()
+    (length > 0 || means_a_body).then(|| upload(request.take_payload(), Some(length)))
 }
 
 /// The client's own id, or the one made for this request.

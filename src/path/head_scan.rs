@@ -1,25 +1,15 @@
-//! Finds the end of a request head in the bytes as they come, and whether a body follows it. Pure.
-//!
-//! actix-http decodes the next head of a connection while the request before it is still answered, and answers with
-//! what the last head said (HEAD, version, Connection). So heads are handed to it one at a time, and for that their
-//! ends must be known.
-
-/// The longest of the names that tell of a body.
-const LONGEST: usize = b"transfer-encoding".len();
+//! Finds the end of a request head in the bytes as they come, each looked at once. Pure.
 
 /// Where in a request head the last byte was.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct HeadScan {
     at: At,
-    /// The begin of the line at hand.
-    name: [u8; LONGEST],
-    len: usize,
-    body: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum At {
     /// Before the first line: empty lines are skipped there (RFC 9112 §2.2).
+    #[default]
     Before,
     /// In a line that holds something.
     InLine,
@@ -29,27 +19,15 @@ enum At {
     Behind,
 }
 
-impl Default for HeadScan {
-    /// Before a head.
-    fn default() -> Self {
-        HeadScan {
-            at: At::Before,
-            name: [0; LONGEST],
-            len: 0,
-            body: false,
-        }
-    }
-}
-
 impl HeadScan {
+    /// Whether anything came but empty lines.
+    pub fn has_begun(&self) -> bool {
+        self.at != At::Before
+    }
+
     /// Whether the head is whole.
     pub fn is_whole(&self) -> bool {
         self.at == At::Behind
-    }
-
-    /// Whether the head tells of a body: it has a Content-Length or a Transfer-Encoding.
-    pub fn tells_of_a_body(&self) -> bool {
-        self.body
     }
 
     /// How many of `bytes` belong to the head.
@@ -60,31 +38,11 @@ impl HeadScan {
                 (At::Before, b'\r' | b'\n') => At::Before,
                 (At::LineBegin, b'\r') => At::LineBegin,
                 (At::LineBegin, b'\n') => At::Behind,
-                (At::InLine, b'\n') => {
-                    self.len = 0;
-                    At::LineBegin
-                }
-                _ => {
-                    self.take(byte);
-                    At::InLine
-                }
+                (At::InLine, b'\n') => At::LineBegin,
+                _ => At::InLine,
             };
         }
         bytes.len()
-    }
-
-    fn take(&mut self, byte: u8) {
-        if byte == b':' && self.len <= LONGEST {
-            let name = &self.name[..self.len];
-            self.body |= name.eq_ignore_ascii_case(b"content-length")
-                || name.eq_ignore_ascii_case(b"transfer-encoding");
-            self.len = LONGEST + 1;
-        } else if self.len < LONGEST {
-            self.name[self.len] = byte;
-            self.len += 1;
-        } else {
-            self.len = LONGEST + 1;
-        }
     }
 }
 
@@ -105,24 +63,7 @@ mod tests {
                 scan.step(&text[cut..])
             };
             assert_eq!(first + second, end, "cut at {cut}");
-            assert!(scan.is_whole() && !scan.tells_of_a_body());
-        }
-    }
-
-    #[test]
-    fn a_length_or_a_coding_tells_of_a_body_and_nothing_else_does() {
-        for (line, tells) in [
-            ("Content-Length: 5", true),
-            ("TRANSFER-ENCODING: chunked", true),
-            ("X-Content-Length: 5", false),
-            ("Content-Lengths: 5", false),
-            ("Transfer-Encodings: chunked", false),
-            ("Note: content-length: 5", false),
-        ] {
-            let mut scan = HeadScan::default();
-            scan.step(format!("GET / HTTP/1.1\r\n{line}\r\n\r\n").as_bytes());
             assert!(scan.is_whole());
-            assert_eq!(scan.tells_of_a_body(), tells, "{line}");
         }
     }
 }

@@ -16,8 +16,10 @@ const VIA: &str = "1.1 fileproxy";
 const VIA_2: &str = "2.0 fileproxy";
 
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// The scheme that the client asked by.
+pub static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// The host that the client asked for.
+pub static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// The request's id, taken from the client or made here.
 pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -57,6 +59,28 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     ) || matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }
 
+/// Whether a name is another spelling of one that this hop sets or ends: what a program gets as an environment variable
+/// (RFC 3875 §4.1.18) has `_` for both `-` and `_`, and the client's would stand for this hop's.
+fn is_alias(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    if !name.contains('_') {
+        return false;
+    }
+    let meant = name.replace('_', "-");
+    matches!(
+        meant.as_str(),
+        "x-forwarded-for"
+            | "x-forwarded-proto"
+            | "x-forwarded-host"
+            | "x-request-id"
+            | "content-length"
+            | "transfer-encoding"
+            | "proxy-connection"
+            | "proxy-authorization"
+            | "keep-alive"
+    )
+}
+
 /// The fields that Connection names.
 fn named(headers: &HeaderMap) -> Vec<String> {
     headers
@@ -84,6 +108,7 @@ pub fn to_origin(
     let via = joined(headers, &header::VIA, via.as_bytes());
     headers.retain(|name, _| {
         !(is_hop_by_hop(name)
+            || is_alias(name)
             || *name == header::EXPECT
             || *name == header::CONTENT_LENGTH
             || named.iter().any(|n| n == name.as_str()))
@@ -178,6 +203,16 @@ pub fn to_client(headers: &mut HeaderMap, status: StatusCode, id: &HeaderValue) 
     }
 }
 
+/// Makes the fields of an interim response what the client gets.
+pub fn to_client_early(headers: &mut HeaderMap) {
+    let named = named(headers);
+    headers.retain(|name, _| {
+        !(is_hop_by_hop(name)
+            || *name == header::CONTENT_LENGTH
+            || named.iter().any(|n| n == name.as_str()))
+    });
+}
+
 /// The id that a client gave its request, if it is one that can be written to a log.
 pub fn request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
     let id = headers.get(&REQUEST_ID)?;
@@ -185,6 +220,19 @@ pub fn request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
         && id.len() <= MAX_REQUEST_ID
         && id.as_bytes().iter().all(u8::is_ascii_graphic);
     fits.then_some(id)
+}
+
+/// What Content-Length says; the first number of a list.
+pub fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .split(',')
+        .next()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// How often this proxy is in a Via already: a request that went round has it.
@@ -255,6 +303,27 @@ mod tests {
         assert_eq!(to.get("x-forwarded-for").unwrap(), "192.0.2.7");
         assert_eq!(to.get("x-forwarded-proto").unwrap(), "http");
         assert_eq!(to.get("forwarded").unwrap(), "for=192.0.2.7;proto=http");
+    }
+
+    #[test]
+    fn no_other_spelling_of_what_this_hop_says_passes() {
+        let lies = [
+            ("x_forwarded_for", "10.0.0.1"),
+            ("X-Forwarded_For", "10.0.0.1"),
+            ("x_forwarded-proto", "https"),
+            ("x_request_id", "1"),
+            ("content_length", "5"),
+            ("transfer_encoding", "chunked"),
+            ("my_own", "kept"),
+        ];
+        for trusted in [false, true] {
+            let to = sent(&lies, trusted);
+            let odd: Vec<_> = to
+                .keys()
+                .filter(|name| name.as_str().contains('_'))
+                .collect();
+            assert_eq!(odd, ["my_own"]);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use listenfd::ListenFd;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
 /// Why the proxy cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -56,9 +56,9 @@ pub enum ListenError {
 /// started anew.
 #[derive(Debug, Default)]
 pub struct Inherited {
-    /// For clients.
-    pub public: Option<TcpListener>,
-    /// For operators: the one called `admin` (`FileDescriptorName=`), or a second one.
+    /// For clients: those called `public` (`FileDescriptorName=`), or the first one.
+    pub public: Vec<TcpListener>,
+    /// For operators: the one called `admin`, or one of another name that is not the first.
     pub operators: Option<TcpListener>,
 }
 
@@ -74,24 +74,44 @@ impl Inherited {
         let mut handed = ListenFd::from_env();
         let mut inherited = Self::default();
         for at in 0..handed.len() {
-            let is_admin = names.next() == Some("admin");
+            let name = names.next().unwrap_or_default();
             let Some(listener) = handed.take_tcp_listener(at)? else {
                 continue;
             };
             listener.set_nonblocking(true)?;
-            let place = if is_admin || inherited.public.is_some() {
-                &mut inherited.operators
-            } else {
-                &mut inherited.public
-            };
-            if place.replace(listener).is_some() {
+            let is_public = name == "public" || name != "admin" && inherited.public.is_empty();
+            if is_public {
+                inherited.public.push(listener);
+            } else if inherited.operators.replace(listener).is_some() {
                 return Err(io::Error::other(
-                    "more sockets than two, or two for operators: give one for clients, and one called admin",
+                    "two sockets for operators: call one admin, and all those for clients public",
                 ));
             }
         }
         Ok(inherited)
     }
+}
+
+/// Takes no further connection: the first packet of one (SYN) is not heard from now on. Handshakes under way go on, so that
+/// everybody who believes to be connected comes to be accepted. Who is not heard tries again, and is refused once the socket
+/// is closed. Not for a socket that somebody else keeps: the kernel does not forget it.
+///
+/// # Errors
+///
+/// The kernel takes no filter.
+pub fn refuse_new(socket: &TcpListener) -> io::Result<()> {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
+    const IF_SET: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    // The filter sees the TCP header (RFC 9293 §3.1). Its byte 13 has the flags, and a first packet has no ACK.
+    const FLAGS: u32 = 13;
+    const ACK: u32 = 0x10;
+    SockRef::from(socket).attach_filter(&[
+        SockFilter::new(LOAD, 0, 0, FLAGS),
+        SockFilter::new(IF_SET, 0, 1, ACK),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+        SockFilter::new(RETURN, 0, 0, 0),
+    ])
 }
 
 /// Checks that the operators' address is not the clients'.
@@ -121,7 +141,29 @@ pub fn listen(
     backlog: u32,
     key: &'static str,
 ) -> Result<TcpListener, ListenError> {
-    try_listen(address, backlog).map_err(|source| match source.kind() {
+    listen_as(address, true, backlog, key)
+}
+
+/// The same; an unspecified IPv6 address leaves IPv4 to another socket.
+///
+/// # Errors
+///
+/// [`ListenError`], in words that say what to do.
+pub fn listen_ipv6_only(
+    address: SocketAddr,
+    backlog: u32,
+    key: &'static str,
+) -> Result<TcpListener, ListenError> {
+    listen_as(address, false, backlog, key)
+}
+
+fn listen_as(
+    address: SocketAddr,
+    is_dual: bool,
+    backlog: u32,
+    key: &'static str,
+) -> Result<TcpListener, ListenError> {
+    try_listen(address, is_dual, backlog).map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => ListenError::Taken { address, key },
         io::ErrorKind::PermissionDenied => ListenError::Forbidden(address),
         io::ErrorKind::AddrNotAvailable => ListenError::NotHere { address, key },
@@ -129,7 +171,7 @@ pub fn listen(
     })
 }
 
-fn try_listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+fn try_listen(address: SocketAddr, is_dual: bool, backlog: u32) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -137,7 +179,7 @@ fn try_listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     )?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() && address.ip().is_unspecified() {
-        socket.set_only_v6(false)?;
+        socket.set_only_v6(!is_dual)?;
     }
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;

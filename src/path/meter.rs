@@ -16,6 +16,7 @@ use crate::{
     actors::Reporter,
     traffic::{
         canary::split::Membership,
+        keys::Keys,
         quality::Class,
         sample::{Outcome, Sample},
     },
@@ -32,7 +33,10 @@ pub struct Meter {
     origin_ttfb: Option<Duration>,
     ttfb: Option<Duration>,
     bytes: u64,
+    /// How long it counts as a request, where it goes on as something else.
+    switched: Option<Duration>,
     cause: Option<String>,
+    keys: Keys,
     canary: Option<Membership>,
     trace: Option<Box<Trace>>,
     engaged: Engaged,
@@ -49,8 +53,13 @@ struct Line {
 }
 
 impl Meter {
-    /// Begins the account of a request on this side of a canary, if one runs.
-    pub fn start(reporter: Reporter, engaged: Engaged, canary: Option<Membership>) -> Self {
+    /// Begins the account of a request with these keys on this side of a canary, if one runs.
+    pub fn start(
+        reporter: Reporter,
+        engaged: Engaged,
+        keys: Keys,
+        canary: Option<Membership>,
+    ) -> Self {
         Meter {
             reporter,
             line: None,
@@ -60,7 +69,9 @@ impl Meter {
             origin_ttfb: None,
             ttfb: None,
             bytes: 0,
+            switched: None,
             cause: None,
+            keys,
             canary,
             trace: None,
             engaged,
@@ -91,6 +102,11 @@ impl Meter {
         });
     }
 
+    /// Who asked for what.
+    pub fn keys(&self) -> Keys {
+        self.keys
+    }
+
     /// The class of the client's line.
     pub fn client_class(&self) -> Class {
         self.engaged.client().class()
@@ -111,6 +127,11 @@ impl Meter {
         if let Some(trace) = &mut self.trace {
             trace.answered(status);
         }
+    }
+
+    /// Another protocol is spoken from now on: as a request it took so long, however long that goes on.
+    pub fn switched(&mut self) {
+        self.switched = Some(self.started.elapsed());
     }
 
     /// Body bytes were handed to the client.
@@ -147,14 +168,25 @@ impl Drop for Meter {
     fn drop(&mut self) {
         let ended = Instant::now();
         let total = ended - self.started;
-        let outcome = self.outcome.unwrap_or(Outcome::ClientLeft);
+        // Where nobody ended it, its client left; or what that sent turned out to be no HTTP.
+        let refused = match self.outcome {
+            None => self.engaged.client().refused(),
+            Some(_) => None,
+        };
+        let mut outcome = self.outcome.unwrap_or(Outcome::ClientLeft);
+        if let Some(refusal) = refused {
+            outcome = Outcome::ClientFault;
+            self.status = self.status.or(Some(refusal.status()));
+            self.cause = Some(refusal.to_string());
+        }
         self.reporter.report(Sample {
             ended,
             outcome,
             origin_ttfb: self.origin_ttfb,
             ttfb: self.ttfb,
-            total,
+            total: self.switched.unwrap_or(total),
             bytes: self.bytes,
+            keys: self.keys,
             canary: self.canary,
         });
         if let Some(trace) = self.trace.take() {

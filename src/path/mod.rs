@@ -1,17 +1,25 @@
 //! What a request walks through, in order: [`listener`], [`entrance`] ([`seat`], TCP options, [`tls`]), then
 //! [`client_stream`] for HTTP/1.1 or [`http2`], [`client`], [`handler`] (the whole way on one screen), [`admission`] (the
-//! limiter's gate), [`headers`], [`origin`], [`body`]; [`error`] is the only place where an error becomes a status.
+//! limiter's gate), [`target`], [`headers`], [`origin`], [`body`]; [`error`] is the only place where an error becomes a status.
 //! [`policy`] is what they keep to, by the settings in force.
 
+pub mod addresses;
 pub mod admission;
+pub mod answer_head;
 pub mod body;
+pub mod body_scan;
+pub mod chunked;
 pub mod client;
 pub mod client_stream;
+pub mod collector;
+pub mod continuation;
 pub mod cors;
 pub mod entrance;
 pub mod error;
+pub mod flow;
 pub mod framing;
 pub mod handler;
+pub mod handshakes;
 pub mod head_scan;
 pub mod headers;
 pub mod http2;
@@ -21,12 +29,23 @@ pub mod meter;
 pub mod origin;
 pub mod policy;
 pub mod range;
+pub mod raw_target;
+pub mod refusal;
+pub mod repair;
+pub mod request_head;
+pub mod request_reader;
+pub mod roots;
 pub mod seat;
 pub mod send_watch;
 pub mod server;
+pub mod stored;
+pub mod target;
 pub mod tcp;
 pub mod tls;
 pub mod trace;
 pub mod transfers;
 pub mod transport;
+pub mod tunnel;
+pub mod upgrades;
 pub mod upload;
+pub mod validator;

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use super::{
     client_stream, http2, line,
     origin::{self, shared::Shared, tls::TlsError},
-    server, tcp, tls, transfers, upload,
+    server, tcp, tls, transfers, upgrades, upload,
 };
 use crate::traffic::published::Published;
 
@@ -31,6 +31,8 @@ pub struct Policy {
     pub tls: tls::Settings,
     /// What clients that speak HTTP/2 must keep to.
     pub http2: http2::settings::Settings,
+    /// What connections that switch to another protocol must keep to, and their places.
+    pub upgrades: (upgrades::Settings, Arc<upgrades::Places>),
     /// The origin, as all workers share it.
     pub origin: Arc<Shared>,
     /// The Host that the origin sees, where it is not the client's.
@@ -52,6 +54,8 @@ pub struct Terms<'a> {
     pub tls: &'a tls::Settings,
     /// `[http2]`
     pub http2: &'a http2::settings::Settings,
+    /// `[upgrades]`
+    pub upgrades: &'a upgrades::Settings,
     /// `[origin]`
     pub origin: &'a origin::Settings,
     /// `[transfers]`
@@ -68,8 +72,9 @@ impl Policy {
     /// [`TlsError`] where the TLS settings for the origin do not hold.
     pub fn new(terms: Terms<'_>, published: Arc<Published>) -> Result<Self, TlsError> {
         let (tcp, transfers) = (terms.tcp.clone(), terms.transfers.clone());
+        let places = Arc::new(upgrades::Places::new(Arc::clone(&published)));
         let origin = Shared::new(terms.origin.clone(), tcp, transfers, published)?;
-        Ok(Self::with(terms, Arc::new(origin)))
+        Ok(Self::with(terms, Arc::new(origin), places))
     }
 
     /// The policy after this one. Kept origin connections stay, unless something changed that they were made by.
@@ -84,16 +89,18 @@ impl Policy {
         Ok(Self::with(
             terms,
             origin.map_or_else(|| Arc::clone(&self.origin), Arc::new),
+            Arc::clone(&self.upgrades.1),
         ))
     }
 
-    fn with(terms: Terms<'_>, origin: Arc<Shared>) -> Self {
+    fn with(terms: Terms<'_>, origin: Arc<Shared>, places: Arc<upgrades::Places>) -> Self {
         Policy {
             server: terms.server.clone(),
             tcp: Arc::new(terms.tcp.clone()),
             lines: Arc::new(terms.lines.clone()),
             tls: terms.tls.clone(),
             http2: terms.http2.clone(),
+            upgrades: (terms.upgrades.clone(), places),
             origin,
             host: terms.origin.host_header(),
             access_log: terms.access_log,
@@ -107,6 +114,7 @@ impl Policy {
             head: self.server.head_timeout,
             idle: self.server.keep_alive,
             send: self.server.send_timeout,
+            log: self.access_log,
         }
     }
 

@@ -18,9 +18,6 @@ impl Seat {
         let counters = &published.counters.clients;
         counters.accepted.increment();
         let over = counters.open.up() > limit;
-        if over {
-            counters.over_limit.increment();
-        }
         Seat { published, over }
     }
 }

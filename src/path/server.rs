@@ -1,23 +1,20 @@
 //! `[server]`: what clients meet.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    str::FromStr,
-    time::Duration,
-};
+use std::{net::IpAddr, str::FromStr, time::Duration};
 
 use bytesize::ByteSize;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
+use super::addresses::Addresses;
 use crate::units::OutOfRange;
 
 /// Where the proxy listens, and what clients must keep to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Address and port.
-    pub listen: SocketAddr,
+    /// Addresses and ports.
+    pub listen: Addresses,
     /// Worker threads; 0: one for each core.
     pub workers: usize,
     /// Connections that wait to be accepted.

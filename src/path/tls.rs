@@ -1,20 +1,24 @@
 //! TLS to clients: the certificate, read again when its files change, and the handshake with its limits.
 
-use std::{fmt, fs, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, fs, io, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use rustls::{
     ServerConfig,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    server::ProducesTickets,
+    server::{Acceptor, ProducesTickets},
     sign::{CertifiedKey, SingleCertAndKey},
 };
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
-use crate::{traffic::counters::ClientCounters, units::OutOfRange};
+use super::handshakes::Handshakes;
+use crate::{
+    traffic::{counters::ClientCounters, validity::Validity},
+    units::OutOfRange,
+};
 
 /// HTTP/2, as ALPN calls it (RFC 9113 §3.1).
 pub const H2: &[u8] = b"h2";
@@ -33,7 +37,8 @@ pub struct Settings {
     /// Longest handshake.
     #[serde(with = "humantime_serde")]
     pub handshake_timeout: Duration,
-    /// Handshakes under way at once; a connection beyond them is closed.
+    /// Handshakes under way at once, from the client's first message on; beyond them, the address with the most loses its
+    /// oldest.
     pub max_handshakes: u64,
 }
 
@@ -172,6 +177,11 @@ impl Pair {
         })
     }
 
+    /// From when to when the server's own certificate is valid; none where that cannot be read.
+    pub fn validity(&self) -> Option<Validity> {
+        Validity::of(self.certified.cert.first()?)
+    }
+
     /// Whether both files held the same.
     pub fn is(&self, other: &Pair) -> bool {
         self.files == other.files
@@ -184,6 +194,10 @@ pub struct Tls {
     config: ArcSwap<ServerConfig>,
     /// Kept over a change of certificate, so that sessions can still be resumed.
     tickets: Arc<dyn ProducesTickets>,
+    /// Clients that have not said anything yet, or not all of their ClientHello. They cost a socket each.
+    silent: Handshakes,
+    /// Clients in the midst of it.
+    shaking: Handshakes,
 }
 
 impl Tls {
@@ -198,6 +212,8 @@ impl Tls {
         Ok(Tls {
             config: ArcSwap::from_pointee(config),
             tickets,
+            silent: Handshakes::default(),
+            shaking: Handshakes::default(),
         })
     }
 
@@ -212,44 +228,93 @@ impl Tls {
         Ok(())
     }
 
-    /// Shakes hands. None, and counted, where that fails, takes too long, or too many are at it.
+    /// Makes room for one more connection where all places are taken: a client that says nothing loses its own, or one
+    /// that does not go on. Whether there was any.
+    pub fn make_room(&self, counters: &ClientCounters) -> bool {
+        let made = self.silent.evict() || self.shaking.evict();
+        if made {
+            counters.handshakes_refused.increment();
+        }
+        made
+    }
+
+    /// Shakes hands. None, and counted, where that fails, takes too long, or must make room for others.
     pub async fn accept(
         &self,
         io: TcpStream,
+        from: IpAddr,
         settings: &Settings,
         counters: &ClientCounters,
     ) -> Option<Box<TlsStream<TcpStream>>> {
-        let handshake = Handshake::begin(counters);
-        if handshake.at_once > settings.max_handshakes {
-            counters.handshakes_refused.increment();
-            return None;
-        }
-        let accept = TlsAcceptor::from(self.config.load_full()).accept(io);
-        let why = match tokio::time::timeout(settings.handshake_timeout, accept).await {
+        let shaken = self.shake(io, from, settings, counters);
+        let why = match tokio::time::timeout(settings.handshake_timeout, shaken).await {
             Ok(Ok(stream)) => return Some(Box::new(stream)),
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(Failed::Evicted)) => return None,
+            Ok(Err(Failed::Tls(error))) => error.to_string(),
             Err(_) => format!("not done within {:?}", settings.handshake_timeout),
         };
         counters.handshakes_failed.increment();
         tracing::debug!(why, "a client's TLS handshake failed");
         None
     }
+
+    async fn shake(
+        &self,
+        io: TcpStream,
+        from: IpAddr,
+        settings: &Settings,
+        counters: &ClientCounters,
+    ) -> Result<TlsStream<TcpStream>, Failed> {
+        let mut silent = self.silent.begin(from);
+        let said = tokio::select! {
+            said = LazyConfigAcceptor::new(Acceptor::default(), io) => said?,
+            () = silent.evicted() => return Err(Failed::Evicted),
+        };
+        // From here on it costs memory and computing time: only so many are at it.
+        let mut shaking = self.shaking.begin(from);
+        drop(silent);
+        let counted = Counted::begin(counters);
+        if counted.at_once > settings.max_handshakes {
+            counters.handshakes_refused.increment();
+            if !self.shaking.evict() {
+                return Err(Failed::Evicted);
+            }
+        }
+        tokio::select! {
+            done = said.into_stream(self.config.load_full()) => Ok(done?),
+            () = shaking.evicted() => Err(Failed::Evicted),
+        }
+    }
 }
 
-/// A handshake is under way for as long as this lives.
-struct Handshake<'a> {
+/// Why there is no TLS.
+enum Failed {
+    /// It made room for others.
+    Evicted,
+    /// The client left, or speaks no TLS.
+    Tls(io::Error),
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Failed::Tls(error)
+    }
+}
+
+/// A handshake counts for as long as this lives.
+struct Counted<'a> {
     counters: &'a ClientCounters,
     at_once: u64,
 }
 
-impl<'a> Handshake<'a> {
+impl<'a> Counted<'a> {
     fn begin(counters: &'a ClientCounters) -> Self {
         let at_once = counters.handshakes.up();
-        Handshake { counters, at_once }
+        Counted { counters, at_once }
     }
 }
 
-impl Drop for Handshake<'_> {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.counters.handshakes.down();
     }

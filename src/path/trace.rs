@@ -3,7 +3,7 @@
 //! A span for the request as the client meets it, and in it one for the exchange with the origin, which is the parent
 //! of whatever the origin traces. Without a collector nothing is made: what the client sent passes as it came.
 
-use std::{io, net::IpAddr, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use actix_http::{
     Method, StatusCode, Uri,
@@ -16,7 +16,6 @@ use opentelemetry::{
         TraceId, TraceState, Tracer as _, TracerProvider as _,
     },
 };
-use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::{
     Resource,
     trace::{
@@ -25,6 +24,7 @@ use opentelemetry_sdk::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::collector::{CollectorError, exporter};
 use crate::{traffic::sample::Outcome, units::OutOfRange};
 
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -40,6 +40,8 @@ const LAST: Duration = Duration::from_secs(3);
 pub struct Settings {
     /// The collector's URL, for OTLP over HTTP; empty: no spans are made.
     pub collector: String,
+    /// A file of PEM certificates that an https collector is trusted by, beside the system's; empty: none.
+    pub ca_file: PathBuf,
     /// The share of requests that are traced, 0 to 1, chosen by trace id.
     pub share: f64,
     /// What the collector calls this service.
@@ -56,14 +58,14 @@ impl Settings {
         let uri = self.collector.parse::<Uri>().ok();
         let plain = uri.is_some_and(|uri| {
             let host = uri.authority();
-            uri.scheme_str() == Some("http")
+            matches!(uri.scheme_str(), Some("http" | "https"))
                 && host.is_some_and(|host| !host.as_str().contains('@'))
                 && uri.query().is_none()
         });
         OutOfRange::unless(
             self.collector.is_empty() || plain,
             "traces.collector",
-            "empty, or an http URL without user and password, like \"http://127.0.0.1:4318\"",
+            "empty, or an http or https URL without user, password and query, like \"http://127.0.0.1:4318\"",
             "something else",
         )?;
         OutOfRange::unless(
@@ -93,19 +95,12 @@ impl Traces {
     ///
     /// # Errors
     ///
-    /// The system has no thread for it.
-    pub fn start(settings: &Settings) -> io::Result<Option<Self>> {
+    /// [`CollectorError`]
+    pub fn start(settings: &Settings) -> Result<Option<Self>, CollectorError> {
         if settings.collector.is_empty() {
             return Ok(None);
         }
-        let exporter = opentelemetry_otlp::SpanExporter::builder()
-            .with_http()
-            .with_endpoint(format!(
-                "{}/v1/traces",
-                settings.collector.trim_end_matches('/')
-            ))
-            .build()
-            .map_err(io::Error::other)?;
+        let exporter = exporter(&settings.collector, &settings.ca_file)?;
         let resource = Resource::builder()
             .with_service_name(settings.service.clone())
             .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
@@ -374,17 +369,17 @@ mod tests {
     }
 
     #[test]
-    fn a_collector_is_an_http_url_and_its_password_is_not_repeated() {
+    fn a_collector_is_an_http_or_https_url_and_its_password_is_not_repeated() {
         let settings = |collector: &str| Settings {
             collector: collector.to_owned(),
+            ca_file: PathBuf::new(),
             share: 0.1,
             service: "s".to_owned(),
         };
-        for good in ["", "http://127.0.0.1:4318", "http://collector/otlp/"] {
+        for good in ["", "http://127.0.0.1:4318", "https://collector/otlp/"] {
             settings(good).check().unwrap();
         }
         for bad in [
-            "https://collector",
             "http://user:secret@collector",
             "collector:4318",
             "http://a/?b",

@@ -15,6 +15,9 @@ pub struct Settings {
     pub resume_attempts: u32,
     /// Requests for the rest of one body in all.
     pub resume_limit: u32,
+    /// Bytes of one body that may be read once more, to get past what was sent already.
+    #[serde(with = "crate::units::sized")]
+    pub resume_reread: ByteSize,
     /// Bytes that count as progress: a request that brought them was worth it.
     #[serde(with = "crate::units::sized")]
     pub resume_progress: ByteSize,
@@ -36,7 +39,7 @@ pub struct Settings {
     /// Bytes per second under which a body may be stalled.
     #[serde(with = "crate::units::sized")]
     pub stall_floor: ByteSize,
-    /// Share of what the origin gave lately under which it is stalled.
+    /// Share of what the origin gave lately, and of what the body came at before, under which it is stalled.
     pub stall_share: f64,
     /// Second connections for stalled bodies, as a share of all bodies.
     pub stall_budget: f64,

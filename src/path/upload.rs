@@ -5,15 +5,16 @@ use std::{
     future::Future as _,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
-use actix_http::body::{BodySize, MessageBody};
 use actix_web::{dev::Payload, error::PayloadError};
 use bytes::Bytes;
 use futures_util::Stream as _;
 use tokio::time::Sleep;
+
+use super::client::Client;
 
 /// What a client that sends a body must keep to.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +36,9 @@ pub enum Fault {
     TooSlow,
 }
 
-/// A request's body.
+/// A request's body. Dropped before its end, the client need not send the rest.
 pub struct Upload {
+    client: Rc<Client>,
     payload: Payload,
     length: Option<u64>,
     limits: Limits,
@@ -57,11 +59,11 @@ struct State {
     last: Cell<Instant>,
     ended: Cell<bool>,
     fault: Cell<Option<Fault>>,
-    abandoned: Cell<bool>,
+    answered: Cell<bool>,
 }
 
 impl Progress {
-    /// When the last bytes came.
+    /// When the last bytes came, or the response last moved.
     pub fn last(&self) -> Instant {
         self.0.last.get()
     }
@@ -76,20 +78,19 @@ impl Progress {
         self.0.fault.get().is_some()
     }
 
+    /// The response moves.
+    pub fn touch(&self) {
+        self.0.last.set(Instant::now());
+    }
+
+    /// The response has begun: from now on the client may be slow with the rest, as long as one of the two moves.
+    pub fn answered(&self) {
+        self.0.answered.set(true);
+    }
+
     /// Why it ended early.
     pub fn fault(&self) -> Option<Fault> {
         self.0.fault.get()
-    }
-
-    /// The rest is not wanted.
-    pub fn abandon(&self) {
-        self.0.ended.set(true);
-        self.0.abandoned.set(true);
-    }
-
-    /// Whether the origin answered without having all of it.
-    pub fn abandoned(&self) -> bool {
-        self.0.abandoned.get()
     }
 }
 
@@ -105,15 +106,16 @@ pub enum UploadError {
 }
 
 impl Upload {
-    /// A body of `length` bytes, or chunked.
-    pub fn new(payload: Payload, length: Option<u64>, limits: Limits) -> Self {
+    /// A body of `length` bytes, or chunked, from `client`.
+    pub fn new(client: Rc<Client>, payload: Payload, length: Option<u64>, limits: Limits) -> Self {
         let state = State {
             last: Cell::new(Instant::now()),
             ended: Cell::new(false),
             fault: Cell::new(None),
-            abandoned: Cell::new(false),
+            answered: Cell::new(false),
         };
         Upload {
+            client,
             payload,
             length,
             limits,
@@ -130,6 +132,11 @@ impl Upload {
         self.progress.clone()
     }
 
+    /// Its length, where that was told.
+    pub fn length(&self) -> Option<u64> {
+        self.length
+    }
+
     fn fail(&mut self, fault: Fault) {
         self.progress.0.fault.set(Some(fault));
         self.progress.0.ended.set(true);
@@ -137,23 +144,14 @@ impl Upload {
 
     /// Whether the client sends less than it must.
     fn trickles(&self, waited: Duration) -> bool {
-        waited > self.limits.grace
+        !self.progress.0.answered.get()
+            && waited > self.limits.grace
             && (self.bytes as f64) < waited.as_secs_f64() * self.limits.rate as f64
     }
-}
 
-impl MessageBody for Upload {
-    type Error = UploadError;
-
-    fn size(&self) -> BodySize {
-        self.length.map_or(BodySize::Stream, BodySize::Sized)
-    }
-
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, UploadError>>> {
-        let this = &mut *self;
+    /// The next piece; `None` at its end.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UploadError>>> {
+        let this = self;
         match Pin::new(&mut this.payload).poll_next(cx) {
             Poll::Ready(Some(Ok(bytes))) => {
                 let now = Instant::now();
@@ -179,7 +177,10 @@ impl MessageBody for Upload {
             }
             Poll::Pending => {
                 let idle = this.limits.idle;
-                let since = *this.waiting.get_or_insert_with(Instant::now);
+                let mut since = *this.waiting.get_or_insert_with(Instant::now);
+                if this.progress.0.answered.get() {
+                    since = since.max(this.progress.last());
+                }
                 let timer = this.timer.get_or_insert_with(|| {
                     Box::pin(tokio::time::sleep_until((since + idle).into()))
                 });
@@ -193,6 +194,22 @@ impl MessageBody for Upload {
                 }
                 Poll::Pending
             }
+        }
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // What is here already counts as sent: over HTTP/1.1 the connection goes on if that is all.
+        let mut cx = Context::from_waker(Waker::noop());
+        while !self.progress.0.ended.get()
+            && matches!(self.payload, Payload::H1 { .. })
+            && let Poll::Ready(piece) = Pin::new(&mut self.payload).poll_next(&mut cx)
+        {
+            self.progress.0.ended.set(!matches!(piece, Some(Ok(_))));
+        }
+        if !self.progress.0.ended.get() {
+            self.client.refuses_body();
         }
     }
 }

@@ -266,6 +266,11 @@ impl Freshness {
         seconds(self.lifetime) - seconds(self.age(now))
     }
 
+    /// Whether it is validated before each use, also by who waited for it.
+    pub fn is_always_validated(&self) -> bool {
+        self.always_validated
+    }
+
     /// Whether the response itself says that clients may share it, whatever other fields their requests have.
     pub fn is_for_all(&self) -> bool {
         self.for_all

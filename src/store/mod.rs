@@ -1,7 +1,22 @@
 //! The store: what once came over the bad line is not waited for again.
+//!
+//! [`freshness`] says whether a response may be kept and how long it may be used, by [`directives`] (and [`dictionary`] for
+//! targeted fields); [`key`] and [`variant`] say for which requests; [`condition`] what it answers to a conditional or a range
+//! request; [`playlist`] what HLS adds. An [`object`] is a head and the intervals of its [`body`] that are here; the [`shelf`] is
+//! the index of all objects, [`s3fifo`] says which of them go, and [`memory`] is the account that bounds them.
+//!
+//! Nothing here knows a connection: `path::stored` asks the origin, and hands the bytes out.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix_http::header::HeaderName;
 
 pub mod body;
 pub mod condition;
+pub mod counters;
 pub mod dictionary;
 pub mod directives;
 pub mod disk;
@@ -12,6 +27,67 @@ pub mod object;
 pub mod octets;
 pub mod playlist;
 pub mod s3fifo;
+pub mod settings;
 pub mod shelf;
 pub mod tags;
 pub mod variant;
+
+pub use settings::Settings;
+
+use counters::Counters;
+use freshness::Rules;
+use memory::Memory;
+use shelf::Shelf;
+
+/// A fill is at most this share of the memory ahead of its fastest reader, as a divisor: one large body that is read slowly
+/// must not push out everything else.
+const AHEAD: u64 = 8;
+
+/// The process's store.
+#[derive(Debug)]
+pub struct Store {
+    /// The index of what is here.
+    pub shelf: Arc<Shelf>,
+    /// What it was set up with.
+    pub settings: Settings,
+    /// What freshness is judged by.
+    pub rules: Rules,
+    /// Request fields that never matter.
+    pub ignored: Vec<HeaderName>,
+    /// What it counts.
+    pub counters: Counters,
+    /// The group of origins that it stands before.
+    pub group: Arc<str>,
+    started: Instant,
+}
+
+impl Store {
+    /// An empty store before the origins of `group`.
+    pub fn new(settings: Settings, group: &str, started: Instant) -> Arc<Self> {
+        Arc::new(Store {
+            shelf: Shelf::new(Memory::new(settings.memory.as_u64())),
+            rules: settings.rules(),
+            ignored: settings.ignored(),
+            settings,
+            counters: Counters::default(),
+            group: group.into(),
+            started,
+        })
+    }
+
+    /// How far a fill may be ahead of its fastest reader, in bytes.
+    pub fn ahead(&self) -> u64 {
+        self.settings.memory.as_u64() / AHEAD
+    }
+
+    /// Counts a request that was answered so.
+    pub fn count(&self, kind: counters::Kind) {
+        self.counters.count(kind, self.started.elapsed());
+    }
+
+    /// For how long stale answers have been going out, for the origin fails; none where none did lately.
+    pub fn serving_stale_for(&self) -> Option<Duration> {
+        let now = self.started.elapsed();
+        Some(now.saturating_sub(self.counters.stale_since(now)?))
+    }
+}

@@ -8,12 +8,13 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Waker},
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
 use actix_http::{StatusCode, header::HeaderMap};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 use super::{
     body::{BLOCK, Body, Found},
@@ -120,6 +121,8 @@ pub struct Object {
     hits: AtomicU64,
     /// It is in no index any more: what it holds goes with its last reader.
     gone: AtomicBool,
+    /// A reader went on, or left.
+    read: Notify,
 }
 
 /// What is changed together. A std mutex: held for some instructions, never across an await.
@@ -134,7 +137,18 @@ struct Inside {
     loading: HashSet<u64>,
     /// Blocks that are said to be on disk and could not be read: they are missing.
     lost: HashSet<u64>,
+    /// Where each reader is.
+    readers: HashMap<u64, u64>,
+    next_reader: u64,
+    /// Until when the origin is not asked for it again, and how long it is left alone then.
+    retry: Option<(Instant, Duration)>,
 }
+
+/// Where the origin failed, an object is asked for again after so long; doubled each time, up to [`MOST_RETRY`].
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The longest that an object is left alone where the origin fails.
+const MOST_RETRY: Duration = Duration::from_secs(30);
 
 impl Object {
     /// An object whose body is still to come, of this length if it is known. `room` is what its head takes, at least
@@ -160,9 +174,13 @@ impl Object {
                 disk: None,
                 loading: HashSet::new(),
                 lost: HashSet::new(),
+                readers: HashMap::new(),
+                next_reader: 0,
+                retry: None,
             }),
             hits: AtomicU64::new(0),
             gone: AtomicBool::new(false),
+            read: Notify::new(),
         })
     }
 
@@ -189,9 +207,13 @@ impl Object {
                 disk: Some(Arc::new(recalled.handle)),
                 loading: HashSet::new(),
                 lost: HashSet::new(),
+                readers: HashMap::new(),
+                next_reader: 0,
+                retry: None,
             }),
             hits: AtomicU64::new(0),
             gone: AtomicBool::new(false),
+            read: Notify::new(),
         }))
     }
 
@@ -259,6 +281,7 @@ impl Object {
 
     /// Its head from now on: the same body was validated.
     pub fn set_head(&self, head: Head) {
+        self.inside().retry = None;
         self.head.store(Arc::new(head));
         if let Some(handle) = self.disk() {
             handle.set_head(self.stored_head());
@@ -319,19 +342,55 @@ impl Object {
         self.hits.load(Relaxed)
     }
 
-    /// What there is at `at`; see [`Body::read`]. What is missing in memory and is on disk is [`Found::Stored`].
-    pub fn read(&self, at: u64, cx: &mut Context<'_>) -> Found {
+    /// A reader that begins at `at`.
+    pub fn reader(self: &Arc<Self>, at: u64) -> Reader {
         let mut inside = self.inside();
-        let found = inside.body.read(at, cx);
-        match found {
-            Found::Piece(_) => {
-                let uses = inside.uses.entry(at / EXTENT).or_default();
-                *uses = (*uses + 1).min(MOST_USES);
-                found
-            }
-            Found::Missing(_) | Found::Broken => inside.read_disk(at, found, cx),
-            _ => found,
+        let number = inside.next_reader;
+        inside.next_reader += 1;
+        inside.readers.insert(number, at);
+        Reader {
+            object: Arc::clone(self),
+            number,
+            at,
+            touched: None,
         }
+    }
+
+    /// Where the readers are: the one that is furthest behind, and the one that is furthest on. None without readers.
+    pub fn readers(&self) -> Option<Range<u64>> {
+        let inside = self.inside();
+        let places = || inside.readers.values().copied();
+        Some(places().min()?..places().max()?)
+    }
+
+    /// Waits until a reader goes on or leaves.
+    pub async fn read_on(&self) {
+        self.read.notified().await;
+    }
+
+    /// Lets go of what all readers have behind them; the bytes that came free.
+    pub fn trim(&self) -> u64 {
+        let Some(readers) = self.readers() else {
+            return 0;
+        };
+        let mut inside = self.inside();
+        let bytes = inside.body.drop_pieces(0..readers.start);
+        inside.room.shrink(bytes);
+        bytes
+    }
+
+    /// Whether the origin is to be left alone: it lately failed when it was asked for this.
+    pub fn is_left_alone(&self, now: Instant) -> bool {
+        self.inside().retry.is_some_and(|(until, _)| now < until)
+    }
+
+    /// The origin failed when it was asked for this.
+    pub fn failed(&self, now: Instant) {
+        let mut inside = self.inside();
+        let wait = inside
+            .retry
+            .map_or(RETRY, |(_, wait)| (wait * 2).min(MOST_RETRY));
+        inside.retry = Some((now + wait, wait));
     }
 
     /// Begins to fetch `part`; none where its first byte is here, on disk or on its way. See [`Body::begin`].
@@ -520,6 +579,61 @@ impl Inside {
 fn write(handle: &Handle, number: u64, pieces: Vec<Bytes>) {
     if let Ok(number) = u32::try_from(number) {
         handle.write(number, pieces);
+    }
+}
+
+/// One that reads an object from some byte on.
+#[derive(Debug)]
+pub struct Reader {
+    object: Arc<Object>,
+    number: u64,
+    at: u64,
+    /// The extent that it was last seen to use.
+    touched: Option<u64>,
+}
+
+impl Reader {
+    /// The object that it reads.
+    pub fn object(&self) -> &Arc<Object> {
+        &self.object
+    }
+
+    /// The byte that it reads next.
+    pub fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// What there is at its place; see [`Body::read`]. What is missing in memory and is on disk is [`Found::Stored`].
+    pub fn look(&mut self, cx: &mut Context<'_>) -> Found {
+        let mut inside = self.object.inside();
+        let found = inside.body.read(self.at, cx);
+        match found {
+            Found::Piece(_) => {
+                let extent = self.at / EXTENT;
+                if self.touched != Some(extent) {
+                    self.touched = Some(extent);
+                    let uses = inside.uses.entry(extent).or_default();
+                    *uses = (*uses + 1).min(MOST_USES);
+                }
+                found
+            }
+            Found::Missing(_) | Found::Broken => inside.read_disk(self.at, found, cx),
+            _ => found,
+        }
+    }
+
+    /// It took so many bytes.
+    pub fn take(&mut self, bytes: u64) {
+        self.at += bytes;
+        self.object.inside().readers.insert(self.number, self.at);
+        self.object.read.notify_waiters();
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.object.inside().readers.remove(&self.number);
+        self.object.read.notify_waiters();
     }
 }
 

@@ -766,10 +766,8 @@ mod tests {
         assert!(large.held() < 3 * EXTENT);
         let mut cx = std::task::Context::from_waker(Waker::noop());
         let missing = (0..3).filter(|extent| {
-            matches!(
-                large.read(extent * EXTENT, &mut cx),
-                body::Found::Missing(_)
-            )
+            let mut reader = large.reader(extent * EXTENT);
+            matches!(reader.look(&mut cx), body::Found::Missing(_))
         });
         assert!(missing.count() > 0);
     }

@@ -9,6 +9,11 @@ use super::answers::Answers;
 pub struct Counter(AtomicU64);
 
 impl Counter {
+    /// None so far.
+    pub const fn new() -> Self {
+        Counter(AtomicU64::new(0))
+    }
+
     /// Adds one.
     pub fn increment(&self) {
         self.add(1);
@@ -94,6 +99,8 @@ pub struct OriginCounters {
     pub resumes_given_up: Counter,
     /// Breaks that were not mended because there were too many.
     pub resumes_denied: Counter,
+    /// Bytes of bodies that were read once more and thrown away, to get past what was sent already.
+    pub reread_bytes: Counter,
     /// Bodies fetched over several connections.
     pub parallel_transfers: Counter,
     /// Of them, those of which only a part was asked for to begin with.
@@ -123,14 +130,16 @@ pub struct ClientCounters {
     pub accepted: Counter,
     /// Connections answered 503 because there were too many.
     pub over_limit: Counter,
-    /// TLS handshakes under way.
+    /// TLS handshakes under way, from the client's first message on.
     pub handshakes: Gauge,
     /// TLS handshakes that failed or took too long.
     pub handshakes_failed: Counter,
-    /// Connections closed because too many handshakes were under way.
+    /// Connections closed before their TLS handshake was done, to make room for others.
     pub handshakes_refused: Counter,
     /// Connections that chose HTTP/2.
     pub http2: Counter,
+    /// What HTTP/2 connections may bring of request bodies beyond the first 128 KiB of each, in bytes.
+    pub upload_windows: Gauge,
     /// HTTP/2 connections ended because the client gave up too many requests.
     pub reset_floods: Counter,
     /// HTTP/2 connections ended because the client sent too many frames that brought nothing.
@@ -139,6 +148,8 @@ pub struct ClientCounters {
     pub head_timeouts: Counter,
     /// Request heads that were no HTTP, or too large: answered 4xx before they became a request.
     pub bad_heads: Counter,
+    /// Request bodies that were no HTTP, their chunks or trailers: answered 400, if no answer had begun.
+    pub bad_bodies: Counter,
     /// Request bodies that trickled.
     pub body_timeouts: Counter,
     /// Clients that stopped reading.
@@ -147,6 +158,16 @@ pub struct ClientCounters {
     pub requests: Gauge,
     /// Response body bytes handed to clients, as they go.
     pub sent_bytes: Counter,
+    /// Interim responses passed on.
+    pub interim: Counter,
+    /// Interim responses left out: too many of them, or half of another answer was out.
+    pub interim_dropped: Counter,
+    /// Connections that speak another protocol with the origin.
+    pub upgraded: Gauge,
+    /// Connections that switched to another protocol.
+    pub upgrades: Counter,
+    /// Offers of another protocol that were not passed on because too many connections speak one.
+    pub upgrades_refused: Counter,
     /// Samples that a full mailbox could not take.
     pub samples_dropped: Counter,
     /// Connections open by the class of their line: good, medium, poor, very poor.
@@ -154,6 +175,18 @@ pub struct ClientCounters {
     /// Sockets that were given another congestion control for the class of their line.
     pub congestion_switches: Counter,
 }
+
+/// Log lines.
+#[derive(Debug, Default)]
+pub struct LogCounters {
+    /// Lines that nobody got: their reader stood still or had no room.
+    pub dropped: Counter,
+}
+
+/// Those of the process: it has one log, as it has one standard error.
+pub static LOG: LogCounters = LogCounters {
+    dropped: Counter::new(),
+};
 
 /// Both sides, for the whole process.
 #[derive(Debug, Default)]

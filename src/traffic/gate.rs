@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::rate;
+use super::{
+    keys::{Dimension, Group, Keys},
+    rate,
+};
 use crate::units::Rate;
 
 /// Admission at the rate in force. Shared by all workers; the limiter sets the rate.
@@ -25,6 +28,8 @@ pub struct Gate {
     /// From one slot to the next, in nanoseconds.
     interval: AtomicU64,
     on: AtomicBool,
+    /// Whom the rate is for, as their keys by dimension; zero: everybody.
+    only: [AtomicU64; Dimension::ALL.len()],
     queue: u64,
     admitted: AtomicU64,
     delayed: AtomicU64,
@@ -59,6 +64,7 @@ impl Gate {
             rate: AtomicU64::new(0),
             interval: AtomicU64::new(0),
             on: AtomicBool::new(true),
+            only: [const { AtomicU64::new(0) }; Dimension::ALL.len()],
             queue: settings.queue as u64,
             admitted: AtomicU64::new(0),
             delayed: AtomicU64::new(0),
@@ -69,11 +75,16 @@ impl Gate {
     }
 
     /// Takes the next slot for a request that arrives at `now`, and says how long to wait for it. Never waits itself.
+    /// Whoever the rate is not for passes at once.
     ///
     /// # Errors
     ///
     /// [`Turned`], with nothing taken, if the wait would be longer than `max_wait` or the queue is full.
-    pub fn admit(&self, now: Instant, max_wait: Duration) -> Result<Duration, Turned> {
+    pub fn admit(&self, keys: Keys, now: Instant, max_wait: Duration) -> Result<Duration, Turned> {
+        if !self.is_for(keys) {
+            self.admitted.fetch_add(1, Relaxed);
+            return Ok(Duration::ZERO);
+        }
         self.take(now, max_wait).inspect_err(|_| {
             self.rejected.fetch_add(1, Relaxed);
         })
@@ -125,6 +136,27 @@ impl Gate {
     pub fn set_rate(&self, rate: Rate) {
         self.rate.store(rate.per_second().to_bits(), Relaxed);
         self.interval.store(nanos(rate.interval()), Relaxed);
+    }
+
+    /// The rate is for requests that belong to all of these groups from now on; empty: for everybody. Others do not wait
+    /// behind those whom it was for until now.
+    pub fn set_only(&self, groups: &[Group]) {
+        let (mut was_for_some, mut changed) = (false, false);
+        for dimension in Dimension::ALL {
+            let group = groups.iter().find(|group| group.dimension == dimension);
+            let key = group.map_or(0, |group| group.key);
+            let before = self.only[dimension as usize].swap(key, Relaxed);
+            was_for_some |= before != 0;
+            changed |= before != key;
+        }
+        if was_for_some && changed {
+            self.free_at.store(0, Relaxed);
+        }
+    }
+
+    fn is_for(&self, keys: Keys) -> bool {
+        let mut of = self.only.iter().zip(keys.groups());
+        of.all(|(only, group)| matches!(only.load(Relaxed), key if key == 0 || key == group.key))
     }
 
     /// The rate in force.
@@ -213,16 +245,39 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_that_is_for_some_lets_all_others_pass() {
+        let gate = gate(1.0, 1000);
+        let keys = |path, client: &str| Keys::of(path, None, client.parse().unwrap());
+        let blamed = keys("/a", "192.0.2.1");
+        gate.set_only(&[Dimension::Path, Dimension::Client].map(|by| blamed.group(by)));
+        let passes = |keys| gate.admit(keys, gate.epoch, Duration::ZERO).is_ok();
+        assert!(passes(blamed));
+        for _ in 0..100 {
+            assert!(!passes(blamed));
+            assert!(passes(keys("/b", "192.0.2.1")) && passes(keys("/a", "192.0.2.2")));
+        }
+        gate.set_only(&[]);
+        assert!(passes(keys("/a", "192.0.2.2")), "nobody was before it");
+        assert!(!passes(keys("/a", "192.0.2.2")));
+    }
+
+    #[test]
     fn a_burst_of_a_tenth_of_a_second_passes_at_once() {
         let gate = gate(1000.0, 1000);
         let now = gate.epoch + SECOND;
         assert_eq!(gate.burst(), 100);
         for _ in 0..100 {
-            assert_eq!(gate.admit(now, Duration::ZERO), Ok(Duration::ZERO));
+            assert_eq!(
+                gate.admit(Keys::default(), now, Duration::ZERO),
+                Ok(Duration::ZERO)
+            );
         }
         assert_eq!(gate.waiting(now), 0);
-        assert!(gate.admit(now, Duration::ZERO).is_err());
-        assert_eq!(gate.admit(now, SECOND), Ok(Duration::from_millis(1)));
+        assert!(gate.admit(Keys::default(), now, Duration::ZERO).is_err());
+        assert_eq!(
+            gate.admit(Keys::default(), now, SECOND),
+            Ok(Duration::from_millis(1))
+        );
         assert_eq!(gate.waiting(now), 1);
         assert_eq!(
             gate.admissions(),
@@ -238,21 +293,32 @@ mod tests {
     fn at_a_low_rate_one_request_passes_at_once_and_the_next_waits_for_its_slot() {
         let gate = gate(10.0, 1000);
         let now = gate.epoch + SECOND;
-        assert_eq!(gate.admit(now, SECOND), Ok(Duration::ZERO));
-        assert_eq!(gate.admit(now, SECOND), Ok(Duration::from_millis(100)));
-        assert_eq!(gate.admit(now, SECOND), Ok(Duration::from_millis(200)));
+        assert_eq!(gate.admit(Keys::default(), now, SECOND), Ok(Duration::ZERO));
+        assert_eq!(
+            gate.admit(Keys::default(), now, SECOND),
+            Ok(Duration::from_millis(100))
+        );
+        assert_eq!(
+            gate.admit(Keys::default(), now, SECOND),
+            Ok(Duration::from_millis(200))
+        );
     }
 
     #[test]
     fn one_that_is_turned_away_takes_no_slot() {
         let gate = gate(10.0, 1000);
         let now = gate.epoch + SECOND;
-        _ = gate.admit(now, SECOND);
+        _ = gate.admit(Keys::default(), now, SECOND);
         for _ in 0..50 {
-            let turned = gate.admit(now, Duration::from_millis(40)).unwrap_err();
+            let turned = gate
+                .admit(Keys::default(), now, Duration::from_millis(40))
+                .unwrap_err();
             assert_eq!(turned.retry_after, Duration::from_millis(60));
         }
-        assert_eq!(gate.admit(now, SECOND), Ok(Duration::from_millis(100)));
+        assert_eq!(
+            gate.admit(Keys::default(), now, SECOND),
+            Ok(Duration::from_millis(100))
+        );
     }
 
     #[test]
@@ -260,12 +326,15 @@ mod tests {
         let gate = gate(10.0, 3);
         let now = gate.epoch + SECOND;
         for _ in 0..4 {
-            gate.admit(now, SECOND * 60).unwrap();
+            gate.admit(Keys::default(), now, SECOND * 60).unwrap();
         }
         assert_eq!(gate.waiting(now), 3);
-        let turned = gate.admit(now, SECOND * 60).unwrap_err();
+        let turned = gate.admit(Keys::default(), now, SECOND * 60).unwrap_err();
         assert_eq!(turned.retry_after, Duration::from_millis(100));
-        assert!(gate.admit(now + turned.retry_after, SECOND * 60).is_ok());
+        assert!(
+            gate.admit(Keys::default(), now + turned.retry_after, SECOND * 60)
+                .is_ok()
+        );
     }
 
     #[test]
@@ -273,7 +342,10 @@ mod tests {
         let gate = gate(1.0, 1);
         gate.set_on(false);
         for _ in 0..500 {
-            assert_eq!(gate.admit(gate.epoch, Duration::ZERO), Ok(Duration::ZERO));
+            assert_eq!(
+                gate.admit(Keys::default(), gate.epoch, Duration::ZERO),
+                Ok(Duration::ZERO)
+            );
         }
         assert_eq!(gate.admissions().admitted, 500);
     }
@@ -282,10 +354,16 @@ mod tests {
     fn a_new_rate_holds_from_the_next_slot_on() {
         let gate = gate(10.0, 1000);
         let now = gate.epoch + SECOND;
-        _ = gate.admit(now, SECOND);
+        _ = gate.admit(Keys::default(), now, SECOND);
         gate.set_rate(Rate::new(2.0).unwrap());
-        assert_eq!(gate.admit(now, SECOND), Ok(Duration::from_millis(100)));
-        assert_eq!(gate.admit(now, SECOND), Ok(Duration::from_millis(600)));
+        assert_eq!(
+            gate.admit(Keys::default(), now, SECOND),
+            Ok(Duration::from_millis(100))
+        );
+        assert_eq!(
+            gate.admit(Keys::default(), now, SECOND),
+            Ok(Duration::from_millis(600))
+        );
         assert_eq!(gate.rate(), Rate::new(2.0).unwrap());
     }
 
@@ -298,7 +376,7 @@ mod tests {
                 let gate = gate.clone();
                 thread::spawn(move || {
                     (0..500)
-                        .map(|_| gate.admit(now, SECOND * 60).unwrap())
+                        .map(|_| gate.admit(Keys::default(), now, SECOND * 60).unwrap())
                         .collect::<Vec<_>>()
                 })
             })
@@ -327,7 +405,7 @@ mod tests {
             let mut starts: Vec<f64> = Vec::new();
             for (gap, patience) in gaps {
                 now += Duration::from_nanos(gap);
-                if let Ok(wait) = gate.admit(now, Duration::from_millis(patience)) {
+                if let Ok(wait) = gate.admit(Keys::default(), now, Duration::from_millis(patience)) {
                     prop_assert!(wait <= Duration::from_millis(patience));
                     starts.push((now + wait - gate.epoch).as_secs_f64());
                 }
@@ -347,7 +425,7 @@ mod tests {
             let gate = gate(per_second, 1000);
             let step = Duration::from_secs_f64(0.25 / per_second);
             let admitted = (0..4000)
-                .filter(|i| gate.admit(gate.epoch + step * *i, step * 4).is_ok())
+                .filter(|i| gate.admit(Keys::default(), gate.epoch + step * *i, step * 4).is_ok())
                 .count() as f64;
             prop_assert!((admitted - 1000.0 - gate.burst() as f64).abs() <= 3.0, "{admitted}");
         }

@@ -26,9 +26,12 @@ use super::{
     counters::Counters,
     gate::Gate,
     line::{Line, LineStatus},
+    line_budget::LineBudget,
+    redacted::redacted,
     sizes::Sizes,
     summary::Summary,
     tuning::Tuning,
+    validity::Validity,
 };
 
 /// Everything that is shared between workers, actors and endpoints.
@@ -63,8 +66,12 @@ pub struct Published {
     pub origin_line: ArcSwap<LineStatus>,
     /// Whether the origin can be reached. Written by `QualityClassifier`.
     pub origin_status: ArcSwap<OriginStatus>,
+    /// From when to when the certificate that clients see is valid; none without TLS. Written by whoever looks after it.
+    pub certificate: ArcSwapOption<Validity>,
     /// What the path counts.
     pub counters: Arc<Counters>,
+    /// The lines in the log about clients that were refused before they were a request. Taken by the path.
+    pub refusals: LineBudget,
     /// The origin's URL, without user and password.
     pub origin: String,
     /// Worker threads.
@@ -98,7 +105,9 @@ impl Published {
             actors: ArcSwap::default(),
             origin_line: ArcSwap::from_pointee(LineStatus::from(&Line::default())),
             origin_status: ArcSwap::from_pointee(OriginStatus::Unknown),
+            certificate: ArcSwapOption::empty(),
             counters: Arc::default(),
+            refusals: LineBudget::new(now),
             origin: redacted(origin),
             workers,
             started: now,
@@ -252,34 +261,9 @@ impl std::fmt::Display for OriginStatus {
     }
 }
 
-/// A URL without user and password, for logs and endpoints.
-pub fn redacted(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return url.to_owned();
-    };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    match rest[..end].rfind('@') {
-        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
-        None => url.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_redacted_url_has_neither_user_nor_password() {
-        for (url, shown) in [
-            ("http://127.0.0.1:27804", "http://127.0.0.1:27804"),
-            ("redis://:secret@host:6379/2", "redis://host:6379/2"),
-            ("redis+cluster://u:p@ss@a:1,b:2", "redis+cluster://a:1,b:2"),
-            ("http://host/@path?a=b@c", "http://host/@path?a=b@c"),
-            ("", ""),
-        ] {
-            assert_eq!(redacted(url), shown);
-        }
-    }
 
     #[test]
     fn the_last_hundred_changes_are_kept() {

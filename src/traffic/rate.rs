@@ -5,6 +5,11 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::{
+    evidence::{Batch, EVERY, Judged},
+    goodput::Goodput,
+    keys::Group,
+};
 use crate::units::{OutOfRange, Rate};
 
 /// `[rate_limit]`: requests per second that go to the origin, where the level has the limit on.
@@ -68,15 +73,6 @@ impl Settings {
     }
 }
 
-/// Requests that reached the origin since the process started, and how many of them were its errors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Judged {
-    /// Requests that reached the origin.
-    pub requests: u64,
-    /// 5xx, failed connects, timeouts, broken bodies.
-    pub errors: u64,
-}
-
 /// A new rate, and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RateChange {
@@ -88,34 +84,50 @@ pub struct RateChange {
     pub why: String,
 }
 
-/// Follows the origin's errors. Fed with totals, so that a lost summary loses nothing.
+/// Follows the origin's errors, batch by batch.
+///
+/// What one target or one client alone does to itself lowers nobody's rate: such outliers do not count
+/// ([`outliers`](super::outliers)). Where nobody else is heard, their errors lower the rate for themselves
+/// ([`RatePolicy::blamed`]), and once others are heard to succeed, it is what it was. And the rate never falls under
+/// what the origin lately answered well: a limit that keeps those out who would be served protects nobody.
 #[derive(Debug)]
 pub struct RatePolicy {
     min: Rate,
     max: Rate,
-    window: Duration,
     rate: Rate,
-    /// The totals that have been judged already.
-    judged: Judged,
-    judged_at: Instant,
+    /// The batches that have been judged already.
+    judged: u64,
+    goodput: Goodput,
+    blame: Option<Blame>,
+}
+
+/// A rate that was lowered where nobody else was heard.
+#[derive(Debug)]
+struct Blame {
+    /// What all those requests had in common.
+    groups: Vec<Group>,
+    /// The rate before.
+    before: Rate,
 }
 
 impl RatePolicy {
-    /// A judgement falls every so many requests.
-    pub const EVERY: u64 = 100;
-    /// And never on fewer samples than these: they are carried over.
-    pub const FEWEST: u64 = 20;
-
-    /// A policy at `rate` that has seen the totals `so_far`.
-    pub fn new(settings: &Settings, rate: Rate, so_far: Judged, now: Instant) -> Self {
+    /// A policy at `rate` that has seen what is `judged` so far.
+    pub fn new(settings: &Settings, rate: Rate, judged: &Judged, now: Instant) -> Self {
         Self {
             min: settings.min,
             max: settings.max,
-            window: settings.window,
             rate: rate.scaled(1.0, settings.min, settings.max),
-            judged: so_far,
-            judged_at: now,
+            judged: judged.batches,
+            goodput: Goodput::new(settings.window, judged.succeeded, now),
+            blame: None,
         }
+    }
+
+    /// Other bounds from now on.
+    pub fn resettle(&mut self, settings: &Settings) {
+        (self.min, self.max) = (settings.min, settings.max);
+        self.goodput.set_span(settings.window);
+        self.rate = self.rate.scaled(1.0, self.min, self.max);
     }
 
     /// The rate in force.
@@ -123,58 +135,101 @@ impl RatePolicy {
         self.rate
     }
 
-    /// Leaves what has happened so far unjudged: it happened while the limit was off.
-    pub fn skip(&mut self, totals: Judged, now: Instant) {
-        self.judged = totals;
-        self.judged_at = now;
+    /// Whom the rate is for: requests that belong to all of these groups. Empty: for everybody.
+    pub fn blamed(&self) -> &[Group] {
+        self.blame.as_ref().map_or(&[], |blame| &blame.groups)
     }
 
-    /// Judges what is new in `totals`: once for every 100 requests, or once if a window has passed. Says so if the
-    /// rate changed.
-    pub fn observe(&mut self, totals: Judged, now: Instant) -> Option<RateChange> {
-        let fresh = Judged {
-            requests: totals.requests.saturating_sub(self.judged.requests),
-            errors: totals.errors.saturating_sub(self.judged.errors),
-        };
-        let due = now.saturating_duration_since(self.judged_at) >= self.window;
-        let judgements = match fresh.requests / Self::EVERY {
-            0 if due && fresh.requests >= Self::FEWEST => 1,
-            hundreds => hundreds,
-        };
-        if judgements == 0 {
-            return None;
-        }
-        self.skip(totals, now);
+    /// Leaves what has happened so far unjudged: it happened while the limit was off.
+    pub fn skip(&mut self, judged: &Judged, now: Instant) {
+        self.judged = judged.batches;
+        self.goodput.observe(judged.succeeded, now);
+    }
 
-        let share = fresh.errors as f64 / fresh.requests as f64;
-        let factor: f64 = if share > 0.10 {
-            0.8
-        } else if share < 0.02 {
-            1.2
-        } else {
-            return None;
-        };
+    /// Judges the last batch, if it is new: once for every 100 requests in it, at least once. Says so if the rate
+    /// changed.
+    pub fn observe(&mut self, judged: &Judged, now: Instant) -> Option<RateChange> {
+        let is_new = judged.batches != self.judged;
+        self.skip(judged, now);
+        let batch = Some(&judged.last).filter(|_| is_new)?;
         let from = self.rate;
-        // a thousand judgements take any rate to its end
-        let times = judgements.min(1000) as i32;
-        self.rate = from.scaled(factor.powi(times), self.min, self.max);
+        let outliers = &batch.weighed.outliers;
+        let given_back = self
+            .blame
+            .take_if(|blame| blame.groups.iter().any(|group| outliers.contains(group)));
+        if let Some(blame) = given_back {
+            // it was lowered since, and may have risen again
+            self.rate = blame.before.scaled(1.0, from, self.max);
+        } else {
+            // a thousand judgements take any rate to its end
+            let times = (batch.all.requests / EVERY).clamp(1, 1000) as i32;
+            let share = batch.share()?;
+            if share > 0.10 {
+                self.lower(0.8_f64.powi(times), batch, judged.succeeded, now);
+            } else if share < 0.02 {
+                self.rate = from.scaled(1.2_f64.powi(times), self.min, self.max);
+            }
+        }
+        if self.rate == self.max {
+            self.blame = None;
+        }
         (self.rate != from).then(|| RateChange {
             from,
             to: self.rate,
-            why: format!(
-                "{:.1} % errors in {} requests to the origin",
-                share * 100.0,
-                fresh.requests
-            ),
+            why: why(batch),
         })
+    }
+
+    fn lower(&mut self, factor: f64, batch: &Batch, succeeded: u64, now: Instant) {
+        let from = self.rate;
+        let lately = Rate::new(self.goodput.lately(succeeded, now)).unwrap_or(Rate::LOWEST);
+        // a floor, and no reason to raise the rate
+        let least = lately.scaled(1.0, self.min, from);
+        self.rate = from.scaled(factor, least, self.max);
+        let alone = &batch.weighed.alone;
+        self.blame = match self.blame.take() {
+            _ if alone.is_empty() => None,
+            Some(mut blame) => {
+                blame.groups.retain(|group| alone.contains(group));
+                Some(blame).filter(|blame| !blame.groups.is_empty())
+            }
+            None if from == self.max => Some(Blame {
+                groups: alone.clone(),
+                before: from,
+            }),
+            // It was everybody's before.
+            None => None,
+        };
+    }
+}
+
+fn why(batch: &Batch) -> String {
+    let Batch { all, weighed } = batch;
+    match weighed.outliers.len() {
+        0 => format!(
+            "{:.1} % errors in {} requests to the origin",
+            all.share() * 100.0,
+            all.requests
+        ),
+        outliers => format!(
+            "{:.1} % errors in {} requests to the origin, without the {outliers} targets or clients that stand out",
+            weighed.rest.share() * 100.0,
+            weighed.rest.requests
+        ),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::traffic::{
+        keys::{Dimension, Keys},
+        outliers::{Count, Weighed},
+    };
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -192,72 +247,183 @@ mod tests {
         }
     }
 
-    fn policy(at: f64, now: Instant) -> RatePolicy {
-        RatePolicy::new(&settings(), rate(at), Judged::default(), now)
+    /// A policy, and what it is fed with.
+    struct Fed {
+        policy: RatePolicy,
+        judged: Judged,
+        now: Instant,
     }
 
-    fn totals(requests: u64, errors: u64) -> Judged {
-        Judged { requests, errors }
+    impl Fed {
+        fn at(per_second: f64) -> Self {
+            let now = Instant::now();
+            let judged = Judged::default();
+            Fed {
+                policy: RatePolicy::new(&settings(), rate(per_second), &judged, now),
+                judged,
+                now,
+            }
+        }
+
+        fn hear(&mut self, all: Count, weighed: Weighed) -> Option<RateChange> {
+            self.judged.batches += 1;
+            self.judged.last = Batch { all, weighed };
+            self.policy.observe(&self.judged, self.now)
+        }
+
+        /// A batch in which errors are nobody's own.
+        fn batch(&mut self, requests: u64, errors: u64) -> Option<RateChange> {
+            let all = Count { requests, errors };
+            let rest = all;
+            self.hear(
+                all,
+                Weighed {
+                    rest,
+                    ..Weighed::default()
+                },
+            )
+        }
+
+        /// A hundred errors of one client.
+        fn alone(&mut self, client: u8) -> Option<RateChange> {
+            let all = Count {
+                requests: 100,
+                errors: 100,
+            };
+            let weighed = Weighed {
+                rest: all,
+                alone: vec![of(client)],
+                ..Weighed::default()
+            };
+            self.hear(all, weighed)
+        }
+    }
+
+    fn of(client: u8) -> Group {
+        let client = IpAddr::V4(Ipv4Addr::new(192, 0, 2, client));
+        Keys::of("/", None, client).group(Dimension::Client)
     }
 
     #[test]
     fn a_hundred_requests_with_more_than_a_tenth_errors_take_a_fifth_off() {
-        let now = Instant::now();
-        let mut policy = policy(1000.0, now);
-        assert_eq!(policy.observe(totals(99, 99), now), None);
-        let change = policy.observe(totals(100, 11), now).unwrap();
+        let change = Fed::at(1000.0).batch(100, 11).unwrap();
         assert_eq!((change.from, change.to), (rate(1000.0), rate(800.0)));
         assert_eq!(change.why, "11.0 % errors in 100 requests to the origin");
     }
 
     #[test]
     fn a_hundred_requests_with_less_than_two_in_a_hundred_errors_put_a_fifth_on() {
-        let now = Instant::now();
-        let mut policy = policy(500.0, now);
-        assert_eq!(policy.observe(totals(100, 1), now).unwrap().to, rate(600.0));
+        assert_eq!(Fed::at(500.0).batch(100, 1).unwrap().to, rate(600.0));
     }
 
     #[test]
     fn between_two_and_ten_in_a_hundred_nothing_changes() {
-        let now = Instant::now();
         for errors in 2..=10 {
-            let mut policy = policy(500.0, now);
-            assert_eq!(policy.observe(totals(100, errors), now), None);
-            assert_eq!(policy.rate(), rate(500.0));
+            let mut fed = Fed::at(500.0);
+            assert_eq!(fed.batch(100, errors), None);
+            assert_eq!(fed.policy.rate(), rate(500.0));
         }
     }
 
     #[test]
-    fn a_window_judges_fewer_than_a_hundred_but_never_fewer_than_twenty() {
-        let now = Instant::now();
-        let mut policy = policy(1000.0, now);
-        assert_eq!(policy.observe(totals(19, 19), now + SECOND * 10), None);
-        assert_eq!(policy.observe(totals(19, 19), now + SECOND * 20), None);
-        let change = policy.observe(totals(20, 20), now + SECOND * 21).unwrap();
-        assert_eq!(change.to, rate(800.0), "the nineteen were carried over");
-        assert_eq!(policy.observe(totals(90, 90), now + SECOND * 22), None);
-        assert!(policy.observe(totals(90, 90), now + SECOND * 31).is_some());
-    }
-
-    #[test]
-    fn several_hundreds_at_once_are_judged_as_often() {
-        let now = Instant::now();
-        let mut policy = policy(1000.0, now);
-        let change = policy.observe(totals(250, 125), now).unwrap();
-        assert_eq!(change.to, rate(640.0));
+    fn a_batch_is_judged_once_and_each_hundred_in_it_counts() {
+        let mut fed = Fed::at(1000.0);
+        assert_eq!(fed.batch(250, 125).unwrap().to, rate(640.0));
+        assert_eq!(fed.policy.observe(&fed.judged, fed.now), None);
+        assert_eq!(fed.batch(20, 20).unwrap().to, rate(512.0));
     }
 
     #[test]
     fn what_happened_while_the_limit_was_off_is_not_judged() {
-        let now = Instant::now();
-        let mut policy = policy(1000.0, now);
-        policy.skip(totals(500, 500), now);
-        assert_eq!(policy.observe(totals(599, 500), now), None);
-        assert_eq!(
-            policy.observe(totals(600, 500), now),
-            None,
-            "at the top already"
-        );
+        let mut fed = Fed::at(1000.0);
+        fed.judged.batches = 5;
+        fed.judged.last.weighed.rest = Count {
+            requests: 500,
+            errors: 500,
+        };
+        fed.policy.skip(&fed.judged, fed.now);
+        assert_eq!(fed.policy.observe(&fed.judged, fed.now), None);
+    }
+
+    #[test]
+    fn the_rate_never_falls_under_what_lately_succeeded() {
+        let mut fed = Fed::at(1000.0);
+        fed.now += SECOND * 10;
+        fed.judged.succeeded = 4000;
+        for _ in 0..50 {
+            fed.batch(100, 50);
+        }
+        assert_eq!(fed.policy.rate(), rate(400.0));
+        // Nothing succeeds any more.
+        for _ in 0..10 {
+            fed.now += SECOND * 10;
+            fed.batch(1000, 1000);
+        }
+        assert_eq!(fed.policy.rate(), rate(10.0));
+    }
+
+    #[test]
+    fn a_rate_under_what_succeeds_is_not_lowered_further_and_not_raised_by_errors() {
+        let mut fed = Fed::at(100.0);
+        fed.now += SECOND * 10;
+        fed.judged.succeeded = 5000;
+        assert_eq!(fed.batch(100, 50), None);
+        assert_eq!(fed.policy.rate(), rate(100.0));
+    }
+
+    #[test]
+    fn errors_of_one_alone_lower_its_own_rate_until_others_are_heard_to_succeed() {
+        let mut fed = Fed::at(1000.0);
+        assert_eq!(fed.alone(1).unwrap().to, rate(800.0));
+        assert_eq!(fed.alone(1).unwrap().to, rate(640.0));
+        assert_eq!(fed.policy.blamed(), [of(1)]);
+        let all = Count {
+            requests: 100,
+            errors: 99,
+        };
+        let rest = Count {
+            requests: 1,
+            errors: 0,
+        };
+        let weighed = Weighed {
+            rest,
+            outliers: vec![of(1)],
+            alone: Vec::new(),
+        };
+        assert_eq!(fed.hear(all, weighed).unwrap().to, rate(1000.0));
+        assert!(fed.policy.blamed().is_empty());
+    }
+
+    #[test]
+    fn errors_of_several_one_after_the_other_lower_everybody_s() {
+        let mut fed = Fed::at(1000.0);
+        fed.alone(1);
+        fed.alone(2);
+        assert_eq!(fed.policy.rate(), rate(640.0));
+        assert!(fed.policy.blamed().is_empty());
+        fed.alone(1);
+        assert!(fed.policy.blamed().is_empty(), "it was everybody's before");
+    }
+
+    #[test]
+    fn too_few_beside_those_who_stand_out_change_nothing() {
+        let mut fed = Fed::at(500.0);
+        for errors in [0, 19] {
+            let all = Count {
+                requests: 100,
+                errors: 81 + errors,
+            };
+            let rest = Count {
+                requests: 19,
+                errors,
+            };
+            let weighed = Weighed {
+                rest,
+                outliers: vec![of(1)],
+                alone: Vec::new(),
+            };
+            assert_eq!(fed.hear(all, weighed), None);
+        }
     }
 
     #[test]
@@ -284,24 +450,19 @@ mod tests {
     proptest! {
         #[test]
         fn the_rate_stays_within_its_bounds_and_moves_only_as_the_errors_say(
-            steps in proptest::collection::vec((0u64..400, 0.0f64..=1.0, 0u64..15_000), 0..200),
+            steps in proptest::collection::vec((20u64..400, 0.0f64..=1.0, 0u64..15_000), 0..200),
         ) {
-            let mut now = Instant::now();
-            let mut policy = policy(1000.0, now);
-            let mut so_far = Judged::default();
+            let mut fed = Fed::at(1000.0);
             for (requests, share, millis) in steps {
-                now += Duration::from_millis(millis);
-                so_far.requests += requests;
-                so_far.errors += (requests as f64 * share) as u64;
-                let before = policy.rate();
-                let fresh = so_far.requests - policy.judged.requests;
-                let failed = so_far.errors - policy.judged.errors;
-                let change = policy.observe(so_far, now);
-                prop_assert!((rate(10.0)..=rate(1000.0)).contains(&policy.rate()));
-                prop_assert_eq!(change.is_some(), policy.rate() != before);
+                fed.now += Duration::from_millis(millis);
+                let errors = (requests as f64 * share) as u64;
+                fed.judged.succeeded += requests - errors;
+                let before = fed.policy.rate();
+                let change = fed.batch(requests, errors);
+                prop_assert!((rate(10.0)..=rate(1000.0)).contains(&fed.policy.rate()));
+                prop_assert_eq!(change.is_some(), fed.policy.rate() != before);
                 if let Some(change) = change {
-                    prop_assert!(fresh >= RatePolicy::FEWEST);
-                    prop_assert_eq!(change.to < change.from, failed * 10 > fresh);
+                    prop_assert_eq!(change.to < change.from, errors * 10 > requests);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{distribution::Distributions, rate::Judged, sample::Outcome};
+use super::{distribution::Distributions, evidence::Judged, sample::Outcome};
 
 /// What the window knew at one instant.
 #[derive(Clone, Debug)]
@@ -97,9 +97,9 @@ pub struct Times {
 /// How fast the origin answers just now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OriginPace {
-    /// The median time to the origin's first byte; none without a sample.
+    /// The median over the origin's targets of the time to its first byte; none without one that tells.
     pub median: Option<Duration>,
-    /// The samples it is the median of.
+    /// The answers that it is made of.
     pub samples: u64,
     /// All such samples since the process started: shows whether there are new ones.
     pub seen: u64,

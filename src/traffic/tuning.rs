@@ -65,8 +65,8 @@ pub struct LevelSettings {
     pub concurrency_limit: bool,
     /// Whether small ones go first among those who wait for the origin.
     pub small_first: bool,
-    /// Whether those who wait for the same small body get it by one request.
-    pub collapse: bool,
+    /// Whether responses are kept, and requests for the same join while one is under way.
+    pub store: bool,
     /// Whether as many origin connections are kept open as were lately in use at once.
     pub warm_connections: bool,
     /// Whether bodies that break or stall are continued.
@@ -156,9 +156,13 @@ pub struct Tuning {
     /// Longest way to the response head: queue, DNS, connect, retries.
     #[serde(with = "humantime_serde")]
     pub exchange_timeout: Duration,
-    /// Longest gap between two reads of a response body.
+    /// Longest gap between two reads of a response body, before another connection is tried where that may be.
     #[serde(with = "humantime_serde")]
     pub idle_read: Duration,
+    /// Longest gap before the body ends: where the level does not say it, as long as at level low at least, for what a
+    /// plain proxy waits for is not cut.
+    #[serde(skip)]
+    pub idle_limit: Duration,
     /// How long an answer of DNS is kept at most.
     #[serde(with = "humantime_serde")]
     pub dns_cache: Duration,
@@ -186,8 +190,8 @@ pub struct Tuning {
     pub concurrency_limit: bool,
     /// Whether small ones go first among those who wait for the origin.
     pub small_first: bool,
-    /// Whether those who wait for the same small body get it by one request.
-    pub collapse: bool,
+    /// Whether responses are kept, and requests for the same join while one is under way.
+    pub store: bool,
     /// Whether as many origin connections are kept open as were lately in use at once.
     pub warm_connections: bool,
     /// Whether bodies that break or stall are continued.
@@ -272,6 +276,7 @@ impl Tables {
 
     /// The tuning for a level on a network of this class.
     pub fn tuning(&self, level: Level, class: Class) -> Tuning {
+        let least = self.levels.low.idle_read.unwrap_or_default();
         let l = match level {
             Level::Low => &self.levels.low,
             Level::Medium => &self.levels.medium,
@@ -292,6 +297,7 @@ impl Tables {
             connect_timeout: l.connect_timeout.unwrap_or(c.connect_timeout),
             exchange_timeout: l.exchange_timeout.unwrap_or(c.exchange_timeout),
             idle_read: l.idle_read.unwrap_or(c.idle_read),
+            idle_limit: l.idle_read.unwrap_or_else(|| c.idle_read.max(least)),
             dns_cache: l.dns_cache,
             chunk: l.chunk.unwrap_or(c.chunk),
             line_chunks: (l.follow_lines && l.chunk.is_none())
@@ -306,7 +312,7 @@ impl Tables {
             rate_limit: l.rate_limit,
             concurrency_limit: l.concurrency_limit,
             small_first: l.small_first,
-            collapse: l.collapse,
+            store: l.store,
             warm_connections: l.warm_connections,
             resume: l.resume,
             parallel: l.parallel,

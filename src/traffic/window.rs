@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     distribution::Distributions,
+    evidence::{Evidence, Judged},
     quality,
-    rate::Judged,
+    response_times::ResponseTimes,
     sample::{Outcome, Sample},
     summary::{Contact, Figures, OriginPace, Summary, Times},
 };
@@ -61,22 +62,26 @@ pub struct Window {
     slot: Duration,
     /// Slots in the sliding window.
     slots: u64,
-    /// Slots that the classifier looks back on.
-    recent: u64,
-    /// Samples that the classifier wants; it looks further back for them if need be.
-    wanted: u64,
     total: Tally<u64>,
     sliding: Tally<u32>,
     /// The window's slots that have samples, oldest first.
     past: VecDeque<(u64, Tally<u32>)>,
-    judged: Judged,
+    /// What the rate limit is judged by; none where nobody is limited by this window.
+    evidence: Option<Box<Evidence>>,
+    /// What the classifier judges by; none where no classifier looks at this window.
+    response_times: Option<Box<ResponseTimes>>,
     contact: Contact,
     spread: Distributions,
 }
 
 impl Window {
-    /// An empty window that starts at `start`.
-    pub fn new(settings: &Settings, quality: &quality::Settings, start: Instant) -> Self {
+    /// An empty window that starts at `start`. `judged_after`: the longest time between two judgements of the rate limit.
+    pub fn new(
+        settings: &Settings,
+        quality: &quality::Settings,
+        judged_after: Duration,
+        start: Instant,
+    ) -> Self {
         // a fifth of the classifier's window, so that it slides rather than jumps
         let slot = (quality.window / 5)
             .max(settings.window / 600)
@@ -84,8 +89,12 @@ impl Window {
         let slots_in = |span: Duration| (span.as_nanos().div_ceil(slot.as_nanos()) as u64).max(1);
         let slots = slots_in(settings.window);
         Self {
-            recent: slots_in(quality.window).min(slots),
-            wanted: quality.min_samples,
+            evidence: Some(Box::new(Evidence::new(judged_after, start))),
+            response_times: Some(Box::new(ResponseTimes::new(
+                quality.window,
+                quality.min_samples,
+                settings.window,
+            ))),
             ..Self::plain(slot, slots, start)
         }
     }
@@ -96,14 +105,20 @@ impl Window {
             start,
             slot,
             slots,
-            recent: 1,
-            wanted: 0,
             total: Tally::new(3),
             sliding: Tally::new(2),
             past: VecDeque::new(),
-            judged: Judged::default(),
+            evidence: None,
+            response_times: None,
             contact: Contact::default(),
             spread: Distributions::default(),
+        }
+    }
+
+    /// Another longest time between two judgements of the rate limit.
+    pub fn judge_after(&mut self, window: Duration) {
+        if let Some(evidence) = &mut self.evidence {
+            evidence.set_window(window);
         }
     }
 
@@ -111,9 +126,13 @@ impl Window {
     pub fn record(&mut self, sample: &Sample) {
         self.total.record(sample);
         self.spread.record(sample);
+        if let Some(times) = &mut self.response_times {
+            times.add(sample);
+        }
         if sample.reached_origin() {
-            self.judged.requests += 1;
-            self.judged.errors += u64::from(sample.outcome.is_origin_error());
+            if let Some(evidence) = &mut self.evidence {
+                evidence.add(sample);
+            }
             self.note_contact(sample);
         }
 
@@ -141,6 +160,10 @@ impl Window {
         let reach = self.slot * u32::try_from(self.slots - 1).unwrap_or(u32::MAX);
         let age = now.saturating_duration_since(self.start);
         let into_slot = age.saturating_sub(self.slot * u32::try_from(slot).unwrap_or(u32::MAX));
+        let times = self.response_times.as_ref();
+        let origin = times.map_or_else(OriginPace::default, |times| times.pace(now));
+        let judged = self.evidence.as_mut();
+        let judged = judged.map_or_else(Judged::default, |evidence| evidence.judged(now).clone());
         let mut window = self.sliding.figures();
         self.bound_by_slots(&mut window);
         Summary {
@@ -148,8 +171,8 @@ impl Window {
             total: self.total.figures(),
             window,
             covers: age.min(reach + into_slot),
-            origin: self.origin_pace(slot),
-            judged: self.judged,
+            origin,
+            judged,
             contact: self.contact,
             spread: self.spread.clone(),
         }
@@ -186,23 +209,6 @@ impl Window {
         bound(&mut window.total, |tally| &tally.time);
         bound(&mut window.ttfb, |tally| &tally.ttfb);
         bound(&mut window.origin_ttfb, |tally| &tally.origin_ttfb);
-    }
-
-    /// The median over the classifier's window; with few requests, over as much of the sliding window as it takes to
-    /// have enough samples.
-    fn origin_pace(&self, newest: u64) -> OriginPace {
-        let mut merged = Timing::<u32>::new(2);
-        for (slot, tally) in self.past.iter().rev() {
-            if newest.saturating_sub(*slot) >= self.recent && merged.count >= self.wanted {
-                break;
-            }
-            merged.add(&tally.origin_ttfb);
-        }
-        OriginPace {
-            median: (merged.count > 0).then(|| merged.times().p50),
-            samples: merged.count,
-            seen: self.total.origin_ttfb.count,
-        }
     }
 
     fn note_contact(&mut self, sample: &Sample) {
@@ -315,16 +321,6 @@ impl<C: Counter> Timing<C> {
         }
     }
 
-    fn add(&mut self, other: &Self) {
-        self.count += other.count;
-        self.sum += other.sum;
-        self.min = self.min.min(other.min);
-        self.max = self.max.max(other.max);
-        if let (Some(histogram), Some(other)) = (&mut self.histogram, &other.histogram) {
-            _ = histogram.add(other);
-        }
-    }
-
     pub fn subtract(&mut self, gone: &Self) {
         self.count -= gone.count;
         self.sum = self.sum.saturating_sub(gone.sum);
@@ -370,6 +366,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::traffic::{keys::Keys, outliers::Count};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -386,6 +383,7 @@ mod tests {
                 margin: 0.1,
                 probe: SECOND * 5,
             },
+            SECOND * 10,
             start,
         )
     }
@@ -398,6 +396,7 @@ mod tests {
             ttfb: Some(Duration::from_millis(millis + 1)),
             total: Duration::from_millis(millis * 2),
             bytes: 1_000_000,
+            keys: Keys::default(),
             canary: None,
         }
     }
@@ -507,7 +506,7 @@ mod tests {
         });
         let summary = window.summary(start);
         assert_eq!(summary.total.requests, 2);
-        assert_eq!(summary.judged.requests, 1);
+        assert_eq!(summary.judged.all.requests, 1);
     }
 
     #[test]
@@ -521,8 +520,8 @@ mod tests {
         let summary = window.summary(start);
         assert_eq!(summary.total.requests, 4);
         assert_eq!(
-            summary.judged,
-            Judged {
+            summary.judged.all,
+            Count {
                 requests: 2,
                 errors: 1
             }
@@ -577,6 +576,7 @@ mod tests {
                     ttfb: None,
                     total: Duration::from_micros(micros),
                     bytes,
+                    keys: Keys::default(),
                     canary: None,
                 };
                 window.record(&sample);

@@ -1,6 +1,7 @@
 //! The service adapts while it runs: class, rate and level change, requests feel it, and no transfer is cut.
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
@@ -15,6 +16,7 @@ use fileproxy::{
 };
 
 use crate::support::{
+    client::Client,
     origin::{Origin, ok, response},
     proxy::Proxy,
     sockets, until,
@@ -126,6 +128,147 @@ fn a_failing_origin_lowers_the_rate_and_who_would_wait_too_long_gets_503() {
         client.patient().get("/");
         (proxy.published().gate.rate().per_second() > low).then_some(())
     });
+}
+
+/// Some clients ask for so many targets each, all at once.
+fn ask(proxy: &Proxy, clients: &[u8], targets: impl Fn(u8) -> Vec<String> + Sync) {
+    std::thread::scope(|scope| {
+        for &client in clients {
+            let targets = &targets;
+            scope.spawn(move || {
+                let own = IpAddr::from([127, 0, 0, client]);
+                let mut asking = Client::from(own, proxy.address());
+                for target in targets(client) {
+                    asking.patient().get(&target);
+                }
+            });
+        }
+    });
+}
+
+/// A proxy that judges quickly, before an origin whose targets with `bad` in them fail.
+fn before_some_that_fail(change: impl FnOnce(&mut Settings)) -> (Origin, Proxy) {
+    let origin = Origin::answering(|request| {
+        let target = request.target();
+        match target.windows(3).any(|part| part == b"bad") {
+            true => response("500 Oh", "", ""),
+            false => ok(""),
+        }
+    });
+    let proxy = Proxy::before(&origin, |s| {
+        quick(s);
+        s.rate_limit.min = Rate::new(2.0).unwrap();
+        change(s);
+    });
+    (origin, proxy)
+}
+
+fn lowest_rate(proxy: &Proxy) -> f64 {
+    let stats = proxy.stats();
+    let retunes = stats["retunes"].as_array().unwrap();
+    let rates = retunes.iter().filter(|retune| retune["what"] == "rate");
+    rates
+        .map(|retune| retune["to"].as_str().unwrap())
+        .map(|rate| rate.trim_end_matches("/s").parse().unwrap())
+        .fold(proxy.published().gate.rate().per_second(), f64::min)
+}
+
+#[test]
+fn what_one_path_or_one_askinggets_wrong_takes_nothing_from_others() {
+    type Targets = fn(u8) -> Vec<String>;
+    let mixed: [(&[u8], Targets); 4] = [
+        // One broken path, also where all have one address.
+        (&[1; 5], |_| {
+            let of = |n| format!("/{}", if n % 2 == 0 { "ok" } else { "bad" });
+            (0..120).map(of).collect()
+        }),
+        // One dead channel among six.
+        (&[1, 2, 3, 4], |client| {
+            let of = |n: u32| match n % 6 {
+                0 => format!("/bad/{client}-{n}.ts"),
+                channel => format!("/ch{channel}/{n}.ts"),
+            };
+            (0..180).map(of).collect()
+        }),
+        // One client that asks for much that is broken.
+        (&[1, 2, 3], |client| {
+            let of = |n: u32| match client {
+                1 => format!("/{n}/bad"),
+                _ => format!("/film/{n}"),
+            };
+            (0..180).map(of).collect()
+        }),
+        // The same behind one address with everybody else.
+        (&[1; 4], |_| {
+            let of = |n: u32| match n % 3 {
+                0 => format!("/api/bad?{n}"),
+                _ => format!("/film/{n}"),
+            };
+            (0..180).map(of).collect()
+        }),
+    ];
+    for (clients, targets) in mixed {
+        let (_origin, proxy) = before_some_that_fail(|_| {});
+        ask(&proxy, clients, targets);
+        let asked = clients.len() as u64 * targets(clients[0]).len() as u64;
+        until("all are judged", || {
+            (proxy.published().summary.load().judged.all.requests == asked).then_some(())
+        });
+        assert_eq!(lowest_rate(&proxy), 1000.0);
+    }
+}
+
+#[test]
+fn an_origin_that_fails_on_many_targets_is_asked_less() {
+    let (_origin, proxy) = before_some_that_fail(|_| {});
+    ask(&proxy, &[1, 2, 3], |_| {
+        let of = |n| format!("/{}/{n}", if n % 2 == 0 { "bad" } else { "bad-too" });
+        (0..100).map(of).collect()
+    });
+    until("the rate falls", || {
+        (proxy.published().gate.rate().per_second() < 800.0).then_some(())
+    });
+}
+
+#[test]
+fn where_one_askingalone_is_heard_its_rate_falls_and_another_is_answered_at_once() {
+    let (_origin, proxy) = before_some_that_fail(|s| {
+        s.rate_limit.max = Rate::new(40.0).unwrap();
+        s.levels.high.connect_timeout = Some(Duration::from_millis(100));
+    });
+    let mut hostile = proxy.client();
+    let mut asked = 0;
+    until("the hostile one is turned away", || {
+        asked += 1;
+        let answer = hostile.patient().get(&format!("/{asked}/bad"));
+        (answer.status == 503).then_some(())
+    });
+    let mut other = Client::from([127, 0, 0, 2].into(), proxy.address());
+    for _ in 0..10 {
+        assert_eq!(other.get("/ok").status, 200);
+    }
+}
+
+#[test]
+fn long_polls_do_not_make_a_line_a_poor_one() {
+    let origin = Origin::answering(|request| {
+        if request.target() == b"/poll" {
+            std::thread::sleep(Duration::from_millis(400));
+        }
+        ok("")
+    });
+    let proxy = Proxy::before(&origin, quick);
+    let asked = |count| {
+        until("all are counted", || {
+            (proxy.published().summary.load().origin.seen >= count).then_some(())
+        });
+    };
+    for round in 1..=6 {
+        ask(&proxy, &[1; 20], |_| vec!["/poll".to_owned()]);
+        ask(&proxy, &[1], |_| vec!["/a".to_owned(), "/b".to_owned()]);
+        asked(round * 22);
+        assert_eq!(quality(&proxy), "good");
+    }
 }
 
 #[test]

@@ -1,20 +1,110 @@
 //! The dashboard in a real browser.
 
 use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
     time::{Duration, SystemTime},
 };
 
-use fileproxy::traffic::published::{Retune, Retuned};
+use fileproxy::{
+    app::browser::is_refused,
+    settings::Settings,
+    traffic::published::{Retune, Retuned},
+};
 
 use crate::support::{
     browser::Browser,
     origin::Origin,
+    program::Program,
     proxy::{Proxy, TOKEN},
 };
 
 const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfilm";
+
+/// The demo, and what it printed up to its dashboard's link.
+fn demo(local: &str) -> (Child, String) {
+    let any = "127.0.0.1:0";
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_fileproxy"))
+        .args(["demo", "--listen", any, "--origin", any])
+        .env("FILEPROXY_SETTINGS", "/nonexistent")
+        .env("FILEPROXY__ADMIN__LOCAL", local)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let link = lines
+        .find_map(|line| {
+            let line = line.unwrap();
+            let link = line.trim().strip_prefix("monitor")?.trim();
+            Some(link.split(' ').next()?.to_owned())
+        })
+        .unwrap();
+    thread::spawn(move || lines.for_each(drop));
+    (demo, link)
+}
+
+#[test]
+fn the_link_that_is_printed_opens_in_a_browser_whoever_has_the_usual_port() {
+    let browser = Browser::start(1280, 900);
+    browser.open("http://127.0.0.1:10080/monitor");
+    browser.until_text("body", "ERR_UNSAFE_PORT");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    for local in ["127.0.0.1:10081", &taken.local_addr().unwrap().to_string()] {
+        let (mut demo, link) = demo(local);
+        browser.open(&link);
+        browser.until_text("#link", "live");
+        demo.kill().unwrap();
+        demo.wait().unwrap();
+    }
+    let origin = Origin::saying(ANSWER);
+    let program = Program::local(&format!("http://{}", origin.address()), "127.0.0.1:0");
+    browser.open(program.serving()["monitor"].as_str().unwrap());
+    browser.until_text("#link", "live");
+}
+
+#[test]
+fn every_link_for_a_browser_in_the_documents_has_a_port_that_browsers_take() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files: Vec<_> = ["README.md", "docker-compose.yml", "settings/base.toml"]
+        .map(|file| root.join(file))
+        .into();
+    files.extend(
+        fs::read_dir(root.join("docs"))
+            .unwrap()
+            .map(|file| file.unwrap().path()),
+    );
+    let mut links = 0;
+    for file in files.iter().filter(|file| file.is_file()) {
+        let Ok(text) = fs::read_to_string(file) else {
+            // a picture
+            continue;
+        };
+        for page in ["/monitor", "/docs"] {
+            for (at, _) in text.match_indices(page) {
+                let before = &text[..at];
+                let start =
+                    before.rfind(|c: char| !(c.is_ascii_alphanumeric() || ":/.-".contains(c)));
+                let link = &before[start.map_or(0, |at| at + 1)..];
+                let Some(port) = link
+                    .strip_prefix("http://")
+                    .and_then(|host| host.rsplit_once(':')?.1.parse().ok())
+                else {
+                    continue;
+                };
+                links += 1;
+                assert!(!is_refused(port), "{}: {link}{page}", file.display());
+            }
+        }
+    }
+    assert!(links > 0);
+    let settings = Settings::base().unwrap();
+    assert!(!is_refused(settings.admin.local.unwrap().port()));
+}
 
 fn monitor(proxy: &Proxy) -> String {
     format!("http://{}/monitor", proxy.address())
@@ -224,7 +314,7 @@ fn a_broken_stream_is_told_and_taken_up_again() {
     drop(proxy);
     browser.until_text("#link", "not connected");
     browser.until_text("#broken", "The proxy does not answer");
-    let proxy = Proxy::before(&origin, |s| s.server.listen = address);
+    let proxy = Proxy::before(&origin, |s| s.server.listen = address.into());
     browser.until_text("#link", "live");
     browser.until(
         "the warning is gone",

@@ -539,7 +539,7 @@ async fn the_demo_shows_the_tour_and_how_the_viewers_fared() {
     let stop = actix_rt::time::sleep(Duration::from_millis(3500));
 
     // no proxy: the origin itself, which has no /stats
-    demo.show(GOOD.addr(), "t0ken", &mut out, stop)
+    demo.show(GOOD.addr(), "http://monitor", "t0ken", &mut out, stop)
         .await
         .unwrap();
 
@@ -581,7 +581,7 @@ async fn the_demo_shows_a_canary_with_viewers_in_both_groups() {
         actix_rt::time::sleep(Duration::from_secs(7)).await;
     };
 
-    demo.show(proxy.address(), TOKEN, &mut out, stop)
+    demo.show(proxy.address(), "http://monitor", TOKEN, &mut out, stop)
         .await
         .unwrap();
 

@@ -1,6 +1,12 @@
 //! At the end of its life: out of service first, then nothing new, and what is under way ends well.
 
-use std::{net::TcpStream, time::Duration};
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
 
 use crate::support::{
     client::Ending,
@@ -8,6 +14,11 @@ use crate::support::{
     proxy::Proxy,
     until,
 };
+
+/// Whether no connection is to be had: at first nobody hears who asks for one, then nobody is there.
+fn is_refused(address: SocketAddr) -> bool {
+    TcpStream::connect_timeout(&address, Duration::from_millis(300)).is_err()
+}
 
 /// Half a body at once, the other half when the gate opens.
 fn halves() -> Origin {
@@ -47,7 +58,7 @@ fn draining_says_503_first_then_refuses_then_ends_when_the_last_transfer_did() {
     assert_eq!(proxy.get("/short").text(), "short");
 
     until("new connections are refused", || {
-        TcpStream::connect(address).is_err().then_some(())
+        is_refused(address).then_some(())
     });
     origin.open_gate();
     let mut rest = film.patient().exactly(5);
@@ -86,7 +97,7 @@ fn a_request_that_is_on_its_way_as_the_draining_begins_is_answered() {
     });
     proxy.drain();
     until("new connections are refused", || {
-        TcpStream::connect(proxy.address()).is_err().then_some(())
+        is_refused(proxy.address()).then_some(())
     });
     for client in [&mut kept, &mut new] {
         let response = client.get("/short");
@@ -95,6 +106,55 @@ fn a_request_that_is_on_its_way_as_the_draining_begins_is_answered() {
         assert!(client.closes());
     }
     proxy.until_ended();
+}
+
+#[test]
+fn who_gets_a_connection_while_the_process_goes_out_of_service_is_answered() {
+    let origin = Origin::answering(|_| ok("file"));
+    for listen in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
+        let mut proxy = Proxy::before(&origin, |s| s.server.listen = listen.parse().unwrap());
+        let address = proxy.address();
+        let (answered, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let unanswered: Vec<String> = thread::scope(|scope| {
+            let storm: Vec<_> = (0..STORM)
+                .map(|_| scope.spawn(|| storm(address, &answered, &over)))
+                .collect();
+            until("the storm is on", || {
+                (answered.load(Relaxed) > 20 * STORM).then_some(())
+            });
+            proxy.drain();
+            proxy.until_ended();
+            over.store(true, Relaxed);
+            storm
+                .into_iter()
+                .flat_map(|client| client.join().unwrap())
+                .collect()
+        });
+        assert_eq!(unanswered, [""; 0], "of {}", answered.load(Relaxed));
+    }
+}
+
+/// Clients that come at once.
+const STORM: usize = 64;
+
+/// Comes anew for each request until all is over; what became of the connections that got no answer.
+fn storm(address: SocketAddr, answered: &AtomicUsize, over: &AtomicBool) -> Vec<String> {
+    let mut unanswered = Vec::new();
+    while !over.load(Relaxed) {
+        let Ok(mut socket) = TcpStream::connect_timeout(&address, Duration::from_millis(300))
+        else {
+            continue;
+        };
+        let mut answer = String::new();
+        let sent = socket.write_all(b"GET /a HTTP/1.1\r\nhost: proxy\r\nconnection: close\r\n\r\n");
+        let read = socket.read_to_string(&mut answer);
+        if answer.ends_with("file") {
+            answered.fetch_add(1, Relaxed);
+        } else {
+            unanswered.push(format!("{sent:?} {read:?} {answer}"));
+        }
+    }
+    unanswered
 }
 
 #[test]
@@ -110,7 +170,7 @@ fn a_kept_connection_ends_with_the_response_under_way() {
         proxy.published().is_draining().then_some(())
     });
     until("new connections are refused", || {
-        TcpStream::connect(proxy.address()).is_err().then_some(())
+        is_refused(proxy.address()).then_some(())
     });
     origin.open_gate();
     assert_eq!(

@@ -9,6 +9,7 @@ use h2::Reason;
 use crate::support::{
     DEADLINE,
     certificate::Certificate,
+    client::little_room,
     eventually,
     origin::{Origin, ok, response},
     proxy::{Proxy, TOKEN},
@@ -168,6 +169,137 @@ fn a_request_that_tells_of_a_body_and_has_none_is_reset_and_does_not_count_again
     client.get(3, "/a");
     assert_eq!(client.until(Frame::DATA, 3).payload, b"file");
     assert_eq!(origin.hits(), 1);
+}
+
+/// HEADERS of `POST https://proxy/up` with these fields.
+fn post(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = Frames::fields("/up");
+    block[0] = 0x83;
+    for (name, value) in fields {
+        block.push(0);
+        for text in [name, value] {
+            block.push(u8::try_from(text.len()).unwrap());
+            block.extend(text.as_bytes());
+        }
+    }
+    block
+}
+
+#[test]
+fn lengths_that_differ_or_are_not_true_are_protocol_errors_and_the_origin_is_not_asked() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |_| {});
+    let mut client = Frames::to(proxy.address(), &certificate, &[]);
+    let differing = post(&[("content-length", "4"), ("content-length", "5")]);
+    client.send(Frame::HEADERS, 0x4, 1, &differing);
+    client.send(Frame::DATA, 1, 1, b"12345");
+    let zero = post(&[("content-length", "0")]);
+    client.send(Frame::HEADERS, 0x4, 3, &zero);
+    client.send(Frame::DATA, 1, 3, b"12345");
+    for (stream, length) in [(5, "4,5"), (7, "-1"), (9, "x"), (11, "")] {
+        let bad = post(&[("content-length", length)]);
+        client.send(Frame::HEADERS, 0x5, stream, &bad);
+    }
+    let mut left: Vec<u32> = vec![1, 3, 5, 7, 9, 11];
+    while !left.is_empty() {
+        let frame = client.next().expect("resets");
+        assert_ne!(frame.kind, Frame::HEADERS, "{frame:?}");
+        if frame.kind == Frame::RST_STREAM {
+            assert_eq!(frame.code(), u32::from(Reason::PROTOCOL_ERROR), "{frame:?}");
+            left.retain(|stream| *stream != frame.stream);
+        }
+    }
+    assert_eq!(origin.hits(), 0);
+    // What is told twice is told; and a body of nothing may come in a frame of its own.
+    let same = post(&[("content-length", "5"), ("content-length", "5")]);
+    client.send(Frame::HEADERS, 0x4, 13, &same);
+    client.send(Frame::DATA, 1, 13, b"12345");
+    assert_eq!(client.until(Frame::DATA, 13).payload, b"file");
+    assert_eq!(origin.last().body, b"12345");
+    client.send(Frame::HEADERS, 0x4, 15, &zero);
+    client.send(Frame::DATA, 1, 15, b"");
+    assert_eq!(client.until(Frame::DATA, 15).payload, b"file");
+    assert_eq!(origin.last().field("content-length").as_deref(), Some("0"));
+}
+
+#[test]
+fn a_client_that_waits_for_100_gets_it_when_its_body_is_wanted() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |_| {});
+    let mut client = Frames::to(proxy.address(), &certificate, &[]);
+    let expecting = post(&[("content-length", "5"), ("expect", "100-continue")]);
+    for stream in [1, 3] {
+        client.send(Frame::HEADERS, 0x4, stream, &expecting);
+        let head = client.until(Frame::HEADERS, stream);
+        assert_eq!((&head.payload[..], head.flags), (&b"\x08\x03100"[..], 4));
+        client.send(Frame::DATA, 1, stream, b"12345");
+        let head = client.until(Frame::HEADERS, stream);
+        assert_eq!(head.payload[0], 0x88, "200");
+        assert_eq!(client.until(Frame::DATA, stream).payload, b"file");
+        assert_eq!(origin.last().body, b"12345");
+    }
+    // Who does not wait is not told to go on.
+    client.0.send(frames(&[
+        (Frame::HEADERS, 4, 5, &expecting),
+        (Frame::DATA, 1, 5, b"12345"),
+    ]));
+    assert_eq!(client.until(Frame::HEADERS, 5).payload[0], 0x88);
+}
+
+/// Frames as bytes.
+fn frames(frames: &[(u8, u8, u32, &[u8])]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (kind, flags, stream, payload) in frames {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        bytes.extend(&length[1..]);
+        bytes.extend([*kind, *flags]);
+        bytes.extend(stream.to_be_bytes());
+        bytes.extend(*payload);
+    }
+    bytes
+}
+
+/// The table of fields is smaller than by default: the library must say so with the next head, so there is no other.
+#[test]
+fn a_client_with_a_small_table_gets_no_interim_response() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |_| {});
+    let mut client = Frames::to(proxy.address(), &certificate, &[(1, 0)]);
+    let expecting = post(&[("content-length", "5"), ("expect", "100-continue")]);
+    client.send(Frame::HEADERS, 0x4, 1, &expecting);
+    client.send(Frame::DATA, 1, 1, b"12345");
+    // A size update to zero goes before the status (RFC 7541 §6.3).
+    assert_eq!(client.until(Frame::HEADERS, 1).payload[..2], [0x20, 0x88]);
+}
+
+#[test]
+fn curl_sends_what_it_was_asked_to_wait_with() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |_| {});
+    let output = curl(
+        &proxy,
+        &certificate,
+        &["-v", "-H", "expect: 100-continue", "-d", "12345"],
+    );
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("HTTP/2 100") && said.contains("HTTP/2 200"),
+        "{said}"
+    );
+    assert_eq!(origin.last().body, b"12345");
+}
+
+fn curl(proxy: &Proxy, certificate: &Certificate, arguments: &[&str]) -> std::process::Output {
+    let port = proxy.address().port();
+    std::process::Command::new("curl")
+        .args(["-sS", "--http2", "--expect100-timeout", "60", "--cacert"])
+        .arg(certificate.ca_file())
+        .arg("--resolve")
+        .arg(format!("localhost:{port}:127.0.0.1"))
+        .args(arguments)
+        .arg(format!("https://localhost:{port}/up"))
+        .output()
+        .unwrap()
 }
 
 #[test]
@@ -584,6 +716,182 @@ async fn draining_says_goaway_and_lets_a_transfer_end() {
     actix_rt::task::spawn_blocking(move || proxy.until_ended())
         .await
         .unwrap();
+}
+
+#[actix_rt::test]
+async fn the_window_of_uploads_grows_as_the_origin_takes_them_within_a_budget_of_the_process() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let widest = 1 << 20;
+    for (windows, most) in [
+        (128 << 20, (widest - 65_535) * 2),
+        (200_000, 65_535 * 2),
+        (0, 0),
+    ] {
+        let proxy = proxy(&origin, &certificate, |s| {
+            s.http2.windows = bytesize::ByteSize(windows);
+        });
+        let granted = &proxy.published().counters.clients.upload_windows;
+        let mut client = h2(proxy.address(), &certificate).await;
+        let text: Bytes = (0..5 << 20).map(|n| (n % 251) as u8).collect();
+        assert_eq!(granted.get(), 0);
+        let (response, mut body) = client.send_request(request("POST", "/up"), false).unwrap();
+        let mut left = text.clone();
+        while !left.is_empty() {
+            body.reserve_capacity(left.len());
+            let room = std::future::poll_fn(|cx| body.poll_capacity(cx)).await;
+            let part = left.split_to(room.unwrap().unwrap().min(left.len()));
+            body.send_data(part, left.is_empty()).unwrap();
+        }
+        assert_eq!(response.await.unwrap().status(), 200);
+        assert!(origin.last().body == text, "another body");
+        assert_eq!(granted.get(), most);
+        drop((body, client));
+        eventually("it is given back", || async {
+            (granted.get() == 0).then_some(())
+        })
+        .await;
+    }
+}
+
+#[test]
+fn a_body_that_comes_in_frames_of_any_size_arrives_whole_and_a_window_is_kept_to() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |_| {});
+    let mut client = Frames::to(proxy.address(), &certificate, &[]);
+    client.send(Frame::HEADERS, 0x4, 1, &post(&[]));
+    let text: Vec<u8> = (0..60_000u32).map(|n| (n % 251) as u8).collect();
+    let mut left = &text[..];
+    for size in [1, 0, 100, 5000, 1, 16_384, 3].into_iter().cycle() {
+        let (piece, rest) = left.split_at(size.min(left.len()));
+        client.send(Frame::DATA, u8::from(rest.is_empty()), 1, piece);
+        left = rest;
+        if left.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(client.until(Frame::DATA, 1).payload, b"file");
+    assert!(origin.last().body == text, "another body");
+}
+
+#[test]
+fn an_upload_that_the_origin_does_not_take_holds_up_no_other_on_its_connection() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |s| {
+        s.optimization.level = fileproxy::traffic::level::Level::Low;
+        s.levels.low.connections = 2;
+        s.levels.low.connections_per_host = 2;
+    });
+    let mut client = Frames::to(proxy.address(), &certificate, &[]);
+    client.get(1, "/film").get(3, "/slow");
+    until("all places are taken", || {
+        (origin.hits() == 2).then_some(())
+    });
+    let full = vec![b'a'; 16_383];
+    for stream in [5, 7] {
+        client.send(Frame::HEADERS, 0x4, stream, &post(&[]));
+    }
+    for _ in 0..4 {
+        client.send(Frame::DATA, 0, 5, &full);
+    }
+    // The connection takes as much again of the other.
+    client.send(Frame::DATA, 1, 7, &full);
+    origin.open_gate();
+    client.reset(5).unwrap();
+    let ended = |frame: &Frame| frame.stream == 7 && frame.kind == Frame::DATA;
+    while !ended(&client.next().expect("no GOAWAY")) {}
+    assert_eq!(origin.last().body, full);
+}
+
+/// A client that reads slowly, with a response of this length under way that the library and the kernel have all of.
+fn slow_reader(proxy: &Proxy, certificate: &Certificate, length: usize) -> Frames {
+    let socket = little_room(proxy.address());
+    let io = Secure::over(socket, certificate, &["h2"]).unwrap();
+    let wide = 0x7fff_ffff;
+    let mut client = Frames::over(io, &[(4, wide)]);
+    client.send(8, 0, 0, &(wide - 65_535).to_be_bytes());
+    client.get(1, &format!("/{length}"));
+    client.until(Frame::HEADERS, 1);
+    until("all is handed over", || {
+        (proxy.outcomes(Outcome::Completed) == 1).then_some(())
+    });
+    client
+}
+
+/// Answers with as many bytes as the target says.
+fn sized() -> Origin {
+    Origin::following(|connection| {
+        while let Some(request) = connection.request() {
+            let target = String::from_utf8(request.target()[1..].to_vec()).unwrap();
+            if !connection.send(ok(vec![b'x'; target.parse().unwrap()])) {
+                return;
+            }
+        }
+    })
+}
+
+/// Reads a response of 100 KB, which lies in the proxy and the kernels, over more than so long: whether it is whole.
+fn read_slowly(client: &mut Frames, time: Duration, chatty: bool) -> usize {
+    let mut got = 0;
+    while let Some(frame) = client.next() {
+        if frame.kind != Frame::DATA {
+            continue;
+        }
+        got += frame.payload.len();
+        if frame.flags & 1 == 1 {
+            break;
+        }
+        std::thread::sleep(time * u32::try_from(frame.payload.len()).unwrap() / 100_000);
+        // Every client opens its windows as it reads; some do it rarely.
+        if chatty && !frame.payload.is_empty() {
+            let step = u32::try_from(frame.payload.len()).unwrap().to_be_bytes();
+            client.send(8, 0, 0, &step);
+        }
+    }
+    got
+}
+
+/// Longer than a client has to say that it heard the GOAWAY.
+const LONG: Duration = Duration::from_secs(8);
+
+#[test]
+fn a_response_that_is_still_read_is_not_cut_when_the_connection_counts_as_idle() {
+    let (origin, certificate) = (sized(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |s| {
+        s.server.keep_alive = Duration::from_millis(100);
+        s.server.send_timeout = Duration::from_secs(3);
+    });
+    let mut client = slow_reader(&proxy, &certificate, 100_000);
+    assert_eq!(read_slowly(&mut client, LONG, true), 100_000);
+    // Then it is idle, and is closed as ever.
+    assert_eq!(client.until(Frame::GOAWAY, 0).code(), 0);
+    while client.next().is_some() {}
+}
+
+#[test]
+fn a_response_that_is_still_read_is_not_cut_by_a_drain() {
+    for chatty in [true, false] {
+        let (origin, certificate) = (sized(), Certificate::new());
+        let mut proxy = proxy(&origin, &certificate, |s| {
+            s.server.send_timeout = Duration::from_secs(3);
+        });
+        let mut client = slow_reader(&proxy, &certificate, 100_000);
+        proxy.drain();
+        assert_eq!(read_slowly(&mut client, LONG, chatty), 100_000, "{chatty}");
+        drop(client);
+        proxy.until_ended();
+    }
+}
+
+#[test]
+fn a_client_that_reads_no_more_is_not_waited_for_at_a_drain() {
+    let (origin, certificate) = (sized(), Certificate::new());
+    let mut proxy = proxy(&origin, &certificate, |s| {
+        s.server.send_timeout = Duration::from_millis(500);
+        s.server.drain_timeout = Duration::from_secs(3600);
+    });
+    let _client = slow_reader(&proxy, &certificate, 100_000);
+    proxy.drain();
+    proxy.until_ended();
 }
 
 #[actix_rt::test]

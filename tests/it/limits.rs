@@ -163,6 +163,20 @@ fn half_a_head_in_the_packet_of_the_request_before_gets_408_too() {
 }
 
 #[test]
+fn an_empty_line_behind_a_body_is_no_begin_of_a_head() {
+    let origin = fine();
+    let proxy = Proxy::before(&origin, |s| {
+        quick_heads(s);
+        s.server.keep_alive = Duration::from_secs(1);
+    });
+    let mut client = proxy.client();
+    client.send("POST /first HTTP/1.1\r\nhost: proxy\r\ncontent-length: 2\r\n\r\nhi\r\n");
+    assert_eq!(client.response().text(), "/first");
+    assert!(client.closes(), "idle, and nothing was asked");
+    assert_eq!(count(&proxy, "head_timeouts"), 0);
+}
+
+#[test]
 fn a_connection_on_which_nothing_is_asked_is_closed_without_an_answer() {
     let origin = fine();
     let proxy = Proxy::before(&origin, quick_heads);

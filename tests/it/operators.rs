@@ -3,12 +3,15 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 
-use crate::support::instance::{Instance, TOKEN};
+use crate::support::{
+    eventually,
+    instance::{Instance, TOKEN},
+};
 
 /// Sends bytes, and gives status, head and body of the answer.
 async fn raw(instance: &Instance, request: impl Into<Vec<u8>>) -> (u16, String, Value) {
@@ -63,6 +66,9 @@ async fn health_has_the_fields_of_the_contract() {
     assert_eq!(status, 200);
     assert!(head.contains("content-type: application/json"), "{head}");
     assert_eq!(health["status"], "healthy");
+    for key in ["reason", "certificate"] {
+        assert_eq!(health.get(key), Some(&json!(null)), "{key}");
+    }
     for key in ["timestamp", "version"] {
         assert!(health[key].is_string(), "{key}");
     }
@@ -295,6 +301,44 @@ async fn without_the_right_token_401_says_how_and_nothing_changes() {
         200,
         "the scheme's case does not matter"
     );
+    instance.stop().await;
+}
+
+#[actix_rt::test]
+async fn wrong_tokens_are_answered_ever_more_slowly_and_a_right_one_at_once() {
+    let instance = Instance::start();
+    let wrong = || {
+        let request = "POST /admin/optimization HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+                       Authorization: Bearer wrong\r\nContent-Length: 0\r\n\r\n";
+        raw(&instance, request)
+    };
+    let (status, head, problem) = eventually("an address has too many", || async {
+        let began = Instant::now();
+        let answer = wrong().await;
+        assert!([401, 429].contains(&answer.0));
+        (answer.0 == 429).then(|| {
+            assert!(
+                began.elapsed() >= Duration::from_secs(1),
+                "it was not held back"
+            );
+            answer
+        })
+    })
+    .await;
+    assert_eq!((status, &problem["status"]), (429, &429.into()));
+    assert!(head.contains("retry-after: "), "{head}");
+    // As many at once as are held back, and some more: nobody is shut out by them.
+    let flood: Vec<_> = (0..300).map(|_| wrong()).collect();
+    let flood = futures_util::future::join_all(flood);
+    let right = async { instance.set_level("medium").await.0 };
+    let (answers, right) = futures_util::future::join(flood, right).await;
+    assert_eq!(right, 200);
+    assert!(
+        answers
+            .iter()
+            .all(|(status, ..)| [401, 429].contains(status))
+    );
+    assert_eq!(instance.level().await, "medium");
     instance.stop().await;
 }
 

@@ -247,6 +247,52 @@ fn what_check_prints_can_be_read_again_and_never_tells_a_secret() {
     assert_eq!(plain.checked(), again.checked());
 }
 
+#[test]
+fn no_secret_is_repeated_whatever_is_wrong_with_it() {
+    let secret = "s3cret";
+    for (key, value) in [
+        ("REDIS__URL", "user:s3cret@host:6379"),
+        ("REDIS__URL", "redis://:pa/s3cret@host"),
+        ("REDIS__URL", "redis://:pa#s3cret@host"),
+        ("REDIS__URL", "redis://h/0?password=s3cret"),
+        (
+            "REDIS__URL",
+            "rediss://u:s3cret@h/0?password=s3cret#insecure",
+        ),
+        (
+            "REDIS__URL",
+            "redis+cluster://u:s3cret@a:1,b:2?password=s3cret",
+        ),
+        ("REDIS__URL", "unix:///run/redis.sock?pass=s3cret"),
+        ("REDIS", "s3cret"),
+        ("ADMIN", "s3cret"),
+        ("ADMIN__TOKEN", "s3cret with a space"),
+        ("TRACES", "s3cret"),
+        ("TRACES__COLLECTOR", "http://u:s3cret@collector"),
+        ("TRACES__COLLECTOR", "https://collector/?key=s3cret"),
+        ("ORIGIN__URL", "http://u:s3cret@host"),
+        ("ORIGIN__URL", "http://host/?key=s3cret"),
+        ("ORIGIN__HOST", "u:s3cret@host"),
+    ] {
+        let program = Program::new().variable(&format!("FILEPROXY__{key}"), value);
+        let output = output_of(&program);
+        let text = String::from_utf8(output.stdout.clone()).unwrap() + &error(&output);
+        assert!(!text.contains(secret), "{key}: {text}");
+        assert!(text.len() > 20, "{key}: {text}");
+    }
+    for file in [
+        "[redis]\nurl = \"redis://:s3cret@host\n",
+        "[admin]\ntoken = s3cret\n",
+    ] {
+        let output = output_of(&Program::new().file("local.toml", file));
+        let said = error(&output);
+        assert!(!said.contains(secret), "{said}");
+        assert!(said.contains("line 2, column"), "{said}");
+    }
+    let probe = Program::new().run(&["probe", "http://u:s3cret@127.0.0.1:1/?key=s3cret"]);
+    assert!(!error(&probe).contains(secret), "{}", error(&probe));
+}
+
 fn output_of(program: &Program) -> Output {
     program.run(&["check"])
 }

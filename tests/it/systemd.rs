@@ -199,6 +199,39 @@ fn a_socket_called_admin_is_the_operators() {
     assert_eq!(program.client().get("/health").text(), "file");
 }
 
+#[test]
+fn several_sockets_called_public_are_all_the_clients() {
+    let origin = Origin::answering(|_| ok("file"));
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [first, second] = listeners
+        .each_ref()
+        .map(|l| OwnedFd::from(l.try_clone().unwrap()));
+    let program = Program::with(&format!("http://{}", origin.address()), "", |program| {
+        let mut command = Command::new("sh");
+        command
+            .arg("-c")
+            .arg("exec 3<&0 4>&1 </dev/null >/dev/null; LISTEN_PID=$$ exec \"$0\"")
+            .arg(program)
+            .env("LISTEN_FDS", "2")
+            .env("LISTEN_FDNAMES", "public:public")
+            .stdin(Stdio::from(first))
+            .stdout(Stdio::from(second));
+        command
+    });
+    for listener in &listeners {
+        let address = listener.local_addr().unwrap();
+        assert_eq!(Client::to(address).get("/a").text(), "file");
+        assert!(
+            Client::to(address)
+                .get("/health")
+                .text()
+                .contains("uptime_seconds")
+        );
+        let listed = program.serving()["listen"].as_str().unwrap();
+        assert!(listed.contains(&address.to_string()), "{listed}");
+    }
+}
+
 /// `systemd-analyze` over the units, with the program that was built here.
 fn analyze(arguments: &[&str], unit: &str) -> (bool, String) {
     let folder = tempfile::tempdir().unwrap();

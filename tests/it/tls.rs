@@ -1,6 +1,9 @@
 //! TLS to clients: what holds for plain connections holds here, and certificates change under way.
 
-use std::time::Duration;
+use std::{
+    io::Write as _,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use fileproxy::traffic::sample::Outcome;
 
@@ -10,7 +13,7 @@ use crate::support::{
     message,
     origin::{Origin, ok},
     program::Program,
-    proxy::Proxy,
+    proxy::{Proxy, Upstream as _},
     secure::Secure,
     until,
 };
@@ -61,6 +64,88 @@ fn a_file_comes_over_tls_and_the_origin_hears_that_it_does() {
             .unwrap()
             .ends_with("proto=https")
     );
+}
+
+/// So many days from now on, or before now.
+fn days(n: i64) -> SystemTime {
+    let days = |n: u64| Duration::from_secs(n * 24 * 3600);
+    match u64::try_from(n) {
+        Ok(n) => SystemTime::now() + days(n),
+        Err(_) => SystemTime::now() - days(n.unsigned_abs()),
+    }
+}
+
+#[test]
+fn health_and_metrics_say_that_the_certificate_expired_until_another_one_is_there() {
+    let (origin, certificate) = (origin(), Certificate::until("localhost", days(-3)));
+    let proxy = Proxy::before(&origin, |s| {
+        certificate.show(s);
+        s.admin.listen = Some("127.0.0.1:0".parse().unwrap());
+    });
+    let health = proxy.json("/health");
+    assert_eq!(health["status"], "degraded");
+    assert_eq!(health["certificate"]["status"], "expired");
+    let reason = health["reason"].as_str().unwrap();
+    assert!(
+        reason.starts_with("the certificate expired at 20"),
+        "{reason}"
+    );
+    let ends = |n| days(n).duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let metric = || {
+        let metrics = proxy.operator().get("/metrics").text();
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("fileproxy_certificate_expiry_timestamp_seconds "));
+        line.unwrap().parse::<u64>().unwrap()
+    };
+    assert!(metric().abs_diff(ends(-3)) < 100);
+
+    certificate.replace_by(&Certificate::until("localhost", days(5)));
+    let health = until("the other one is taken", || {
+        let health = proxy.json("/health");
+        (health["certificate"]["status"] == "expiring").then_some(health)
+    });
+    assert_eq!(
+        (&health["status"], &health["reason"]),
+        (&"healthy".into(), &serde_json::Value::Null)
+    );
+    assert!(metric().abs_diff(ends(5)) < 100);
+}
+
+#[test]
+fn a_certificate_that_expired_or_will_soon_is_told_at_the_start_and_at_each_reload() {
+    let origin = origin();
+    for (ends, level, words) in [
+        (days(-3), "ERROR", "not valid now"),
+        (days(13), "WARN", "expires soon"),
+        (days(15), "", ""),
+    ] {
+        let certificate = Certificate::until("localhost", ends);
+        let settings = format!(
+            "[tls]\ncertificate = \"{}\"\nkey = \"{}\"\n",
+            certificate.ca_file().display(),
+            certificate.key_file().display()
+        );
+        let program = Program::before(&origin.url(), &settings);
+        program.signal("HUP");
+        let reload = program.until_told("admin: settings read again");
+        for lines in [program.start(), &reload] {
+            let told: Vec<_> = lines
+                .iter()
+                .filter(|line| {
+                    line["message"]
+                        .as_str()
+                        .unwrap()
+                        .starts_with("the certificate")
+                })
+                .collect();
+            assert_eq!(told.len(), usize::from(!words.is_empty()), "{told:?}");
+            for line in told {
+                assert_eq!(line["level"], level);
+                assert!(line["message"].as_str().unwrap().contains(words), "{line}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -127,28 +212,121 @@ fn a_client_that_stops_reading_is_ended_and_one_that_leaves_ends_its_transfer() 
 }
 
 #[test]
-fn a_handshake_has_its_time_and_no_more_than_so_many_are_at_it() {
+fn clients_that_say_nothing_keep_nobody_out_and_have_their_time() {
     let (origin, certificate) = (origin(), Certificate::new());
     let proxy = Proxy::before(&origin, |s| {
         certificate.show(s);
-        s.tls.handshake_timeout = Duration::from_secs(1);
+        s.tls.handshake_timeout = Duration::from_secs(2);
         s.tls.max_handshakes = 2;
     });
     let counters = &proxy.published().counters.clients;
-    let mut silent: Vec<Client> = (0..2).map(|_| proxy.client()).collect();
-    until("two are at it", || {
-        (counters.handshakes.get() == 2).then_some(())
-    });
-    assert!(proxy.client().closes(), "a third is closed at once");
-    assert_eq!(counters.handshakes_refused.get(), 1);
+    let hello = Secure::hello(&certificate);
+    let mut silent: Vec<Client> = (0..30).map(|_| proxy.client()).collect();
+    for client in &mut silent[..15] {
+        // Not all of it is as good as nothing.
+        client.send(&hello[..hello.len() - 1]);
+    }
+    until("all are in", || (counters.open.get() == 30).then_some(()));
+    for _ in 0..5 {
+        let mut client = Secure::to(proxy.address(), &certificate, &[]).unwrap();
+        assert_eq!(client.get("/a").0, 200);
+    }
+    assert_eq!(counters.handshakes_refused.get(), 0);
     for client in &mut silent {
         assert!(client.closes());
     }
-    until("both are counted", || {
-        (counters.handshakes_failed.get() == 2).then_some(())
+    until("all are counted", || {
+        (counters.handshakes_failed.get() == 30).then_some(())
+    });
+}
+
+/// Clients of this address that begin a handshake and say no more.
+fn stalled(proxy: &Proxy, own: [u8; 4], hello: &[u8], count: usize) -> Vec<Client> {
+    let begin = |_| {
+        let mut client = Client::from(own.into(), proxy.address());
+        client.send(hello);
+        client
+    };
+    (0..count).map(begin).collect()
+}
+
+#[test]
+fn handshakes_that_do_not_go_on_keep_nobody_out() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = Proxy::before(&origin, |s| {
+        certificate.show(s);
+        s.tls.handshake_timeout = Duration::from_secs(60);
+        s.tls.max_handshakes = 20;
+    });
+    let counters = &proxy.published().counters.clients;
+    let hello = Secure::hello(&certificate);
+    let mut one = stalled(&proxy, [127, 0, 0, 3], &hello, 1);
+    let mut crowd = stalled(&proxy, [127, 0, 0, 2], &hello, 1);
+    until("it is first", || {
+        (counters.handshakes.get() == 2).then_some(())
+    });
+    crowd.extend(stalled(&proxy, [127, 0, 0, 2], &hello, 18));
+    until("there is no room", || {
+        (counters.handshakes.get() == 20).then_some(())
     });
     let mut client = Secure::to(proxy.address(), &certificate, &[]).unwrap();
     assert_eq!(client.get("/a").0, 200);
+    assert_eq!(counters.handshakes_refused.get(), 1);
+    crowd[0].rest();
+    until("the crowd gave up one", || {
+        (counters.handshakes.get() == 19).then_some(())
+    });
+    // Who came before it, alone from where it is, goes on.
+    one[0].try_send("x").unwrap();
+}
+
+#[test]
+fn where_all_connections_are_taken_by_clients_that_say_nothing_their_address_gives_one_up() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = Proxy::before(&origin, |s| {
+        certificate.show(s);
+        s.tls.handshake_timeout = Duration::from_secs(60);
+        s.server.max_connections = 20;
+    });
+    let counters = &proxy.published().counters.clients;
+    let mut silent = stalled(&proxy, [127, 0, 0, 2], b"", 1);
+    until("it is first", || (counters.open.get() == 1).then_some(()));
+    silent.extend(stalled(&proxy, [127, 0, 0, 2], b"", 19));
+    until("all are in", || (counters.open.get() == 20).then_some(()));
+    let mut client = Secure::to(proxy.address(), &certificate, &[]).unwrap();
+    assert_eq!(client.get("/a").0, 200);
+    assert!(silent[0].closes());
+    assert_eq!(counters.handshakes_refused.get(), 1);
+    assert_eq!(counters.over_limit.get(), 0);
+}
+
+#[test]
+fn a_first_message_may_come_byte_by_byte_and_in_many_records() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = Proxy::before(&origin, |s| certificate.show(s));
+    let socket = || {
+        let socket = std::net::TcpStream::connect(proxy.address()).unwrap();
+        socket.set_nodelay(true).unwrap();
+        socket
+    };
+    let mut trickling = Secure::greeting(socket(), &certificate, |socket, hello| {
+        for byte in hello {
+            socket.write_all(&[*byte]).unwrap();
+        }
+    })
+    .unwrap();
+    assert_eq!(trickling.get("/a").0, 200);
+    let mut cut = Secure::greeting(socket(), &certificate, |socket, hello| {
+        // Type and version of the record, its length, then the message (RFC 8446 §5.1).
+        for piece in hello[5..].chunks(7) {
+            let mut record = hello[..3].to_vec();
+            record.extend(u16::try_from(piece.len()).unwrap().to_be_bytes());
+            record.extend(piece);
+            socket.write_all(&record).unwrap();
+        }
+    })
+    .unwrap();
+    assert_eq!(cut.get("/a").0, 200);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::{
     io::{BufRead as _, BufReader},
+    path::PathBuf,
     process::{Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,6 +16,7 @@ use opentelemetry_proto::tonic::{
 use prost::Message as _;
 
 use crate::support::{
+    certificate::Certificate,
     client::Client,
     origin::{Origin, response},
     program::Program,
@@ -229,6 +232,74 @@ fn a_collector_that_is_away_costs_no_request_and_does_not_hold_up_the_end() {
     let took = proxy.until_ended();
     assert!(took < Duration::from_secs(15), "{took:?}");
     until("all were served", || (origin.hits() == 50).then_some(()));
+}
+
+/// A collector over TLS.
+fn secure_collector(certificate: &Certificate) -> (Origin, String) {
+    let server = Some(Arc::clone(&certificate.server));
+    let collector = Origin::on("127.0.0.1:0", server, |connection| {
+        while connection.request().is_some() {
+            connection.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    let url = format!("https://localhost:{}", collector.address().port());
+    (collector, url)
+}
+
+#[test]
+fn a_collector_over_tls_is_trusted_by_the_ca_file() {
+    let certificate = Certificate::new();
+    let (origin, (collector, url)) = (Origin::saying(ANSWER), secure_collector(&certificate));
+    for ca_file in [certificate.ca_file(), PathBuf::new()] {
+        let is_trusted = ca_file == certificate.ca_file();
+        let proxy = Proxy::before(&origin, |s| {
+            s.traces.collector = url.clone();
+            s.traces.ca_file = ca_file;
+            s.traces.share = 1.0;
+        });
+        assert_eq!(proxy.get("/film").status, 200);
+        let before = collector.hits();
+        end(proxy);
+        assert_eq!(collector.hits() > before, is_trusted);
+    }
+    assert_eq!(spans(&collector).len(), 2);
+}
+
+#[test]
+fn a_key_for_the_collector_reaches_it_and_is_shown_nowhere() {
+    let certificate = Certificate::new();
+    let (origin, (collector, url)) = (Origin::saying(ANSWER), secure_collector(&certificate));
+    let settings = format!(
+        "[traces]\ncollector = \"{url}\"\nca_file = \"{}\"\nshare = 1.0\n[log]\nfilter = \"debug\"\n",
+        certificate.ca_file().display()
+    );
+    let url = format!("http://{}", origin.address());
+    let mut program = Program::with(&url, &settings, |program| {
+        let mut command = Command::new(program);
+        command.env("OTEL_EXPORTER_OTLP_HEADERS", "api-key=s3cret");
+        command
+    });
+    assert_eq!(program.client().get("/film").status, 200);
+    program.signal("TERM");
+    assert_eq!(program.until_ended(), Some(0));
+    assert_eq!(collector.last().field("api-key").as_deref(), Some("s3cret"));
+    let log = format!("{:?} {:?}", program.start(), program.until_told("drained"));
+    assert!(!log.contains("s3cret"), "{log}");
+}
+
+#[test]
+fn a_ca_file_for_the_collector_that_is_not_there_stops_the_start() {
+    let output = Command::new(env!("CARGO_BIN_EXE_fileproxy"))
+        .env("FILEPROXY_SETTINGS", "/nonexistent")
+        .env("FILEPROXY__SERVER__LISTEN", "127.0.0.1:0")
+        .env("FILEPROXY__ADMIN__LOCAL", "")
+        .env("FILEPROXY__TRACES__COLLECTOR", "https://localhost:9")
+        .env("FILEPROXY__TRACES__CA_FILE", "no-such.pem")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("traces.ca_file no-such.pem"), "{said}");
 }
 
 #[test]

@@ -234,7 +234,6 @@ fn adaptive(settings: &mut fileproxy::settings::Settings) {
     settings.metrics.tick = Duration::from_millis(100);
     settings.levels.high.connections_per_host = 24;
     // All ask for the same.
-    settings.levels.high.collapse = false;
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::traffic::published::redacted;
+use crate::traffic::redacted::redacted;
 
 /// Which Redis. Shown without user and password.
 #[derive(Clone, PartialEq, Eq, Deserialize)]

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use h2::{Reason, SendStream, server::SendResponse};
 use tokio::time::Sleep;
 
+use super::outgoing::is_of_http1;
 use crate::path::client::Client;
 
 /// How an exchange over a stream ended.
@@ -185,12 +186,8 @@ fn head(head: &ResponseHead, size: BodySize) -> http::Response<()> {
     *response.status_mut() = head.status;
     let fields = response.headers_mut();
     for (name, value) in head.headers() {
-        let of_http1 = matches!(
-            *name,
-            header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE
-        ) || matches!(name.as_str(), "keep-alive" | "proxy-connection");
         let told_by_size = *name == header::CONTENT_LENGTH && size != BodySize::None;
-        if !of_http1 && !told_by_size {
+        if !is_of_http1(name) && !told_by_size {
             fields.append(name, value.clone());
         }
     }

@@ -72,7 +72,11 @@ mod tests {
     use super::*;
 
     fn frames(frames: u64, data: u64) -> Passed {
-        Passed { frames, data }
+        Passed {
+            frames,
+            data,
+            ..Passed::default()
+        }
     }
 
     #[test]

@@ -1,14 +1,27 @@
-//! Finds the frames in a client's bytes as they pass (RFC 9113 §4.1). Pure.
+//! Finds the frames in a connection's bytes as they pass (RFC 9113 §4.1). Pure.
 
 /// What a client says first, before any frame (RFC 9113 §3.4).
 const PREFACE: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
 /// A frame's head.
 const HEAD: usize = 9;
-/// The type of a DATA frame (RFC 9113 §6.1).
+/// Frame types (RFC 9113 §6).
 const DATA: u8 = 0;
-/// Its flag for padding, and the most that is then no data: 255 bytes and their count.
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const CONTINUATION: u8 = 9;
+/// Flags of DATA and HEADERS; of SETTINGS the first one means an acknowledgement.
+const END_STREAM: u8 = 1;
+const ACK: u8 = 1;
+const END_HEADERS: u8 = 4;
+/// Padding, and the most that is then no data: 255 bytes and their count.
 const PADDED: u8 = 8;
 const PADDING: u64 = 256;
+/// One setting: an identifier and a value.
+const SETTING: usize = 6;
+/// SETTINGS_HEADER_TABLE_SIZE, and what it is to begin with.
+const TABLE_SIZE: u16 = 1;
+const TABLE: u32 = 4096;
 
 /// Where in a connection's frames the last byte was.
 #[derive(Debug)]
@@ -18,6 +31,13 @@ pub struct FrameScan {
     len: usize,
     /// Bytes to come before the next head.
     skip: usize,
+    /// A list of fields goes on in the next frame: no other one may come between.
+    in_fields: bool,
+    /// The stream that ends with the frame at hand.
+    ends: Option<u32>,
+    /// Of SETTINGS at hand, the setting so far.
+    setting: [u8; SETTING],
+    set: Option<usize>,
 }
 
 /// What came by.
@@ -27,27 +47,47 @@ pub struct Passed {
     pub frames: u64,
     /// Bytes of DATA that they bring: never told too high.
     pub data: u64,
-}
-
-impl Default for FrameScan {
-    /// Before the preface.
-    fn default() -> Self {
-        FrameScan {
-            head: [0; HEAD],
-            len: 0,
-            skip: PREFACE,
-        }
-    }
+    /// Whether the dynamic table for fields is to be smaller than it is by default (RFC 7541 §4.2).
+    pub small_table: bool,
 }
 
 impl FrameScan {
-    /// Goes on by `bytes`.
-    pub fn step(&mut self, mut bytes: &[u8]) -> Passed {
+    /// A client's bytes, before the preface.
+    pub fn of_client() -> Self {
+        FrameScan {
+            skip: PREFACE,
+            ..Self::of_server()
+        }
+    }
+
+    /// A server's bytes.
+    pub fn of_server() -> Self {
+        FrameScan {
+            head: [0; HEAD],
+            len: 0,
+            skip: 0,
+            in_fields: false,
+            ends: None,
+            setting: [0; SETTING],
+            set: None,
+        }
+    }
+
+    /// Goes on by `bytes`. Calls `ended` for each stream whose last frame is whole.
+    pub fn step(&mut self, mut bytes: &[u8], mut ended: impl FnMut(u32)) -> Passed {
         let mut passed = Passed::default();
         loop {
             let skip = self.skip.min(bytes.len());
+            if self.set.is_some() {
+                passed.small_table |= self.settings(&bytes[..skip]);
+            }
             self.skip -= skip;
             bytes = &bytes[skip..];
+            if self.skip == 0
+                && let Some(stream) = self.ends.take()
+            {
+                ended(stream);
+            }
             let take = (HEAD - self.len).min(bytes.len());
             if take == 0 {
                 return passed;
@@ -56,17 +96,56 @@ impl FrameScan {
             self.len += take;
             bytes = &bytes[take..];
             if self.len == HEAD {
-                let [a, b, c, kind, flags, ..] = self.head;
-                let length = u32::from_be_bytes([0, a, b, c]);
-                passed.frames += 1;
-                passed.data += match (kind, flags & PADDED) {
-                    (DATA, 0) => u64::from(length),
-                    (DATA, _) => u64::from(length).saturating_sub(PADDING),
-                    _ => 0,
-                };
-                (self.len, self.skip) = (0, length as usize);
+                self.begin(&mut passed);
             }
         }
+    }
+
+    /// How many bytes may be written at most before another frame can go between two; none: it can now.
+    pub fn to_gap(&self) -> usize {
+        match (self.skip, self.len, self.in_fields) {
+            (0, 0, false) => 0,
+            (0, len, _) => HEAD - len,
+            (skip, ..) => skip,
+        }
+    }
+
+    /// A head is whole.
+    fn begin(&mut self, passed: &mut Passed) {
+        let [a, b, c, kind, flags, id @ ..] = self.head;
+        let length = u32::from_be_bytes([0, a, b, c]);
+        passed.frames += 1;
+        passed.data += match (kind, flags & PADDED) {
+            (DATA, 0) => u64::from(length),
+            (DATA, _) => u64::from(length).saturating_sub(PADDING),
+            _ => 0,
+        };
+        if matches!(kind, HEADERS | CONTINUATION) {
+            self.in_fields = flags & END_HEADERS == 0;
+        }
+        let is_last = match kind {
+            DATA | HEADERS => flags & END_STREAM != 0,
+            kind => kind == RST_STREAM,
+        };
+        self.ends = is_last.then(|| u32::from_be_bytes(id) & (u32::MAX >> 1));
+        self.set = (kind == SETTINGS && flags & ACK == 0).then_some(0);
+        (self.len, self.skip) = (0, length as usize);
+    }
+
+    /// Goes on in SETTINGS; whether they make the table small.
+    fn settings(&mut self, bytes: &[u8]) -> bool {
+        let mut small = false;
+        for &byte in bytes {
+            let at = self.set.unwrap_or(0);
+            self.setting[at] = byte;
+            self.set = Some((at + 1) % SETTING);
+            if at + 1 == SETTING {
+                let [a, b, value @ ..] = self.setting;
+                let is_size = u16::from_be_bytes([a, b]) == TABLE_SIZE;
+                small |= is_size && u32::from_be_bytes(value) < TABLE;
+            }
+        }
+        small
     }
 }
 
@@ -98,18 +177,72 @@ mod tests {
         // A head that is not whole is none.
         bytes.extend([0; HEAD - 1]);
         for cut in 1..=bytes.len() {
-            let mut scan = FrameScan::default();
+            let mut scan = FrameScan::of_client();
             let mut all = Passed::default();
             for piece in bytes.chunks(cut) {
-                let passed = scan.step(piece);
+                let passed = scan.step(piece, |_| {});
                 all.frames += passed.frames;
                 all.data += passed.data;
             }
             let told = Passed {
                 frames: 6,
                 data: 1044,
+                small_table: false,
             };
             assert_eq!(all, told, "cut every {cut} bytes");
+        }
+    }
+
+    #[test]
+    fn a_stream_has_ended_when_its_last_frame_is_whole() {
+        for (kind, flags, ends) in [
+            (DATA, END_STREAM, true),
+            (DATA, 0, false),
+            (HEADERS, END_STREAM, true),
+            (RST_STREAM, 0, true),
+            (SETTINGS, ACK, false),
+            (6, 1, false),
+        ] {
+            for length in [0, 20] {
+                let bytes = frame(kind, flags, length);
+                let mut scan = FrameScan::of_server();
+                let mut ended = Vec::new();
+                let (last, before) = bytes.split_last().unwrap();
+                scan.step(before, |stream| ended.push(stream));
+                assert!(ended.is_empty());
+                scan.step(&[*last], |stream| ended.push(stream));
+                assert_eq!(ended, vec![1; usize::from(ends)], "{kind} {flags}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_frame_goes_between_two_but_never_into_a_list_of_fields() {
+        let mut scan = FrameScan::of_server();
+        let mut bytes = frame(DATA, 0, 3);
+        bytes.extend(frame(HEADERS, END_STREAM, 2));
+        bytes.extend(frame(CONTINUATION, END_HEADERS, 1));
+        let gaps: Vec<usize> = (0..=bytes.len())
+            .filter(|n| {
+                if *n > 0 {
+                    scan.step(&bytes[n - 1..*n], |_| {});
+                }
+                scan.to_gap() == 0
+            })
+            .collect();
+        assert_eq!(gaps, [0, 12, bytes.len()]);
+    }
+
+    #[test]
+    fn a_small_table_is_seen_wherever_it_stands() {
+        for (id, value, small) in [(1, 4095, true), (1, 4096, false), (3, 0, false)] {
+            let mut bytes = frame(SETTINGS, 0, 12);
+            bytes[HEAD..HEAD + 6].copy_from_slice(&[0, 4, 0, 0, 0, 0]);
+            bytes[HEAD + 6..HEAD + 8].copy_from_slice(&u16::to_be_bytes(id));
+            bytes[HEAD + 8..].copy_from_slice(&u32::to_be_bytes(value));
+            let mut scan = FrameScan::of_server();
+            let seen = bytes.iter().any(|b| scan.step(&[*b], |_| {}).small_table);
+            assert_eq!(seen, small, "{id} {value}");
         }
     }
 }

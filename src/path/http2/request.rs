@@ -1,42 +1,62 @@
 //! A request as HTTP/2 brings it, made one of actix's.
 
-use std::{
-    cell::Cell,
-    pin::Pin,
-    rc::Rc,
-    task::{Context, Poll, ready},
-};
+use std::rc::Rc;
 
 use actix_http::{
     HttpMessage as _, Payload, Request,
-    error::PayloadError,
     header::{self, HeaderMap, HeaderValue},
 };
-use bytes::Bytes;
-use futures_util::Stream;
 use h2::RecvStream;
 
+use super::intake::Intake;
 use crate::path::client::Client;
 
-/// Whether it tells of a body and ends without one: it is malformed (RFC 9113 §8.1.1).
-pub fn lacks_its_body(came: &http::Request<RecvStream>) -> bool {
-    let length = came.headers().get(header::CONTENT_LENGTH);
-    came.body().is_end_stream() && length.is_some_and(|length| length != "0")
+/// What a request says of its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// It has none, or one that comes with or without a length.
+    Told,
+    /// Its length is zero, and whether that is true is not known yet.
+    Empty,
+    /// It tells two lengths, or what is no length, or of a body and ends without one (RFC 9113 §8.1.1).
+    Malformed,
 }
 
-/// The request, with `client` in its extensions: each request has one of its own. With it whether all of its body came,
-/// once it is dropped.
-pub fn request(came: http::Request<RecvStream>, client: Rc<Client>) -> (Request, Rc<Cell<bool>>) {
-    let (parts, body) = came.into_parts();
-    let whole = Rc::new(Cell::new(body.is_end_stream()));
-    let payload = if whole.get() {
-        Payload::None
-    } else {
-        let whole = Rc::clone(&whole);
-        Payload::Stream {
-            payload: Box::pin(Incoming { body, whole }) as actix_http::BoxedPayloadStream,
+impl Body {
+    /// What this one says.
+    pub fn of(came: &http::Request<RecvStream>) -> Self {
+        let mut lengths = came.headers().get_all(header::CONTENT_LENGTH).iter();
+        let Some(length) = lengths.next() else {
+            return Body::Told;
+        };
+        let is_number = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
+        let is_zero = length.as_bytes().iter().all(|b| *b == b'0');
+        match came.body().is_end_stream() {
+            _ if !is_number || lengths.any(|other| other != length) => Body::Malformed,
+            true if !is_zero => Body::Malformed,
+            false if is_zero => Body::Empty,
+            _ => Body::Told,
         }
-    };
+    }
+}
+
+/// Whether the client waits to be told to go on before it sends its body (RFC 9110 §10.1.1).
+pub fn expects_100(came: &http::Request<RecvStream>) -> bool {
+    came.headers()
+        .get_all(header::EXPECT)
+        .iter()
+        .any(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// The request, with `client` in its extensions: each request has one of its own.
+pub fn request(
+    parts: http::request::Parts,
+    intake: Option<&Intake>,
+    client: Rc<Client>,
+) -> Request {
+    let payload = intake.map_or(Payload::None, |intake| Payload::Stream {
+        payload: Box::pin(intake.incoming()) as actix_http::BoxedPayloadStream,
+    });
     let mut request = Request::with_payload(payload);
     let head = request.head_mut();
     head.uri = parts.uri;
@@ -46,7 +66,7 @@ pub fn request(came: http::Request<RecvStream>, client: Rc<Client>) -> (Request,
     head.peer_addr = Some(client.peer);
     one_cookie(&mut head.headers);
     request.extensions_mut().insert(client);
-    (request, whole)
+    request
 }
 
 /// Cookies come as a field each; HTTP/1.1 has one for all (RFC 9113 §8.2.3).
@@ -59,32 +79,5 @@ fn one_cookie(headers: &mut HeaderMap) {
         && let Ok(all) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
     {
         headers.insert(header::COOKIE, all);
-    }
-}
-
-/// A request's body. The client may send more as this is read.
-struct Incoming {
-    body: RecvStream,
-    whole: Rc<Cell<bool>>,
-}
-
-impl Drop for Incoming {
-    fn drop(&mut self) {
-        self.whole.set(self.body.is_end_stream());
-    }
-}
-
-impl Stream for Incoming {
-    type Item = Result<Bytes, PayloadError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some(piece) = ready!(self.body.poll_data(cx)) else {
-            return Poll::Ready(None);
-        };
-        let piece = piece.and_then(|piece| {
-            self.body.flow_control().release_capacity(piece.len())?;
-            Ok(piece)
-        });
-        Poll::Ready(Some(piece.map_err(PayloadError::Http2Payload)))
     }
 }

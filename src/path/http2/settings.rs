@@ -17,9 +17,12 @@ pub struct Settings {
     pub max_resets: u32,
     /// Frames that bring next to nothing, in one go; a tenth as many each second after that.
     pub max_small_frames: u32,
-    /// What one connection's request bodies may bring before the origin has taken it.
+    /// What one request's body may bring before the origin has taken it, at most; all of a connection twice as much.
     #[serde(with = "crate::units::sized")]
     pub window: ByteSize,
+    /// What the windows of all connections may have beyond the first 128 KiB of each.
+    #[serde(with = "crate::units::sized")]
+    pub windows: ByteSize,
 }
 
 impl Settings {
@@ -52,11 +55,17 @@ impl Settings {
             "http2.window",
             "64KiB to 256MiB",
             self.window,
+        )?;
+        OutOfRange::unless(
+            self.windows.as_u64() <= 1 << 40,
+            "http2.windows",
+            "0B to 1TiB",
+            self.windows,
         )
     }
 
     /// The same as the library takes it.
     pub fn window_size(&self) -> u32 {
-        u32::try_from(self.window.as_u64()).unwrap_or(u32::MAX >> 1)
+        u32::try_from(self.window.as_u64()).unwrap_or(u32::MAX >> 2)
     }
 }

@@ -8,18 +8,33 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{frame_budget::FrameBudget, frame_scan::FrameScan};
+use super::{frame_budget::FrameBudget, frame_scan::FrameScan, linger::Linger, outgoing::Outgoing};
 use crate::{
     path::{
         client::Client, line::ClientLine, seat::Seat, send_watch::SendWatch, transport::Transport,
     },
     traffic::{canary::split::Bucket, published::Published, quality::Class},
 };
+
+/// While a client's frames are smaller than this on average, few are read at a time...
+const SMALL: u64 = 64;
+/// ...in bytes: the library keeps each until its stream is looked after.
+const FEW: usize = 1024;
+/// So many frames are read before the streams are looked after.
+const FRAMES: u64 = 128;
+
+/// How far the end of a connection came.
+#[derive(Debug)]
+enum End {
+    Open,
+    Lingering(Linger),
+    Over,
+}
 
 /// A client's connection.
 #[derive(Debug)]
@@ -31,18 +46,26 @@ pub struct Wire {
     /// Bytes that the connection took so far.
     taken: Rc<Cell<u64>>,
     scan: FrameScan,
+    /// Whether the frames that came last were small.
+    small: bool,
+    /// Frames since the streams were looked after.
+    read: u64,
     frames: Rc<FrameBudget>,
+    out: Rc<Outgoing>,
+    /// How long a client may take nothing of what is left at the end.
+    patience: Duration,
+    end: End,
     bucket: Bucket,
     published: Arc<Published>,
     _seat: Seat,
 }
 
 impl Wire {
-    /// A connection just accepted.
+    /// A connection just accepted, patient for so long with a client that takes nothing.
     pub fn new(
         io: Transport,
         line: ClientLine,
-        send: SendWatch,
+        patience: Duration,
         seat: Seat,
         client: &Client,
         frames: FrameBudget,
@@ -51,10 +74,15 @@ impl Wire {
             io,
             line,
             class: Rc::clone(&client.class),
-            send,
+            send: SendWatch::new(patience),
             taken: Rc::default(),
-            scan: FrameScan::default(),
+            scan: FrameScan::of_client(),
+            small: true,
+            read: 0,
             frames: Rc::new(frames),
+            out: Rc::default(),
+            patience,
+            end: End::Open,
             bucket: client.bucket,
             published: Arc::clone(client.published()),
             _seat: seat,
@@ -69,6 +97,20 @@ impl Wire {
     /// What pays for the client's frames.
     pub fn frames(&self) -> Rc<FrameBudget> {
         Rc::clone(&self.frames)
+    }
+
+    /// What goes out beside what the library knows of.
+    pub fn out(&self) -> Rc<Outgoing> {
+        Rc::clone(&self.out)
+    }
+
+    /// Ready when the library may write: so many bytes at most.
+    fn poll_gap(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Wire { io, out, .. } = self;
+        match out.poll_gap(cx, |cx, bytes| Pin::new(&mut *io).poll_write(cx, bytes)) {
+            Poll::Pending => self.poll_blocked(cx).map(Err),
+            ready => ready,
+        }
     }
 
     fn wrote(
@@ -104,10 +146,34 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.read >= FRAMES {
+            this.read = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-        let passed = self.scan.step(&buf.filled()[before..]);
-        if self.frames.came(passed, Instant::now()) {
+        let came = if this.small {
+            let mut few = [0; FEW];
+            let mut few = ReadBuf::new(&mut few[..FEW.min(buf.remaining())]);
+            let came = Pin::new(&mut this.io).poll_read(cx, &mut few);
+            buf.put_slice(few.filled());
+            came
+        } else {
+            Pin::new(&mut this.io).poll_read(cx, buf)
+        };
+        if came.is_pending() {
+            this.read = 0;
+        }
+        ready!(came)?;
+        let bytes = &buf.filled()[before..];
+        let passed = this.scan.step(bytes, |_| {});
+        this.small = (bytes.len() as u64) < passed.frames * SMALL;
+        this.read += passed.frames;
+        if passed.small_table {
+            this.out.refuse_interim();
+        }
+        if this.frames.came(passed, Instant::now()) {
             return Poll::Ready(Ok(()));
         }
         // Nothing more is read. Whoever serves the connection says so, and is in the same task.
@@ -123,7 +189,11 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        let most = ready!(self.poll_gap(cx))?.min(bytes.len());
+        let written = Pin::new(&mut self.io).poll_write(cx, &bytes[..most]);
+        if let Poll::Ready(Ok(n)) = written {
+            self.out.wrote(&bytes[..n]);
+        }
         self.wrote(cx, written)
     }
 
@@ -132,7 +202,19 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if ready!(self.poll_gap(cx))? < usize::MAX {
+            let first = bytes.iter().find(|slice| !slice.is_empty());
+            return self.poll_write(cx, first.map_or(&[], |slice| slice));
+        }
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bytes);
+        if let Poll::Ready(Ok(n)) = written {
+            let mut left = n;
+            for slice in bytes {
+                let taken = left.min(slice.len());
+                self.out.wrote(&slice[..taken]);
+                left -= taken;
+            }
+        }
         self.wrote(cx, written)
     }
 
@@ -141,6 +223,7 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_gap(cx))?;
         match Pin::new(&mut self.io).poll_flush(cx) {
             // TLS holds what the socket does not take.
             Poll::Pending => self.poll_blocked(cx).map(Err),
@@ -152,6 +235,26 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let this = &mut *self;
+        loop {
+            match &mut this.end {
+                End::Open => {
+                    match Pin::new(&mut this.io).poll_shutdown(cx) {
+                        Poll::Pending => return this.poll_blocked(cx).map(Err),
+                        shut => ready!(shut)?,
+                    }
+                    this.end = if this.out.hurries() {
+                        End::Over
+                    } else {
+                        End::Lingering(Linger::new(this.patience, &this.io))
+                    };
+                }
+                End::Lingering(linger) => {
+                    ready!(linger.poll(cx, &mut this.io));
+                    this.end = End::Over;
+                }
+                End::Over => return Poll::Ready(Ok(())),
+            }
+        }
     }
 }

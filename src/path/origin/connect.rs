@@ -25,6 +25,9 @@ use crate::path::tcp;
 /// How long an attempt has the field for itself before the next begins (RFC 8305 §5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
+/// How long a failed connect waits to hear whether the name has moved.
+const ASKED_AGAIN: Duration = Duration::from_secs(2);
+
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -78,9 +81,13 @@ impl Target<'_> {
     /// [`ConnectError`], with the address and the system's words where there are some.
     pub async fn connect(&self, open: OpenSocket) -> Result<Connection, ConnectError> {
         let limit = self.deadline.saturating_duration_since(Instant::now());
-        timeout_at(self.deadline.into(), self.connect_unbounded(open))
+        let connected = timeout_at(self.deadline.into(), self.connect_unbounded(open))
             .await
-            .unwrap_or(Err(ConnectError::Timeout(limit.min(self.connect_timeout))))
+            .unwrap_or(Err(ConnectError::Timeout(limit.min(self.connect_timeout))));
+        if connected.is_err() {
+            self.resolver.doubt();
+        }
+        connected
     }
 
     async fn connect_unbounded(&self, open: OpenSocket) -> Result<Connection, ConnectError> {
@@ -90,7 +97,13 @@ impl Target<'_> {
         )
         .await
         .map_err(|_| ConnectError::Timeout(self.connect_timeout))??;
-        let tcp = self.race(interleave(addresses)).await?;
+        let tcp = match self.race(interleave(addresses.clone())).await {
+            Ok(tcp) => tcp,
+            Err(error) => match self.moved(addresses).await {
+                Some(addresses) => self.race(interleave(addresses)).await?,
+                None => return Err(error),
+            },
+        };
         let stream = match self.tls {
             None => Stream::Tcp(tcp),
             Some(tls) => {
@@ -105,6 +118,18 @@ impl Target<'_> {
         };
         let quickack = self.options.is_some_and(|(options, _)| options.quickack);
         Ok(Connection::new(stream, quickack, open))
+    }
+
+    /// Where the name has other addresses than those that gave no connection, these.
+    async fn moved(&self, mut before: Vec<IpAddr>) -> Option<Vec<IpAddr>> {
+        self.resolver.doubt();
+        let asked = timeout(ASKED_AGAIN, self.resolver.addresses(self.dns_cache));
+        let addresses = asked.await.ok()?.ok()?;
+        let mut now = addresses.clone();
+        // Name servers turn them round.
+        before.sort();
+        now.sort();
+        (before != now).then_some(addresses)
     }
 
     /// Tries one address after the other, each a moment after the one before, and takes the first that answers.

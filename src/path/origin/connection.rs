@@ -1,9 +1,11 @@
 //! One connection to the origin: the socket, TLS where it is spoken, and the bytes read but not yet used.
 
 use std::{
+    cell::{Ref, RefCell},
     future::Future,
     io,
     pin::{Pin, pin},
+    rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker},
     time::Instant,
@@ -16,22 +18,30 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use super::pool::{InUse, OpenSocket};
+use super::{
+    pool::{InUse, OpenSocket},
+    sending::UnderWay,
+};
 use crate::path::tcp;
 
 /// One connection to the origin.
 pub struct Connection {
-    stream: Stream,
+    /// Shared with whoever still sends the request's body while the response is read. Nobody borrows it across an await.
+    stream: Rc<RefCell<Stream>>,
     /// Read, but not yet used.
     pub buf: BytesMut,
     /// Whether a request went over it before.
     pub reused: bool,
     /// Whether TCP_QUICKACK is set again after reads.
     pub quickack: bool,
+    /// Whether the last answer told of a body that was not to come: what comes all the same is no answer.
+    pub told_in_vain: bool,
     /// While it is not idle in a pool.
     pub in_use: Option<InUse>,
+    /// What of the request's body is still on its way while the response comes.
+    pub(super) upload: Option<UnderWay>,
     opened: Instant,
-    _open: OpenSocket,
+    open: Option<OpenSocket>,
 }
 
 /// The transport.
@@ -42,17 +52,28 @@ pub enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl Stream {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Stream::Tcp(tcp) => tcp,
+            Stream::Tls(tls) => tls.get_ref().0,
+        }
+    }
+}
+
 impl Connection {
     /// A new connection, never used.
     pub fn new(stream: Stream, quickack: bool, open: OpenSocket) -> Self {
         Connection {
-            stream,
+            stream: Rc::new(RefCell::new(stream)),
             buf: BytesMut::new(),
             reused: false,
             quickack,
+            told_in_vain: false,
             in_use: None,
+            upload: None,
             opened: Instant::now(),
-            _open: open,
+            open: Some(open),
         }
     }
 
@@ -62,35 +83,26 @@ impl Connection {
     }
 
     /// The socket, for options and facts.
-    pub fn socket(&self) -> &TcpStream {
-        match &self.stream {
-            Stream::Tcp(tcp) => tcp,
-            Stream::Tls(tls) => tls.get_ref().0,
-        }
+    pub fn socket(&self) -> Ref<'_, TcpStream> {
+        Ref::map(self.stream.borrow(), Stream::socket)
+    }
+
+    /// Its sending side, for a body that is sent while the response is read.
+    pub fn writer(&self) -> Writer {
+        Writer(Rc::clone(&self.stream))
+    }
+
+    /// It speaks another protocol from now on, and counts among the origin's connections no more.
+    pub fn leave(&mut self) {
+        (self.open, self.in_use) = (None, None);
     }
 
     /// Reads up to `most` further bytes into the buffer; 0 is the end of the stream.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
         self.buf.reserve(most);
-        match &mut self.stream {
+        match &mut *self.stream.borrow_mut() {
             Stream::Tcp(tcp) => pin!(tcp.read_buf(&mut self.buf)).poll(cx),
             Stream::Tls(tls) => pin!(tls.read_buf(&mut self.buf)).poll(cx),
-        }
-    }
-
-    /// Writes some of `bytes`.
-    pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
-            Stream::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
-            Stream::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
-        }
-    }
-
-    /// Hands on what TLS still holds.
-    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
-            Stream::Tls(tls) => Pin::new(tls).poll_flush(cx),
         }
     }
 
@@ -114,11 +126,52 @@ impl Connection {
                     .is_pending()
     }
 
+    /// Whether the kernel holds nothing for it either, neither bytes nor an end: the runtime hears of both only as it
+    /// turns, and what came before a request must not be taken for its answer.
+    pub fn is_silent(&self) -> bool {
+        tcp::is_silent(&*self.socket())
+    }
+
     /// Asks the kernel to acknowledge at once what was read, where the options say so.
     pub fn rearm_quickack(&self) {
         if self.quickack {
-            tcp::rearm_quickack(self.socket());
+            tcp::rearm_quickack(&*self.socket());
         }
+    }
+}
+
+/// The sending side of a connection.
+pub struct Writer(Rc<RefCell<Stream>>);
+
+impl Writer {
+    /// Writes some of `bytes`.
+    pub fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut *self.0.borrow_mut() {
+            Stream::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Stream::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
+        }
+    }
+
+    /// Hands on what TLS still holds.
+    pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self.0.borrow_mut() {
+            Stream::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
+            Stream::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    /// Says that no more comes. The other direction goes on.
+    pub fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self.0.borrow_mut() {
+            Stream::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Stream::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+
+    /// Ends the connection both ways: whoever reads it sees its end.
+    pub fn end(&self) {
+        let stream = self.0.borrow();
+        _ = socket2::SockRef::from(stream.socket()).shutdown(std::net::Shutdown::Both);
     }
 }
 
@@ -132,3 +185,26 @@ impl std::fmt::Debug for Connection {
 
 /// Shared by all workers: TLS sessions are resumed whoever opened them.
 pub type TlsConfig = Arc<rustls::ClientConfig>;
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write as _, net::TcpListener};
+
+    use super::*;
+    use crate::path::origin::pool::Sockets;
+
+    #[actix_rt::test]
+    async fn what_the_runtime_has_not_heard_of_yet_breaks_the_silence() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let socket = TcpStream::connect(address).await.unwrap();
+        let (mut origin, _) = listener.accept().unwrap();
+        let open = Arc::new(Sockets::default()).try_reserve(1).unwrap();
+        let mut connection = Connection::new(Stream::Tcp(socket), false, open);
+        assert!(connection.falls_quiet(Waker::noop()) && connection.is_silent());
+        // Nothing is awaited from here on: no event reaches the runtime.
+        origin.write_all(b"unasked").unwrap();
+        assert!(connection.falls_quiet(Waker::noop()));
+        assert!(!connection.is_silent());
+    }
+}

@@ -1,9 +1,9 @@
 //! One request at the origin: a connection lent to awc until the response head is there.
 //!
-//! awc writes the request and reads the head; it takes a cut body for a whole one, though, a 103 for the response
-//! and a body without length for none. So it never sees a body: the stream handed to it, [`Lent`], swallows interim
-//! responses, ends after the final head, and the body is read from the connection itself, framed by
-//! [`Framing`](crate::path::framing).
+//! awc writes the request's head and waits for an answer; it takes a cut body for a whole one, though, a 103 for the
+//! response and a body without length for none, and refuses heads that can be read. So it sees neither: the stream handed
+//! to it, [`Lent`], says only [`ANSWERED`] once the final head is here. The head is read here, and the body from the
+//! connection itself, framed by [`Framing`](crate::path::framing).
 
 use std::{
     cell::RefCell,
@@ -11,22 +11,34 @@ use std::{
     io,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Instant,
 };
 
-use actix_http::Uri;
+use actix_http::{
+    StatusCode, Uri,
+    header::{self, HeaderMap, HeaderValue},
+};
 use actix_rt::net::{ActixStream, Ready as Readiness};
 use actix_service::Service;
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection as ConnectedTo};
-use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connection::Connection;
-use crate::path::framing::{Head, Malformed};
+use super::{
+    answer_head::AnswerHead,
+    connection::{Connection, Writer},
+};
+use crate::path::{
+    client::Client,
+    framing::{Head, Malformed},
+    headers,
+};
 
 /// How much is read at once while a head is awaited.
 const HEAD_READ: usize = 8 * 1024;
+
+/// What awc gets to read when there is an answer: with a body to come, for only then it forgets the connection.
+const ANSWERED: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n";
 
 tokio::task_local! {
     /// The exchange whose request awc is sending; read by [`Lend`] when awc asks for a connection.
@@ -42,13 +54,19 @@ struct State {
     connection: Option<Connection>,
     /// Whether the request is HEAD: its response has no body.
     to_head: bool,
+    /// What the request offers to speak.
+    offer: Option<HeaderValue>,
+    /// Who gets interim responses, where anybody does.
+    informed: Option<Rc<Client>>,
     max_head: usize,
     /// Whether any byte of a response came.
     answered: bool,
+    /// Whether awc is through with the request's head: it then begins to read.
+    head_is_out: bool,
     /// When the request was last written to.
     sent: Option<Instant>,
-    head: Option<(Head, Bytes, Instant)>,
-    /// How much of the head awc has read.
+    head: Option<(AnswerHead, Instant)>,
+    /// How much of [`ANSWERED`] awc has read.
     handed: usize,
     failure: Option<HeadError>,
 }
@@ -65,18 +83,20 @@ pub enum HeadError {
     /// The head does not end.
     #[error("the response head is longer than {0} bytes")]
     TooLong(usize),
-    /// The origin switched to another protocol, which nobody had asked for.
-    #[error("the origin switched protocols without being asked")]
+    /// The origin switched to a protocol that nobody had asked for.
+    #[error("the origin switched to a protocol that was not asked for")]
     Switched,
 }
 
-/// A response head, its bytes, and the connection that its body comes from.
+/// A response head, and the connection that its body comes from.
 #[derive(Debug)]
 pub struct Answered {
     /// What the head says of the message.
     pub head: Head,
-    /// The head as it came.
-    pub bytes: Bytes,
+    /// The status.
+    pub status: StatusCode,
+    /// The fields as they came.
+    pub headers: HeaderMap,
     /// When the request was out.
     pub sent: Instant,
     /// When the head was there.
@@ -86,13 +106,22 @@ pub struct Answered {
 }
 
 impl Exchange {
-    /// A request about to be sent over `connection`.
-    pub fn new(connection: Connection, to_head: bool, max_head: usize) -> Self {
+    /// A request about to be sent over `connection`: whether it is HEAD, and what it offers to speak. `informed` gets the
+    /// interim responses.
+    pub fn new(
+        connection: Connection,
+        (to_head, offer): (bool, Option<HeaderValue>),
+        informed: Option<Rc<Client>>,
+        max_head: usize,
+    ) -> Self {
         Exchange(Rc::new(RefCell::new(State {
             connection: Some(connection),
             to_head,
+            offer,
+            informed,
             max_head,
             answered: false,
+            head_is_out: false,
             sent: None,
             head: None,
             handed: 0,
@@ -110,35 +139,27 @@ impl Exchange {
         self.0.borrow_mut().failure.take()
     }
 
-    /// The connection cannot be used again: the origin still waits for a part of the request on it.
-    pub fn spoil(&self) {
-        if let Some((head, ..)) = &mut self.0.borrow_mut().head {
-            head.keep_alive = false;
-        }
+    /// Where the request's body goes, once its head is out.
+    pub fn writer(&self) -> Option<Writer> {
+        let state = self.0.borrow();
+        let connection = state.connection.as_ref().filter(|_| state.head_is_out)?;
+        Some(connection.writer())
     }
 
-    /// The final response head as it came; `None` while there is none.
-    pub fn head_bytes(&self) -> Option<Bytes> {
-        self.0
-            .borrow()
-            .head
-            .as_ref()
-            .map(|(_, bytes, _)| bytes.clone())
-    }
-
-    /// Waits for the final response head, whatever awc is doing.
-    pub fn poll_head(&self, cx: &mut Context<'_>) -> Poll<Result<Head, io::Error>> {
-        self.0.borrow_mut().poll_head(cx)
+    /// What the final response's head says of the message; `None` while there is none.
+    pub fn head(&self) -> Option<Head> {
+        Some(self.0.borrow().head.as_ref()?.0.head)
     }
 
     /// The head and the connection; `None` if there is no head.
     pub fn into_answered(self) -> Option<Answered> {
         let mut state = self.0.borrow_mut();
-        let (head, bytes, received) = state.head.take()?;
+        let (answer, received) = state.head.take()?;
         let connection = state.connection.take()?;
         Some(Answered {
-            head,
-            bytes,
+            head: answer.head,
+            status: answer.status,
+            headers: answer.headers,
             sent: state.sent.unwrap_or(received),
             received,
             connection,
@@ -147,35 +168,37 @@ impl Exchange {
 }
 
 impl State {
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Head>> {
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            if let Some((head, ..)) = &self.head {
-                return Poll::Ready(Ok(*head));
+            if self.head.is_some() {
+                return Poll::Ready(Ok(()));
             }
             let Some(connection) = &mut self.connection else {
                 return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
             };
             if !connection.buf.is_empty() {
                 self.answered = true;
-                let parsed = match Head::parse(&connection.buf, self.to_head) {
-                    Ok(None) if connection.buf.len() >= self.max_head => {
-                        Err(HeadError::TooLong(self.max_head))
-                    }
-                    Ok(Some(head)) if head.len > self.max_head => {
-                        Err(HeadError::TooLong(self.max_head))
-                    }
-                    Ok(Some(head)) if head.status == 101 => Err(HeadError::Switched),
-                    other => other.map_err(HeadError::from),
-                };
-                match parsed {
-                    Ok(Some(head)) if head.status < 200 => {
-                        // An interim response: the final one follows on the same connection (RFC 9110 §15.2).
-                        connection.buf.advance(head.len);
+                match AnswerHead::take(&mut connection.buf, self.to_head, self.max_head) {
+                    Ok(Some(answer)) if answer.head.status == 101 => {
+                        if !switches_as(self.offer.as_ref(), &answer.headers) {
+                            return Poll::Ready(Err(self.fail(HeadError::Switched)));
+                        }
+                        self.head = Some((answer, Instant::now()));
                         continue;
                     }
-                    Ok(Some(head)) => {
-                        let bytes = connection.buf.split_to(head.len).freeze();
-                        self.head = Some((head, bytes, Instant::now()));
+                    // An interim response: the final one follows on the same connection (RFC 9110 §15.2).
+                    Ok(Some(mut answer)) if answer.head.status < 200 => {
+                        // What a client expects is answered before the request goes out (100).
+                        if let Some(client) = &self.informed
+                            && answer.status != StatusCode::CONTINUE
+                        {
+                            headers::to_client_early(&mut answer.headers);
+                            client.send_interim(answer.status, &answer.headers);
+                        }
+                        continue;
+                    }
+                    Ok(Some(answer)) => {
+                        self.head = Some((answer, Instant::now()));
                         continue;
                     }
                     Ok(None) => {}
@@ -205,7 +228,19 @@ impl State {
     }
 }
 
-/// The stream that awc gets: writes go to the connection, reads end after the final response head.
+/// Whether a 101 switches to what was offered, and to nothing else (RFC 9110 §15.2.2).
+fn switches_as(offer: Option<&HeaderValue>, headers: &HeaderMap) -> bool {
+    let mut chosen = headers.get_all(header::UPGRADE);
+    match (offer, chosen.next(), chosen.next()) {
+        (Some(offer), Some(chosen), None) => offer
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(chosen.as_bytes().trim_ascii()),
+        _ => false,
+    }
+}
+
+/// The stream that awc gets: writes go to the connection, reads end once the final response head is here.
 #[derive(Debug)]
 pub struct Lent(Exchange);
 
@@ -216,13 +251,9 @@ impl AsyncRead for Lent {
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let state = &mut *self.0.0.borrow_mut();
-        if let Poll::Ready(Err(error)) = state.poll_head(cx) {
-            return Poll::Ready(Err(error));
-        }
-        let Some((_, bytes, _)) = &state.head else {
-            return Poll::Pending;
-        };
-        let rest = &bytes[state.handed..];
+        state.head_is_out = true;
+        ready!(state.poll_head(cx))?;
+        let rest = &ANSWERED[state.handed..];
         let n = rest.len().min(out.remaining());
         out.put_slice(&rest[..n]);
         state.handed += n;
@@ -237,10 +268,10 @@ impl AsyncWrite for Lent {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let state = &mut *self.0.0.borrow_mut();
-        let Some(connection) = &mut state.connection else {
+        let Some(connection) = &state.connection else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
-        let written = connection.poll_write(cx, bytes);
+        let written = connection.writer().poll_write(cx, bytes);
         if written.is_ready() {
             state.sent = Some(Instant::now());
         }
@@ -248,8 +279,8 @@ impl AsyncWrite for Lent {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.0.0.borrow_mut().connection {
-            Some(connection) => connection.poll_flush(cx),
+        match &self.0.0.borrow().connection {
+            Some(connection) => connection.writer().poll_flush(cx),
             None => Poll::Ready(Ok(())),
         }
     }

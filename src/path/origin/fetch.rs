@@ -2,8 +2,6 @@
 //! turns out dead.
 
 use std::{
-    future::poll_fn,
-    pin::pin,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -14,29 +12,21 @@ use actix_http::{
     uri::{Parts, PathAndQuery, Scheme},
 };
 use awc::FrozenClientRequest;
-use bytes::BytesMut;
-use tokio::time::timeout_at;
+use bytes::Bytes;
 
 use super::{
-    collapse::{Joined, Whole, may_be_shared},
     connect::ConnectError,
+    connection::Connection,
     exchange::{Answered, Exchange, HeadError},
-    pool::Pool,
     reader::BodyError,
     resume::Replay,
     send::send,
     slots::{NoSlot, Slot},
     source::{Source, Widened},
-    turn::Turn,
     worker::Origin,
 };
 use crate::{
-    path::{
-        framing::Framing,
-        headers::REQUEST_ID,
-        range::{self, Continuation},
-        upload::Upload,
-    },
+    path::{client::Client, continuation::Continuation, framing::Framing, range, upload::Upload},
     traffic::{canary::split::Bucket, tuning::Tuning},
 };
 
@@ -44,14 +34,25 @@ use crate::{
 pub struct Request {
     /// Its method.
     pub method: Method,
-    /// Its target, as it came.
+    /// Its target: a path, byte for byte as it came, or `*`.
     pub target: Option<PathAndQuery>,
     /// Its fields, Host among them, ready to be sent.
     pub headers: HeaderMap,
     /// Its body.
     pub upload: Option<Upload>,
+    /// Who gets interim responses; none where they cannot be passed on.
+    pub informed: Option<Rc<Client>>,
     /// Whose it is: what continues the response follows the tuning of that client.
     pub bucket: Bucket,
+}
+
+/// What goes on beside the exchange of the heads.
+#[derive(Default)]
+pub(super) struct Beside {
+    /// The request's body.
+    pub(super) upload: Option<Upload>,
+    /// Who gets interim responses.
+    pub(super) informed: Option<Rc<Client>>,
 }
 
 /// A response head and the source of its body.
@@ -66,67 +67,10 @@ pub struct Fetched {
     pub source: Source,
     /// What fetches the rest, where the first response is only a part of the body.
     pub widened: Option<Widened>,
+    /// The connection, where another protocol is spoken on it.
+    pub switched: Option<Box<Connection>>,
     /// From the request sent to the head received; none for the answer of another request.
     pub ttfb: Option<Duration>,
-}
-
-impl Fetched {
-    /// What the request that was joined got.
-    fn of(whole: &Whole, pool: &Rc<Pool>) -> Self {
-        let mut headers = whole.headers.clone();
-        // Each request has its own, also where the origin repeats it.
-        headers.remove(&REQUEST_ID);
-        Fetched {
-            status: StatusCode::OK,
-            headers,
-            framing: Framing::Length(whole.body.len() as u64),
-            source: Source::here(whole.body.clone(), Rc::clone(pool)),
-            widened: None,
-            ttfb: None,
-        }
-    }
-
-    /// Reads the body whole, if it may be shared and fits into what is read ahead for one, and gives it to all who
-    /// joined. What is not here by `deadline` is shared no more: each then goes on by itself.
-    async fn share(
-        mut self,
-        asked: HeaderMap,
-        joined: Joined,
-        tuning: &Tuning,
-        deadline: Instant,
-    ) -> Result<Self, FetchError> {
-        let fits = |&length: &u64| length <= tuning.buffer.as_u64() && self.widened.is_none();
-        let length = match self.framing {
-            Framing::Length(length) => Some(length).filter(fits),
-            _ => None,
-        };
-        let Some(length) = length.filter(|_| may_be_shared(self.status, &self.headers)) else {
-            return Ok(self);
-        };
-        let mut read = BytesMut::with_capacity(usize::try_from(length).unwrap_or_default());
-        let whole = async {
-            while let Some(piece) = poll_fn(|cx| self.source.poll_piece(cx, tuning)).await {
-                read.extend_from_slice(&piece?);
-            }
-            Ok::<(), BodyError>(())
-        };
-        let whole = timeout_at(deadline.into(), whole).await;
-        let body = read.freeze();
-        match whole {
-            Ok(Ok(())) => joined.answer(Whole::new(asked, self.headers.clone(), body.clone())),
-            Ok(Err(error)) => return Err(error.into()),
-            Err(_) => {}
-        }
-        self.source.put_back(body);
-        Ok(self)
-    }
-}
-
-/// A request that was answered.
-pub(super) struct Sent {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) answered: Answered,
 }
 
 /// Why there is no response.
@@ -167,77 +111,76 @@ impl Origin {
         tuning: &Tuning,
         deadline: Instant,
     ) -> Result<Fetched, FetchError> {
-        let is_get = request.method == Method::GET && request.upload.is_none();
-        let head = self.request(request.method, request.target, request.headers)?;
+        let mut headers = request.headers;
+        if let Some(upload) = &request.upload {
+            // The body does not go through awc, which would tell it else.
+            let (name, value) = match upload.length() {
+                Some(length) => (header::CONTENT_LENGTH, HeaderValue::from(length)),
+                None => (
+                    header::TRANSFER_ENCODING,
+                    HeaderValue::from_static("chunked"),
+                ),
+            };
+            headers.insert(name, value);
+        }
+        let head = self.request(request.method, request.target, headers)?;
 
         // A retune is in force from the next request on.
         self.set_slots();
-        let (slot, joined) = match self.turn(&head, is_get, tuning, deadline).await? {
-            Turn::Own(slot, joined) => (slot, joined),
-            Turn::Shared(whole) => return Ok(Fetched::of(&whole, &self.pool)),
+        let slot = self.turn(&head, tuning, deadline).await?;
+        let beside = Beside {
+            upload: request.upload,
+            informed: request.informed,
         };
-        if joined.is_empty() {
-            return self
-                .answer(head, request.upload, request.bucket, slot, tuning, deadline)
-                .await;
-        }
-        // Boxed, as it is seldom taken.
-        Box::pin(self.answer_all(head, request.bucket, (slot, joined), tuning, deadline)).await
-    }
-
-    /// The same as [`Origin::answer`], for all who joined the request. They wait for it no longer than half of the time
-    /// that is left: one connection that is lost, or a body that trickles, must not cost all of them their answer.
-    async fn answer_all(
-        self: &Rc<Self>,
-        head: FrozenClientRequest,
-        bucket: Bucket,
-        (slot, joined): (Slot, Joined),
-        tuning: &Tuning,
-        deadline: Instant,
-    ) -> Result<Fetched, FetchError> {
-        let now = Instant::now();
-        let patience = now + deadline.saturating_duration_since(now) / 2;
-        let asked = head.headers().clone();
-        let mut answer = pin!(self.answer(head, None, bucket, slot, tuning, deadline));
-        match timeout_at(patience.into(), answer.as_mut()).await {
-            Ok(fetched) => fetched?.share(asked, joined, tuning, patience).await,
-            Err(_) => {
-                drop(joined);
-                answer.await
-            }
-        }
+        self.answer(head, beside, request.bucket, slot, tuning, deadline)
+            .await
     }
 
     /// Sends a request whose turn it is, and waits for the response head.
     async fn answer(
         self: &Rc<Self>,
         head: FrozenClientRequest,
-        upload: Option<Upload>,
+        beside: Beside,
         bucket: Bucket,
         mut slot: Slot,
         tuning: &Tuning,
         deadline: Instant,
     ) -> Result<Fetched, FetchError> {
         let published = &self.shared.published;
-        let is_get = *head.get_method() == Method::GET && upload.is_none();
+        let is_get = *head.get_method() == Method::GET
+            && beside.upload.is_none()
+            && !head.headers().contains_key(header::UPGRADE);
         let first_part = self.first_part(&head, is_get, tuning);
         let asked_for_a_part = first_part.is_some();
         let (sent, whole) = match first_part {
-            Some(part) => self.fetch_first_part(&head, part, tuning, deadline).await?,
-            None => (self.exchange(&head, upload, tuning, deadline).await?, None),
+            Some(part) => {
+                self.fetch_first_part(&head, part, beside, tuning, deadline)
+                    .await?
+            }
+            None => (self.exchange(&head, beside, tuning, deadline).await?, None),
         };
-        let Sent {
-            mut status,
-            mut headers,
-            answered,
-        } = sent;
         let Answered {
             head: framed,
+            mut status,
+            mut headers,
             sent,
             received,
-            connection,
-            ..
-        } = answered;
+            mut connection,
+        } = sent;
+        let ttfb = received.saturating_duration_since(sent);
+        slot.answered();
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            connection.leave();
+            return Ok(Fetched {
+                status,
+                headers,
+                framing: Framing::None,
+                source: Source::here(Bytes::new(), Rc::clone(&self.pool)),
+                widened: None,
+                switched: Some(Box::new(connection)),
+                ttfb: Some(ttfb),
+            });
+        }
         let continuation = is_get
             .then(|| Continuation::of(status, &headers, framed.framing))
             .flatten();
@@ -256,8 +199,6 @@ impl Origin {
             let ranges = whole.is_some() || offered;
             published.sizes.learn(kind_of(&head), length, ranges);
         }
-        let ttfb = received.saturating_duration_since(sent);
-        slot.answered();
         let mut source = Source::new(connection, framed, slot, Rc::clone(&self.pool));
         if status == StatusCode::PARTIAL_CONTENT {
             source.expect(range::length(&headers));
@@ -293,6 +234,7 @@ impl Origin {
             framing,
             source,
             widened,
+            switched: None,
             ttfb: Some(ttfb),
         })
     }
@@ -329,10 +271,14 @@ impl Origin {
     pub(super) async fn exchange(
         &self,
         head: &FrozenClientRequest,
-        mut upload: Option<Upload>,
+        beside: Beside,
         tuning: &Tuning,
         deadline: Instant,
-    ) -> Result<Sent, FetchError> {
+    ) -> Result<Answered, FetchError> {
+        let Beside {
+            mut upload,
+            informed,
+        } = beside;
         let replayable = upload.is_none() && is_idempotent(head.get_method());
         let to_head = head.get_method() == Method::HEAD;
         let max_head = self.shared.settings.max_head.as_u64() as usize;
@@ -344,27 +290,21 @@ impl Origin {
                 None => Box::pin(self.connect(tuning, deadline)).await?,
             };
             let reused = connection.reused;
-            let exchange = Exchange::new(connection, to_head, max_head);
-            match send(
+            let told_in_vain = connection.told_in_vain;
+            let exchange = Exchange::new(
+                connection,
+                (to_head, head.headers().get(header::UPGRADE).cloned()),
+                informed.clone(),
+                max_head,
+            );
+            let sent = send(
                 head,
-                &exchange,
+                exchange.clone(),
                 upload.take(),
                 tuning.exchange_timeout,
                 deadline,
-            )
-            .await
-            {
-                Ok((status, headers)) => {
-                    let gone = || FetchError::Client("the response head is gone".to_owned());
-                    return exchange
-                        .into_answered()
-                        .map(|answered| Sent {
-                            status,
-                            headers,
-                            answered,
-                        })
-                        .ok_or_else(gone);
-                }
+            );
+            match sent.await {
                 Err(FetchError::Head(HeadError::Broken(_)))
                     if reused && replayable && !exchange.answered() =>
                 {
@@ -373,7 +313,16 @@ impl Origin {
                         "a kept origin connection was dead, the request goes out once more"
                     );
                 }
-                Err(error) => return Err(error),
+                // No answer at all, but the body of the answer before, which was not to come.
+                Err(FetchError::Head(HeadError::Malformed(_)))
+                    if reused && replayable && told_in_vain =>
+                {
+                    self.shared.published.counters.origin.retries.increment();
+                    tracing::debug!(
+                        "the origin sent a body behind an answer without one, the request goes out once more"
+                    );
+                }
+                sent => return sent,
             }
         }
     }
@@ -382,22 +331,15 @@ impl Origin {
     fn uri(&self, target: Option<PathAndQuery>) -> Uri {
         let base = self.shared.settings.url.base();
         let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let slash = if target.as_str().starts_with('?') {
-            "/"
-        } else {
-            ""
-        };
         let mut parts = Parts::default();
         parts.scheme = Some(Scheme::HTTP);
         parts.authority = Some(self.authority.clone());
-        parts.path_and_query = Some(
-            if (base.is_empty() && slash.is_empty()) || target.as_str() == "*" {
-                target
-            } else {
-                // Both halves were valid by themselves.
-                PathAndQuery::try_from(format!("{base}{slash}{target}")).unwrap_or(target)
-            },
-        );
+        parts.path_and_query = Some(if base.is_empty() || target.as_str() == "*" {
+            target
+        } else {
+            // Both halves were valid by themselves.
+            PathAndQuery::try_from(format!("{base}{target}")).unwrap_or(target)
+        });
         Uri::from_parts(parts).unwrap_or_default()
     }
 }

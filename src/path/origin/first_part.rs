@@ -9,11 +9,12 @@ use actix_http::{
 use awc::FrozenClientRequest;
 
 use super::{
-    fetch::{FetchError, Sent, kind_of},
+    exchange::Answered,
+    fetch::{Beside, FetchError, kind_of},
     worker::Origin,
 };
 use crate::{
-    path::range::{self, Continuation},
+    path::{continuation::Continuation, range},
     traffic::tuning::Tuning,
 };
 
@@ -59,17 +60,18 @@ impl Origin {
         &self,
         head: &FrozenClientRequest,
         part: HeaderValue,
+        beside: Beside,
         tuning: &Tuning,
         deadline: Instant,
-    ) -> Result<(Sent, Option<u64>), FetchError> {
+    ) -> Result<(Answered, Option<u64>), FetchError> {
         let mut fields = head.headers().clone();
         fields.insert(header::RANGE, part);
         let asking = self.frozen(head.get_method().clone(), head.get_uri().clone(), fields)?;
         let counters = &self.shared.published.counters.origin;
-        let sent = self.exchange(&asking, None, tuning, deadline).await?;
+        let sent = self.exchange(&asking, beside, tuning, deadline).await?;
         match sent.status {
             StatusCode::PARTIAL_CONTENT => {
-                let framing = sent.answered.head.framing;
+                let framing = sent.head.framing;
                 let most = self.shared.transfers.parallel_segment.as_u64();
                 let whole = Continuation::of(sent.status, &sent.headers, framing)
                     .filter(|_| !range::digests_content(&sent.headers))
@@ -94,7 +96,7 @@ impl Origin {
         drop(sent);
         // It counts at the rate limit, and is not held up by it: its turn has come.
         _ = self.published().gate.admit_spare(Instant::now());
-        self.exchange(head, None, tuning, deadline)
+        self.exchange(head, Beside::default(), tuning, deadline)
             .await
             .map(|sent| (sent, None))
     }

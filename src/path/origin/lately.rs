@@ -58,7 +58,7 @@ impl Lately {
 
     /// Takes a look at the line, through one connection on it.
     pub fn look(&self, connection: &Connection, origin_line: &ArcSwap<LineStatus>) {
-        let Ok(info) = tcp::info(connection.socket()) else {
+        let Ok(info) = tcp::info(&*connection.socket()) else {
             return;
         };
         // This end receives: a lost segment shows by those behind it, which come out of order until it is repeated.

@@ -1,17 +1,19 @@
-//! The origin's side, in the order of a request: [`fetch`] (the way of it), [`slots`] (how many at once) and
-//! [`collapse`] (one for all who wait for the same), [`pool`] and
+//! The origin's side, in the order of a request: [`fetch`] (the way of it), [`slots`] (how many at once), [`pool`] and
 //! [`connect`] (with [`resolver`] and [`tls`]) for a [`connection`], [`exchange`] (which lends it to awc until the
-//! head is there), and for the body [`source`]: a [`reader`] of one connection, [`resume`] for what breaks, and [`parallel`]
-//! for what one connection cannot carry.
+//! head is there; `sending` sends the request's body beside it), and for the body [`source`]: a [`reader`] of one connection,
+//! [`resume`] for what breaks (with [`overlap`] for what comes twice), and [`parallel`] for what one connection cannot carry.
 
-pub mod collapse;
+mod answer_head;
 pub mod connect;
 pub mod connection;
 pub mod exchange;
 pub mod fetch;
 mod first_part;
+mod head_alone;
 pub mod lately;
 pub mod memory;
+mod name_files;
+pub mod overlap;
 pub mod pace;
 pub mod parallel;
 mod part;
@@ -20,6 +22,7 @@ pub mod reader;
 pub mod resolver;
 pub mod resume;
 mod send;
+mod sending;
 pub mod settings;
 pub mod shared;
 pub mod slots;

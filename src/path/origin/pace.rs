@@ -10,6 +10,20 @@ use std::{
 
 use tokio::time::Sleep;
 
+/// So many bytes tell a pace, however short the wait for them was.
+const TELLING: u64 = 64 * 1024;
+
+/// What a period of waiting says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Verdict {
+    /// It is not over.
+    Open,
+    /// The body came at this pace, in bytes per second.
+    Came(f64),
+    /// The body came too slowly, at this pace.
+    Stalled(f64),
+}
+
 /// The pace of one body over the current period.
 pub struct Pace {
     /// How much waiting makes a period.
@@ -17,6 +31,8 @@ pub struct Pace {
     /// Waiting that ended, in this period.
     waited: Duration,
     bytes: u64,
+    /// The pace of the period before, in bytes per second.
+    before: Option<f64>,
     /// Since when this period can count a wait.
     begun: Instant,
     /// Since when the origin is waited for, as last heard.
@@ -32,6 +48,7 @@ impl Pace {
             window,
             waited: Duration::ZERO,
             bytes: 0,
+            before: None,
             begun,
             since: None,
             timer: None,
@@ -43,6 +60,11 @@ impl Pace {
         self.window = self.window.min(window);
     }
 
+    /// The pace of the period before, in bytes per second; `None` in a body's first.
+    pub fn before(&self) -> Option<f64> {
+        self.before
+    }
+
     /// Bytes came. The pace of the period in bytes per second, if that is over.
     pub fn moved(&mut self, bytes: usize, now: Instant) -> Option<f64> {
         self.bytes += bytes as u64;
@@ -52,9 +74,29 @@ impl Pace {
         if self.waited < self.window {
             return None;
         }
-        let pace = self.bytes as f64 / self.waited.as_secs_f64();
-        self.restart();
+        let pace = self.end_period(self.waited);
+        self.expect(pace);
         Some(pace)
+    }
+
+    /// From now on the body is expected to come at this pace, in bytes per second, and no faster.
+    pub fn expect(&mut self, pace: f64) {
+        self.before = Some(pace);
+    }
+
+    /// The body is here. The pace of the period that this cuts short, if so much came in it that it tells something.
+    pub fn ended(&mut self) -> Option<f64> {
+        let tells = self.bytes >= TELLING && !self.waited.is_zero();
+        let pace = tells.then(|| self.bytes as f64 / self.waited.as_secs_f64());
+        self.restart();
+        pace
+    }
+
+    /// The pace of a period that is over, and a new one.
+    fn end_period(&mut self, waited: Duration) -> f64 {
+        let pace = self.bytes as f64 / waited.as_secs_f64().max(1e-3);
+        self.restart();
+        pace
     }
 
     /// The origin is not waited for just now.
@@ -67,18 +109,21 @@ impl Pace {
         (self.waited, self.bytes, self.begun) = (Duration::ZERO, 0, Instant::now());
     }
 
-    /// Whether the period, with the wait since `since`, is over and its pace under `floor` bytes per second. Wakes
-    /// the task when the period ends.
-    pub fn is_stalled(&mut self, cx: &mut Context<'_>, since: Instant, floor: f64) -> bool {
+    /// Judges the period, with the wait since `since`, where that is over, by `floor` in bytes per second. Wakes the task
+    /// when the period ends.
+    pub fn judge(&mut self, cx: &mut Context<'_>, since: Instant, floor: f64) -> Verdict {
         self.since = Some(since);
         let now = Instant::now();
         let mut waited = self.waited + now.saturating_duration_since(since.max(self.begun));
+        let mut verdict = Verdict::Open;
         if waited >= self.window {
-            if (self.bytes as f64) < waited.as_secs_f64() * floor {
-                return true;
-            }
             // What came early in this period says nothing of the wait that goes on.
-            self.restart();
+            let pace = self.end_period(waited);
+            if pace < floor {
+                return Verdict::Stalled(pace);
+            }
+            self.expect(pace);
+            verdict = Verdict::Came(pace);
             waited = Duration::ZERO;
         }
         let at = now + (self.window - waited);
@@ -89,7 +134,7 @@ impl Pace {
             timer.as_mut().reset(at.into());
             _ = timer.as_mut().poll(cx);
         }
-        false
+        verdict
     }
 }
 
@@ -103,7 +148,7 @@ mod tests {
         let since = Instant::now();
         pace.moved(1_000_000, since);
         let stalled = std::future::poll_fn(|cx| {
-            if pace.is_stalled(cx, since, 1.0) {
+            if let Verdict::Stalled(_) = pace.judge(cx, since, 1.0) {
                 std::task::Poll::Ready(())
             } else {
                 std::task::Poll::Pending
@@ -111,5 +156,34 @@ mod tests {
         });
         let most = Duration::from_secs(10);
         assert!(tokio::time::timeout(most, stalled).await.is_ok());
+    }
+
+    #[actix_rt::test]
+    async fn a_period_that_ends_while_the_body_is_waited_for_tells_its_pace() {
+        let mut pace = Pace::new(Duration::from_millis(20));
+        let since = Instant::now();
+        pace.moved(1_000_000, since);
+        let came = std::future::poll_fn(|cx| match pace.judge(cx, since, 1.0) {
+            Verdict::Came(came) => std::task::Poll::Ready(came),
+            _ => std::task::Poll::Pending,
+        });
+        let most = Duration::from_secs(10);
+        let came = tokio::time::timeout(most, came).await.unwrap();
+        assert!(came > 1.0 && came <= 50_000_000.0, "{came}");
+        assert_eq!(pace.before(), Some(came));
+    }
+
+    #[test]
+    fn a_body_that_came_before_its_period_was_over_tells_its_pace_too() {
+        let mut pace = Pace::new(Duration::from_secs(3));
+        let begun = pace.begun;
+        pace.since = Some(begun);
+        assert_eq!(
+            pace.moved(1_000_000, begun + Duration::from_millis(500)),
+            None
+        );
+        assert_eq!(pace.ended(), Some(2_000_000.0));
+        pace.moved(10, begun);
+        assert_eq!(pace.ended(), None, "a crumb tells nothing");
     }
 }

@@ -24,7 +24,7 @@ use super::{
     source::{Source, Widened},
 };
 use crate::{
-    path::range::Continuation,
+    path::continuation::Continuation,
     traffic::{tuning::Tuning, width::Width},
 };
 

@@ -38,7 +38,9 @@ impl Part {
                 let left = usize::try_from(self.end - self.next).unwrap_or(usize::MAX);
                 let over = piece.split_off(left.min(piece.len()));
                 self.next += piece.len() as u64;
-                if self.next == self.end {
+                // What its framing has not vouched for is not all of the part yet.
+                let is_proven = source.unproven() <= over.len() as u64;
+                if self.next == self.end && is_proven {
                     // What comes behind it belongs to the next part.
                     let source = self.source.take().filter(Source::runs_to_the_end);
                     self.behind = source.map(|source| (source, over));

@@ -155,7 +155,11 @@ impl Pool {
         }) = idle.pop_back()
         {
             self.published.counters.origin.idle.down();
-            if since.elapsed() < keep_alive && connection.falls_quiet(Waker::noop()) {
+            // The request goes out at once: nothing that comes from now on can be told from its answer.
+            if since.elapsed() < keep_alive
+                && connection.falls_quiet(Waker::noop())
+                && connection.is_silent()
+            {
                 connection.reused = true;
                 self.published.counters.origin.reuses.increment();
                 self.lend(&mut connection);

@@ -5,14 +5,18 @@ use std::{
     io,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use tokio::time::Sleep;
 
-use super::{connection::Connection, pool::Pool};
+use super::{
+    connection::Connection,
+    pool::Pool,
+    sending::{How, UnderWay},
+};
 use crate::{
     path::framing::{Decoder, Framing, Head, Malformed, Step},
     traffic::sample::Outcome,
@@ -37,9 +41,21 @@ pub enum BodyError {
     /// Nothing came for too long.
     #[error("the origin sent nothing for {0:?}")]
     Idle(Duration),
+    /// More came than the head said.
+    #[error("the origin sent more than it had told")]
+    TooLong,
+    /// What was sent of a chunk that broke off came otherwise when it was asked for again.
+    #[error("what came of an unfinished chunk was not the file's")]
+    Differs,
+    /// The body's length was never told, and nothing says that what came is all of it.
+    #[error("nothing tells whether the body is whole")]
+    NoEnd,
     /// A part of the body cannot be had.
     #[error("the origin does not give a part of the body")]
     NoRest,
+    /// The request's own body, which was still on its way, broke.
+    #[error("the request body ended early")]
+    Upload,
 }
 
 impl BodyError {
@@ -47,10 +63,23 @@ impl BodyError {
     pub fn outcome(&self) -> Outcome {
         match self {
             BodyError::Idle(_) => Outcome::OriginTimeout,
-            BodyError::Cut | BodyError::Broken(_) | BodyError::Malformed(_) | BodyError::NoRest => {
-                Outcome::OriginBroken
-            }
+            BodyError::Upload => Outcome::ClientFault,
+            BodyError::Cut
+            | BodyError::Broken(_)
+            | BodyError::Malformed(_)
+            | BodyError::TooLong
+            | BodyError::Differs
+            | BodyError::NoEnd
+            | BodyError::NoRest => Outcome::OriginBroken,
         }
+    }
+
+    /// Whether the origin broke the rules rather than the line: what it sent is not to be trusted, and the body ends.
+    pub fn is_a_lie(&self) -> bool {
+        matches!(
+            self,
+            BodyError::Malformed(_) | BodyError::TooLong | BodyError::Differs
+        )
     }
 }
 
@@ -58,6 +87,8 @@ impl BodyError {
 pub struct Reader {
     connection: Option<Connection>,
     decoder: Decoder,
+    /// How many more bytes may come, where the head says it beside the framing.
+    promised: Option<u64>,
     keep_alive: bool,
     pool: Rc<Pool>,
     /// Since when the origin is waited for.
@@ -68,9 +99,12 @@ pub struct Reader {
 impl Reader {
     /// The body behind `head`. One that is empty gives its connection back at once.
     pub fn new(connection: Connection, head: Head, pool: Rc<Pool>) -> Self {
+        let mut connection = connection;
+        connection.told_in_vain = head.tells_in_vain;
         let mut reader = Reader {
             connection: Some(connection),
             decoder: Decoder::new(head.framing),
+            promised: None,
             keep_alive: head.keep_alive,
             pool,
             waiting: None,
@@ -87,6 +121,7 @@ impl Reader {
         Reader {
             connection: None,
             decoder: Decoder::new(Framing::None),
+            promised: None,
             keep_alive: false,
             pool,
             waiting: None,
@@ -94,17 +129,29 @@ impl Reader {
         }
     }
 
+    /// The body has at most so many bytes: more are a fault.
+    pub fn promise(&mut self, bytes: u64) {
+        self.promised = Some(bytes);
+    }
+
+    /// How many of the bytes that came out last the framing has not vouched for yet.
+    pub fn unproven(&self) -> u64 {
+        self.decoder.unproven()
+    }
+
     /// The connection, while the body is under way.
     pub fn connection(&self) -> Option<&Connection> {
         self.connection.as_ref()
     }
 
-    /// Whether all of the body has arrived.
+    /// Whether all of the body has arrived, and of the request's too.
     pub fn is_here(&self) -> bool {
         self.connection.as_ref().is_none_or(|connection| {
-            self.decoder
-                .expected_in_all()
-                .is_some_and(|expected| expected <= connection.buf.len() as u64)
+            connection.upload.is_none()
+                && self
+                    .decoder
+                    .expected_in_all()
+                    .is_some_and(|expected| expected <= connection.buf.len() as u64)
         })
     }
 
@@ -140,14 +187,38 @@ impl Reader {
         self.connection.is_none()
     }
 
-    /// The connection goes back to the pool.
+    /// The connection goes back to the pool, if both bodies came to their end.
     fn finish(&mut self) {
         self.timer = None;
-        if let Some(connection) = self.connection.take()
+        if let Some(mut connection) = self.connection.take()
             && self.keep_alive
+            && connection
+                .upload
+                .take()
+                .is_none_or(|upload| upload.ended() == Some(How::Whole))
         {
             self.pool.put(connection);
         }
+    }
+
+    /// Ready when the response, whose body is here, is over: where all is well, not before the request is.
+    fn poll_over(&mut self, cx: &mut Context<'_>, idle: Duration) -> Poll<Result<(), BodyError>> {
+        if let Some(upload) = self.connection.as_ref().and_then(|c| c.upload.as_ref())
+            && upload.outlives()
+        {
+            match upload.poll_ended(cx) {
+                Poll::Ready(How::Broken) => return Poll::Ready(Err(BodyError::Upload)),
+                Poll::Ready(How::Whole | How::Refused) => {}
+                Poll::Pending => {
+                    let last = upload.last();
+                    self.waiting = self.waiting.max(Some(last));
+                    // An origin that takes no more of it has answered all the same.
+                    ready!(self.poll_idle(cx, idle));
+                }
+            }
+        }
+        self.finish();
+        Poll::Ready(Ok(()))
     }
 
     /// The next piece; `None` at the end. Nothing for longer than `idle` is an error.
@@ -175,14 +246,24 @@ impl Reader {
             match self.decoder.step(&mut connection.buf) {
                 Ok(Step::Data(bytes)) => {
                     self.waiting = None;
-                    if self.decoder.is_end() {
-                        self.finish();
+                    if let Some(promised) = &mut self.promised {
+                        let Some(left) = promised.checked_sub(bytes.len() as u64) else {
+                            return Poll::Ready(Some(Err(BodyError::TooLong)));
+                        };
+                        *promised = left;
+                    }
+                    match &connection.upload {
+                        Some(upload) => upload.touch(),
+                        None if self.decoder.is_end() => self.finish(),
+                        None => {}
                     }
                     return Poll::Ready(Some(Ok(bytes)));
                 }
                 Ok(Step::End) => {
-                    self.finish();
-                    return Poll::Ready(None);
+                    return match ready!(self.poll_over(cx, idle)) {
+                        Ok(()) => Poll::Ready(None),
+                        Err(error) => Poll::Ready(Some(Err(error))),
+                    };
                 }
                 Ok(Step::NeedMore) => {}
                 Err(error) => return Poll::Ready(Some(Err(error.into()))),
@@ -193,7 +274,14 @@ impl Reader {
             let most = expected.map_or(READ, |n| {
                 usize::try_from(n).map_or(READ, |n| n.saturating_add(1).min(READ))
             });
-            match connection.poll_fill(cx, most) {
+            let filled = connection.poll_fill(cx, most);
+            let broken = |upload: &UnderWay| upload.ended() == Some(How::Broken);
+            if matches!(filled, Poll::Ready(Ok(0) | Err(_)))
+                && connection.upload.as_ref().is_some_and(broken)
+            {
+                return Poll::Ready(Some(Err(BodyError::Upload)));
+            }
+            match filled {
                 Poll::Ready(Ok(0)) => {
                     if !self.decoder.ends_at_close() {
                         return Poll::Ready(Some(Err(BodyError::Cut)));

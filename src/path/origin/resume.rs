@@ -15,14 +15,13 @@ use opentelemetry::trace::{SpanContext, TraceId};
 use super::{
     Origin,
     exchange::Answered,
-    fetch::{FetchError, Sent},
+    fetch::{Beside, FetchError},
     reader::Reader,
 };
 use crate::{
     path::{
-        headers,
-        range::{Continuation, Continued, Mismatch},
-        trace,
+        continuation::{Ask, Continuation, Continued, Mismatch},
+        headers, trace,
     },
     traffic::canary::split::Bucket,
 };
@@ -69,9 +68,9 @@ impl ResumeError {
 
 /// What there is of the rest.
 pub struct Rest {
-    /// Where the body stands now.
+    /// Where what comes begins: at the next byte, or before it.
     pub continuation: Continuation,
-    /// The rest, or nothing if everything was here already.
+    /// The rest, or nothing if there is nothing more just now.
     pub reader: Option<Reader>,
 }
 
@@ -111,12 +110,11 @@ impl Replay {
 
     /// How long an answer usually takes, by all that is known.
     pub fn usual_ttfb(&self) -> Duration {
-        let seen = self.origin.published().concurrency.seen();
-        let median = seen.map_or(Duration::ZERO, |(median, _)| median);
-        median.max(self.ttfb).max(self.origin.round_trip())
+        self.origin.usual_ttfb().max(self.ttfb)
     }
 
-    /// Asks for the rest. Not a byte of it is used unless it is the same version, from just the next byte on.
+    /// Asks for the rest. Not a byte of it is used unless it is the same version, from just the next byte on, or, where that
+    /// may be, from the first.
     ///
     /// # Errors
     ///
@@ -124,6 +122,7 @@ impl Replay {
     pub async fn fetch_rest(
         self: Rc<Self>,
         mut continuation: Continuation,
+        ask: Ask,
     ) -> Result<Rest, ResumeError> {
         let tuning = self.origin.published().tuning_for(self.bucket).load_full();
         let deadline = Instant::now() + tuning.exchange_timeout;
@@ -131,42 +130,45 @@ impl Replay {
         let request = self.origin.request(
             self.request.get_method().clone(),
             target,
-            self.fields(&continuation),
+            self.fields(&continuation, ask),
         )?;
-        let Sent {
+        let Answered {
+            head,
             status,
             headers,
-            answered,
+            connection,
+            ..
         } = self
             .origin
-            .exchange(&request, None, &tuning, deadline)
+            .exchange(&request, Beside::default(), &tuning, deadline)
             .await?;
         if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
             let after = headers.get(header::RETRY_AFTER).and_then(seconds);
             return Err(ResumeError::Busy(status.as_u16(), after));
         }
-        let Answered {
-            head, connection, ..
-        } = answered;
-        match continuation.check(status, &headers, head.framing)? {
+        let reader = match continuation.check(ask, status, &headers, head.framing)? {
             Continued::Body => {
-                let reader = Reader::new(connection, head, Rc::clone(self.origin.pool()));
-                Ok(Rest {
-                    continuation,
-                    reader: Some(reader),
-                })
+                let mut reader = Reader::new(connection, head, Rc::clone(self.origin.pool()));
+                if let Some(end) = continuation.end() {
+                    reader.promise(end.saturating_sub(continuation.next()));
+                }
+                Some(reader)
             }
-            Continued::Nothing => Ok(Rest {
-                continuation,
-                reader: None,
-            }),
-        }
+            Continued::Nothing => None,
+        };
+        Ok(Rest {
+            continuation,
+            reader,
+        })
     }
 
-    /// The first request's fields, without its conditions, and with those of a part (RFC 9110 §13.1.5).
-    fn fields(&self, continuation: &Continuation) -> HeaderMap {
+    /// The first request's fields, without its conditions, and, unless all is asked for, with those of a part (RFC 9110
+    /// §13.1.5).
+    fn fields(&self, continuation: &Continuation, ask: Ask) -> HeaderMap {
         let mut fields = self.request.headers().clone();
         for condition in [
+            header::RANGE,
+            header::IF_RANGE,
             header::IF_MATCH,
             header::IF_NONE_MATCH,
             header::IF_MODIFIED_SINCE,
@@ -174,10 +176,12 @@ impl Replay {
         ] {
             fields.remove(condition);
         }
-        if let Ok(range) = HeaderValue::from_str(&continuation.range()) {
+        if ask != Ask::Whole
+            && let Ok(range) = HeaderValue::from_str(&continuation.range())
+        {
             fields.insert(header::RANGE, range);
+            fields.insert(header::IF_RANGE, continuation.validator().value().clone());
         }
-        fields.insert(header::IF_RANGE, continuation.validator().clone());
         fields.insert(
             header::ACCEPT_ENCODING,
             HeaderValue::from_static("identity"),

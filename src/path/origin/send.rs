@@ -1,7 +1,6 @@
-//! One request through awc, up to its response head.
+//! One request up to its response's head: awc sends its head, and its body goes out beside the wait.
 
 use std::{
-    cell::Cell,
     future::{Future as _, poll_fn},
     io,
     pin::pin,
@@ -9,51 +8,77 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_http::{
-    StatusCode,
-    header::{HeaderMap, HeaderName, HeaderValue},
-};
 use awc::{FrozenClientRequest, error::SendRequestError};
 
 use super::{
-    exchange::{CURRENT, Exchange, HeadError},
+    exchange::{Answered, CURRENT, Exchange, HeadError},
     fetch::FetchError,
+    head_alone::Elsewhere,
+    sending::{SendError, Sending},
 };
-use crate::path::upload::{Progress, Upload};
+use crate::path::{
+    framing::{Framing, Head},
+    upload::Upload,
+};
 
-/// How long a refused upload's answer is waited for, once the origin stopped reading.
-const LAST_WORDS: Duration = Duration::from_millis(500);
-
-/// Sends the request and waits for the head, until `deadline`; an upload that moves moves the deadline with it.
+/// Sends the request and waits for the head, until `deadline`; an upload that moves moves the deadline with it. An answer
+/// that comes before all of the upload is out does not wait for that: the rest goes on beside the response.
 pub(super) async fn send(
     head: &FrozenClientRequest,
-    exchange: &Exchange,
-    upload: Option<Upload>,
+    exchange: Exchange,
+    mut upload: Option<Upload>,
     exchange_timeout: Duration,
     deadline: Instant,
-) -> Result<(StatusCode, HeaderMap), FetchError> {
+) -> Result<Answered, FetchError> {
     let progress = upload.as_ref().map(Upload::progress);
     let request = match upload {
-        Some(upload) => head.send_body(upload),
+        Some(_) => head.send_body(Elsewhere::default()),
         // Not send(): it would tell a length of zero for every GET.
         None => head.send_body(actix_http::body::None::new()),
     };
-    let early = Cell::new(false);
-    let mut sending = pin!(CURRENT.scope(exchange.clone(), request));
+    let mut sending = None;
+    let mut refused = false;
+    let mut written = None;
+    let mut request = pin!(CURRENT.scope(exchange.clone(), request));
+    let mut awaited = true;
     let mut timer = pin!(tokio::time::sleep_until(deadline.into()));
-    let sent = poll_fn(|cx| {
-        if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
-            return Poll::Ready(Ok(sent));
+    poll_fn(|cx| {
+        if awaited {
+            match request.as_mut().poll(cx) {
+                Poll::Ready(Ok(_)) => awaited = false,
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Err(exchange
+                        .take_failure()
+                        .map_or_else(|| failure(error), FetchError::from)));
+                }
+                Poll::Pending => {}
+            }
         }
-        // awc does not read while it sends: a refusal that comes before the upload is through is seen here.
-        if progress.as_ref().is_some_and(Progress::under_way)
-            && let Poll::Ready(head) = exchange.poll_head(cx)
-            && head.as_ref().map_or(true, |head| head.status >= 300)
+        if let Some(writer) = upload.as_ref().and_then(|_| exchange.writer())
+            && let Some(upload) = upload.take()
         {
-            early.set(true);
-            return Poll::Ready(Ok(Err(SendRequestError::Send(
-                io::ErrorKind::BrokenPipe.into(),
-            ))));
+            sending = Some(Sending::new(upload, writer));
+        }
+        let sent = sending.as_mut().map(|sending: &mut Sending| {
+            let sent = sending.poll(cx);
+            written = Some(sending.written());
+            sent
+        });
+        match sent {
+            Some(Poll::Ready(Err(SendError::Upload))) => {
+                return Poll::Ready(Err(FetchError::Upload));
+            }
+            Some(Poll::Ready(sent)) => {
+                // What the origin has to say of it may already be here.
+                refused = sent.is_err();
+                sending = None;
+            }
+            Some(Poll::Pending) | None => {}
+        }
+        if !awaited
+            && (sending.is_none() || exchange.head().is_none_or(|head| !waits_for_the_rest(head)))
+        {
+            return Poll::Ready(Ok(()));
         }
         while timer.as_mut().poll(cx).is_ready() {
             let moved = progress
@@ -68,65 +93,37 @@ pub(super) async fn send(
         Poll::Pending
     })
     .await?;
-    let error = match sent {
-        Ok(response) => {
-            let status = response.status();
-            let mut headers = HeaderMap::new();
-            // The only way to the fields that does not copy them.
-            response.map_body(|head, payload| {
-                std::mem::swap(&mut headers, head.headers_mut());
-                payload
-            });
-            return Ok((status, headers));
-        }
-        Err(error) => error,
-    };
-    if let Some(progress) = progress {
-        if progress.failed() {
-            return Err(FetchError::Upload);
-        }
-        // The origin stopped reading: its answer may already be here.
-        let words = poll_fn(|cx| exchange.poll_head(cx));
-        if early.get()
-            || tokio::time::timeout(LAST_WORDS, words)
-                .await
-                .is_ok_and(|head| head.is_ok())
-        {
-            progress.abandon();
-            exchange.spoil();
-            if let Some(answer) = exchange.parse() {
-                return Ok(answer);
-            }
-        }
+    let mut answered = exchange
+        .into_answered()
+        .ok_or_else(|| FetchError::Client("the response head is gone".to_owned()))?;
+    // The origin still waits for a part of the request on it.
+    answered.head.keep_alive &= !refused;
+    // Until then the origin had not all that it needs; an answer that came before that took no time.
+    answered.sent = written.unwrap_or(answered.sent).max(answered.sent);
+    if let Some(sending) = sending {
+        answered.connection.upload = Some(sending.go_on(is_well(answered.head)));
     }
-    Err(match exchange.take_failure() {
-        Some(failure) => failure.into(),
-        None => match error {
-            SendRequestError::Send(error) => HeadError::Broken(error).into(),
-            SendRequestError::Connect(_) => HeadError::Broken(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the origin closed it",
-            ))
-            .into(),
-            error => FetchError::Client(error.to_string()),
-        },
-    })
+    Ok(answered)
 }
 
-impl Exchange {
-    /// Status and fields of the head, where awc does not get to read it.
-    fn parse(&self) -> Option<(StatusCode, HeaderMap)> {
-        let bytes = self.head_bytes()?;
-        let mut fields = [httparse::EMPTY_HEADER; 128];
-        let mut response = httparse::Response::new(&mut fields);
-        response.parse(&bytes).ok()?;
-        let mut headers = HeaderMap::new();
-        for field in response.headers.iter() {
-            headers.append(
-                HeaderName::from_bytes(field.name.as_bytes()).ok()?,
-                HeaderValue::from_bytes(field.value).ok()?,
-            );
-        }
-        Some((StatusCode::from_u16(response.code?).ok()?, headers))
+/// Whether an upload goes on to its end though the answer to it is here.
+fn is_well(head: Head) -> bool {
+    head.status < 300 && head.keep_alive
+}
+
+/// An answer without a body ends the exchange; nothing of it is passed on before the upload is through.
+fn waits_for_the_rest(head: Head) -> bool {
+    is_well(head) && matches!(head.framing, Framing::None | Framing::Length(0))
+}
+
+fn failure(error: SendRequestError) -> FetchError {
+    match error {
+        SendRequestError::Send(error) => HeadError::Broken(error).into(),
+        SendRequestError::Connect(_) => HeadError::Broken(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the origin closed it",
+        ))
+        .into(),
+        error => FetchError::Client(error.to_string()),
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, str::FromStr};
 use actix_http::{Uri, header::HeaderValue};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::units::OutOfRange;
+use crate::{traffic::redacted::redacted, units::OutOfRange};
 
 /// Where the files are, and how to speak to the server that has them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,7 +86,8 @@ impl<'de> Deserialize<'de> for HostHeader {
                 Ok(HostHeader::Fixed(word))
             }
             _ => Err(D::Error::custom(format!(
-                "`{word}` is no Host: give origin, client or a host name"
+                "`{}` is no Host: give origin, client or a host name",
+                redacted(&word)
             ))),
         }
     }
@@ -135,7 +136,7 @@ impl FromStr for OriginUrl {
             return Err(NotAnOrigin::Credentials);
         }
         if word.contains(['?', '#']) {
-            return Err(NotAnOrigin::Query(word.to_owned()));
+            return Err(NotAnOrigin::Query(redacted(word)));
         }
         let uri: Uri = word
             .parse()

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::{
     Settings,
-    collapse::Collapse,
     lately::Lately,
     pool::Sockets,
+    resolver::Anew,
     slots::Slots,
     tls::{Tls, TlsError},
 };
@@ -24,8 +24,9 @@ pub struct Shared {
     pub(super) lately: Arc<Lately>,
     pub(super) tls: Option<Tls>,
     pub(super) slots: Arc<Slots>,
-    pub(super) collapse: Arc<Collapse>,
     pub(super) sockets: Arc<Sockets>,
+    /// Asks for the origin's addresses anew.
+    pub(super) anew: Anew,
     pub(super) published: Arc<Published>,
 }
 
@@ -53,7 +54,6 @@ impl Shared {
                 tuning.connections_at_once(),
                 Arc::clone(&counters),
             )),
-            collapse: Arc::default(),
             sockets: Arc::new(Sockets::new(counters)),
             settings: Arc::new(settings),
             options: Arc::new(options),
@@ -64,8 +64,14 @@ impl Shared {
             )),
             transfers: Arc::new(transfers),
             tls,
+            anew: Anew::default(),
             published: Arc::clone(&published),
         })
+    }
+
+    /// Its name may have other addresses now: they are asked for anew before the next connection.
+    pub fn resolve_anew(&self) {
+        self.anew.ask();
     }
 
     /// The same origin by other settings: what is open and in use counts on. None where nothing changed.
@@ -98,8 +104,8 @@ impl Shared {
         };
         Ok(Some(Shared {
             slots: Arc::clone(&self.slots),
-            collapse: Arc::clone(&self.collapse),
             sockets: Arc::clone(&self.sockets),
+            anew: self.anew.clone(),
             lately,
             ..fresh
         }))

@@ -1,5 +1,9 @@
 //! One body from the origin, whatever becomes of its connections: what breaks is resumed, what stands still gets a
 //! second connection, and whichever delivers goes on.
+//!
+//! What may look whole: a body whose response tells its end by itself (a length, a last chunk), or whose length was told
+//! before any of it came. Where the first response told no length, a part or a 416 tells only what there is by now, for the
+//! file may still be in the making: its bytes are used, but the end must come from a response with all of it.
 
 use std::{
     future::Future,
@@ -13,14 +17,18 @@ use bytes::Bytes;
 
 use super::{
     connection::Connection,
-    pace::Pace,
+    overlap::{Differs, Overlap, Unproven},
+    pace::{Pace, Verdict},
     pool::Pool,
     reader::{BodyError, Reader},
     resume::{Replay, Rest, ResumeError},
     slots::Slot,
 };
 use crate::{
-    path::{framing::Head, range::Continuation},
+    path::{
+        continuation::{Ask, Continuation, Mismatch},
+        framing::Head,
+    },
     traffic::tuning::Tuning,
 };
 
@@ -53,6 +61,18 @@ struct Resume {
     continuation: Continuation,
     /// The rest, on its way: after a break, or beside a connection that stands still.
     rest: Option<Fetching>,
+    /// What was asked for by that.
+    asked: Ask,
+    /// What came of the response at hand and its framing has not vouched for; after a break, of what was sent.
+    unproven: Unproven,
+    /// What still comes for the second time.
+    overlap: Option<Overlap>,
+    /// Bytes that may be read for the second time.
+    reread: u64,
+    /// The first response, which stood still; it goes on where nothing else does.
+    standby: Option<Standby>,
+    /// It is one of several parts: its like is asked for, and nothing else.
+    part: bool,
     /// The break that the rest mends; none while the connection only stands still.
     broken: Option<BodyError>,
     /// The second connection's slot.
@@ -72,6 +92,16 @@ struct Resume {
     retry_after: Duration,
     /// The origin did not give what was asked for, and nobody has taken note of it yet.
     refused: bool,
+}
+
+/// A response that stood still when a second one took over. It is not read as long as that goes on.
+struct Standby {
+    reader: Reader,
+    /// Where it stands.
+    at: u64,
+    unproven: Unproven,
+    /// For its connection.
+    _slot: Option<Slot>,
 }
 
 /// How often a body's line is looked at.
@@ -127,8 +157,9 @@ impl Source {
         let reader = Reader::nothing(Rc::clone(replay.origin().pool()));
         let mut resume = Resume::new(replay, part);
         resume.to_the_end = false;
+        resume.part = true;
         resume.broken = Some(BodyError::NoRest);
-        resume.fetch(Duration::ZERO);
+        resume.fetch(Duration::ZERO, Ask::Part);
         Source {
             here: None,
             reader,
@@ -141,8 +172,14 @@ impl Source {
     /// The response at hand is only the first part of the body.
     pub fn is_a_part(&mut self) {
         if let Some(resume) = &mut self.resume {
-            resume.to_the_end = false;
+            (resume.to_the_end, resume.part) = (false, true);
         }
+    }
+
+    /// How many of the bytes that came out last the framing has not vouched for yet: if it is broken, they may be none of
+    /// the body's.
+    pub fn unproven(&self) -> u64 {
+        self.reader.unproven()
     }
 
     /// The slot, for whoever uses the source.
@@ -192,6 +229,9 @@ impl Source {
     /// What fetches the body over several connections, if its line and its rest make that worth it.
     pub fn widens(&mut self, tuning: &Tuning) -> Option<Widened> {
         let resume = self.resume.as_mut().filter(|_| tuning.parallel)?;
+        if !resume.continuation.may_be_divided() {
+            return None;
+        }
         if self.here.is_some() {
             return None;
         }
@@ -250,10 +290,11 @@ impl Source {
     }
 
     fn needs_connection(&self) -> bool {
-        let rest_to_come = self
-            .resume
-            .as_ref()
-            .is_some_and(|resume| resume.rest.is_some());
+        let rest_to_come = self.resume.as_ref().is_some_and(|resume| {
+            resume.rest.is_some()
+                || resume.continuation.falls_short()
+                || resume.continuation.is_assumed()
+        });
         !self.reader.is_done() || rest_to_come
     }
 
@@ -261,6 +302,9 @@ impl Source {
     fn settle(&mut self) {
         if !self.needs_connection() {
             self.slot = None;
+            if let Some(resume) = &mut self.resume {
+                resume.standby = None;
+            }
         }
     }
 
@@ -292,56 +336,62 @@ impl Source {
     ) -> Poll<Option<Result<Bytes, BodyError>>> {
         loop {
             let Some(resume) = &mut self.resume else {
-                return self.reader.poll_piece(cx, tuning.idle_read);
+                return self.reader.poll_piece(cx, tuning.idle_limit);
             };
             if resume.broken.is_none() {
-                match self.reader.poll_piece(cx, tuning.idle_read) {
+                let polled = self.reader.poll_piece(cx, tuning.idle_limit);
+                if self.reader.unproven() == 0 {
+                    resume.unproven.prove();
+                }
+                let ended = match polled {
                     Poll::Ready(Some(Ok(piece))) => {
-                        resume.took(piece.len());
-                        return Poll::Ready(Some(Ok(piece)));
-                    }
-                    // A framing that ends too early, by its own rules, is a break as well.
-                    Poll::Ready(None) if resume.continuation.falls_short() => {
-                        if let Err(error) = resume.begin(BodyError::Cut) {
-                            return Poll::Ready(Some(Err(error)));
+                        match resume.took(piece, self.reader.unproven()) {
+                            // All of it was sent before.
+                            Ok(piece) if piece.is_empty() => continue,
+                            Ok(piece) => return Poll::Ready(Some(Ok(piece))),
+                            Err(error) => Some(error),
                         }
                     }
-                    Poll::Ready(None) => return Poll::Ready(None),
-                    Poll::Ready(Some(Err(error))) => {
-                        if resume.continuation.is_whole() {
-                            // All of it came; what broke is only the coding's end.
+                    Poll::Ready(None) => match resume.lacks() {
+                        None => {
+                            resume.ended();
                             return Poll::Ready(None);
                         }
-                        if let Err(error) = resume.begin(error) {
-                            return Poll::Ready(Some(Err(error)));
-                        }
+                        lacks => lacks,
+                    },
+                    // All of it came; what broke is only the coding's end.
+                    Poll::Ready(Some(Err(error))) if !error.is_a_lie() && resume.is_proven() => {
+                        return Poll::Ready(None);
                     }
-                    Poll::Pending => resume.watch(cx, self.reader.waiting()),
+                    Poll::Ready(Some(Err(error))) => Some(error),
+                    Poll::Pending => {
+                        resume.watch(cx, self.reader.waiting(), tuning.idle_read);
+                        None
+                    }
+                };
+                if let Some(error) = ended
+                    && let Err(error) = resume.begin(error)
+                {
+                    match resume.fall_back(&error) {
+                        Some(reader) => self.reader = reader,
+                        None => return Poll::Ready(Some(Err(error))),
+                    }
+                    continue;
                 }
             }
             let Some(rest) = &mut resume.rest else {
                 return Poll::Pending;
             };
-            match std::task::ready!(rest.as_mut().poll(cx)) {
-                Ok(Rest {
-                    continuation,
-                    reader,
-                }) => {
-                    resume.rest = None;
-                    resume.second = None;
-                    resume.mended(&continuation);
-                    resume.continuation = continuation;
-                    match reader {
-                        Some(reader) => self.reader = reader,
-                        None => return Poll::Ready(None),
-                    }
-                }
-                Err(error) => {
-                    resume.rest = None;
-                    resume.second = None;
-                    if let Err(error) = resume.failed(&error) {
-                        return Poll::Ready(Some(Err(error)));
-                    }
+            let rest = std::task::ready!(rest.as_mut().poll(cx));
+            resume.rest = None;
+            let slot = resume.second.take();
+            let mended = rest.and_then(|rest| resume.mended(rest, &mut self.reader, slot));
+            if let Err(error) = mended
+                && let Err(error) = resume.failed(&error)
+            {
+                match resume.fall_back(&error) {
+                    Some(reader) => self.reader = reader,
+                    None => return Poll::Ready(Some(Err(error))),
                 }
             }
         }
@@ -350,7 +400,9 @@ impl Source {
 
 impl Resume {
     fn new(replay: Rc<Replay>, continuation: Continuation) -> Self {
-        let pace = Pace::new(replay.origin().transfers().stall_window);
+        let settings = replay.origin().transfers();
+        let pace = Pace::new(settings.stall_window);
+        let reread = settings.resume_reread.as_u64();
         let now = Instant::now();
         let looked = now.checked_sub(LOOK).unwrap_or(now);
         let from = continuation.next();
@@ -358,6 +410,12 @@ impl Resume {
             replay,
             continuation,
             rest: None,
+            asked: Ask::Rest,
+            unproven: Unproven::default(),
+            overlap: None,
+            reread,
+            standby: None,
+            part: false,
             broken: None,
             second: None,
             attempts: 0,
@@ -371,24 +429,87 @@ impl Resume {
         }
     }
 
-    fn took(&mut self, bytes: usize) {
-        self.continuation.advance(bytes as u64);
-        if let Some(pace) = self.pace.moved(bytes, Instant::now()) {
+    /// A piece came, and with it so many bytes in a row that nothing vouches for yet. What of it was not sent before.
+    fn took(&mut self, mut piece: Bytes, unproven: u64) -> Result<Bytes, BodyError> {
+        self.unproven.came(&piece, unproven);
+        if let Some(pace) = self.pace.moved(piece.len(), Instant::now()) {
             self.replay.origin().gave(pace);
         }
         // The connection that stood still moves again: the second one is not needed.
         self.rest = None;
         self.second = None;
+        if let Some(overlap) = &mut self.overlap {
+            let read = overlap
+                .take(&mut piece)
+                .map_err(|Differs| BodyError::Differs)?;
+            if overlap.is_over() {
+                self.overlap = None;
+            }
+            let counters = &self.replay.origin().published().counters.origin;
+            counters.reread_bytes.add(read);
+        }
+        self.continuation.advance(piece.len() as u64);
         let progress = self.replay.origin().transfers().resume_progress.as_u64();
         let came = self.continuation.next() - self.from;
         if self.attempts > 0 && (came >= progress || self.continuation.is_whole()) {
             self.attempts = 0;
             self.replay.origin().refund(1.0);
         }
+        if self.continuation.is_whole() {
+            self.ended();
+        }
+        Ok(piece)
+    }
+
+    /// All of the response came.
+    fn ended(&mut self) {
+        if let Some(pace) = self.pace.ended() {
+            self.replay.origin().gave(pace);
+        }
+    }
+
+    /// Whether all that is wanted came, and nothing of it is in doubt.
+    fn is_proven(&self) -> bool {
+        self.continuation.is_whole() && self.lacks().is_none() && self.unproven.is_empty()
+    }
+
+    /// Why the body is not whole at the end of the response at hand.
+    fn lacks(&self) -> Option<BodyError> {
+        if self.overlap.is_some() || self.continuation.falls_short() {
+            // A framing that ends too early, by its own rules, is a break as well.
+            return Some(BodyError::Cut);
+        }
+        self.continuation.is_assumed().then_some(BodyError::NoEnd)
+    }
+
+    /// What is to be asked for after a break; `None` where too much would come for the second time, or more came already
+    /// than there is.
+    fn ask(&self) -> Option<Ask> {
+        let (whole, short) = (
+            self.continuation.is_whole(),
+            self.continuation.falls_short(),
+        );
+        let (ask, again) = if self.part {
+            (Ask::Part, self.unproven.len())
+        } else if whole && self.continuation.is_assumed() {
+            (Ask::Whole, self.continuation.next())
+        } else {
+            (Ask::Rest, self.unproven.len())
+        };
+        let too_much = whole && !short && self.continuation.end() < Some(self.continuation.next());
+        (again <= self.reread && !too_much).then_some(ask)
     }
 
     /// The body broke: asks for the rest, if that may be.
     fn begin(&mut self, error: BodyError) -> Result<(), BodyError> {
+        if let Some(overlap) = self.overlap.take() {
+            // What it was to prove is still owed.
+            self.unproven = overlap.into_owed();
+        }
+        if error.is_a_lie() {
+            // What came of it was passed on and may be wrong: nothing is put behind it.
+            return Err(error);
+        }
         if self.rest.is_some() {
             // It is on its way already, for the connection stood still before it broke.
             self.broken = Some(error);
@@ -396,10 +517,13 @@ impl Resume {
         }
         let settings = self.replay.origin().transfers();
         let counters = &self.replay.origin().published().counters.origin;
-        if self.attempts >= settings.resume_attempts || self.spent >= settings.resume_limit {
+        let ask = self.ask().filter(|_| {
+            self.attempts < settings.resume_attempts && self.spent < settings.resume_limit
+        });
+        let Some(ask) = ask else {
             counters.resumes_given_up.increment();
             return Err(error);
-        }
+        };
         if self.spent > 0 {
             // What the last attempt brought was something. One that brought twice what counts as progress pays for one
             // that brings next to nothing: so those that bring enough on average never run dry.
@@ -422,19 +546,22 @@ impl Resume {
         self.from = self.continuation.next();
         counters.resumes.increment();
         tracing::info!(id = self.replay.id(), trace_id = self.replay.trace_id().map(display), at_byte = self.from, attempt = self.attempts, cause = %error, "a body broke, asking for the rest");
-        self.fetch(wait);
+        self.fetch(wait, ask);
         self.broken = Some(error);
         Ok(())
     }
 
-    fn fetch(&mut self, wait: Duration) {
-        let (replay, continuation) = (Rc::clone(&self.replay), self.continuation.clone());
+    /// Sends the request, from the first byte on that nothing vouches for.
+    fn fetch(&mut self, wait: Duration, ask: Ask) {
+        self.asked = ask;
+        let from = self.continuation.next() - self.unproven.len();
+        let (replay, continuation) = (Rc::clone(&self.replay), self.continuation.at(from));
         let patience = self.patience();
         self.rest = Some(Box::pin(async move {
             if !wait.is_zero() {
                 tokio::time::sleep(wait).await;
             }
-            tokio::time::timeout(patience, replay.fetch_rest(continuation))
+            tokio::time::timeout(patience, replay.fetch_rest(continuation, ask))
                 .await
                 .unwrap_or(Err(ResumeError::Late(patience)))
         }));
@@ -462,17 +589,64 @@ impl Resume {
             .mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 
-    /// The rest is here.
-    fn mended(&mut self, rest: &Continuation) {
-        let counters = &self.replay.origin().published().counters.origin;
+    /// The rest is here, and takes the place of `reader`. That one is kept if it is the first response, and only stood
+    /// still; `slot` is for the connection that is kept.
+    fn mended(
+        &mut self,
+        rest: Rest,
+        reader: &mut Reader,
+        slot: Option<Slot>,
+    ) -> Result<(), ResumeError> {
+        let next = self.continuation.next();
+        let again = next.saturating_sub(rest.continuation.next());
+        if again > self.reread {
+            return Err(Mismatch::TooFar.into());
+        }
+        let owed = self.unproven.clone();
+        if rest.reader.is_none() && again > 0 {
+            return Err(Mismatch::Range.into());
+        }
+        self.overlap = Overlap::new(again, owed).map_err(|Differs| Mismatch::Range)?;
+        let unproven = std::mem::take(&mut self.unproven);
+        self.reread -= again;
+        self.continuation = rest.continuation.at(next);
         self.to_the_end = false;
+        let pool = self.replay.origin().pool();
+        let other = rest
+            .reader
+            .unwrap_or_else(|| Reader::nothing(Rc::clone(pool)));
+        let first = std::mem::replace(reader, other);
+        let counters = &self.replay.origin().published().counters.origin;
         match self.broken.take() {
             Some(BodyError::NoRest) => {}
             Some(_) => counters.resumed.increment(),
-            None => counters.stalls_mended.increment(),
+            None => {
+                counters.stalls_mended.increment();
+                if !self.part && self.standby.is_none() {
+                    self.standby = Some(Standby {
+                        reader: first,
+                        at: next,
+                        unproven,
+                        _slot: slot,
+                    });
+                }
+            }
         }
-        tracing::debug!(at_byte = rest.next(), "the rest of a body is coming");
+        tracing::debug!(at_byte = next, again, "the rest of a body is coming");
         self.pace.restart();
+        Ok(())
+    }
+
+    /// Nothing else goes on with the body: the first response, which only stood still, if it is there and `error` leaves
+    /// what came in the meantime beyond doubt.
+    fn fall_back(&mut self, error: &BodyError) -> Option<Reader> {
+        let standby = self.standby.take().filter(|_| !error.is_a_lie())?;
+        let again = self.continuation.next() - standby.at;
+        let owed = std::mem::replace(&mut self.unproven, standby.unproven);
+        self.overlap = Overlap::new(again, owed).ok()?;
+        tracing::info!(id = self.replay.id(), trace_id = self.replay.trace_id().map(display), at_byte = self.continuation.next(), cause = %error, "the first response to a body goes on");
+        self.pace.restart();
+        Some(standby.reader)
     }
 
     /// The rest did not come: once more, or the end.
@@ -482,6 +656,10 @@ impl Resume {
             tracing::debug!(%error, "a second connection for a stalled body failed");
             return Ok(());
         };
+        if self.asked == Ask::Beside && !error.is_passing() {
+            // It was asked for while the first response lived: less will do now.
+            return self.begin(broken);
+        }
         if error.is_passing() {
             self.refused = true;
             let least = self.replay.origin().transfers().backoff_min;
@@ -499,26 +677,31 @@ impl Resume {
         Err(broken)
     }
 
-    /// A connection that stands still while the client is ready to read gets a second one beside it.
-    fn watch(&mut self, cx: &mut Context<'_>, waiting: Option<Instant>) {
-        let (Some(since), None) = (waiting, &self.rest) else {
+    /// A connection that stands still while the client is ready to read gets a second one beside it; after `idle_read`
+    /// also where the budget for stalls is spent, like a body that broke.
+    fn watch(&mut self, cx: &mut Context<'_>, waiting: Option<Instant>, idle_read: Duration) {
+        // Of a body without a told length nobody else knows the end: it may be in the making, and its pauses its own.
+        let is_judged = self.continuation.is_told() && self.overlap.is_none();
+        let (Some(since), None, true) = (waiting, &self.rest, is_judged) else {
             return;
         };
         let origin = self.replay.origin();
         let settings = origin.transfers();
-        let floor = origin.stall_floor();
-        if !self.pace.is_stalled(cx, since, floor) {
-            return;
-        }
+        let floor = origin.stall_floor(self.pace.before());
+        let pace = match self.pace.judge(cx, since, floor) {
+            Verdict::Open => return,
+            Verdict::Came(pace) => return origin.gave(pace),
+            Verdict::Stalled(pace) => pace,
+        };
         let counters = &origin.published().counters.origin;
         self.second = origin.try_slot();
-        if self.second.is_none() || self.spent >= settings.resume_limit || !origin.spend_on_stall()
-        {
+        let may_be_asked =
+            || origin.spend_on_stall() || since.elapsed() >= idle_read && origin.spend();
+        if self.second.is_none() || self.spent >= settings.resume_limit || !may_be_asked() {
             self.second = None;
             counters.stalls_denied.increment();
             // Asked again after one more period.
-            self.pace.restart();
-            self.pace.is_stalled(cx, since, floor);
+            self.pace.judge(cx, since, floor);
             return;
         }
         counters.stalls.increment();
@@ -529,7 +712,8 @@ impl Resume {
             at_byte = self.continuation.next(),
             "a body stalls, a second connection asks for the rest"
         );
-        self.fetch(Duration::ZERO);
-        self.pace.restart();
+        // Where that is no better, it is how fast this body comes.
+        self.pace.expect(pace);
+        self.fetch(Duration::ZERO, Ask::Beside);
     }
 }

@@ -1,35 +1,23 @@
 //! TLS to an https origin.
 
-use std::{fs, io, path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, InvalidDnsNameError, ServerName, UnixTime, pem::PemObject as _},
+    pki_types::{CertificateDer, InvalidDnsNameError, ServerName, UnixTime},
 };
 
 use super::{connection::TlsConfig, settings::TlsSettings};
+use crate::path::roots::{RootsError, roots};
 
 /// Why TLS cannot be set up. All are found at the start.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The CA file cannot be read.
-    #[error("origin.tls.ca_file {path}: {source}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The CA file holds no certificate that can be used.
-    #[error("origin.tls.ca_file {path} holds no usable PEM certificate: {detail}")]
-    NoCertificate {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        detail: String,
-    },
+    /// The trusted certificates.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     /// The name to verify is no name.
     #[error("`{name}` is no name that a certificate can have: {source}")]
     Name {
@@ -64,7 +52,7 @@ impl Tls {
             .with_safe_default_protocol_versions()?;
         let mut config = if settings.verify {
             builder
-                .with_root_certificates(roots(settings)?)
+                .with_root_certificates(roots(&settings.ca_file, "origin.tls.ca_file")?)
                 .with_no_client_auth()
         } else {
             builder
@@ -87,38 +75,6 @@ impl Tls {
             name,
         })
     }
-}
-
-fn roots(settings: &TlsSettings) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    let system = rustls_native_certs::load_native_certs();
-    for error in &system.errors {
-        tracing::warn!(%error, "a system certificate cannot be read");
-    }
-    roots.add_parsable_certificates(system.certs);
-    if !settings.ca_file.as_os_str().is_empty() {
-        let path = &settings.ca_file;
-        let pem = fs::read(path).map_err(|source| TlsError::File {
-            path: path.clone(),
-            source,
-        })?;
-        let bad = |detail: String| TlsError::NoCertificate {
-            path: path.clone(),
-            detail,
-        };
-        let mut any = false;
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let certificate = certificate.map_err(|error| bad(error.to_string()))?;
-            roots
-                .add(certificate)
-                .map_err(|error| bad(error.to_string()))?;
-            any = true;
-        }
-        if !any {
-            return Err(bad("no PEM block in it".to_owned()));
-        }
-    }
-    Ok(roots)
 }
 
 /// Takes any certificate, for `origin.tls.verify = false`. Signatures are still checked.

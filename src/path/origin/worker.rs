@@ -14,6 +14,7 @@ use super::{
     connection::Connection,
     exchange::Lend,
     fetch::FetchError,
+    head_alone::HeadAlone,
     memory::Memory,
     pool::{OpenSocket, Pool},
     resolver::Resolver,
@@ -47,12 +48,13 @@ impl Origin {
             .disable_timeout()
             .disable_redirects()
             .no_default_headers()
+            .wrap(HeadAlone)
             .finish();
         let authority = shared.settings.url.authority();
         let origin = Rc::new(Origin {
             client,
             pool: Pool::start(Arc::clone(&shared.sockets), Arc::clone(&shared.published)),
-            resolver: Resolver::new(shared.settings.url.host()),
+            resolver: Resolver::new(shared.settings.url.host(), shared.anew.clone()),
             // The URL was checked when it was read.
             authority: authority
                 .parse()
@@ -69,6 +71,13 @@ impl Origin {
         let published = &self.shared.published;
         let most = published.tuning.load().connections_at_once();
         self.shared.slots.set(published.concurrency.limit(most));
+    }
+
+    /// How long an answer usually takes, by what is known of the origin and of the line to it.
+    pub fn usual_ttfb(&self) -> Duration {
+        let seen = self.published().concurrency.seen();
+        let median = seen.map_or(Duration::ZERO, |(median, _)| median);
+        median.max(self.round_trip())
     }
 
     /// The origin's settings.
@@ -159,13 +168,15 @@ impl Origin {
         self.shared.lately.pace.add(pace);
     }
 
-    /// The pace in bytes per second under which a body stalls: a small share of what the origin gave lately, and
-    /// never more than the absolute floor. Where nothing is known, silence alone is a stall.
-    pub(super) fn stall_floor(&self) -> f64 {
+    /// The pace in bytes per second under which a body stalls: a small share of what the origin gave lately and of what
+    /// the body itself came at `before`, and never more than the absolute floor. A body that is slow all along is not
+    /// stalled, unless it is that by far from the beginning. Where nothing is known, silence alone is a stall.
+    pub(super) fn stall_floor(&self, before: Option<f64>) -> f64 {
         let settings = &self.shared.transfers;
         let floor = settings.stall_floor.as_u64() as f64;
-        self.shared.lately.pace.get().map_or(1.0, |pace| {
-            (pace * settings.stall_share).clamp(1.0, floor.max(1.0))
+        self.shared.lately.pace.get().map_or(1.0, |lately| {
+            let usual = lately.min(before.unwrap_or(floor));
+            (usual * settings.stall_share).clamp(1.0, floor.max(1.0))
         })
     }
 

@@ -65,6 +65,11 @@ pub struct Info {
 }
 
 impl Info {
+    /// Of a listening socket: connections that are complete and wait to be accepted. The kernel has no other word for it.
+    pub fn backlog(&self) -> u32 {
+        self.unacked
+    }
+
     /// The smoothed round trip.
     pub fn round_trip(&self) -> Duration {
         Duration::from_micros(self.rtt_us.into())

@@ -2,7 +2,7 @@
 
 mod kernel;
 
-use std::{fmt, io, os::fd::AsFd, str::FromStr, time::Duration};
+use std::{fmt, io, mem::MaybeUninit, os::fd::AsFd, str::FromStr, time::Duration};
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -141,4 +141,12 @@ pub fn unacknowledged(socket: &impl AsFd) -> io::Result<usize> {
 /// Whatever the kernel answers for a socket that is gone.
 pub fn info(socket: &impl AsFd) -> io::Result<Info> {
     kernel::info(socket.as_fd())
+}
+
+/// Whether the kernel holds nothing for a socket: neither bytes nor an end.
+pub fn is_silent(socket: &impl AsFd) -> bool {
+    let mut byte = [MaybeUninit::uninit()];
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    let peeked = SockRef::from(socket).recv_with_flags(&mut byte, flags);
+    peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }

@@ -87,6 +87,7 @@ mod tests {
             Candidate, Percent,
             split::{Group, Membership},
         },
+        keys::Keys,
         sample::Outcome,
     };
 
@@ -163,6 +164,7 @@ mod tests {
                     ttfb: None,
                     total: Duration::from_secs_f64(took / 1000.0),
                     bytes: 100_000,
+                    keys: Keys::default(),
                     canary: Some(Membership {
                         stage: 1,
                         group: client.group,

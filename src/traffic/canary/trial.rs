@@ -365,6 +365,7 @@ impl Side {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::traffic::keys::Keys;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -396,6 +397,7 @@ mod tests {
                 ttfb: None,
                 total: Duration::from_millis(millis(n)),
                 bytes: 1_000_000,
+                keys: Keys::default(),
                 canary: None,
             };
             let (stage, cell) = (1, (n % 64) as u8);

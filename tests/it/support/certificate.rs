@@ -1,8 +1,13 @@
 //! A certificate for localhost, signed by itself, made for one test.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use fileproxy::settings::Settings;
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     crypto::ring,
@@ -22,17 +27,27 @@ impl Certificate {
     }
 
     pub fn of(name: &str) -> Self {
-        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        let ends = SystemTime::now() + Duration::from_secs(365 * 24 * 3600);
+        Self::until(name, ends)
+    }
+
+    /// One that is valid from 2020 until then.
+    pub fn until(name: &str, ends: SystemTime) -> Self {
+        let mut made = CertificateParams::new([name.to_owned()]).unwrap();
+        made.not_before = date_time_ymd(2020, 1, 1);
+        made.not_after = date_time_ymd(1970, 1, 1) + ends.duration_since(UNIX_EPOCH).unwrap();
+        let signing_key = KeyPair::generate().unwrap();
+        let cert = made.self_signed(&signing_key).unwrap();
         let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("ca.pem"), made.cert.pem()).unwrap();
-        let private = made.signing_key.serialize_pem();
+        std::fs::write(directory.path().join("ca.pem"), cert.pem()).unwrap();
+        let private = signing_key.serialize_pem();
         std::fs::write(directory.path().join("key.pem"), private).unwrap();
-        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
         let server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)
+            .with_single_cert(vec![cert.der().clone()], key)
             .unwrap();
         Certificate {
             directory,

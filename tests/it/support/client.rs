@@ -96,6 +96,14 @@ pub struct Client {
     deadline: Instant,
 }
 
+/// A connection with so small a receive buffer.
+pub fn little_room(address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&address.into()).unwrap();
+    socket.into()
+}
+
 impl Client {
     /// Connects.
     pub fn to(address: SocketAddr) -> Self {
@@ -112,10 +120,7 @@ impl Client {
 
     /// Connects with so small a receive buffer that little fits between the proxy and a reader that stops.
     pub fn with_little_room(address: SocketAddr) -> Self {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
-        socket.set_recv_buffer_size(4096).unwrap();
-        socket.connect(&address.into()).unwrap();
-        Self::on(socket.into())
+        Self::on(little_room(address))
     }
 
     fn on(socket: TcpStream) -> Self {

@@ -15,6 +15,7 @@ use fileproxy::{
     traffic::{
         canary::{self, split::Bucket},
         concurrency,
+        keys::Keys,
         level::Level,
         published::Published,
         quality, rate,
@@ -60,7 +61,7 @@ pub fn tables() -> Tables {
         rate_limit: true,
         concurrency_limit: true,
         small_first: true,
-        collapse: true,
+        store: false,
         warm_connections: true,
     };
     let medium = LevelSettings {
@@ -88,7 +89,7 @@ pub fn tables() -> Tables {
         rate_limit: false,
         concurrency_limit: false,
         small_first: false,
-        collapse: false,
+        store: false,
         warm_connections: false,
         ..medium.clone()
     };
@@ -316,6 +317,8 @@ impl Instance {
 #[derive(serde::Deserialize)]
 struct From {
     client: IpAddr,
+    #[serde(default)]
+    target: String,
 }
 
 async fn report(
@@ -339,6 +342,7 @@ async fn report(
             ttfb: Some(took),
             total: took,
             bytes: 1000,
+            keys: Keys::of(&from.target, None, from.client),
             canary: published.split.membership(Bucket::of(from.client)),
         });
     }

@@ -403,6 +403,18 @@ impl Connection {
         self.read(&mut piece).unwrap_or(0)
     }
 
+    /// Reads a piece of whatever comes, at most `most`; empty at the end.
+    pub fn bytes(&mut self, most: usize) -> Vec<u8> {
+        if !self.buffer.is_empty() {
+            let n = self.buffer.len().min(most);
+            return self.buffer.drain(..n).collect();
+        }
+        let mut piece = vec![0; most];
+        let n = self.read(&mut piece).unwrap_or(0);
+        piece.truncate(n);
+        piece
+    }
+
     /// Closes with a reset, at once.
     pub fn reset(&mut self) {
         SockRef::from(self.socket())

@@ -18,6 +18,8 @@ pub struct Program {
     child: Child,
     folder: TempDir,
     log: Arc<Mutex<Vec<Value>>>,
+    /// What it said up to that it serves.
+    start: Vec<Value>,
     address: SocketAddr,
 }
 
@@ -29,9 +31,20 @@ impl Program {
         Self::with(origin, settings, |program| Command::new(program))
     }
 
+    /// The same, with this `admin.local`.
+    pub fn local(origin: &str, local: &str) -> Self {
+        Self::with(
+            origin,
+            &format!("[admin]\nlocal = \"{local}\"\n"),
+            |program| Command::new(program),
+        )
+    }
+
     /// The same, by a command that takes the program's path.
     pub fn with(origin: &str, settings: &str, command: impl FnOnce(&str) -> Command) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        // The usual port of admin.local is for one process.
+        std::fs::write(folder.path().join("base.toml"), "[admin]\nlocal = \"\"\n").unwrap();
         std::fs::write(folder.path().join("local.toml"), settings).unwrap();
         let mut child = command(env!("CARGO_BIN_EXE_fileproxy"))
             .env("FILEPROXY_SETTINGS", folder.path())
@@ -55,11 +68,37 @@ impl Program {
             child,
             folder,
             log,
+            start: Vec::new(),
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
         };
-        let serving = program.until_logged("serving");
-        program.address = serving["listen"].as_str().unwrap().parse().unwrap();
+        program.start = program.until_told("serving");
+        program.address = program.serving()["listen"]
+            .as_str()
+            .unwrap()
+            .split(',')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
         program
+    }
+
+    /// The line that says that it serves.
+    pub fn serving(&self) -> &Value {
+        self.start.last().unwrap()
+    }
+
+    /// What it said up to that.
+    pub fn start(&self) -> &[Value] {
+        &self.start
+    }
+
+    /// The warnings of its start.
+    pub fn warned(&self) -> Vec<&Value> {
+        self.start
+            .iter()
+            .filter(|line| line["level"] == "WARN")
+            .collect()
     }
 
     /// Where it listens.
@@ -104,10 +143,23 @@ impl Program {
 
     /// Waits for a line with this message, and takes it and those before it out.
     pub fn until_logged(&self, message: &str) -> Value {
+        self.until_told(message).pop().unwrap()
+    }
+
+    /// The same, with those before it.
+    pub fn until_told(&self, message: &str) -> Vec<Value> {
         until(message, || {
             let mut log = self.log.lock().unwrap();
             let at = log.iter().position(|line| line["message"] == message)?;
-            log.drain(..=at).next_back()
+            Some(log.drain(..=at).collect())
+        })
+    }
+
+    /// Waits for the next line, and takes it out.
+    pub fn next_line(&self) -> Value {
+        until("a line", || {
+            let mut log = self.log.lock().unwrap();
+            (!log.is_empty()).then(|| log.remove(0))
         })
     }
 

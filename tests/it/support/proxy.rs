@@ -54,7 +54,7 @@ enum Ask {
 
 /// A running proxy. Dropped, it ends at once.
 pub struct Proxy {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     operators: SocketAddr,
     published: Arc<Published>,
     settings: Arc<Mutex<Settings>>,
@@ -67,6 +67,8 @@ impl Proxy {
     pub fn before(origin: &impl Upstream, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::base().unwrap();
         settings.server.listen = "127.0.0.1:0".parse().unwrap();
+        // The usual port is for one process.
+        settings.admin.local = None;
         settings.server.workers = 2;
         settings.server.drain_notice = Duration::ZERO;
         settings.server.drain_timeout = Duration::from_secs(20);
@@ -96,7 +98,11 @@ impl Proxy {
                         Application::start_from(settings, Box::new(source), Inherited::default())
                             .unwrap();
                     started
-                        .send((app.address(), app.operators(), Arc::clone(app.published())))
+                        .send((
+                            app.addresses().to_vec(),
+                            app.operators(),
+                            Arc::clone(app.published()),
+                        ))
                         .unwrap();
                     match asked.recv().await {
                         Some(Ask::Drain) => tokio::select! {
@@ -108,10 +114,10 @@ impl Proxy {
                 });
             })
             .unwrap();
-        let (address, operators, published) =
+        let (addresses, operators, published) =
             start.recv_timeout(DEADLINE).expect("the proxy must start");
         Proxy {
-            address,
+            addresses,
             operators,
             published,
             settings: found,
@@ -120,9 +126,19 @@ impl Proxy {
         }
     }
 
-    /// Where it listens.
+    /// Where it listens first.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses[0]
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Where the operators' endpoints are.
+    pub fn operators(&self) -> SocketAddr {
+        self.operators
     }
 
     /// A new connection to the operators' address.
@@ -137,7 +153,7 @@ impl Proxy {
 
     /// A new connection to it.
     pub fn client(&self) -> Client {
-        Client::to(self.address)
+        Client::to(self.address())
     }
 
     /// One GET on a connection of its own.

@@ -24,7 +24,15 @@ pub struct Secure {
 impl Secure {
     /// Connects and shakes hands, trusting this certificate alone.
     pub fn to(address: SocketAddr, trusted: &Certificate, protocols: &[&str]) -> io::Result<Self> {
-        let socket = TcpStream::connect_timeout(&address, DEADLINE)?;
+        Self::over(
+            TcpStream::connect_timeout(&address, DEADLINE)?,
+            trusted,
+            protocols,
+        )
+    }
+
+    /// The same over a socket of the test's own.
+    pub fn over(socket: TcpStream, trusted: &Certificate, protocols: &[&str]) -> io::Result<Self> {
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(DEADLINE))?;
         socket.set_write_timeout(Some(DEADLINE))?;
@@ -35,6 +43,32 @@ impl Secure {
             io,
             buffer: Vec::new(),
         })
+    }
+
+    /// The same over a socket of the test's own, which `greet` sends the first message on.
+    pub fn greeting(
+        socket: TcpStream,
+        trusted: &Certificate,
+        greet: impl FnOnce(&mut TcpStream, &[u8]),
+    ) -> io::Result<Self> {
+        let mut session = ClientConnection::new(trusted.trusted(&[]), name()).unwrap();
+        let mut hello = Vec::new();
+        session.write_tls(&mut hello)?;
+        let mut io = StreamOwned::new(session, socket);
+        greet(&mut io.sock, &hello);
+        io.conn.complete_io(&mut io.sock)?;
+        Ok(Secure {
+            io,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// The first message of a handshake.
+    pub fn hello(trusted: &Certificate) -> Vec<u8> {
+        let mut session = ClientConnection::new(trusted.trusted(&[]), name()).unwrap();
+        let mut hello = Vec::new();
+        session.write_tls(&mut hello).unwrap();
+        hello
     }
 
     /// What was agreed on by ALPN.
@@ -132,7 +166,11 @@ pub struct Frames(pub Secure);
 impl Frames {
     /// Connects, and says the preface with these settings.
     pub fn to(address: SocketAddr, trusted: &Certificate, settings: &[(u16, u32)]) -> Self {
-        let io = Secure::to(address, trusted, &["h2"]).unwrap();
+        Self::over(Secure::to(address, trusted, &["h2"]).unwrap(), settings)
+    }
+
+    /// The same over a connection of the test's own.
+    pub fn over(io: Secure, settings: &[(u16, u32)]) -> Self {
         assert_eq!(io.protocol(), Some(&b"h2"[..]));
         let mut frames = Frames(io);
         frames.0.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");

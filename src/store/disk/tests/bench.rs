@@ -241,10 +241,9 @@ impl Bench {
     /// Reads all of an object's body. Each byte that is there is looked at.
     pub async fn read(&self, object: &Arc<Object>) -> Body {
         let version = version(object);
-        let mut cx = Context::from_waker(Waker::noop());
         let (mut at, mut missing) = (0, 0);
         loop {
-            let piece = match object.read(at, &mut cx) {
+            let piece = match look(object, at) {
                 Found::Piece(piece) => piece,
                 Found::Stored(part) => {
                     assert!(part.start == at && part.end > at);
@@ -278,11 +277,7 @@ impl Bench {
         let version = version(object);
         let mut at = 0;
         loop {
-            let found = {
-                let mut cx = Context::from_waker(Waker::noop());
-                object.read(at, &mut cx)
-            };
-            let piece = match found {
+            let piece = match look(object, at) {
                 Found::Piece(piece) => piece,
                 Found::Stored(_) => match self.shelf.load(object, at).await {
                     Some(piece) => piece,
@@ -317,6 +312,12 @@ impl Bench {
     pub fn bodies(&self) -> Vec<PathBuf> {
         bodies(&self.path)
     }
+}
+
+/// What a reader finds at a place.
+fn look(object: &Arc<Object>, at: u64) -> Found {
+    let mut cx = Context::from_waker(Waker::noop());
+    object.reader(at).look(&mut cx)
 }
 
 /// The files of bodies in a store's directory.

@@ -1,0 +1,176 @@
+//! What a stored response looks like to one client: status, fields and body, by what the client asked for.
+
+use std::{rc::Rc, sync::Arc, time::SystemTime};
+
+use actix_http::{
+    Method, StatusCode,
+    header::{self, HeaderMap, HeaderName, HeaderValue},
+};
+
+use super::{cache_status::CacheStatus, fetcher::Fetcher, reader::StoredReader};
+use crate::{
+    path::{
+        flow::Flow,
+        framing::Framing,
+        headers::{self, content_length},
+        origin::Fetched,
+    },
+    store::{
+        Store,
+        condition::{Answer, Stored},
+        counters::Kind,
+        object::{Head, Object},
+    },
+};
+
+/// A response, ready to be passed on.
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// The fields.
+    pub headers: HeaderMap,
+    /// The length of what a GET would send, where no body follows.
+    pub told: Option<u64>,
+    /// How the body is delimited.
+    pub framing: Framing,
+    /// The body.
+    pub flow: Flow,
+}
+
+/// Fields that a 304 carries (RFC 9110 §15.4.5), and Last-Modified, for who has no entity tag.
+const OF_NOT_MODIFIED: [HeaderName; 8] = [
+    header::CACHE_CONTROL,
+    header::CONTENT_LOCATION,
+    header::DATE,
+    header::ETAG,
+    header::EXPIRES,
+    header::LAST_MODIFIED,
+    header::VARY,
+    header::ACCESS_CONTROL_ALLOW_ORIGIN,
+];
+
+impl Reply {
+    /// The origin's response, for the request with this id.
+    pub fn fetched(fetched: Fetched, id: &HeaderValue) -> Self {
+        let told = content_length(&fetched.headers);
+        let mut reply = Reply {
+            status: fetched.status,
+            headers: fetched.headers,
+            told,
+            framing: fetched.framing,
+            flow: Flow::fetched(fetched.source, fetched.widened),
+        };
+        reply.pass_on(id);
+        reply
+    }
+
+    /// Makes its fields what the client gets.
+    pub fn pass_on(&mut self, id: &HeaderValue) {
+        headers::to_client(&mut self.headers, self.status, id);
+    }
+
+    /// What `object` answers to the client's request; none where only the origin can tell.
+    pub fn of(
+        store: &Arc<Store>,
+        object: &Arc<Object>,
+        kind: Kind,
+        method: &Method,
+        fetcher: &Rc<Fetcher>,
+    ) -> Option<Self> {
+        let head = object.head();
+        let length = object.length();
+        let answer = if head.status == StatusCode::OK {
+            let stored = Stored {
+                fields: &head.fields,
+                length,
+            };
+            stored.answer(&fetcher.fields)
+        } else {
+            Answer::Whole
+        };
+        let (status, part) = match answer {
+            Answer::Unknown => return None,
+            Answer::NotModified => (StatusCode::NOT_MODIFIED, None),
+            Answer::Unsatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, None),
+            Answer::Part(part) => (StatusCode::PARTIAL_CONTENT, Some(part)),
+            Answer::Whole => (head.status, None),
+        };
+        let headers = fields(
+            object,
+            &head,
+            kind,
+            status,
+            part.as_ref().map(|part| (part.start, part.end)),
+        );
+        let bodiless = *method == Method::HEAD
+            || matches!(
+                status,
+                StatusCode::NOT_MODIFIED | StatusCode::RANGE_NOT_SATISFIABLE
+            );
+        let framing = match (&part, length) {
+            _ if bodiless => Framing::None,
+            (Some(part), _) => Framing::Length(part.end - part.start),
+            (None, Some(length)) => Framing::Length(length),
+            (None, None) => Framing::Chunked,
+        };
+        let told = match status {
+            StatusCode::NOT_MODIFIED | StatusCode::RANGE_NOT_SATISFIABLE => None,
+            _ => part.as_ref().map(|part| part.end - part.start).or(length),
+        };
+        let (begin, end) = match &part {
+            Some(part) => (part.start, Some(part.end)),
+            None => (0, None),
+        };
+        let reader = StoredReader::new(Arc::clone(store), object, begin, end, Rc::clone(fetcher));
+        object.hit();
+        Some(Reply {
+            status,
+            headers,
+            told,
+            framing,
+            flow: Flow::Stored(Box::new(reader)),
+        })
+    }
+}
+
+/// The fields that the client gets: the stored ones, with how old the response is and how it came to be.
+fn fields(
+    object: &Object,
+    head: &Head,
+    kind: Kind,
+    status: StatusCode,
+    part: Option<(u64, u64)>,
+) -> HeaderMap {
+    let now = SystemTime::now();
+    let mut fields = HeaderMap::new();
+    for (name, value) in &head.fields {
+        if status != StatusCode::NOT_MODIFIED || OF_NOT_MODIFIED.contains(name) {
+            fields.append(name.clone(), value.clone());
+        }
+    }
+    let length = object.length();
+    let range = match (status, part) {
+        (StatusCode::PARTIAL_CONTENT, Some((begin, end))) => {
+            let complete = length.map_or_else(|| "*".to_owned(), |length| length.to_string());
+            Some(format!("bytes {begin}-{}/{complete}", end - 1))
+        }
+        (StatusCode::RANGE_NOT_SATISFIABLE, _) => {
+            fields.remove(header::CONTENT_TYPE);
+            fields.remove(header::CONTENT_ENCODING);
+            length.map(|length| format!("bytes */{length}"))
+        }
+        _ => None,
+    };
+    if let Some(range) = range.and_then(|range| HeaderValue::from_str(&range).ok()) {
+        fields.insert(header::CONTENT_RANGE, range);
+    }
+    fields.insert(header::AGE, head.freshness.age(now).as_secs().into());
+    let status = CacheStatus {
+        kind,
+        ttl: Some(head.freshness.ttl(now)),
+        stored: matches!(kind, Kind::Miss | Kind::Joined | Kind::Revalidated) && !object.is_gone(),
+        partial: kind.is_hit() && !object.is_whole(),
+    };
+    fields.append(header::CACHE_STATUS, status.value());
+    fields
+}

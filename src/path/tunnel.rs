@@ -1,0 +1,169 @@
+//! A connection that speaks another protocol (RFC 9110 §7.8): bytes pass between the client and the origin as they are,
+//! in both directions at once, until one of the two closes or nothing passes for too long.
+
+use std::{
+    cell::Cell,
+    convert::Infallible,
+    future::{Future as _, poll_fn},
+    io,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use actix_http::body::{BodySize, MessageBody};
+use actix_rt::task::JoinHandle;
+use actix_web::dev::Payload;
+use bytes::{Buf as _, Bytes, BytesMut};
+use futures_util::Stream as _;
+use tokio::time::Sleep;
+
+use super::{
+    client::Client,
+    meter::Meter,
+    origin::connection::{Connection, Writer},
+    upgrades::Place,
+};
+use crate::traffic::published::Published;
+
+/// How much is read at once.
+const READ: usize = 16 * 1024;
+/// How often it is looked at whether the time is up, or the process drains.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What the origin sends, as the body of the 101; what the client sends goes the other way in a task of its own.
+pub struct Tunnel {
+    origin: Connection,
+    client: Rc<Client>,
+    upward: JoinHandle<()>,
+    /// When something last passed, in either direction.
+    moved: Rc<Cell<Instant>>,
+    idle: Duration,
+    tick: Pin<Box<Sleep>>,
+    published: Arc<Published>,
+    meter: Meter,
+    ended: bool,
+    _place: Place,
+}
+
+impl Tunnel {
+    /// Between the client, whose bytes are `payload`, and the origin. Nothing may pass for `idle`.
+    pub fn new(
+        origin: Connection,
+        (client, payload): (Rc<Client>, Payload),
+        published: Arc<Published>,
+        meter: Meter,
+        (place, idle): (Place, Duration),
+    ) -> Self {
+        let moved = Rc::new(Cell::new(Instant::now()));
+        let upward = actix_rt::spawn(upward(payload, origin.writer(), Rc::clone(&moved)));
+        Tunnel {
+            origin,
+            client,
+            upward,
+            moved,
+            idle,
+            tick: Box::pin(tokio::time::sleep(TICK)),
+            published,
+            meter,
+            ended: false,
+            _place: place,
+        }
+    }
+
+    /// Ready with bytes, or at the end.
+    fn poll_origin(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        if self.origin.buf.is_empty() {
+            match self.origin.poll_fill(cx, READ) {
+                Poll::Ready(filled) => _ = filled?,
+                Poll::Pending => {
+                    // Most are idle most of the time: none holds a buffer then.
+                    self.origin.buf = BytesMut::new();
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(Ok(self.origin.buf.split().freeze()))
+    }
+
+    /// Ready when nothing passed for too long, or the process drains.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.tick.as_mut().poll(cx).is_ready() {
+            if self.published.is_draining() || self.moved.get().elapsed() >= self.idle {
+                return Poll::Ready(());
+            }
+            self.tick
+                .as_mut()
+                .reset(tokio::time::Instant::now() + TICK.min(self.idle));
+        }
+        Poll::Pending
+    }
+}
+
+impl MessageBody for Tunnel {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Infallible>>> {
+        let this = &mut *self;
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        match this.poll_origin(cx) {
+            Poll::Ready(Ok(bytes)) if !bytes.is_empty() => {
+                this.moved.set(Instant::now());
+                this.meter.passed(bytes.len());
+                return Poll::Ready(Some(Ok(bytes)));
+            }
+            // The origin broke it off: so it ends for the client.
+            Poll::Ready(Err(_)) => this.client.end_with_reset(true),
+            Poll::Ready(Ok(_)) => {}
+            Poll::Pending => ready!(this.poll_over(cx)),
+        }
+        this.ended = true;
+        this.client.ends_tunnel();
+        this.meter.completed();
+        Poll::Ready(None)
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        self.upward.abort();
+    }
+}
+
+/// Passes on what the client sends, and that it sends no more.
+async fn upward(mut payload: Payload, writer: Writer, moved: Rc<Cell<Instant>>) {
+    let mut piece = Bytes::new();
+    _ = poll_fn(|cx| {
+        loop {
+            while !piece.is_empty() {
+                match ready!(writer.poll_write(cx, &piece)) {
+                    Ok(n) if n > 0 => piece.advance(n),
+                    // It is read to its end all the same.
+                    _ => return Poll::Ready(()),
+                }
+                moved.set(Instant::now());
+            }
+            match Pin::new(&mut payload).poll_next(cx) {
+                Poll::Ready(Some(Ok(bytes))) => piece = bytes,
+                // The end of its stream is no end that HTTP knows.
+                Poll::Ready(_) => return writer.poll_shutdown(cx).map(|_| ()),
+                Poll::Pending => {
+                    _ = writer.poll_flush(cx);
+                    return Poll::Pending;
+                }
+            }
+        }
+    })
+    .await;
+}

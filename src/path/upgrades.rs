@@ -1,0 +1,105 @@
+//! `[upgrades]`: connections that speak another protocol with the origin, WebSocket above all, and how many there may be.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{traffic::published::Published, units::OutOfRange};
+
+/// Connections that switch to another protocol. They take no place of an exchange, and none among the origin's
+/// connections, for they may stay open for days.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// How many there may be; 0: offers to switch are not passed on.
+    pub max: u64,
+    /// How many one client address may have.
+    pub per_client: u64,
+    /// How long nothing may pass, in neither direction.
+    #[serde(with = "humantime_serde")]
+    pub idle: Duration,
+}
+
+impl Settings {
+    /// Checks what no single value shows.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfRange`] for the first key that makes no sense.
+    pub fn check(&self) -> Result<(), OutOfRange> {
+        let (second, day) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));
+        OutOfRange::unless(
+            self.max <= 1_000_000,
+            "upgrades.max",
+            "0 to 1000000",
+            self.max,
+        )?;
+        OutOfRange::unless(
+            (1..=1_000_000).contains(&self.per_client),
+            "upgrades.per_client",
+            "1 to 1000000",
+            self.per_client,
+        )?;
+        OutOfRange::unless_between("upgrades.idle", second, self.idle, day)
+    }
+}
+
+/// The places of the whole process.
+#[derive(Debug)]
+pub struct Places {
+    /// A std mutex: held for one look into the map, never across an await.
+    taken: Mutex<HashMap<IpAddr, u64>>,
+    published: Arc<Published>,
+}
+
+/// One connection counts for as long as this lives.
+#[derive(Debug)]
+pub struct Place {
+    places: Arc<Places>,
+    client: IpAddr,
+}
+
+impl Places {
+    /// None taken.
+    pub fn new(published: Arc<Published>) -> Self {
+        Places {
+            taken: Mutex::default(),
+            published,
+        }
+    }
+
+    /// A place for `client`; none where there are too many, of all or of its own. That is counted.
+    pub fn take(self: &Arc<Self>, client: IpAddr, settings: &Settings) -> Option<Place> {
+        let counters = &self.published.counters.clients;
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = taken.get(&client).copied().unwrap_or_default();
+        if own >= settings.per_client || !counters.upgraded.up_within(1, settings.max) {
+            counters.upgrades_refused.increment();
+            return None;
+        }
+        taken.insert(client, own + 1);
+        Some(Place {
+            places: Arc::clone(self),
+            client,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.published.counters.clients.upgraded.down();
+        let taken = &self.places.taken;
+        let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = taken.get_mut(&self.client) {
+            *own -= 1;
+            if *own == 0 {
+                taken.remove(&self.client);
+            }
+        }
+    }
+}

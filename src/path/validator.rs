@@ -1,0 +1,136 @@
+//! What tells one version of a file from another (RFC 9110 §8.8). Pure.
+
+use std::{str::FromStr as _, time::Duration, time::SystemTime};
+
+use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue, HttpDate};
+
+/// A strong validator: two answers that have it equal have the same bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Validator {
+    /// A strong entity tag (RFC 9110 §8.8.1).
+    Tag(HeaderValue),
+    /// Last-Modified of a response without any entity tag, where it counts as strong: at least a second before Date, so
+    /// that no second version can have come within the same second (RFC 9110 §8.8.2.2).
+    Date(HeaderValue),
+}
+
+impl Validator {
+    /// The strong validator among a response's fields; `None` if there is none. Where there is an entity tag of any kind,
+    /// a date is not used (RFC 9110 §13.1.5).
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        if headers.contains_key(header::ETAG) {
+            return strong_tag(headers).cloned().map(Validator::Tag);
+        }
+        let modified = single(headers, header::LAST_MODIFIED)?;
+        let age = time(single(headers, header::DATE)?)?
+            .duration_since(time(modified)?)
+            .ok()?;
+        (age >= Duration::from_secs(1)).then(|| Validator::Date(modified.clone()))
+    }
+
+    /// Whether a response with these fields is of the same version. For a date that is an exact match, and no entity tag
+    /// where there was none before.
+    pub fn names(&self, headers: &HeaderMap) -> bool {
+        match self {
+            Validator::Tag(tag) => strong_tag(headers) == Some(tag),
+            Validator::Date(modified) => {
+                !headers.contains_key(header::ETAG)
+                    && single(headers, header::LAST_MODIFIED) == Some(modified)
+            }
+        }
+    }
+
+    /// Whether the fields of a response without content, which need not repeat it, name another version.
+    pub fn contradicts(&self, headers: &HeaderMap) -> bool {
+        let repeated = match self {
+            Validator::Tag(_) => header::ETAG,
+            Validator::Date(_) => header::LAST_MODIFIED,
+        };
+        headers.contains_key(repeated) && !self.names(headers)
+    }
+
+    /// The value for If-Range.
+    pub fn value(&self) -> &HeaderValue {
+        let (Validator::Tag(value) | Validator::Date(value)) = self;
+        value
+    }
+}
+
+/// The entity tag, if it is a strong one, and the only one.
+fn strong_tag(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let tag = single(headers, header::ETAG)?;
+    let bytes = tag.as_bytes();
+    let strong = bytes.len() >= 2 && bytes.starts_with(b"\"") && bytes.ends_with(b"\"");
+    strong.then_some(tag)
+}
+
+fn time(value: &HeaderValue) -> Option<SystemTime> {
+    HttpDate::from_str(value.to_str().ok()?)
+        .ok()
+        .map(Into::into)
+}
+
+/// A field that must stand alone.
+pub(super) fn single(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
+    let mut values = headers.get_all(name);
+    let value = values.next()?;
+    values.next().is_none().then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MODIFIED: (&str, &str) = ("last-modified", "Mon, 01 Jan 2024 00:00:10 GMT");
+    const LATER: (&str, &str) = ("date", "Mon, 01 Jan 2024 00:00:11 GMT");
+
+    fn headers(fields: &[(&str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(name.parse().unwrap(), value.parse().unwrap());
+        }
+        map
+    }
+
+    #[test]
+    fn a_strong_tag_and_a_date_a_second_old_are_strong() {
+        let tag = Validator::of(&headers(&[("etag", "\"a\""), MODIFIED, LATER])).unwrap();
+        assert_eq!(tag.value(), "\"a\"");
+        let date = Validator::of(&headers(&[MODIFIED, LATER])).unwrap();
+        assert_eq!(date.value(), MODIFIED.1);
+    }
+
+    #[test]
+    fn nothing_else_is_strong() {
+        for fields in [
+            &[][..],
+            &[MODIFIED],
+            &[LATER],
+            &[("etag", "W/\"a\""), MODIFIED, LATER],
+            &[("etag", "a"), MODIFIED, LATER],
+            &[("etag", "\"a\""), ("etag", "\"b\"")],
+            &[MODIFIED, ("date", MODIFIED.1)],
+            &[MODIFIED, ("date", "Mon, 01 Jan 2024 00:00:09 GMT")],
+            &[MODIFIED, ("date", "yesterday")],
+            &[("last-modified", "1704067210"), LATER],
+            &[MODIFIED, MODIFIED, LATER],
+        ] {
+            assert_eq!(Validator::of(&headers(fields)), None, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn only_an_exact_match_names_the_same_version() {
+        let date = Validator::of(&headers(&[MODIFIED, LATER])).unwrap();
+        assert!(date.names(&headers(&[MODIFIED])));
+        for other in [
+            &[][..],
+            &[("last-modified", "Mon, 01 Jan 2024 00:00:11 GMT")],
+            &[("last-modified", "Monday, 01-Jan-24 00:00:10 GMT")],
+            &[MODIFIED, ("etag", "\"b\"")],
+            &[MODIFIED, MODIFIED],
+        ] {
+            assert!(!date.names(&headers(other)), "{other:?}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What samples are grouped by, so that one target or one client is not taken for the whole origin.
+
+use std::{
+    hash::{BuildHasher, Hash, RandomState},
+    net::IpAddr,
+    sync::LazyLock,
+};
+
+/// The process's own key: nobody can choose targets or addresses that share a hash.
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// The keys of one request: keyed 64-bit hashes, made without allocation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keys([u64; Dimension::ALL.len()]);
+
+/// What a request is grouped by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dimension {
+    /// Path and query: one file.
+    Target,
+    /// The path alone: a script or a file, whatever the query says.
+    Path,
+    /// The path up to its last slash: one channel with its playlist and its segments.
+    Directory,
+    /// The client's address; of IPv6 the network half, for a host changes the other one daily (RFC 8981).
+    Client,
+}
+
+impl Dimension {
+    /// Every dimension, the narrowest first.
+    pub const ALL: [Dimension; 4] = [
+        Dimension::Target,
+        Dimension::Path,
+        Dimension::Directory,
+        Dimension::Client,
+    ];
+}
+
+/// All requests that have one key in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Group {
+    /// What they have in common.
+    pub dimension: Dimension,
+    /// The hash of it.
+    pub key: u64,
+}
+
+impl Keys {
+    /// The keys of a client's request for this path and query.
+    pub fn of(path: &str, query: Option<&str>, client: IpAddr) -> Self {
+        let directory = path.rfind('/').map_or("", |slash| &path[..slash]);
+        let network = match client.to_canonical() {
+            IpAddr::V4(v4) => u128::from(v4.to_bits()),
+            IpAddr::V6(v6) => v6.to_bits() >> 64 << 64,
+        };
+        Keys([
+            hash((path, query)),
+            hash(path),
+            hash(directory),
+            hash(network),
+        ])
+    }
+
+    /// The group that the request belongs to.
+    pub fn group(&self, dimension: Dimension) -> Group {
+        Group {
+            dimension,
+            key: self.0[dimension as usize],
+        }
+    }
+
+    /// All groups that it belongs to.
+    pub fn groups(self) -> impl Iterator<Item = Group> {
+        Dimension::ALL
+            .map(|dimension| self.group(dimension))
+            .into_iter()
+    }
+
+    /// Whether it belongs to this group.
+    pub fn is_of(&self, group: Group) -> bool {
+        self.group(group.dimension) == group
+    }
+}
+
+fn hash(what: impl Hash) -> u64 {
+    HASHER.hash_one(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(path: &str, query: Option<&str>, client: &str) -> Keys {
+        Keys::of(path, query, client.parse().unwrap())
+    }
+
+    #[test]
+    fn segments_of_one_channel_have_its_directory_in_common() {
+        let one = keys("/ch1/1.ts", None, "192.0.2.1");
+        let other = keys("/ch1/2.ts", None, "192.0.2.2");
+        assert!(other.is_of(one.group(Dimension::Directory)));
+        for dimension in [Dimension::Target, Dimension::Path, Dimension::Client] {
+            assert!(!other.is_of(one.group(dimension)), "{dimension:?}");
+        }
+        assert!(!keys("/ch2/1.ts", None, "192.0.2.1").is_of(one.group(Dimension::Directory)));
+    }
+
+    #[test]
+    fn a_query_makes_another_target_of_the_same_path() {
+        let one = keys("/get", Some("id=1"), "::1");
+        let other = keys("/get", Some("id=2"), "::1");
+        assert!(other.is_of(one.group(Dimension::Path)));
+        assert!(!other.is_of(one.group(Dimension::Target)));
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_network_are_one_client() {
+        let one = keys("/", None, "2001:db8::1");
+        assert!(keys("/", None, "2001:db8::2:1").is_of(one.group(Dimension::Client)));
+        assert!(!keys("/", None, "2001:db8:1::1").is_of(one.group(Dimension::Client)));
+        let v4 = keys("/", None, "192.0.2.1");
+        assert!(keys("/", None, "::ffff:192.0.2.1").is_of(v4.group(Dimension::Client)));
+    }
+}

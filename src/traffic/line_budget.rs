@@ -1,0 +1,58 @@
+//! How many of many like events get a line in the log: so many that a person could read them. The rest are counted,
+//! and the next line tells how many they were.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Instant,
+};
+
+use super::budget::Budget;
+
+/// Lines that may be written in one go.
+const BURST: f64 = 20.0;
+/// Lines a second after that.
+const RATE: f64 = 1.0;
+
+/// The lines of one kind of event, over the whole process.
+#[derive(Debug)]
+pub struct LineBudget {
+    budget: Budget,
+    unwritten: AtomicU64,
+}
+
+impl LineBudget {
+    /// None is written yet.
+    pub fn new(now: Instant) -> Self {
+        LineBudget {
+            budget: Budget::new(BURST, RATE, now),
+            unwritten: AtomicU64::new(0),
+        }
+    }
+
+    /// Asks for a line at `now`: how many events had none since the last line, or none if this one has none either.
+    pub fn take(&self, now: Instant) -> Option<u64> {
+        if self.budget.spend(now) {
+            return Some(self.unwritten.swap(0, Relaxed));
+        }
+        self.unwritten.fetch_add(1, Relaxed);
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_flood_gets_a_line_a_second_that_tells_how_many_had_none() {
+        let now = Instant::now();
+        let lines = LineBudget::new(now);
+        let written = (0..1020).filter_map(|_| lines.take(now)).count();
+        assert_eq!(written, 20);
+        assert_eq!(lines.take(now + Duration::from_secs(1)), Some(1000));
+        assert_eq!(lines.take(now + Duration::from_secs(1)), None);
+        assert_eq!(lines.take(now + Duration::from_secs(2)), Some(1));
+    }
+}
