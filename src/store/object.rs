@@ -453,6 +453,11 @@ impl Object {
         }
     }
 
+    /// It is in memory's index from now on.
+    pub fn enter(&self) {
+        self.gone.store(false, Relaxed);
+    }
+
     /// It is in memory's index no more; on disk it is still found.
     pub fn forget(&self) {
         self.gone.store(true, Relaxed);

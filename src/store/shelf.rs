@@ -566,6 +566,7 @@ impl Entry {
         if self.objects.len() >= VARIANTS {
             self.objects.remove(0).leave();
         }
+        object.enter();
         self.objects.push(Arc::clone(object));
     }
 
