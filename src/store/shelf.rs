@@ -12,7 +12,10 @@ use std::{
 
 use actix_http::header::HeaderMap;
 use bytes::Bytes;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::oneshot,
+    time::{sleep, timeout},
+};
 
 use super::{
     body::BLOCK,
@@ -32,6 +35,12 @@ const VARIANTS: usize = 16;
 
 /// Keys in one shard that are remembered as not for all, at most.
 const OWN: usize = 512;
+
+/// So often a block is read from disk that can be had from nowhere else.
+const ATTEMPTS: u32 = 10;
+
+/// The time from one such attempt to the next.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// All objects of the process.
 #[derive(Debug)]
@@ -161,27 +170,51 @@ impl Shelf {
                 block,
                 lost: false,
             };
-            let (reply, loaded) = oneshot::channel();
-            let keeper = Arc::clone(&shelf);
-            handle.read(u32::try_from(block).ok()?, move |bytes| {
-                if let Some(bytes) = &bytes {
-                    keeper.put(&object, block, bytes);
+            // What can be had from nowhere else is waited for: a disk that is slow is better than a body that breaks.
+            let attempts = if object.can_be_resumed() { 1 } else { ATTEMPTS };
+            let number = u32::try_from(block).ok()?;
+            let mut bytes = None;
+            for attempt in 0..attempts {
+                if attempt > 0 {
+                    if !handle.has(number) {
+                        break;
+                    }
+                    sleep(PAUSE).await;
                 }
-                // Who left needs none.
-                _ = reply.send(bytes);
-            });
-            let bytes = match timeout(disk::PATIENCE, loaded).await {
-                Ok(bytes) => bytes.ok().flatten(),
-                Err(_) => {
-                    shelf.disk()?.count_slow_read();
-                    None
+                bytes = shelf.load_once(&object, &handle, number).await;
+                if bytes.is_some() {
+                    break;
                 }
-            };
+            }
             loading.lost = bytes.is_none();
             let skip = usize::try_from(at % BLOCK).ok()?;
             bytes
                 .filter(|bytes| skip < bytes.len())
                 .map(|bytes| bytes.slice(skip..))
+        }
+    }
+
+    async fn load_once(
+        self: &Arc<Self>,
+        object: &Arc<Object>,
+        handle: &disk::Handle,
+        number: u32,
+    ) -> Option<Bytes> {
+        let (reply, loaded) = oneshot::channel();
+        let (shelf, object) = (Arc::clone(self), Arc::clone(object));
+        handle.read(number, move |bytes| {
+            if let Some(bytes) = &bytes {
+                shelf.put(&object, number.into(), bytes);
+            }
+            // Who left needs none.
+            _ = reply.send(bytes);
+        });
+        match timeout(disk::PATIENCE, loaded).await {
+            Ok(bytes) => bytes.ok().flatten(),
+            Err(_) => {
+                self.disk()?.count_slow_read();
+                None
+            }
         }
     }
 

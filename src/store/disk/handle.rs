@@ -127,13 +127,17 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let file = self.shared.held().index.unpin(self.place);
-        if file.is_some() {
-            self.shared.must(Job::Gone {
-                id: self.place.id,
-                line: false,
-                file,
-            });
+        let mut held = self.shared.held();
+        let Some(bytes) = held.index.unpin(self.place) else {
+            return;
+        };
+        let gone = Job::Gone {
+            id: self.place.id,
+            line: false,
+            file: Some(bytes),
+        };
+        if !self.shared.must(gone) {
+            held.index.strew(bytes);
         }
     }
 }

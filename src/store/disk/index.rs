@@ -63,6 +63,8 @@ pub struct Index {
     bytes: u64,
     /// Bytes of what was taken out, and is still on disk: their files are removed behind.
     leaving: u64,
+    /// Bytes of what was taken out, and goes only once files that nobody knows are looked for.
+    litter: u64,
     serial: u64,
     seeds: [RandomState; 2],
 }
@@ -79,6 +81,7 @@ impl Default for Index {
             sums: 0,
             bytes: 0,
             leaving: 0,
+            litter: 0,
             serial: 1,
             seeds: [RandomState::new(), RandomState::new()],
         }
@@ -109,7 +112,7 @@ impl Index {
 
     /// Bytes on disk, with those of what was taken out and whose files are not removed yet.
     pub fn on_disk(&self) -> u64 {
-        self.bytes + self.leaving
+        self.bytes + self.leaving + self.litter
     }
 
     /// So many bytes of what was taken out are removed from disk.
@@ -117,9 +120,20 @@ impl Index {
         self.leaving = self.leaving.saturating_sub(bytes);
     }
 
-    /// Nothing is on disk any more but what is here.
-    pub fn all_left(&mut self) {
-        self.leaving = 0;
+    /// So many bytes of what was taken out stay on disk until files that nobody knows are looked for.
+    pub fn strew(&mut self, bytes: u64) {
+        self.left(bytes);
+        self.litter += bytes;
+    }
+
+    /// Bytes that go once files that nobody knows are looked for.
+    pub fn litter(&self) -> u64 {
+        self.litter
+    }
+
+    /// So many of them went.
+    pub fn cleaned(&mut self, bytes: u64) {
+        self.litter = self.litter.saturating_sub(bytes);
     }
 
     /// What all of it is charged in memory.
@@ -446,12 +460,14 @@ impl Index {
     /// All of it goes.
     pub fn clear(&mut self) {
         let (serial, seeds) = (self.serial, self.seeds.clone());
-        let leaving = self.on_disk();
+        let leaving = self.leaving;
+        let litter = self.litter + self.bytes;
         // Whoever still holds a place must not find another object there: ids tell.
         *self = Index {
             serial,
             seeds,
             leaving,
+            litter,
             ..Index::default()
         };
     }

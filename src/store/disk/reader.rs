@@ -89,7 +89,10 @@ fn lose(shared: &Shared, place: Place, number: u32, sum: u64) -> bool {
         .is_some_and(|(now, _)| now == sum);
     if is_same {
         let bytes = held.index.clear_blocks(place, number..number + 1);
-        shared.must(Job::Lost(place.id, number, bytes));
+        if !shared.must(Job::Lost(place.id, number, bytes)) {
+            // It goes with its file.
+            held.index.left(bytes);
+        }
     }
     is_same
 }

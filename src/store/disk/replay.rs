@@ -85,7 +85,8 @@ fn settle(shared: &Shared) {
         if replaced.has(held.index.hash_of(place)) {
             shared.doom(&mut held, place);
         } else if !held.index.is_useful(place) {
-            held.index.remove(place);
+            let bytes = held.index.remove(place);
+            held.index.strew(bytes);
         }
     }
 }
@@ -165,7 +166,8 @@ impl Held {
             if known > serial {
                 return false;
             }
-            self.index.remove(place);
+            let bytes = self.index.remove(place);
+            self.index.strew(bytes);
         }
         true
     }

@@ -342,17 +342,21 @@ impl Shared {
             line: true,
             file,
         };
-        self.must(gone);
+        if !self.must(gone) {
+            held.index.strew(file.unwrap_or_default());
+        }
         true
     }
 
     /// Gives the writer a job that must not be lost. Where it does not fit, the journal is written anew, and files that
-    /// nobody knows are looked for.
-    pub fn must(&self, job: Job) {
-        if self.jobs.push(job, 0).is_err() {
+    /// nobody knows are looked for. Whether it did.
+    pub fn must(&self, job: Job) -> bool {
+        let fits = self.jobs.push(job, 0).is_ok();
+        if !fits {
             self.lacking.store(true, Relaxed);
             self.littered.store(true, Relaxed);
         }
+        fits
     }
 
     /// Counts what is not written.

@@ -87,6 +87,7 @@ impl Writer {
         match self.directory().remove(id) {
             Ok(()) => self.shared.held().index.left(bytes),
             Err(error) => {
+                self.shared.held().index.strew(bytes);
                 self.shared.littered.store(true, Relaxed);
                 self.fail(&error);
             }
@@ -97,11 +98,14 @@ impl Writer {
     pub(super) fn go_on(&mut self) {
         if self.shared.littered.swap(false, Relaxed) {
             self.scan = Some(0);
+            self.litter = self.shared.held().index.litter();
         }
         if let Some(folder) = self.scan {
             self.scan = Some(folder + 1).filter(|&next| next < FOLDERS);
             match self.clean(folder as u8) {
-                Ok(()) if self.scan.is_none() => self.shared.held().index.all_left(),
+                Ok(()) if self.scan.is_none() => {
+                    self.shared.held().index.cleaned(self.litter);
+                }
                 Ok(()) => {}
                 Err(error) => {
                     self.shared.littered.store(true, Relaxed);

@@ -38,6 +38,8 @@ pub struct Writer {
     pub(super) pause: Pause,
     /// The next folder that is looked through for bodies that nobody knows.
     pub(super) scan: Option<u16>,
+    /// Bytes of such bodies when it began.
+    pub(super) litter: u64,
     pub(super) sweep: Option<Sweep>,
     /// What may be used of the disk now: `store.disk`, or what leaves `store.keep_free`.
     pub(super) cap: u64,
@@ -58,6 +60,7 @@ impl Writer {
             base: 0,
             pause: Pause::new(pause),
             scan: None,
+            litter: 0,
             sweep: None,
             cap: shared.limit.load(Relaxed),
             squeezed: u64::MAX,
@@ -235,6 +238,11 @@ impl Writer {
         }
         let may = is_right && !self.pause.is_on();
         if !may || !self.shared.charge(BLOCK_COST, Room::Any) || !self.make_room(size) {
+            self.shared.not_written();
+            return;
+        }
+        // Room may have been made by the object itself. Its file is gone then, and nobody would remove another one.
+        if !self.shared.held().index.is_alive(place) {
             self.shared.not_written();
             return;
         }
