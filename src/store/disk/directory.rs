@@ -11,7 +11,7 @@ use std::{
 
 use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate, statvfs};
 
-use super::record::Id;
+use super::id::Id;
 
 /// What the marker says: another number is another format.
 const MARKER: &str = "fileproxy store 1\n";

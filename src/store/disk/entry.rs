@@ -2,7 +2,7 @@
 
 use super::{
     blocks::{self, Blocks},
-    record::Id,
+    id::Id,
 };
 
 /// What a file takes on disk beside its bytes, and what its bytes are rounded up to.

@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::{
     blocks::EXTENT,
     entry::{CHUNK, Entry, Extent, Place, UNIT, UNKNOWN, place, rounded},
+    id::Id,
     index::Index,
-    record::Id,
 };
 use crate::store::{body::BLOCK, s3fifo::Found};
 

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use actix_http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::record::Id;
+use super::id::Id;
 use crate::store::{freshness::Freshness, key::Key, octets::Octets, variant::Variant};
 
 /// All of an object but its body.

@@ -13,7 +13,7 @@ use hashbrown::HashTable;
 use super::{
     blocks::{Blocks, EXTENT, MOST},
     entry::{CHUNK, Entry, Extent, Place, UNIT, UNKNOWN, halves, place, rounded},
-    record::Id,
+    id::Id,
 };
 use crate::store::{body::BLOCK, key::Key, s3fifo::Queues, variant::Variant};
 

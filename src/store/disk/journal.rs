@@ -164,7 +164,7 @@ pub fn read_line(file: &File, line: Line) -> io::Result<(Record, Vec<u8>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::disk::record::Id;
+    use crate::store::disk::id::Id;
 
     fn gone(id: u128) -> Vec<u8> {
         Record::Gone { id: Id(id) }.line()

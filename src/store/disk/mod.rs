@@ -25,6 +25,7 @@ pub mod eviction;
 pub mod figures;
 pub mod handle;
 pub mod head;
+pub mod id;
 pub mod index;
 pub mod jobs;
 pub mod journal;

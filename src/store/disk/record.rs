@@ -10,32 +10,13 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{head::StoredHead, purge::Purge};
+use super::{head::StoredHead, id::Id, purge::Purge};
 
 /// The longest line that is read, in bytes: longer than any that is written.
 pub const LONGEST: usize = 4 * 1024 * 1024;
 
 /// Digits of the checksum, and the space behind.
 const SUM: usize = 17;
-
-/// The name of an object on disk: 128 random bits, never used again. Nothing of a request is in it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub struct Id(pub u128);
-
-impl From<Id> for String {
-    fn from(id: Id) -> Self {
-        format!("{:032x}", id.0)
-    }
-}
-
-impl TryFrom<String> for Id {
-    type Error = std::num::ParseIntError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        u128::from_str_radix(&text, 16).map(Id)
-    }
-}
 
 /// What happened on disk.
 #[derive(Debug, Serialize, Deserialize)]

@@ -6,10 +6,11 @@ use super::{
     blocks::MOST,
     entry::Place,
     figures::count,
+    id::Id,
     index::{BLOCK_COST, COST, Line, New},
     journal::{Journal, Read},
     purge::What,
-    record::{Id, Record},
+    record::Record,
     shared::{Held, Room, Shared},
 };
 

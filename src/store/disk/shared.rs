@@ -20,10 +20,10 @@ use super::{
     entry::Place,
     figures::{Counters, count},
     head::StoredHead,
+    id::Id,
     index::{Index, Line},
     jobs::Jobs,
     purge::{Purge, What},
-    record::Id,
     settings::KeepFree,
     trouble::Trouble,
 };

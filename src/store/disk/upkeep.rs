@@ -9,16 +9,8 @@ use std::{
 use rustix::io::Errno;
 
 use super::{
-    blocks::EXTENT,
-    directory::FOLDERS,
-    entry::UNIT,
-    eviction::Victim,
-    figures::count,
-    journal::Journal,
-    record::{Id, Record},
-    snapshot::Snapshot,
-    trouble::Trouble,
-    writer::Writer,
+    blocks::EXTENT, directory::FOLDERS, entry::UNIT, eviction::Victim, figures::count, id::Id,
+    journal::Journal, record::Record, snapshot::Snapshot, trouble::Trouble, writer::Writer,
 };
 use crate::store::body::BLOCK;
 

@@ -7,8 +7,8 @@ use crate::store::{
     body::BLOCK,
     disk::{
         KeepFree,
+        id::Id,
         index::{COST, Index, Line, New},
-        record::Id,
     },
 };
 
