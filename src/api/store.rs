@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    store::{Store as Kept, counters::Kind},
+    store::{Store as Kept, counters::Kind, disk::Figures},
     traffic::published::Published,
 };
 
@@ -31,6 +31,8 @@ pub(super) struct Store {
     fills: Fills,
     /// Parts of bodies that were pushed out for others.
     evictions: u64,
+    /// The disk tier; null where `store.directory` is not set.
+    disk: Option<Figures>,
 }
 
 /// Its memory, heads and index included.
@@ -97,6 +99,7 @@ impl Store {
                 failed,
             },
             evictions: store.shelf.evictions(),
+            disk: store.shelf.disk().map(|disk| disk.figures()),
         })
     }
 }

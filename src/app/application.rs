@@ -26,7 +26,7 @@ use crate::{
         trace::Traces,
     },
     settings::Settings,
-    store::Store,
+    store::{Store, disk::OpenError},
     traffic::published::Published,
 };
 
@@ -69,6 +69,9 @@ pub enum StartError {
     /// The exporter of traces cannot be set up.
     #[error(transparent)]
     Collector(#[from] CollectorError),
+    /// The store's directory cannot be used.
+    #[error("store.directory: {0}")]
+    Store(#[from] OpenError),
     /// The actors cannot be started.
     #[error(transparent)]
     Actors(#[from] NotStarted),
@@ -108,6 +111,9 @@ impl Application {
         let for_actors = settings.for_actors();
         let published = Arc::new(for_actors.published(settings.optimization.level, workers));
         let store = Store::new(settings.store.clone(), GROUP, published.started);
+        if let Some(disk) = settings.store.on_disk() {
+            store.shelf.open_disk(&disk)?;
+        }
         // Nobody has set it before.
         _ = published.store.set(Arc::clone(&store));
         let policy = Policy::new(settings.terms(), Arc::clone(&published))?;
@@ -242,6 +248,14 @@ impl Application {
         self.handle.stop(false).await;
         _ = self.served.await;
         self.actors.stop().await;
+        if let Some(store) = self.published.store.get() {
+            let store = Arc::clone(store);
+            // It waits until what is to be written is.
+            _ = tokio::task::spawn_blocking(move || {
+                store.shelf.disk().is_none_or(|disk| disk.close())
+            })
+            .await;
+        }
         if let Some(traces) = self.traces {
             // It waits for the collector.
             _ = tokio::task::spawn_blocking(move || traces.stop()).await;

@@ -23,6 +23,8 @@ const LARGE: usize = 16 * 1024;
 pub enum Found {
     /// The bytes from there on, as far as they lie in one piece.
     Piece(Bytes),
+    /// They are on disk up to there: whoever reads loads them. A body itself never says so, its object does.
+    Stored(Range<u64>),
     /// A fill is on its way: the reader is woken once the byte is here, or the fill is gone.
     Wait,
     /// Nobody fetches it. The gap reaches up to the next byte that is here or on its way, or to the end.
@@ -64,6 +66,14 @@ impl Fill {
     /// Where the bytes that are in no piece yet begin.
     fn begin(&self) -> u64 {
         self.next - self.gathered.len() as u64
+    }
+
+    /// What was gathered is a piece from now on.
+    fn flush(&mut self, pieces: &mut BTreeMap<u64, Bytes>) {
+        if !self.gathered.is_empty() {
+            let begin = self.begin();
+            pieces.insert(begin, self.gathered.split().freeze());
+        }
     }
 
     fn covers(&self, at: u64) -> bool {
@@ -125,6 +135,66 @@ impl Body {
         Found::Missing(at..self.gap_end(at))
     }
 
+    /// The task of `cx` is woken once the byte at `at` is here, or whoever brings it is gone.
+    pub fn wait(&mut self, at: u64, cx: &mut Context<'_>) {
+        self.waiting.push((at, cx.waker().clone()));
+    }
+
+    /// Those who wait for a byte of `part` are to be woken.
+    #[must_use]
+    pub fn wake(&mut self, part: Range<u64>) -> Vec<Waker> {
+        let (ready, waiting) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|(at, _)| part.contains(at));
+        self.waiting = waiting;
+        let ready: Vec<_> = ready;
+        ready.into_iter().map(|(_, waker)| waker).collect()
+    }
+
+    /// Takes what was loaded from disk, as far as it is neither here nor on its way; how many bytes that were.
+    pub fn put(&mut self, begin: u64, bytes: &Bytes) -> u64 {
+        let end = begin + bytes.len() as u64;
+        let mut at = begin;
+        let mut taken = 0;
+        while at < end {
+            let here = self.pieces.range(..=at).next_back();
+            let here = here.map(|(&begin, piece)| begin + piece.len() as u64);
+            let coming = self.fills.values().filter(|fill| fill.covers(at));
+            let coming = coming.map(|fill| fill.end.unwrap_or(u64::MAX)).max();
+            if let Some(next) = here.max(coming).filter(|&next| next > at) {
+                at = next;
+                continue;
+            }
+            let next = self.gap_end(at).min(end);
+            let part = bytes.slice((at - begin) as usize..(next - begin) as usize);
+            self.pieces.insert(at, part);
+            taken += next - at;
+            at = next;
+        }
+        self.held += taken;
+        taken
+    }
+
+    /// All bytes of a block, in order; none unless all of them are here.
+    pub fn block(&self, number: u64) -> Option<Vec<Bytes>> {
+        let begin = number * BLOCK;
+        let end = (begin + BLOCK).min(self.length.unwrap_or(u64::MAX));
+        if begin >= end {
+            return None;
+        }
+        let mut pieces = Vec::new();
+        let mut at = begin;
+        // No piece reaches over a block's end.
+        for (&begin, piece) in self.pieces.range(begin..end) {
+            if begin != at {
+                return None;
+            }
+            at += piece.len() as u64;
+            pieces.push(piece.clone());
+        }
+        (at == end).then_some(pieces)
+    }
+
     /// Where the gap that `at` lies in ends. `u64::MAX`: at the end, which is not known.
     fn gap_end(&self, at: u64) -> u64 {
         let piece = self.pieces.range(at..).next().map(|(&begin, _)| begin);
@@ -166,6 +236,20 @@ impl Body {
         (fill.next < end).then_some(fill.next..end)
     }
 
+    /// Where the next byte of a fill comes; 0: there is no such fill.
+    pub fn end_of(&self, fill: u64) -> u64 {
+        self.fills.get(&fill).map_or(0, |fill| fill.next)
+    }
+
+    /// All blocks that are here as a whole.
+    pub fn blocks(&self) -> Vec<(u64, Vec<Bytes>)> {
+        let mut numbers: Vec<_> = self.pieces.keys().map(|begin| begin / BLOCK).collect();
+        numbers.dedup();
+        let blocks = numbers.into_iter();
+        let blocks = blocks.filter_map(|number| Some((number, self.block(number)?)));
+        blocks.collect()
+    }
+
     /// A fill brought these bytes. What goes over its end is not taken. Those who wait for them are to be woken.
     #[must_use]
     pub fn write(&mut self, number: u64, mut piece: Bytes) -> Vec<Waker> {
@@ -179,15 +263,21 @@ impl Body {
         if len == 0 {
             return Vec::new();
         }
-        if fill.gathered.is_empty() && piece.len() >= LARGE {
-            self.pieces.insert(fill.next, piece);
-            fill.next += len;
-        } else {
-            fill.gathered.extend_from_slice(&piece);
-            fill.next += len;
-            if fill.gathered.len() as u64 >= BLOCK {
-                let begin = fill.begin();
-                self.pieces.insert(begin, fill.gathered.split().freeze());
+        // Cut at the blocks' ends: what lies in one block goes, and is written, without its neighbour.
+        while !piece.is_empty() {
+            let room = BLOCK - fill.next % BLOCK;
+            let part = piece.split_to(piece.len().min(room as usize));
+            let is_large = part.len() >= LARGE;
+            if is_large {
+                fill.flush(&mut self.pieces);
+                fill.next += part.len() as u64;
+                self.pieces.insert(fill.next - part.len() as u64, part);
+            } else {
+                fill.next += part.len() as u64;
+                fill.gathered.extend_from_slice(&part);
+            }
+            if fill.next.is_multiple_of(BLOCK) || fill.end == Some(fill.next) {
+                fill.flush(&mut self.pieces);
             }
         }
         self.held += len;
@@ -206,11 +296,8 @@ impl Body {
     /// what is missing then is fetched by whoever needs it.
     #[must_use]
     pub fn end(&mut self, number: u64, complete: bool) -> Vec<Waker> {
-        if let Some(fill) = self.fills.remove(&number) {
-            let begin = fill.begin();
-            if !fill.gathered.is_empty() {
-                self.pieces.insert(begin, fill.gathered.freeze());
-            }
+        if let Some(mut fill) = self.fills.remove(&number) {
+            fill.flush(&mut self.pieces);
             if complete && self.length.is_none() {
                 self.length = Some(fill.next);
             }

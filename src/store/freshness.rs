@@ -9,6 +9,8 @@ use actix_http::{
     header::{self, HeaderMap, HeaderName, HttpDate},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::directives::{Age, RequestDirectives, ResponseDirectives, members};
 
 /// Statuses that may be kept although nothing says for how long (RFC 9110 §15.1).
@@ -73,7 +75,8 @@ pub struct Exchanged {
 }
 
 /// How long a stored response may be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Written", from = "Written")]
 pub struct Freshness {
     /// When the response was made or last validated, by this host's clock: its age counts from here (RFC 9111 §4.2.3).
     born: SystemTime,
@@ -91,6 +94,53 @@ pub struct Freshness {
     for_all: bool,
     /// The response itself says for how long it is fresh.
     explicit: bool,
+}
+
+/// A freshness as the disk has it, in whole milliseconds: born (since 1970, rounded down), lifetime, stale while it is validated, stale where
+/// the origin fails; then whether it is always validated, never stale, for all, and whether the response itself says for how long it is fresh.
+type Written = (u64, u64, u64, u64, bool, bool, bool, bool);
+
+impl From<Freshness> for Written {
+    fn from(freshness: Freshness) -> Self {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let born = freshness.born.duration_since(SystemTime::UNIX_EPOCH);
+        (
+            millis(born.unwrap_or_default()),
+            millis(freshness.lifetime),
+            millis(freshness.stale_while_revalidate),
+            millis(freshness.stale_if_error),
+            freshness.always_validated,
+            freshness.never_stale,
+            freshness.for_all,
+            freshness.explicit,
+        )
+    }
+}
+
+impl From<Written> for Freshness {
+    fn from(written: Written) -> Self {
+        let (
+            born,
+            lifetime,
+            while_revalidate,
+            if_error,
+            always_validated,
+            never_stale,
+            for_all,
+            explicit,
+        ) = written;
+        let born = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(born));
+        Freshness {
+            born: born.unwrap_or(SystemTime::UNIX_EPOCH),
+            lifetime: Duration::from_millis(lifetime),
+            stale_while_revalidate: Duration::from_millis(while_revalidate),
+            stale_if_error: Duration::from_millis(if_error),
+            always_validated,
+            never_stale,
+            for_all,
+            explicit,
+        }
+    }
 }
 
 /// How a stored response may be used for a request.

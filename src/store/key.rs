@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// Scheme, host and target, as clients ask for them, and the group of origins that answers.
 ///
 /// Nothing of the target is decoded or put in order: `..`, `%2f` and `//` are the origin's to judge, so two spellings are two
 /// keys, and no request can be made to look like another one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "Written", from = "Written")]
 pub struct Key {
     /// The name of the group of origins: mirrors of one another share what is stored.
     group: Arc<str>,
@@ -16,6 +19,26 @@ pub struct Key {
     host: Box<str>,
     /// Path and query, byte for byte.
     target: Box<str>,
+}
+
+/// A key as the disk has it: group, whether by https, host, target.
+type Written = (String, bool, Box<str>, Box<str>);
+
+impl From<Key> for Written {
+    fn from(key: Key) -> Self {
+        (key.group.to_string(), key.secure, key.host, key.target)
+    }
+}
+
+impl From<Written> for Key {
+    fn from((group, secure, host, target): Written) -> Self {
+        Key {
+            group: group.into(),
+            secure,
+            host,
+            target,
+        }
+    }
 }
 
 impl Key {

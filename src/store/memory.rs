@@ -75,6 +75,11 @@ impl Room {
         grown
     }
 
+    /// Takes another one's bytes over; both are of one account.
+    pub fn join(&mut self, mut other: Room) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
     /// Gives so many back, at most all.
     pub fn shrink(&mut self, bytes: u64) {
         let bytes = bytes.min(self.bytes);

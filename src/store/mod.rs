@@ -19,14 +19,17 @@ pub mod condition;
 pub mod counters;
 pub mod dictionary;
 pub mod directives;
+pub mod disk;
 pub mod freshness;
 pub mod key;
 pub mod memory;
 pub mod object;
+pub mod octets;
 pub mod playlist;
 pub mod s3fifo;
 pub mod settings;
 pub mod shelf;
+pub mod tags;
 pub mod variant;
 
 pub use settings::Settings;

@@ -1,7 +1,7 @@
 //! One stored response: its head, and its body as far as it is here. All bytes of an object are of one version.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ops::Range,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -17,11 +17,13 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::{
-    body::{Body, Found},
+    body::{BLOCK, Body, Found},
     condition,
+    disk::{Handle, Recalled, StoredHead, Validator},
     freshness::Freshness,
     key::Key,
     memory::Room,
+    octets::Octets,
     playlist::Playlist,
     variant::Variant,
 };
@@ -59,6 +61,26 @@ impl Version {
             modified,
             length,
         })
+    }
+
+    /// The version of a response on disk.
+    fn stored(validator: Validator, length: u64) -> Self {
+        let (tag, modified) = match validator {
+            Validator::Tag(tag) => (Some(tag.0), None),
+            Validator::Modified(modified) => (None, Some(modified)),
+        };
+        Version {
+            tag,
+            modified,
+            length,
+        }
+    }
+
+    fn validator(&self) -> Validator {
+        match (&self.tag, self.modified) {
+            (Some(tag), _) => Validator::Tag(Octets(tag.clone())),
+            (None, modified) => Validator::Modified(modified.unwrap_or(SystemTime::UNIX_EPOCH)),
+        }
     }
 }
 
@@ -111,6 +133,11 @@ struct Inside {
     room: Room,
     /// How often each extent was used since it was last looked at.
     uses: HashMap<u64, u8>,
+    disk: Option<Arc<Handle>>,
+    /// Blocks that are being read from disk.
+    loading: HashSet<u64>,
+    /// Blocks that are said to be on disk and could not be read: they are missing.
+    lost: HashSet<u64>,
     /// Where each reader is.
     readers: HashMap<u64, u64>,
     next_reader: u64,
@@ -145,6 +172,9 @@ impl Object {
                 body: Body::new(length),
                 room,
                 uses: HashMap::new(),
+                disk: None,
+                loading: HashSet::new(),
+                lost: HashSet::new(),
                 readers: HashMap::new(),
                 next_reader: 0,
                 retry: None,
@@ -153,6 +183,91 @@ impl Object {
             gone: AtomicBool::new(false),
             read: Notify::new(),
         })
+    }
+
+    /// The object that was found on disk, with its body still there. `room` is as for [`Object::new`]. None: its status is none.
+    pub fn recalled(recalled: Recalled, room: Room) -> Option<Arc<Self>> {
+        let stored = recalled.head;
+        let version = stored.validator.zip(recalled.length);
+        let head = Head {
+            status: StatusCode::from_u16(stored.status).ok()?,
+            fields: stored.fields,
+            freshness: stored.freshness,
+            validated: stored.validated,
+        };
+        Some(Arc::new(Object {
+            key: stored.key,
+            variant: stored.variant,
+            version: version.map(|(validator, length)| Version::stored(validator, length)),
+            stored: stored.stored,
+            head: ArcSwap::from_pointee(head),
+            inside: Mutex::new(Inside {
+                body: Body::new(recalled.length),
+                room,
+                uses: HashMap::new(),
+                disk: Some(Arc::new(recalled.handle)),
+                loading: HashSet::new(),
+                lost: HashSet::new(),
+                readers: HashMap::new(),
+                next_reader: 0,
+                retry: None,
+            }),
+            hits: AtomicU64::new(0),
+            gone: AtomicBool::new(false),
+            read: Notify::new(),
+        }))
+    }
+
+    /// What an object that is found on disk takes in memory without its body, in bytes.
+    pub fn recall_cost(head: &StoredHead) -> u64 {
+        OVERHEAD + head.bytes() as u64
+    }
+
+    /// Whether all of its body is on disk: what of it goes from memory can be read again.
+    pub fn is_on_disk(&self) -> bool {
+        self.disk().is_some_and(|handle| handle.is_whole())
+    }
+
+    /// Its head as the disk has it.
+    pub fn stored_head(&self) -> StoredHead {
+        let head = self.head();
+        StoredHead {
+            // Set by who keeps it.
+            id: Default::default(),
+            serial: 0,
+            key: self.key.clone(),
+            variant: self.variant.clone(),
+            validator: self.version.as_ref().map(Version::validator),
+            length: self.length(),
+            status: head.status.as_u16(),
+            fields: head.fields.clone(),
+            freshness: head.freshness,
+            validated: head.validated,
+            stored: self.stored,
+        }
+    }
+
+    /// It is kept on disk, too, from now on: what is here of it is written, and what comes.
+    pub fn attach(&self, handle: Handle) {
+        let handle = Arc::new(handle);
+        let blocks = {
+            let mut inside = self.inside();
+            inside.disk = Some(Arc::clone(&handle));
+            inside.body.blocks()
+        };
+        // Whoever took it out of the index before that did not know of the disk.
+        if self.is_gone() {
+            handle.remove();
+            return;
+        }
+        for (number, pieces) in blocks {
+            write(&handle, number, pieces);
+        }
+    }
+
+    /// By which it is kept on disk, if it is.
+    pub fn disk(&self) -> Option<Arc<Handle>> {
+        self.inside().disk.clone()
     }
 
     /// What an object takes in memory without its body, in bytes.
@@ -169,6 +284,9 @@ impl Object {
     pub fn set_head(&self, head: Head) {
         self.inside().retry = None;
         self.head.store(Arc::new(head));
+        if let Some(handle) = self.disk() {
+            handle.set_head(self.stored_head());
+        }
     }
 
     /// Where it is a live playlist, its segments say how soon it is old. Called once all of it is here.
@@ -208,9 +326,10 @@ impl Object {
         self.inside().body.held()
     }
 
-    /// Whether all of the body is here.
+    /// Whether all of the body is here, or all of it is on disk.
     pub fn is_whole(&self) -> bool {
-        self.inside().body.is_whole()
+        let inside = self.inside();
+        inside.body.is_whole() || inside.disk.as_ref().is_some_and(|handle| handle.is_whole())
     }
 
     /// Whether some of it is being fetched.
@@ -289,9 +408,18 @@ impl Object {
         inside.retry = Some((now + wait, wait));
     }
 
-    /// Begins to fetch `part`; none where its first byte is here or on its way. See [`Body::begin`].
+    /// Begins to fetch `part`; none where its first byte is here, on disk or on its way. See [`Body::begin`].
     pub fn fill(self: &Arc<Self>, part: Range<u64>) -> Option<Fill> {
-        let number = self.inside().body.begin(part)?;
+        let number = {
+            let mut inside = self.inside();
+            let end = inside
+                .stored_from(part.start)
+                .map_or(part.end, |stored| stored.min(part.end));
+            if end <= part.start {
+                return None;
+            }
+            inside.body.begin(part.start..end)?
+        };
         Some(Fill {
             object: Arc::clone(self),
             number,
@@ -303,9 +431,21 @@ impl Object {
     pub fn evict(&self, extent: u64) -> u64 {
         let mut inside = self.inside();
         let begin = extent * EXTENT;
+        let disk = inside.disk.clone();
+        let unwritten: Vec<_> = (disk.iter())
+            .flat_map(|handle| handle.lacks(begin / BLOCK..(begin + EXTENT) / BLOCK))
+            .filter_map(|number| Some((number, inside.body.block(number)?)))
+            .collect();
         let bytes = inside.body.drop_pieces(begin..begin + EXTENT);
         inside.room.shrink(bytes);
         inside.uses.remove(&extent);
+        drop(inside);
+        // What the disk had no time for when it came.
+        if let Some(handle) = disk {
+            for (number, pieces) in unwritten {
+                write(&handle, number, pieces);
+            }
+        }
         bytes
     }
 
@@ -320,9 +460,61 @@ impl Object {
         }
     }
 
-    /// It is in no index any more.
+    /// It is in no index any more, and not found on disk, either.
     pub fn leave(&self) {
+        self.forget();
+        if let Some(handle) = self.disk() {
+            handle.remove();
+        }
+    }
+
+    /// It is in memory's index from now on.
+    pub fn enter(&self) {
+        self.gone.store(false, Relaxed);
+    }
+
+    /// It is in memory's index no more; on disk it is still found.
+    pub fn forget(&self) {
         self.gone.store(true, Relaxed);
+    }
+
+    /// Begins to read a block from disk; none where somebody does or did so already, or it is not there.
+    pub fn begin_load(&self, block: u64) -> Option<Arc<Handle>> {
+        let mut inside = self.inside();
+        let handle = inside.disk.clone()?;
+        let is_here = inside.body.block(block).is_some();
+        let begins = !is_here && inside.is_stored(block) && inside.loading.insert(block);
+        begins.then_some(handle)
+    }
+
+    /// A block was read from disk, or was not: whoever waits for it looks again. `lost`: it counts as missing from now on.
+    pub fn end_load(&self, block: u64, lost: bool) {
+        let waiting = {
+            let mut inside = self.inside();
+            if lost {
+                inside.lost.insert(block);
+            }
+            if !inside.loading.remove(&block) {
+                return;
+            }
+            let begin = block * BLOCK;
+            inside.body.wake(begin..begin + BLOCK)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Takes a block that was read from disk; `room` is for all of it. The extent that begins with it, if one does.
+    pub fn put(&self, block: u64, bytes: &Bytes, mut room: Room) -> Option<u64> {
+        let mut inside = self.inside();
+        let taken = inside.body.put(block * BLOCK, bytes);
+        room.shrink(bytes.len() as u64 - taken);
+        inside.room.join(room);
+        inside.lost.remove(&block);
+        let extent = block * BLOCK / EXTENT;
+        (taken > 0 && !inside.uses.contains_key(&extent)).then(|| {
+            inside.uses.insert(extent, 0);
+            extent
+        })
     }
 
     /// Whether it is in no index any more.
@@ -338,6 +530,75 @@ impl Object {
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inside {
+    /// What there is at `at`, where memory has not got it.
+    fn read_disk(&mut self, at: u64, found: Found, cx: &mut Context<'_>) -> Found {
+        let block = at / BLOCK;
+        if self.loading.contains(&block) {
+            self.body.wait(at, cx);
+            return Found::Wait;
+        }
+        match (self.stored_from(at), found) {
+            (Some(from), found) if from <= at => {
+                let end = (block + 1) * BLOCK;
+                match found {
+                    Found::Missing(gap) => Found::Stored(at..gap.end.min(end)),
+                    _ => Found::Stored(at..end),
+                }
+            }
+            (Some(from), Found::Missing(gap)) => Found::Missing(at..gap.end.min(from)),
+            (_, found) => found,
+        }
+    }
+
+    /// Where the first block from `at` on begins that can be read from disk.
+    fn stored_from(&self, at: u64) -> Option<u64> {
+        let handle = self.disk.as_ref()?;
+        let mut number = u32::try_from(at / BLOCK).ok()?;
+        loop {
+            number = handle.next(number)?;
+            if !self.lost.contains(&number.into()) {
+                return Some(u64::from(number) * BLOCK);
+            }
+            number += 1;
+        }
+    }
+
+    fn is_stored(&self, block: u64) -> bool {
+        self.stored_from(block * BLOCK) == Some(block * BLOCK)
+    }
+
+    /// The blocks that are whole since a fill went from `from` on: they are to be written.
+    fn completed(&mut self, from: u64, fill: u64) -> Vec<(u64, Vec<Bytes>)> {
+        let to = self.body.left(fill).map(|left| left.start);
+        let is_over = to.is_none();
+        let to = to.unwrap_or_else(|| self.body.end_of(fill));
+        if to <= from {
+            return Vec::new();
+        }
+        // One that the fill is still in is not whole.
+        let last = if is_over {
+            to.div_ceil(BLOCK)
+        } else {
+            to / BLOCK
+        };
+        let blocks =
+            (from / BLOCK..last).filter_map(|number| Some((number, self.body.block(number)?)));
+        let blocks: Vec<_> = blocks.collect();
+        for (number, _) in &blocks {
+            self.lost.remove(number);
+        }
+        blocks
+    }
+}
+
+/// Writes a block, behind. A body of more blocks than there can be is not kept on disk.
+fn write(handle: &Handle, number: u64, pieces: Vec<Bytes>) {
+    if let Ok(number) = u32::try_from(number) {
+        handle.write(number, pieces);
     }
 }
 
@@ -362,19 +623,23 @@ impl Reader {
         self.at
     }
 
-    /// What there is at its place; see [`Body::read`].
+    /// What there is at its place; see [`Body::read`]. What is missing in memory and is on disk is [`Found::Stored`].
     pub fn look(&mut self, cx: &mut Context<'_>) -> Found {
         let mut inside = self.object.inside();
         let found = inside.body.read(self.at, cx);
-        if matches!(found, Found::Piece(_)) {
-            let extent = self.at / EXTENT;
-            if self.touched != Some(extent) {
-                self.touched = Some(extent);
-                let uses = inside.uses.entry(extent).or_default();
-                *uses = (*uses + 1).min(MOST_USES);
+        match found {
+            Found::Piece(_) => {
+                let extent = self.at / EXTENT;
+                if self.touched != Some(extent) {
+                    self.touched = Some(extent);
+                    let uses = inside.uses.entry(extent).or_default();
+                    *uses = (*uses + 1).min(MOST_USES);
+                }
+                found
             }
+            Found::Missing(_) | Found::Broken => inside.read_disk(self.at, found, cx),
+            _ => found,
         }
-        found
     }
 
     /// It took so many bytes.
@@ -419,7 +684,7 @@ impl Fill {
     /// Puts a piece where the one before ended; room for it was taken. The extent that begins with it, if one does.
     pub fn write(&self, piece: Bytes) -> Option<u64> {
         let len = piece.len() as u64;
-        let (waiting, begun) = {
+        let (waiting, begun, blocks, disk) = {
             let mut inside = self.object.inside();
             let at = inside.body.left(self.number).map(|left| left.start);
             let before = inside.body.held();
@@ -435,9 +700,19 @@ impl Fill {
                     extent
                 })
             });
-            (waiting, begun)
+            let disk = inside.disk.clone();
+            let blocks = match (at, &disk) {
+                (Some(at), Some(_)) => inside.completed(at, self.number),
+                _ => Vec::new(),
+            };
+            (waiting, begun, blocks, disk)
         };
         waiting.into_iter().for_each(Waker::wake);
+        if let Some(handle) = disk {
+            for (number, pieces) in blocks {
+                write(&handle, number, pieces);
+            }
+        }
         begun
     }
 
@@ -449,7 +724,24 @@ impl Fill {
 
 impl Drop for Fill {
     fn drop(&mut self) {
-        let waiting = self.object.inside().body.end(self.number, self.complete);
+        let (waiting, disk, length, last) = {
+            let mut inside = self.object.inside();
+            let was_known = inside.body.length().is_some();
+            let waiting = inside.body.end(self.number, self.complete);
+            let length = inside.body.length().filter(|_| !was_known);
+            // The last block of a body whose length was not known till now.
+            let last = length.and_then(|length| {
+                let number = length / BLOCK;
+                Some((number, inside.body.block(number)?))
+            });
+            (waiting, inside.disk.clone(), length, last)
+        };
         waiting.into_iter().for_each(Waker::wake);
+        if let (Some(handle), Some(length)) = (disk, length) {
+            handle.set_length(length);
+            if let Some((number, pieces)) = last {
+                write(&handle, number, pieces);
+            }
+        }
     }
 }

@@ -12,12 +12,17 @@ const SMALL: u64 = 10;
 /// How many more rounds an extent gets at most: uses are counted up to 3, and one more is for what costs much to fetch.
 const MOST_ROUNDS: usize = 5;
 
+/// So few that are gone are left alone.
+const TIDY: usize = 1024;
+
 /// The two queues, over extents that `T` names.
 #[derive(Debug)]
 pub struct Queues<T> {
     small: Queue<T>,
     main: Queue<T>,
     ghosts: Ghosts,
+    /// How many there were when they were last rid of those that are gone.
+    tidied: usize,
 }
 
 #[derive(Debug)]
@@ -61,6 +66,7 @@ impl<T> Default for Queues<T> {
             small: queue(),
             main: queue(),
             ghosts: Ghosts::default(),
+            tidied: 0,
         }
     }
 }
@@ -93,6 +99,26 @@ impl<T> Queues<T> {
     /// Bytes in both queues, as they were told.
     pub fn bytes(&self) -> u64 {
         self.small.bytes + self.main.bytes
+    }
+
+    /// Takes out the extents that are not here any more, for they went in another way, once they could be as many as the others.
+    pub fn tidy(&mut self, mut is_here: impl FnMut(&T) -> bool) {
+        if self.len() <= 2 * self.tidied + TIDY {
+            return;
+        }
+        for queue in [&mut self.small, &mut self.main] {
+            queue.entries.retain(|entry| is_here(&entry.extent));
+            queue.bytes = queue.entries.iter().map(|entry| entry.bytes).sum();
+        }
+        self.tidied = self.len();
+    }
+
+    /// Bytes of memory that the queues take.
+    pub fn memory(&self) -> usize {
+        let entries = self.small.entries.capacity() + self.main.entries.capacity();
+        // Of a set, a slot is as large as its value and one byte, and at most seven of eight are taken.
+        let ghosts = self.ghosts.order.capacity() * 8 + self.ghosts.known.capacity() * 9 * 8 / 7;
+        entries * size_of::<Entry<T>>() + ghosts
     }
 
     /// Takes out the extent that should go next; none if there is none. `look` says whether one was used since it was last
@@ -232,6 +258,18 @@ mod tests {
         cache.get(77);
         (200..220).for_each(|number| cache.get(number));
         assert!(cache.uses.contains_key(&77));
+    }
+
+    #[test]
+    fn what_went_in_another_way_does_not_pile_up() {
+        let mut queues = Queues::default();
+        for number in 0..100_000 {
+            queues.insert(number, number, 1);
+            // Only the last ten are here.
+            queues.tidy(|&other| other + 10 > number);
+            assert!(queues.len() <= TIDY + 20);
+        }
+        assert_eq!(queues.bytes(), queues.len() as u64);
     }
 
     #[test]

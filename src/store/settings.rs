@@ -1,12 +1,15 @@
 //! `[store]`: what is kept, how much of it, and for how long.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use actix_http::header::HeaderName;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
-use super::freshness::Rules;
+use super::{
+    disk::{self, settings::KeepFree},
+    freshness::Rules,
+};
 use crate::{reloadable::reloadable, units::OutOfRange};
 
 /// `[store]`
@@ -16,6 +19,13 @@ pub struct Settings {
     /// What all objects may take in memory, heads and index included.
     #[serde(with = "crate::units::sized")]
     pub memory: ByteSize,
+    /// Where objects are kept on disk; empty: in memory alone.
+    pub directory: PathBuf,
+    /// What they may take there.
+    #[serde(with = "crate::units::sized")]
+    pub disk: ByteSize,
+    /// What is left free on the file system, whoever fills it: a size, or a share of it as in `"1%"`.
+    pub keep_free: KeepFree,
     /// How long a stale response helps where the origin fails and nothing forbids it.
     #[serde(with = "humantime_serde")]
     pub stale_if_error: Duration,
@@ -39,6 +49,9 @@ pub struct Settings {
 
 reloadable!(Settings {
     memory: AfterRestart,
+    directory: AfterRestart,
+    disk: AfterRestart,
+    keep_free: AfterRestart,
     stale_if_error: AfterRestart,
     heuristic_max: AfterRestart,
     error_max: AfterRestart,
@@ -62,6 +75,9 @@ impl Settings {
             "between 1MiB and 1TiB",
             crate::units::readable_size(self.memory),
         )?;
+        if let Some(disk) = self.on_disk() {
+            disk.check()?;
+        }
         for (key, names) in [
             ("store.ignore_fields", &self.ignore_fields),
             ("store.targeted_fields", &self.targeted_fields),
@@ -75,6 +91,13 @@ impl Settings {
             )?;
         }
         Ok(())
+    }
+
+    /// The disk tier's; none where there is no directory.
+    pub fn on_disk(&self) -> Option<disk::settings::Settings> {
+        let directory = self.directory.clone();
+        (!directory.as_os_str().is_empty())
+            .then(|| disk::settings::Settings::new(directory, self.disk, self.keep_free))
     }
 
     /// What freshness is judged by.

@@ -4,16 +4,22 @@ use std::{
     collections::HashMap,
     hash::{BuildHasher as _, RandomState},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant, SystemTime},
 };
 
 use actix_http::header::HeaderMap;
-use tokio::sync::oneshot;
+use bytes::Bytes;
+use tokio::{
+    sync::oneshot,
+    time::{sleep, timeout},
+};
 
 use super::{
+    body::BLOCK,
+    disk::{self, Disk, OpenError},
     key::Key,
     memory::{Memory, Room},
     object::{Fill, Object},
@@ -30,6 +36,12 @@ const VARIANTS: usize = 16;
 /// Keys in one shard that are remembered as not for all, at most.
 const OWN: usize = 512;
 
+/// So often a block is read from disk that can be had from nowhere else.
+const ATTEMPTS: u32 = 10;
+
+/// The time from one such attempt to the next.
+const PAUSE: Duration = Duration::from_millis(200);
+
 /// All objects of the process.
 #[derive(Debug)]
 pub struct Shelf {
@@ -42,6 +54,7 @@ pub struct Shelf {
     /// Grows with each purge: what was asked for before one is not kept after it.
     purges: AtomicU64,
     evictions: AtomicU64,
+    disk: OnceLock<Disk>,
 }
 
 #[derive(Debug, Default)]
@@ -104,7 +117,123 @@ impl Shelf {
             queues: Mutex::default(),
             purges: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
+            disk: OnceLock::new(),
         })
+    }
+
+    /// Opens the disk tier: what is answered from now on is kept there, too. Once.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]: the service must not start.
+    pub fn open_disk(self: &Arc<Self>, settings: &disk::Settings) -> Result<(), OpenError> {
+        let shelf = Arc::downgrade(self);
+        let rooms = move |bytes| shelf.upgrade()?.room(bytes);
+        let disk = Disk::open(settings, self.memory.limit(), Box::new(rooms))?;
+        // A second one is closed again, by being dropped.
+        _ = self.disk.set(disk);
+        Ok(())
+    }
+
+    /// The disk tier, if there is one.
+    pub fn disk(&self) -> Option<&Disk> {
+        self.disk.get()
+    }
+
+    /// The object on disk that answers a request with these fields, if there is one: in memory from now on, but for its body. It
+    /// is in no index until it is the answer of an [`Ask`].
+    pub async fn recall(
+        &self,
+        key: &Key,
+        fields: &HeaderMap,
+        ignored: &Ignored,
+    ) -> Option<Arc<Object>> {
+        let recalled = self.disk()?.recall(key, fields, ignored).await?;
+        let room = self.room(Object::recall_cost(&recalled.head))?;
+        Object::recalled(recalled, room)
+    }
+
+    /// Reads what [`Found::Stored`](super::body::Found::Stored) told of, into memory: the bytes from `at` to the end of its block. None: look again; what
+    /// could not be read is missing then, and what another reader is loading is waited for.
+    pub fn load(
+        self: &Arc<Self>,
+        object: &Arc<Object>,
+        at: u64,
+    ) -> impl Future<Output = Option<Bytes>> + Send + use<> {
+        let (shelf, object) = (Arc::clone(self), Arc::clone(object));
+        async move {
+            let block = at / BLOCK;
+            let handle = object.begin_load(block)?;
+            // Whoever waits for this reader goes on if it leaves.
+            let mut loading = Loading {
+                object: Arc::clone(&object),
+                block,
+                lost: false,
+            };
+            // What can be had from nowhere else is waited for: a disk that is slow is better than a body that breaks.
+            let attempts = if object.can_be_resumed() { 1 } else { ATTEMPTS };
+            let number = u32::try_from(block).ok()?;
+            let mut bytes = None;
+            for attempt in 0..attempts {
+                if attempt > 0 {
+                    if !handle.has(number) {
+                        break;
+                    }
+                    sleep(PAUSE).await;
+                }
+                bytes = shelf.load_once(&object, &handle, number).await;
+                if bytes.is_some() {
+                    break;
+                }
+            }
+            loading.lost = bytes.is_none();
+            let skip = usize::try_from(at % BLOCK).ok()?;
+            bytes
+                .filter(|bytes| skip < bytes.len())
+                .map(|bytes| bytes.slice(skip..))
+        }
+    }
+
+    async fn load_once(
+        self: &Arc<Self>,
+        object: &Arc<Object>,
+        handle: &disk::Handle,
+        number: u32,
+    ) -> Option<Bytes> {
+        let (reply, loaded) = oneshot::channel();
+        let (shelf, object) = (Arc::clone(self), Arc::clone(object));
+        handle.read(number, move |bytes| {
+            if let Some(bytes) = &bytes {
+                shelf.put(&object, number.into(), bytes);
+            }
+            // Who left needs none.
+            _ = reply.send(bytes);
+        });
+        match timeout(disk::PATIENCE, loaded).await {
+            Ok(bytes) => bytes.ok().flatten(),
+            Err(_) => {
+                self.disk()?.count_slow_read();
+                None
+            }
+        }
+    }
+
+    /// Keeps a block that was read from disk in memory, if there is room to be had.
+    fn put(&self, object: &Arc<Object>, block: u64, bytes: &Bytes) {
+        let len = bytes.len() as u64;
+        let Some(room) = self.room(len) else {
+            return;
+        };
+        if let Some(extent) = object.put(block, bytes, room) {
+            self.enqueue(object, extent, len);
+        }
+    }
+
+    fn enqueue(&self, object: &Arc<Object>, extent: u64, bytes: u64) {
+        let hash = self.hasher.hash_one((&object.key, extent));
+        let mut queues = lock(&self.queues);
+        queues.insert((Arc::downgrade(object), extent), hash, bytes);
+        queues.tidy(|(object, _)| object.strong_count() > 0);
     }
 
     /// The account of its memory.
@@ -221,9 +350,7 @@ impl Shelf {
         }
         let bytes = piece.len() as u64;
         if let Some(extent) = fill.write(piece) {
-            let object = fill.object();
-            let hash = self.hasher.hash_one((&object.key, extent));
-            lock(&self.queues).insert((Arc::downgrade(object), extent), hash, bytes);
+            self.enqueue(fill.object(), extent, bytes);
         }
         true
     }
@@ -243,7 +370,8 @@ impl Shelf {
             let Some(object) = object.upgrade() else {
                 return true;
             };
-            if !object.can_be_resumed() {
+            self.demote(&object);
+            if !object.can_be_resumed() && !object.is_on_disk() {
                 // Its readers could get these bytes from nowhere else: they go with the last of them.
                 self.remove(&object);
                 self.evictions.fetch_add(1, Relaxed);
@@ -255,7 +383,7 @@ impl Shelf {
             let bytes = object.evict(extent);
             self.evictions.fetch_add(1, Relaxed);
             if object.held() == 0 && !object.is_filling() {
-                self.remove(&object);
+                self.forget(&object);
             }
             if bytes > 0 {
                 return true;
@@ -263,8 +391,28 @@ impl Shelf {
         }
     }
 
-    /// Takes an object out of the index. Who reads it goes on.
+    /// An object that is in use, and is not on disk or not any more, is kept there before it goes from memory.
+    fn demote(&self, object: &Arc<Object>) {
+        let Some(disk) = self
+            .disk()
+            .filter(|_| object.hits() > 0 && !object.is_gone())
+        else {
+            return;
+        };
+        let is_kept = object.disk().is_some_and(|handle| handle.is_alive());
+        if !is_kept && let Some(handle) = disk.keep(object.stored_head(), disk::Room::Charged) {
+            object.attach(handle);
+        }
+    }
+
+    /// Takes an object out of the index, and out of what is found on disk. Who reads it goes on.
     pub fn remove(&self, object: &Arc<Object>) {
+        self.forget(object);
+        object.leave();
+    }
+
+    /// Takes an object out of memory's index.
+    fn forget(&self, object: &Arc<Object>) {
         let mut shard = self.shard(&object.key);
         if let Some(entry) = shard.entries.get_mut(&object.key) {
             entry.objects.retain(|other| !Arc::ptr_eq(other, object));
@@ -272,7 +420,7 @@ impl Shelf {
                 shard.entries.remove(&object.key);
             }
         }
-        object.leave();
+        object.forget();
     }
 
     /// Takes out, or with `soft` makes stale, every object that `is_meant`; how many, and how many bytes they held. What is
@@ -332,33 +480,55 @@ impl Ask {
     }
 
     /// The origin's answer is this object: whoever joined gets it, and so does whoever comes, in place of what answered the same
-    /// requests before.
+    /// requests before. It is kept on disk, too, if there is one.
     pub fn answer(self, object: &Arc<Object>) {
-        let mut joined = Vec::new();
-        {
+        let (joined, is_kept) = {
             let mut shard = self.shelf.shard(&self.key);
-            if let Some(entry) = shard.entries.get_mut(&self.key) {
-                joined = entry.take(self.number);
-                let kept = self.purges == self.shelf.purges.load(Relaxed);
-                if kept && !entry.objects.iter().any(|other| Arc::ptr_eq(other, object)) {
-                    entry.objects.retain(|other| {
-                        let stays = other.variant != object.variant;
-                        if !stays {
-                            other.leave();
-                        }
-                        stays
-                    });
-                    if entry.objects.len() >= VARIANTS {
-                        entry.objects.remove(0).leave();
+            let is_valid = self.purges == self.shelf.purges.load(Relaxed);
+            match shard.entries.get_mut(&self.key) {
+                None => (Vec::new(), false),
+                Some(entry) => {
+                    let joined = entry.take(self.number);
+                    let is_here = entry.objects.iter().any(|other| Arc::ptr_eq(other, object));
+                    if is_valid && !is_here {
+                        entry.replace(object);
                     }
-                    entry.objects.push(Arc::clone(object));
+                    (joined, is_valid && !is_here)
                 }
             }
+        };
+        if is_kept
+            && let Some(disk) = self.shelf.disk()
+            && object.disk().is_none()
+            && let Some(handle) = disk.keep(object.stored_head(), disk::Room::Any)
+        {
+            object.attach(handle);
         }
-        for joined in joined {
-            // Who left needs none.
-            _ = joined.send(Some(Arc::clone(object)));
-        }
+        tell(joined, object);
+    }
+
+    /// The answer is this object, which was found on disk, unless another one came meanwhile. What whoever joined gets, and so does
+    /// whoever comes.
+    pub fn recalled(self, object: Arc<Object>) -> Arc<Object> {
+        let (joined, object) = {
+            let mut shard = self.shelf.shard(&self.key);
+            let is_valid = self.purges == self.shelf.purges.load(Relaxed)
+                && object.disk().is_some_and(|handle| handle.is_alive());
+            match shard.entries.get_mut(&self.key) {
+                None => (Vec::new(), object),
+                Some(entry) => {
+                    let joined = entry.take(self.number);
+                    let same = |other: &&Arc<Object>| other.variant == object.variant;
+                    let newer = entry.objects.iter().find(same).cloned();
+                    if newer.is_none() && is_valid {
+                        entry.replace(&object);
+                    }
+                    (joined, newer.unwrap_or(object))
+                }
+            }
+        };
+        tell(joined, &object);
+        object
     }
 
     /// The origin's answer is not for all: whoever joined goes by itself, and so does whoever comes for so long.
@@ -383,6 +553,19 @@ impl Ask {
     }
 }
 
+/// A block that is being read from disk for a reader.
+struct Loading {
+    object: Arc<Object>,
+    block: u64,
+    lost: bool,
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        self.object.end_load(self.block, self.lost);
+    }
+}
+
 impl Drop for Ask {
     fn drop(&mut self) {
         // Answered, there is nothing left to take.
@@ -404,6 +587,22 @@ impl Shard {
 }
 
 impl Entry {
+    /// Puts an object in the place of what answered the same requests before.
+    fn replace(&mut self, object: &Arc<Object>) {
+        self.objects.retain(|other| {
+            let stays = other.variant != object.variant;
+            if !stays {
+                other.leave();
+            }
+            stays
+        });
+        if self.objects.len() >= VARIANTS {
+            self.objects.remove(0).leave();
+        }
+        object.enter();
+        self.objects.push(Arc::clone(object));
+    }
+
     fn take(&mut self, number: u64) -> Vec<oneshot::Sender<Option<Arc<Object>>>> {
         let at = self
             .asking
@@ -411,6 +610,14 @@ impl Entry {
             .position(|asking| asking.number == number);
         at.map(|at| self.asking.swap_remove(at).joined)
             .unwrap_or_default()
+    }
+}
+
+/// Who joined gets the object.
+fn tell(joined: Vec<oneshot::Sender<Option<Arc<Object>>>>, object: &Arc<Object>) {
+    for joined in joined {
+        // Who left needs none.
+        _ = joined.send(Some(Arc::clone(object)));
     }
 }
 

@@ -2,8 +2,10 @@
 //! the response does not say that it is for all, every field that could have made it what it is.
 
 use actix_http::header::{self, HeaderMap, HeaderName};
+use http::header::InvalidHeaderName;
+use serde::{Deserialize, Serialize};
 
-use super::freshness::members_of;
+use super::{freshness::members_of, octets::Octets};
 
 /// Fields that say nothing of what is asked for: the connection's own, those that the proxy answers by itself, and those that
 /// every client has another value of without another answer being meant. RFC 9111 lets a shared cache answer over all others,
@@ -55,12 +57,37 @@ const OF_NO_MATTER: [&str; 40] = [
 const FAMILIES_OF_NO_MATTER: [&str; 2] = ["sec-fetch-", "sec-ch-"];
 
 /// What a request must have in common with the one that a response was made for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "Written", try_from = "Written")]
 pub struct Variant {
     /// The fields that Vary names, with their values in that request.
     selecting: Vec<(HeaderName, Box<[u8]>)>,
     /// All other fields that could matter, in order of their names; none where the response is for all.
     others: Option<Box<[u8]>>,
+}
+
+/// A variant as the disk has it.
+type Written = (Vec<(String, Octets)>, Option<Octets>);
+
+impl From<Variant> for Written {
+    fn from(variant: Variant) -> Self {
+        let selecting = variant.selecting.into_iter();
+        let selecting = selecting.map(|(name, value)| (name.to_string(), Octets(value)));
+        (selecting.collect(), variant.others.map(Octets))
+    }
+}
+
+impl TryFrom<Written> for Variant {
+    type Error = InvalidHeaderName;
+
+    fn try_from((selecting, others): Written) -> Result<Self, InvalidHeaderName> {
+        let selecting = selecting.into_iter();
+        let selecting = selecting.map(|(name, value)| Ok((HeaderName::try_from(name)?, value.0)));
+        Ok(Variant {
+            selecting: selecting.collect::<Result<_, _>>()?,
+            others: others.map(|others| others.0),
+        })
+    }
 }
 
 /// Which fields never matter, by the operator's word: ids for tracing, counters.

@@ -557,6 +557,47 @@ fn one_large_body_read_slowly_does_not_take_all_of_the_memory() {
 }
 
 #[test]
+fn what_is_on_disk_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (small, large) = (object(14, 5_000), object(15, 3_000_000));
+    let (first, second) = (small.clone(), large.clone());
+    let origin = Origin::following(move |connection| {
+        while let Some(request) = connection.request() {
+            let body = match request.target().as_slice() {
+                b"/small" => &first,
+                _ => &second,
+            };
+            serve(
+                connection,
+                &request,
+                body,
+                "etag: \"v1\"\r\ncache-control: max-age=60\r\n",
+            );
+        }
+    });
+    let on_disk = |settings: &mut Settings| {
+        kept(settings);
+        settings.store.directory = folder.path().join("store");
+    };
+    let mut proxy = Proxy::before(&origin, on_disk);
+    assert!(proxy.get("/small").body == small);
+    assert!(proxy.client().patient().get("/large").body == large);
+    proxy.drain();
+    proxy.until_ended();
+    let hits = origin.hits();
+    let proxy = Proxy::before(&origin, on_disk);
+    // What is on disk is known once its journal is read; until then a miss is a miss.
+    until("it is read", || {
+        let small = proxy.get("/small");
+        status(&small).starts_with("fileproxy; hit").then_some(())
+    });
+    let before = origin.hits();
+    assert!(before <= hits + 1);
+    assert!(proxy.client().patient().get("/large").body == large);
+    assert_eq!(origin.hits(), before);
+}
+
+#[test]
 fn at_level_low_nothing_is_kept() {
     let origin = serving(
         b"hello".to_vec(),

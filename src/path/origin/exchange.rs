@@ -2,7 +2,7 @@
 //!
 //! awc writes the request's head and waits for an answer; it takes a cut body for a whole one, though, a 103 for the
 //! response and a body without length for none, and refuses heads that can be read. So it sees neither: the stream handed
-//! to it, [`Lent`], says only [`ANSWERED`] once the final head is here. The head is read here, and the body from the
+//! to it, [`Lent`], says only `ANSWERED` once the final head is here. The head is read here, and the body from the
 //! connection itself, framed by [`Framing`](crate::path::framing).
 
 use std::{

@@ -115,16 +115,30 @@ impl Front {
             || self.method != Method::GET;
         loop {
             let place = if is_own {
-                let here = self.store.shelf.get(&self.key, fields, ignored);
+                let shelf = &self.store.shelf;
+                let here = match shelf.get(&self.key, fields, ignored) {
+                    None => shelf.recall(&self.key, fields, ignored).await,
+                    here => here,
+                };
                 here.map_or(Place::Alone, Place::Here)
             } else {
                 (self.store.shelf).place(&self.key, fields, ignored, Instant::now())
             };
             match place {
                 Place::Here(object) => return self.answer_by(object, patience, is_own).await,
-                _ if self.directives.only_if_cached => return Err(ProxyError::OnlyIfCached),
+                Place::Alone if self.directives.only_if_cached => {
+                    return Err(ProxyError::OnlyIfCached);
+                }
                 Place::Alone => return Ok(self.bypass()),
                 Place::Ask(ask) => {
+                    if let Some(object) = self.store.shelf.recall(&self.key, fields, ignored).await
+                    {
+                        let object = ask.recalled(object);
+                        return self.answer_by(object, patience, is_own).await;
+                    }
+                    if self.directives.only_if_cached {
+                        return Err(ProxyError::OnlyIfCached);
+                    }
                     let asking = self.ask(ask, self.fetcher.conditions(), None, true);
                     return match asking.await {
                         Ok(Ok(Got::Object(reader, ttfb))) => {
@@ -137,6 +151,9 @@ impl Front {
                         Ok(Ok(Got::Same(_))) | Err(_) => Ok(self.bypass()),
                         Ok(Err(error)) => Err(error),
                     };
+                }
+                Place::Join(_) if self.directives.only_if_cached => {
+                    return Err(ProxyError::OnlyIfCached);
                 }
                 Place::Join(joined) => match timeout(patience, joined).await {
                     Ok(Ok(Some(object))) if self.may_have(&object) => {

@@ -3,10 +3,11 @@
 use std::{
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
+use futures_util::{FutureExt as _, future::LocalBoxFuture};
 
 use super::{fetcher::Fetcher, fill};
 use crate::{
@@ -28,6 +29,8 @@ pub struct StoredReader {
     /// The byte behind the last that is wanted; none: all of it.
     end: Option<u64>,
     fetcher: Rc<Fetcher>,
+    /// Its next bytes, on their way from disk.
+    loading: Option<LocalBoxFuture<'static, Option<Bytes>>>,
     /// Where it last had something fetched, and how often in a row.
     asked: (u64, u32),
     done: bool,
@@ -47,6 +50,7 @@ impl StoredReader {
             reader: object.reader(begin),
             end,
             fetcher,
+            loading: None,
             asked: (0, 0),
             done: false,
         }
@@ -60,14 +64,18 @@ impl StoredReader {
             return Poll::Ready(None);
         }
         loop {
+            if let Some(loading) = &mut self.loading {
+                let loaded = ready!(loading.poll_unpin(cx));
+                self.loading = None;
+                if let Some(piece) = loaded {
+                    return Poll::Ready(Some(Ok(self.took(piece))));
+                }
+            }
             match self.reader.look(cx) {
-                Found::Piece(mut piece) => {
-                    if let Some(end) = self.end {
-                        piece.truncate(usize::try_from(end - at).unwrap_or(usize::MAX));
-                    }
-                    self.reader.take(piece.len() as u64);
-                    self.store.counters.served(piece.len());
-                    return Poll::Ready(Some(Ok(piece)));
+                Found::Piece(piece) => return Poll::Ready(Some(Ok(self.took(piece)))),
+                Found::Stored(_) => {
+                    let load = self.store.shelf.load(self.reader.object(), at);
+                    self.loading = Some(load.boxed_local());
                 }
                 Found::Wait => return Poll::Pending,
                 Found::End => {
@@ -94,6 +102,17 @@ impl StoredReader {
                 }
             }
         }
+    }
+
+    /// Goes on behind a piece; as much of it as is wanted.
+    fn took(&mut self, mut piece: Bytes) -> Bytes {
+        if let Some(end) = self.end {
+            let wanted = end - self.reader.at();
+            piece.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
+        }
+        self.reader.take(piece.len() as u64);
+        self.store.counters.served(piece.len());
+        piece
     }
 
     /// All of it in one piece, if it is here as one.

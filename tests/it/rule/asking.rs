@@ -108,7 +108,11 @@ impl Kind {
             Kind::Slow => {
                 behaviour.pace == Pace::AtOnce && !matches!(behaviour.access, Access::For(..))
             }
-            Kind::Again => !matches!(behaviour.access, Access::For(..)),
+            // Where a break is mended, that was one of those that the origin gives.
+            Kind::Again => {
+                !limited
+                    || behaviour.breaks.is_none() && !matches!(behaviour.access, Access::For(..))
+            }
             Kind::First | Kind::Middle | Kind::Suffix | Kind::OpenEnd | Kind::IfRange => {
                 behaviour.len > 100
             }

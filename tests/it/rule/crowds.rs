@@ -162,12 +162,11 @@ impl Scene {
         }
     }
 
-    /// Waits until the origin got so many requests more, by what `ask` does.
-    fn asked(&self, more: usize, ask: impl FnOnce()) {
-        let before = self.origin.hits();
-        ask();
-        until("it is at the origin", || {
-            (self.origin.hits() >= before + more).then_some(())
+    /// Waits until a crowd has taken what places there are at the origin, and the rest of it is at the proxy.
+    fn all_places_taken(&self, proxy: &Proxy) {
+        Self::under_way(proxy, CROWD);
+        until("all places are taken", || {
+            (self.origin.hits() >= SLOTS).then_some(())
         });
     }
 
@@ -187,20 +186,19 @@ impl Scene {
             Crowd::SlowReaders => {
                 let readers = (0..CROWD).map(|n| {
                     let mut client = Client::with_little_room(plain);
-                    self.asked(1, || {
-                        client.send(format!("GET /large?{n} HTTP/1.1\r\nhost: p\r\n\r\n"));
-                    });
+                    client.send(format!("GET /large?{n} HTTP/1.1\r\nhost: p\r\n\r\n"));
                     client
                 });
-                Box::new(readers.collect::<Vec<_>>())
+                let readers: Vec<_> = readers.collect();
+                self.all_places_taken(&self.plain);
+                Box::new(readers)
             }
             Crowd::TinyWindows => {
                 let mut client = frames();
-                self.asked(CROWD, || {
-                    for n in 0..CROWD as u32 {
-                        client.get(2 * n + 1, &format!("/large?{n}"));
-                    }
-                });
+                for n in 0..CROWD as u32 {
+                    client.get(2 * n + 1, &format!("/large?{n}"));
+                }
+                self.all_places_taken(&self.secure);
                 Box::new(client)
             }
             Crowd::Uploads => {
@@ -233,7 +231,7 @@ impl Scene {
                     client
                 });
                 let polls: Vec<_> = polls.collect();
-                Self::under_way(&self.plain, CROWD);
+                self.all_places_taken(&self.plain);
                 Box::new(polls)
             }
             Crowd::FailingPath => Box::new(Restless::new(4, 300, move || {

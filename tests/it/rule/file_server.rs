@@ -19,6 +19,9 @@ use crate::support::origin::{Connection, Origin, Request, response};
 /// What comes with a status of the origin's own.
 pub const SAID: &str = "said so by the origin";
 
+/// What comes behind a range where too much of it comes.
+pub const EXTRA: &[u8] = b"extra";
+
 /// What happened to one file so far.
 #[derive(Default)]
 struct State {
@@ -252,7 +255,7 @@ impl Answering<'_> {
                 let last = first + (last - first) / 2;
                 partial(&file[first..=last], told(first, last))
             }
-            Ranges::TooMany => partial(&[right, b"extra"].concat(), told(first, last)),
+            Ranges::TooMany => partial(&[right, EXTRA].concat(), told(first, last)),
             Ranges::Multipart => {
                 let lines = "content-type: multipart/byteranges; boundary=x\r\n".to_owned();
                 let begin = format!("--x\r\n{}\r\n", told(first, last));

@@ -1,12 +1,12 @@
 //! Whether high keeps the rule, by what the same client got of the origin itself, at low and at high.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use super::{
     answer::{Answer, End},
     asking::Asked,
-    behaviour::Row,
-    file_server::SAID,
+    behaviour::{Ranges, Row},
+    file_server::{EXTRA, SAID},
 };
 
 /// Fields that may differ from one answer to the next, or belong to one hop.
@@ -47,13 +47,14 @@ fn is_delivered(answer: &Answer) -> bool {
     answer.end == End::Whole && !short && !answer.is_problem()
 }
 
-/// What the client may have of the file, by status and fields of its answer: in each version that these name.
-fn right<'a>(row: &Row, asked: &Asked, answer: &Answer) -> Vec<&'a [u8]> {
+/// What the client may have of the file, by status and fields of its answer: in each version that these name, and as the
+/// origin lies about it.
+fn right(row: &Row, asked: &Asked, answer: &Answer) -> Vec<Cow<'static, [u8]>> {
     if asked.is_head() || matches!(answer.status, 204 | 304) {
-        return vec![b""];
+        return vec![Cow::Borrowed(b"")];
     }
     if answer.status >= 400 {
-        return vec![SAID.as_bytes()];
+        return vec![Cow::Borrowed(SAID.as_bytes())];
     }
     let coded = answer.field("content-encoding") == Some("gzip");
     let versions = (0..VERSIONS).filter(|&version| {
@@ -65,9 +66,14 @@ fn right<'a>(row: &Row, asked: &Asked, answer: &Answer) -> Vec<&'a [u8]> {
             .iter()
             .all(|(name, is)| is.is_none() || answer.field(name) == is.as_deref())
     });
-    let part = |file: &'static [u8]| match answer.status {
-        200 => Some(file),
-        206 => file.get(range(answer)?),
+    let part = |file: &'static [u8]| match (answer.status, row.behaviour.ranges) {
+        (200, _) => Some(Cow::Borrowed(file)),
+        (206, Ranges::Shifted) => {
+            let told = range(answer)?;
+            Some(Cow::Borrowed(file.get(told.start - 1..told.end - 1)?))
+        }
+        (206, Ranges::TooMany) => Some(Cow::Owned([file.get(range(answer)?)?, EXTRA].concat())),
+        (206, _) => Some(Cow::Borrowed(file.get(range(answer)?)?)),
         _ => None,
     };
     versions
@@ -82,20 +88,22 @@ impl Case<'_> {
             && answer.status == self.direct.status
             && answer.body == self.direct.body;
         same || answer.end == End::Whole
-            && right(self.row, self.asked, answer).contains(&&answer.body[..])
+            && right(self.row, self.asked, answer)
+                .iter()
+                .any(|file| **file == answer.body[..])
     }
 
     /// How many of an answer's bytes are right, counted from its first.
     fn right_bytes(&self, answer: &Answer) -> usize {
-        let mut files = right(self.row, self.asked, answer);
+        let mut files: Vec<Cow<'_, [u8]>> = right(self.row, self.asked, answer);
         if answer.status == self.direct.status {
-            files.push(&self.direct.body);
+            files.push(Cow::Borrowed(&self.direct.body));
         }
-        let alike = |file: &&[u8]| {
+        let alike = |file: &Cow<'_, [u8]>| {
             let pairs = file.iter().zip(&answer.body);
             pairs.take_while(|(right, is)| right == is).count()
         };
-        let whole = |file: &&[u8]| file.starts_with(&answer.body);
+        let whole = |file: &Cow<'_, [u8]>| file.starts_with(&answer.body);
         if files.iter().any(whole) {
             return answer.body.len();
         }

@@ -1,0 +1,52 @@
+//! Octets as text, for what is written as JSON: each is the character of the same number (ISO 8859-1). Fields may hold what is
+//! no UTF-8 (RFC 9110 §5.5), and come back byte for byte.
+
+use serde::{Deserialize, Serialize};
+
+/// Octets that are written as text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Octets(pub Box<[u8]>);
+
+/// A character of a number over 255: no octet.
+#[derive(Debug, thiserror::Error)]
+#[error("a character over U+00FF is no octet")]
+pub struct NoOctet;
+
+impl From<&[u8]> for Octets {
+    fn from(bytes: &[u8]) -> Self {
+        Octets(bytes.into())
+    }
+}
+
+impl From<Octets> for String {
+    fn from(octets: Octets) -> Self {
+        octets.0.iter().map(|&byte| char::from(byte)).collect()
+    }
+}
+
+impl TryFrom<String> for Octets {
+    type Error = NoOctet;
+
+    fn try_from(text: String) -> Result<Self, NoOctet> {
+        let octets = text.chars().map(u8::try_from);
+        octets
+            .collect::<Result<_, _>>()
+            .map(Octets)
+            .map_err(|_| NoOctet)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_octet_comes_back() {
+        let all: Vec<u8> = (0..=255).collect();
+        let json = serde_json::to_string(&Octets::from(&all[..])).unwrap();
+        let back: Octets = serde_json::from_str(&json).unwrap();
+        assert_eq!(*back.0, *all);
+        assert!(serde_json::from_str::<Octets>("\"\u{100}\"").is_err());
+    }
+}
