@@ -120,6 +120,8 @@ pub struct Object {
     head: ArcSwap<Head>,
     inside: Mutex<Inside>,
     hits: AtomicU64,
+    /// Fills that failed since the last byte came.
+    failed_fills: AtomicU64,
     /// It is in no index any more: what it holds goes with its last reader.
     gone: AtomicBool,
     /// A reader went on, or left.
@@ -180,6 +182,7 @@ impl Object {
                 retry: None,
             }),
             hits: AtomicU64::new(0),
+            failed_fills: AtomicU64::new(0),
             gone: AtomicBool::new(false),
             read: Notify::new(),
         })
@@ -213,6 +216,7 @@ impl Object {
                 retry: None,
             }),
             hits: AtomicU64::new(0),
+            failed_fills: AtomicU64::new(0),
             gone: AtomicBool::new(false),
             read: Notify::new(),
         }))
@@ -345,6 +349,16 @@ impl Object {
     /// Whether it can be gone on with where a fill broke: only what has a strong validator can.
     pub fn can_be_resumed(&self) -> bool {
         self.version.is_some()
+    }
+
+    /// A fill failed.
+    pub fn fill_failed(&self) {
+        self.failed_fills.fetch_add(1, Relaxed);
+    }
+
+    /// How many fills failed since the last byte came.
+    pub fn failed_fills(&self) -> u64 {
+        self.failed_fills.load(Relaxed)
     }
 
     /// It answered one more request.
@@ -683,6 +697,7 @@ impl Fill {
 
     /// Puts a piece where the one before ended; room for it was taken. The extent that begins with it, if one does.
     pub fn write(&self, piece: Bytes) -> Option<u64> {
+        self.object.failed_fills.store(0, Relaxed);
         let len = piece.len() as u64;
         let (waiting, begun, blocks, disk) = {
             let mut inside = self.object.inside();

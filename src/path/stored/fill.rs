@@ -36,11 +36,11 @@ enum End {
 }
 
 /// Fetches what `fill` is for, behind whoever needs it. `before`: so many attempts at it failed.
-pub fn fetch(store: &Arc<Store>, fill: Fill, fetcher: &Rc<Fetcher>, before: u32) {
+pub fn fetch(store: &Arc<Store>, fill: Fill, fetcher: &Rc<Fetcher>, before: u64) {
     let (store, fetcher) = (Arc::clone(store), Rc::clone(fetcher));
     actix_rt::spawn(async move {
         if before > 0 {
-            tokio::time::sleep(BACKOFF * 2_u32.saturating_pow(before - 1)).await;
+            tokio::time::sleep(BACKOFF * 2_u32.saturating_pow(before as u32 - 1)).await;
         }
         let object = Arc::clone(fill.object());
         let Some(left) = fill.left() else {
@@ -53,6 +53,7 @@ pub fn fetch(store: &Arc<Store>, fill: Fill, fetcher: &Rc<Fetcher>, before: u32)
             Ok((fetched, _)) => fetched,
             Err(error) => {
                 store.counters.fill_failed();
+                object.fill_failed();
                 tracing::info!(%error, at_byte = left.start, "the rest of a stored body could not be had");
                 return;
             }
@@ -71,7 +72,10 @@ pub fn fetch(store: &Arc<Store>, fill: Fill, fetcher: &Rc<Fetcher>, before: u32)
                 object.give_up();
                 drop(fill);
             }
-            None => store.counters.fill_failed(),
+            None => {
+                store.counters.fill_failed();
+                object.fill_failed();
+            }
         }
     });
 }
@@ -160,6 +164,9 @@ pub async fn run(
     store
         .counters
         .fill_ends(end == End::Finished, end == End::Failed);
+    if end == End::Failed {
+        object.fill_failed();
+    }
     if end == End::Finished {
         object.bound_by_playlist();
     } else if !object.can_be_resumed() {

@@ -19,8 +19,8 @@ use crate::{
     },
 };
 
-/// So often a byte is asked for that nobody brings, before the body is broken.
-const ATTEMPTS: u32 = 6;
+/// So many fills may fail in a row before the body is broken.
+const ATTEMPTS: u64 = 6;
 
 /// A part of an object on its way to one client.
 pub struct StoredReader {
@@ -31,8 +31,6 @@ pub struct StoredReader {
     fetcher: Rc<Fetcher>,
     /// Its next bytes, on their way from disk.
     loading: Option<LocalBoxFuture<'static, Option<Bytes>>>,
-    /// Where it last had something fetched, and how often in a row.
-    asked: (u64, u32),
     done: bool,
 }
 
@@ -51,7 +49,6 @@ impl StoredReader {
             end,
             fetcher,
             loading: None,
-            asked: (0, 0),
             done: false,
         }
     }
@@ -85,19 +82,14 @@ impl StoredReader {
                 Found::Broken => return Poll::Ready(Some(Err(BodyError::Cut))),
                 Found::Missing(gap) => {
                     let object = self.reader.object();
-                    let attempts = if self.asked.0 == at {
-                        self.asked.1 + 1
-                    } else {
-                        1
-                    };
-                    self.asked = (at, attempts);
-                    if attempts > ATTEMPTS || !object.can_be_resumed() {
+                    let failed = object.failed_fills();
+                    if failed >= ATTEMPTS || !object.can_be_resumed() {
                         return Poll::Ready(Some(Err(BodyError::NoRest)));
                     }
                     let end = self.end.map_or(gap.end, |end| end.min(gap.end));
                     // Where somebody else was faster, its fill is waited for.
                     if let Some(fill) = object.fill(at..end) {
-                        fill::fetch(&self.store, fill, &self.fetcher, attempts - 1);
+                        fill::fetch(&self.store, fill, &self.fetcher, failed);
                     }
                 }
             }
