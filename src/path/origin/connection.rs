@@ -30,6 +30,8 @@ pub struct Connection {
     stream: Rc<RefCell<Stream>>,
     /// Read, but not yet used.
     pub buf: BytesMut,
+    /// A request's head, as far as it is not yet written.
+    pub(super) out: BytesMut,
     /// Whether a request went over it before.
     pub reused: bool,
     /// Whether TCP_QUICKACK is set again after reads.
@@ -67,6 +69,7 @@ impl Connection {
         Connection {
             stream: Rc::new(RefCell::new(stream)),
             buf: BytesMut::new(),
+            out: BytesMut::new(),
             reused: false,
             quickack,
             told_in_vain: false,

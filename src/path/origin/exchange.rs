@@ -1,32 +1,35 @@
-//! One request at the origin: a connection lent to awc until the response head is there.
+//! One request at the origin, up to its response's head.
 //!
-//! awc writes the request's head and waits for an answer; it takes a cut body for a whole one, though, a 103 for the
-//! response and a body without length for none, and refuses heads that can be read. So it sees neither: the stream handed
-//! to it, [`Lent`], says only `ANSWERED` once the final head is here. The head is read here, and the body from the
-//! connection itself, framed by [`Framing`](crate::path::framing).
+//! awc makes the request and hands it to its connector service; [`Exchanger`] stands in that service's place. For awc takes a
+//! cut body for a whole one, a 103 for the response and a body without length for none, refuses heads that can be read, and
+//! reads nothing while it sends a body. So the head is written and read here, on a [`Connection`] of the pool, and the body
+//! comes from the connection itself, framed by [`Framing`](crate::path::framing).
 
 use std::{
     cell::RefCell,
-    future::{Ready, ready},
+    future::poll_fn,
     io,
-    pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
     time::Instant,
 };
 
 use actix_http::{
-    StatusCode, Uri,
+    RequestHeadType, StatusCode,
     header::{self, HeaderMap, HeaderValue},
 };
-use actix_rt::net::{ActixStream, Ready as Readiness};
 use actix_service::Service;
-use actix_tls::connect::{ConnectError, ConnectInfo, Connection as ConnectedTo};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use awc::{
+    ConnectRequest, ConnectResponse, error::SendRequestError, middleware::Transform,
+    test::TestResponse,
+};
+use bytes::Buf as _;
+use futures_util::future::LocalBoxFuture;
 
 use super::{
     answer_head::AnswerHead,
     connection::{Connection, Writer},
+    request_head::write_head,
 };
 use crate::path::{
     client::Client,
@@ -34,14 +37,11 @@ use crate::path::{
     headers,
 };
 
-/// How much is read at once while a head is awaited.
+/// How much is read at once while a head is awaited, in bytes.
 const HEAD_READ: usize = 8 * 1024;
 
-/// What awc gets to read when there is an answer: with a body to come, for only then it forgets the connection.
-const ANSWERED: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n";
-
 tokio::task_local! {
-    /// The exchange whose request awc is sending; read by [`Lend`] when awc asks for a connection.
+    /// The exchange that awc is being asked to make; read by [`Exchanger`] before awc's call is back.
     pub static CURRENT: Exchange;
 }
 
@@ -61,13 +61,11 @@ struct State {
     max_head: usize,
     /// Whether any byte of a response came.
     answered: bool,
-    /// Whether awc is through with the request's head: it then begins to read.
+    /// Whether all of the request's head is written.
     head_is_out: bool,
     /// When the request was last written to.
     sent: Option<Instant>,
     head: Option<(AnswerHead, Instant)>,
-    /// How much of [`ANSWERED`] awc has read.
-    handed: usize,
     failure: Option<HeadError>,
 }
 
@@ -124,7 +122,6 @@ impl Exchange {
             head_is_out: false,
             sent: None,
             head: None,
-            handed: 0,
             failure: None,
         })))
     }
@@ -168,6 +165,36 @@ impl Exchange {
 }
 
 impl State {
+    /// Writes the request's head, then reads the response's.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.head_is_out {
+            ready!(self.poll_send(cx))?;
+            self.head_is_out = true;
+        }
+        self.poll_head(cx)
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(connection) = &mut self.connection else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        let writer = connection.writer();
+        let sent = loop {
+            if connection.out.is_empty() {
+                break ready!(writer.poll_flush(cx));
+            }
+            match ready!(writer.poll_write(cx, &connection.out)) {
+                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    connection.out.advance(n);
+                    self.sent = Some(Instant::now());
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        Poll::Ready(sent.map_err(|error| self.fail(HeadError::Broken(error))))
+    }
+
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             if self.head.is_some() {
@@ -240,84 +267,45 @@ fn switches_as(offer: Option<&HeaderValue>, headers: &HeaderMap) -> bool {
     }
 }
 
-/// The stream that awc gets: writes go to the connection, reads end once the final response head is here.
-#[derive(Debug)]
-pub struct Lent(Exchange);
+/// Puts [`Exchanger`] in the place of awc's own connector service.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchanging;
 
-impl AsyncRead for Lent {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let state = &mut *self.0.0.borrow_mut();
-        state.head_is_out = true;
-        ready!(state.poll_head(cx))?;
-        let rest = &ANSWERED[state.handed..];
-        let n = rest.len().min(out.remaining());
-        out.put_slice(&rest[..n]);
-        state.handed += n;
-        Poll::Ready(Ok(()))
+impl<S> Transform<S, ConnectRequest> for Exchanging {
+    type Transform = Exchanger;
+
+    fn new_transform(self, _: S) -> Exchanger {
+        Exchanger
     }
 }
 
-impl AsyncWrite for Lent {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let state = &mut *self.0.0.borrow_mut();
-        let Some(connection) = &state.connection else {
-            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
-        };
-        let written = connection.writer().poll_write(cx, bytes);
-        if written.is_ready() {
-            state.sent = Some(Instant::now());
-        }
-        written
-    }
+/// Sends what awc is asked to send over the connection of the [`CURRENT`] exchange, and is done when that has a head.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchanger;
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &self.0.0.borrow().connection {
-            Some(connection) => connection.writer().poll_flush(cx),
-            None => Poll::Ready(Ok(())),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The connection is not awc's to close.
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl ActixStream for Lent {
-    fn poll_read_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<Readiness>> {
-        Poll::Ready(Ok(Readiness::READABLE))
-    }
-
-    fn poll_write_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<Readiness>> {
-        Poll::Ready(Ok(Readiness::WRITABLE))
-    }
-}
-
-/// The connector that awc asks: it lends the connection of the [`CURRENT`] exchange.
-#[derive(Clone, Debug)]
-pub struct Lend;
-
-impl Service<ConnectInfo<Uri>> for Lend {
-    type Response = ConnectedTo<Uri, Lent>;
-    type Error = ConnectError;
-    type Future = Ready<Result<Self::Response, Self::Error>>;
+impl Service<ConnectRequest> for Exchanger {
+    type Response = ConnectResponse;
+    type Error = SendRequestError;
+    type Future = LocalBoxFuture<'static, Result<ConnectResponse, SendRequestError>>;
 
     actix_service::always_ready!();
 
-    fn call(&self, request: ConnectInfo<Uri>) -> Self::Future {
-        ready(
-            CURRENT
-                .try_with(Exchange::clone)
-                .map(|exchange| ConnectedTo::new(request.request().clone(), Lent(exchange)))
-                .map_err(|_| ConnectError::Unresolved),
-        )
+    fn call(&self, request: ConnectRequest) -> Self::Future {
+        let exchange = CURRENT.try_with(Exchange::clone);
+        let head = match request {
+            ConnectRequest::Client(RequestHeadType::Rc(head, _), ..) => Some(head),
+            _ => None,
+        };
+        Box::pin(async move {
+            let (Ok(exchange), Some(head)) = (exchange, head) else {
+                return Err(SendRequestError::TunnelNotSupported);
+            };
+            if let Some(connection) = &mut exchange.0.borrow_mut().connection {
+                write_head(&head, &mut connection.out);
+            }
+            poll_fn(|cx| exchange.0.borrow_mut().poll(cx)).await?;
+            // The exchange has the response. awc is told that there is one: it offers no other way to make it.
+            Ok(ConnectResponse::Client(TestResponse::default().finish()))
+        })
     }
 }

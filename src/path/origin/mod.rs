@@ -1,7 +1,6 @@
 //! The origin's side, in the order of a request: [`fetch`] (the way of it), [`slots`] (how many at once) and
 //! [`collapse`] (one for all who wait for the same), [`pool`] and
-//! [`connect`] (with [`resolver`] and [`tls`]) for a [`connection`], [`exchange`] (which lends it to awc until the
-//! head is there; `sending` sends the request's body beside it), and for the body [`source`]: a [`reader`] of one connection,
+//! [`connect`] (with [`resolver`] and [`tls`]) for a [`connection`], [`exchange`] (the request's head out, the response's head in; `sending` sends the request's body beside it), and for the body [`source`]: a [`reader`] of one connection,
 //! [`resume`] for what breaks (with [`overlap`] for what comes twice), and [`parallel`] for what one connection cannot carry, with
 //! [`crowd`] that keeps its parts from taking others' places.
 
@@ -15,7 +14,6 @@ pub mod exchange;
 pub mod fetch;
 mod first;
 mod grant;
-mod head_alone;
 mod holder;
 pub mod lately;
 pub mod memory;
@@ -27,6 +25,7 @@ mod part;
 pub mod pool;
 pub mod reader;
 mod refused;
+mod request_head;
 mod reserve;
 pub mod resolver;
 pub mod resume;

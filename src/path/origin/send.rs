@@ -1,19 +1,17 @@
-//! One request up to its response's head: awc sends its head, and its body goes out beside the wait.
+//! One request up to its response's head. Its own body goes out beside the wait.
 
 use std::{
     future::{Future as _, poll_fn},
-    io,
     pin::pin,
     task::Poll,
     time::{Duration, Instant},
 };
 
-use awc::{FrozenClientRequest, error::SendRequestError};
+use awc::FrozenClientRequest;
 
 use super::{
-    exchange::{Answered, CURRENT, Exchange, HeadError},
+    exchange::{Answered, CURRENT, Exchange},
     fetch::FetchError,
-    head_alone::Elsewhere,
     sending::{SendError, Sending},
 };
 use crate::path::{
@@ -31,15 +29,14 @@ pub(super) async fn send(
     deadline: Instant,
 ) -> Result<Answered, FetchError> {
     let progress = upload.as_ref().map(Upload::progress);
-    let request = match upload {
-        Some(_) => head.send_body(Elsewhere::default()),
-        // Not send(): it would tell a length of zero for every GET.
-        None => head.send_body(actix_http::body::None::new()),
-    };
+    // Of a body awc knows nothing: the fields tell of it, and it goes out below.
+    let request = CURRENT.sync_scope(exchange.clone(), || {
+        head.send_body(actix_http::body::None::new())
+    });
     let mut sending = None;
     let mut refused = false;
     let mut written = None;
-    let mut request = pin!(CURRENT.scope(exchange.clone(), request));
+    let mut request = pin!(request);
     let mut awaited = true;
     let mut timer = pin!(tokio::time::sleep_until(deadline.into()));
     poll_fn(|cx| {
@@ -49,7 +46,7 @@ pub(super) async fn send(
                 Poll::Ready(Err(error)) => {
                     return Poll::Ready(Err(exchange
                         .take_failure()
-                        .map_or_else(|| failure(error), FetchError::from)));
+                        .map_or_else(|| FetchError::Client(error.to_string()), FetchError::from)));
                 }
                 Poll::Pending => {}
             }
@@ -114,16 +111,4 @@ fn is_well(head: Head) -> bool {
 /// An answer without a body ends the exchange; nothing of it is passed on before the upload is through.
 fn waits_for_the_rest(head: Head) -> bool {
     is_well(head) && matches!(head.framing, Framing::None | Framing::Length(0))
-}
-
-fn failure(error: SendRequestError) -> FetchError {
-    match error {
-        SendRequestError::Send(error) => HeadError::Broken(error).into(),
-        SendRequestError::Connect(_) => HeadError::Broken(io::Error::new(
-            io::ErrorKind::UnexpectedEof,
-            "the origin closed it",
-        ))
-        .into(),
-        error => FetchError::Client(error.to_string()),
-    }
 }

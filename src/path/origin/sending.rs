@@ -1,8 +1,5 @@
 //! A request's body on its way to the origin: beside the wait for the response's head, and beside the response itself
 //! where that comes first.
-//!
-//! awc sends the head alone (see [`super::head_alone`]), for it reads nothing while it sends a body, and keeps a head
-//! back until 8 KiB of body are there.
 
 use std::{
     cell::{Cell, RefCell},

@@ -13,9 +13,8 @@ use super::{
     connect::Target,
     connection::Connection,
     crowd::{Anchor, Crowd},
-    exchange::Lend,
+    exchange::Exchanging,
     fetch::FetchError,
-    head_alone::HeadAlone,
     memory::Memory,
     pace,
     pool::{OpenSocket, Pool},
@@ -46,13 +45,11 @@ pub struct Origin {
 impl Origin {
     /// The origin for the worker on this thread.
     pub fn start(shared: &Shared) -> Rc<Self> {
-        let connector = awc::Connector::new().connector(Lend).limit(0);
         let client = awc::Client::builder()
-            .connector(connector)
             .disable_timeout()
             .disable_redirects()
             .no_default_headers()
-            .wrap(HeadAlone)
+            .wrap(Exchanging)
             .finish();
         let authority = shared.settings.url.authority();
         let origin = Rc::new(Origin {
