@@ -42,6 +42,8 @@ missing() {
     command -v chromedriver >/dev/null || echo chromium-driver
     # promtool reads /metrics.
     command -v promtool >/dev/null || echo prometheus
+    # What a request costs is counted in instructions.
+    command -v valgrind >/dev/null || echo valgrind
     # rustc links with it; ring compiles with it.
     command -v cc >/dev/null || echo gcc libc6-dev
     # The units are checked by systemd's own tool.

@@ -15,6 +15,7 @@ mod canary;
 mod collapse;
 mod command_line;
 mod connections;
+mod cost;
 mod dashboard;
 mod demo;
 mod description;

@@ -6,12 +6,13 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     thread,
+    time::Duration,
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{client::Client, until};
+use super::{DEADLINE, client::Client, until, until_within};
 
 /// A running program. Dropped, it is killed.
 pub struct Program {
@@ -42,6 +43,16 @@ impl Program {
 
     /// The same, by a command that takes the program's path.
     pub fn with(origin: &str, settings: &str, command: impl FnOnce(&str) -> Command) -> Self {
+        Self::patiently(DEADLINE, origin, settings, command)
+    }
+
+    /// The same, for a program that takes up to `patience` to serve.
+    pub fn patiently(
+        patience: Duration,
+        origin: &str,
+        settings: &str,
+        command: impl FnOnce(&str) -> Command,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // The usual port of admin.local is for one process.
         std::fs::write(folder.path().join("base.toml"), "[admin]\nlocal = \"\"\n").unwrap();
@@ -71,7 +82,7 @@ impl Program {
             start: Vec::new(),
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
         };
-        program.start = program.until_told("serving");
+        program.start = program.told_within(patience, "serving");
         program.address = program.serving()["listen"]
             .as_str()
             .unwrap()
@@ -148,7 +159,11 @@ impl Program {
 
     /// The same, with those before it.
     pub fn until_told(&self, message: &str) -> Vec<Value> {
-        until(message, || {
+        self.told_within(DEADLINE, message)
+    }
+
+    fn told_within(&self, limit: Duration, message: &str) -> Vec<Value> {
+        until_within(limit, message, || {
             let mut log = self.log.lock().unwrap();
             let at = log.iter().position(|line| line["message"] == message)?;
             Some(log.drain(..=at).collect())
