@@ -7,6 +7,7 @@
 use std::{
     future::Future as _,
     io,
+    mem::MaybeUninit,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -68,6 +69,8 @@ pub struct ClientStream {
     begun_answer: bool,
     /// Whether the connection ends behind it.
     closes: bool,
+    /// Whether nothing came behind the request at hand, and the socket wakes who reads once something does.
+    awaits_socket: bool,
     /// Whether the time of a head that has begun runs.
     head_runs: bool,
     /// When the head must be whole, or the next one begin.
@@ -108,6 +111,7 @@ impl ClientStream {
             begun_before: 0,
             begun_answer: false,
             closes: false,
+            awaits_socket: false,
             head_runs: false,
             due: Some(Instant::now() + limits.head),
             timer: None,
@@ -226,6 +230,7 @@ impl ClientStream {
     /// A head goes on.
     fn begin(&mut self) {
         (self.due, self.head_runs) = (None, false);
+        self.awaits_socket = false;
         self.begun_before = self.client.begun.get();
         self.client.body_refused.set(false);
         let offers = self.reader.offers_websocket();
@@ -237,15 +242,20 @@ impl ClientStream {
 
     /// Looks after a client whose request is being answered: keeps what it sends ahead, and notices that it left.
     fn poll_behind(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.awaits_socket = false;
         while self.reader.waiting() < AHEAD {
-            let n = if self.reader.is_lost() {
-                ready!(poll_discard(cx, &mut self.io))?
+            let read = if self.reader.is_lost() {
+                poll_discard(cx, &mut self.io)
             } else {
-                let mut scratch = [0; 4096];
-                let mut piece = ReadBuf::new(&mut scratch);
-                ready!(Pin::new(&mut self.io).poll_read(cx, &mut piece))?;
+                let mut scratch = [MaybeUninit::uninit(); 4096];
+                let mut piece = ReadBuf::uninit(&mut scratch);
+                let read = Pin::new(&mut self.io).poll_read(cx, &mut piece);
                 self.reader.keep(piece.filled());
-                piece.filled().len()
+                read.map_ok(|()| piece.filled().len())
+            };
+            let Poll::Ready(n) = read? else {
+                self.awaits_socket = true;
+                return Poll::Pending;
             };
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
@@ -268,8 +278,10 @@ impl ClientStream {
         if self.closes {
             self.reader.lose();
         }
-        // Whether something waits, or only the socket does: it must be asked again.
-        cx.waker().wake_by_ref();
+        if self.closes || !self.awaits_socket || self.reader.waiting() > 0 {
+            // actix-http asks for the next request only where it is woken.
+            cx.waker().wake_by_ref();
+        }
     }
 
     /// Ends a connection whose next head does not come, or is not whole in time.

@@ -3,6 +3,7 @@
 use std::{
     future::Future as _,
     io,
+    mem::MaybeUninit,
     net::IpAddr,
     pin::Pin,
     task::{Context, Poll},
@@ -153,8 +154,8 @@ impl Refusing {
 
 /// Throws away what comes; how much that was.
 pub fn poll_discard(cx: &mut Context<'_>, io: &mut Transport) -> Poll<io::Result<usize>> {
-    let mut scratch = [0; 4096];
-    let mut buf = ReadBuf::new(&mut scratch);
+    let mut scratch = [MaybeUninit::uninit(); 4096];
+    let mut buf = ReadBuf::uninit(&mut scratch);
     Pin::new(io)
         .poll_read(cx, &mut buf)
         .map_ok(|()| buf.filled().len())

@@ -262,8 +262,6 @@ fn nothing_is_added_to_a_request_but_what_a_proxy_adds() {
         names,
         [
             "accept",
-            // awc's own, and harmless
-            "date",
             "forwarded",
             "host",
             "via",
