@@ -30,6 +30,7 @@ use super::{
     gate::Gate,
     line::{Line, LineStatus},
     line_budget::LineBudget,
+    quality::Class,
     redacted::redacted,
     sizes::Sizes,
     summary::Summary,
@@ -155,6 +156,15 @@ impl Published {
     pub fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
     }
+
+    /// The class of the origin by its response time; none while nobody knows how it answers. What is tuned by it stays as
+    /// it was meanwhile.
+    pub fn quality(&self) -> Option<Class> {
+        match **self.origin_status.load() {
+            OriginStatus::Reachable => Some(self.tuning.load().class),
+            OriginStatus::Unknown | OriginStatus::Unreachable => None,
+        }
+    }
 }
 
 /// The last changes of level, class and rate.
@@ -213,6 +223,8 @@ pub enum Retuned {
     Rate,
     /// Exchanges with the origin at once.
     Concurrency,
+    /// Whether the origin can be reached.
+    Origin,
 }
 
 /// How Redis is.

@@ -34,6 +34,7 @@ mod log;
 mod metrics;
 mod odd_heads;
 mod operators;
+mod outage;
 mod parts;
 mod places;
 mod properties;
