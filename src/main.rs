@@ -295,24 +295,51 @@ fn show(files: &SettingsFiles, options: demo::Options) -> Result<(), Failure> {
             ))
         })?;
         settings.origin.url = demo.origin_url().parse().map_err(Failure::run)?;
+        let mut plain = plain(&settings);
         let app = Application::start(settings).map_err(|error| match error {
             StartError::Listen(ListenError::Taken { address, .. }) => Failure::Run(format!(
                 "{address} is taken: another process listens there; --listen takes another address"
             )),
             error => Failure::run(error),
         })?;
+        // One is made where none is set, and once is enough.
+        plain.admin.token = app.token().as_str().into();
+        let beside = match demo.compares() {
+            true => Some(Application::start(plain).map_err(Failure::run)?),
+            false => None,
+        };
         let stop = async {
             ending().await;
         };
         let proxy = app.addresses().first().copied().unwrap_or(listen);
         let monitor = app.monitor().unwrap_or_default();
         let token = app.token();
-        demo.show(proxy, &monitor, &token, &mut io::stdout(), stop)
+        let beside_at = beside.as_ref().and_then(|app| app.addresses().first());
+        let beside_at = beside_at.copied();
+        demo.show(proxy, beside_at, &monitor, &token, &mut io::stdout(), stop)
             .await
             .map_err(Failure::run)?;
+        if let Some(beside) = beside {
+            beside.stop().await;
+        }
         app.stop().await;
         Ok(())
     })
+}
+
+/// What a plain proxy does, before the same origin: the control group. It says nothing of its own in the log.
+fn plain(settings: &Settings) -> Settings {
+    let mut plain = settings.clone();
+    plain.server.listen = LOCAL.into();
+    plain.server.workers = 1;
+    plain.admin.local = None;
+    plain.optimization.level = Level::Low;
+    plain.store.directory = PathBuf::new();
+    plain.quality.probe = Duration::ZERO;
+    // No class is ever told.
+    plain.quality.hold = 100;
+    plain.quality.min_samples = 10_000;
+    plain
 }
 
 fn origin(listen: SocketAddr, network: Network) -> Result<(), Failure> {

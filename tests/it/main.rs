@@ -14,6 +14,7 @@ mod brokenness;
 mod canary;
 mod collapse;
 mod command_line;
+mod compose;
 mod connections;
 mod cost;
 mod dashboard;
