@@ -65,6 +65,8 @@ impl QualityClassifier {
         if class != self.directory.published.tuning.load().class {
             let why = self.why.clone();
             _ = self.directory.new_class.tell(NewClass { class, why });
+        } else if self.classifier.is_judged() {
+            self.directory.published.set_judged();
         }
     }
 

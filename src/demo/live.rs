@@ -26,7 +26,10 @@ impl Live {
         let optimizer = &stats["performance_optimizer"];
         let metrics = &optimizer["metrics"];
         let now = Seen {
-            class: text(&stats["network_quality"]["quality"]),
+            class: match &stats["network_quality"]["quality"] {
+                Value::String(class) => class.clone(),
+                _ => "unknown".to_owned(),
+            },
             level: text(&optimizer["optimization_level"]),
             rate: text(&optimizer["current_rate_limit"]),
         };
@@ -219,6 +222,6 @@ mod tests {
     #[test]
     fn stats_without_the_fields_still_make_a_line() {
         let line = Live::default().line(&json!({}), Duration::ZERO, None);
-        assert!(line.contains("class -  level -  limit -/s"), "{line}");
+        assert!(line.contains("class unknown  level -  limit -/s"), "{line}");
     }
 }

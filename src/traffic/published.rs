@@ -91,6 +91,8 @@ pub struct Published {
     pub started: Instant,
     /// When the process started, for people.
     pub started_at: SystemTime,
+    /// Whether samples have shown the class. Written by `QualityClassifier`.
+    judged: AtomicBool,
     draining: AtomicBool,
 }
 
@@ -126,6 +128,7 @@ impl Published {
             workers,
             started: now,
             started_at: SystemTime::now(),
+            judged: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         }
     }
@@ -161,9 +164,14 @@ impl Published {
     /// it was meanwhile.
     pub fn quality(&self) -> Option<Class> {
         match **self.origin_status.load() {
-            OriginStatus::Reachable => Some(self.tuning.load().class),
-            OriginStatus::Unknown | OriginStatus::Unreachable => None,
+            OriginStatus::Reachable if self.judged.load(Relaxed) => Some(self.tuning.load().class),
+            _ => None,
         }
+    }
+
+    /// Samples have shown the class in force.
+    pub fn set_judged(&self) {
+        self.judged.store(true, Relaxed);
     }
 }
 

@@ -60,6 +60,7 @@ fn while_the_origin_is_away_nothing_says_good_and_the_dashboard_says_it_large() 
     assert_eq!(unknown(&proxy), Some(true));
     assert_eq!(proxy.get("/film").text(), "film");
     until("it is there", || {
+        proxy.get("/film");
         (unknown(&proxy) == Some(false)).then_some(())
     });
     let browser = Browser::start(1280, 900);
