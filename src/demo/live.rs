@@ -20,7 +20,7 @@ struct Seen {
 }
 
 impl Live {
-    /// The line for `stats`, read at `at` after the demo's start, with one more for the viewers, and two for a canary: none
+    /// The line for `stats`, read at `at` after the demo's start, with one more for the viewers, and three for a canary: none
     /// has 100 characters. What changed since the line before shows as `old->new`; what is not in `stats` shows as `-`.
     pub fn line(&mut self, stats: &Value, at: Duration, viewers: Option<&Comparison>) -> String {
         let optimizer = &stats["performance_optimizer"];
@@ -90,7 +90,8 @@ fn canary(canary: &Value) -> String {
     };
     format!(
         "\n{BELOW}canary {} for {} %: failed {} of {} (stable {} of {}); the difference:\n\
-         {BELOW}errors {} %, p95 {} ms, goodput {} Mbit/s",
+         {BELOW}errors {} %, p95 {} ms,\n\
+         {BELOW}goodput {} Mbit/s",
         text(&candidate["level"]),
         text(&candidate["percent"]),
         number("candidate", "failed_requests"),
@@ -185,7 +186,7 @@ mod tests {
             plain: Some(summary),
         };
         let lines = live.line(&second, Duration::from_secs(3600), Some(&viewers));
-        assert_eq!(lines.lines().count(), 4);
+        assert_eq!(lines.lines().count(), 5);
         for line in lines.lines() {
             assert!(line.len() < 100, "{}: {line}", line.len());
         }
@@ -210,7 +211,7 @@ mod tests {
         assert!(
             line.ends_with(
                 "canary high for 50 %: failed 0 of 110 (stable 3 of 120); the difference:\n         \
-                 errors -2.5 [-7.2, +1.3] %, p95 +12 [?, ?] ms, goodput ? [?, ?] Mbit/s"
+                 errors -2.5 [-7.2, +1.3] %, p95 +12 [?, ?] ms,\n         goodput ? [?, ?] Mbit/s"
             ),
             "{line}"
         );
