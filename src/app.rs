@@ -3,6 +3,7 @@
 mod application;
 pub mod browser;
 mod certificate;
+mod preflight;
 pub mod pulse;
 mod reload;
 mod sockets;
@@ -10,4 +11,5 @@ mod systemd;
 mod workers;
 
 pub use application::{Application, StartError};
+pub use preflight::{Findings, preflight};
 pub use reload::Source;

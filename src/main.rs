@@ -6,15 +6,18 @@ use std::{
     path::PathBuf,
     pin::pin,
     process::ExitCode,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use clap::{Parser, Subcommand};
 use fileproxy::{
-    app::Application,
+    app::{Application, Findings, StartError, preflight},
     demo::{self, Demo, network::Network, origin::Origin},
-    path::listener::Inherited,
-    settings::{Settings, SettingsFiles},
+    path::listener::{Inherited, ListenError},
+    settings::{
+        Settings, SettingsError,
+        layers::{Layers, SettingsFiles, Stray},
+    },
     telemetry,
     traffic::{level::Level, redacted::redacted},
 };
@@ -35,25 +38,13 @@ const LAST_LINES: Duration = Duration::from_secs(3);
 #[derive(Parser)]
 #[command(version, about)]
 struct Cli {
-    /// The folder with the settings files.
-    #[arg(
-        long,
-        global = true,
-        env = "FILEPROXY_SETTINGS",
-        default_value = "settings",
-        value_name = "FOLDER"
-    )]
-    settings: PathBuf,
+    /// The folder with the settings files [default: settings].
+    #[arg(long, global = true, env = "FILEPROXY_SETTINGS", value_name = "FOLDER")]
+    settings: Option<PathBuf>,
 
-    /// Which settings file is laid over base.toml.
-    #[arg(
-        long,
-        global = true,
-        env = "FILEPROXY_ENV",
-        default_value = "local",
-        value_name = "NAME"
-    )]
-    env: String,
+    /// Which settings file is laid over base.toml [default: local].
+    #[arg(long, global = true, env = "FILEPROXY_ENV", value_name = "NAME")]
+    env: Option<String>,
 
     #[command(subcommand)]
     command: Option<Command>,
@@ -100,9 +91,10 @@ impl Failure {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // A variable that is set and empty is as good as none.
     let files = SettingsFiles {
-        folder: cli.settings,
-        name: cli.env,
+        folder: cli.settings.filter(|folder| !folder.as_os_str().is_empty()),
+        name: cli.env.filter(|name| !name.is_empty()),
     };
     let done = match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve(&files),
@@ -134,8 +126,37 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-fn read(files: &SettingsFiles) -> Result<Settings, Failure> {
-    Settings::read(files).map_err(|error| Failure::Settings(error.to_string()))
+/// The settings, and where they are from.
+fn read(files: &SettingsFiles) -> Result<(Settings, Layers), Failure> {
+    let wrong = |error: SettingsError| Failure::Settings(error.to_string());
+    let layers = Layers::read(files).map_err(|error| wrong(error.into()))?;
+    let settings = Settings::from_layers(&layers).map_err(wrong)?;
+    Ok((settings, layers))
+}
+
+/// Logs where the settings are from, and which variables look like settings and are none.
+fn told_sources(settings: &Settings, layers: &Layers) {
+    let (files, variables) = (listed_files(layers), listed_variables(layers));
+    tracing::info!(files, variables, "settings read");
+    for stray in settings.strays() {
+        tracing::warn!(
+            variable = stray.name,
+            meant = stray.meant,
+            "this variable is not read: a setting's has two underscores between its parts"
+        );
+    }
+}
+
+fn listed_files(layers: &Layers) -> String {
+    let files: Vec<_> = layers
+        .files()
+        .map(|file| file.display().to_string())
+        .collect();
+    files.join(",")
+}
+
+fn listed_variables(layers: &Layers) -> String {
+    layers.variables().collect::<Vec<_>>().join(",")
 }
 
 fn serve(files: &SettingsFiles) -> Result<(), Failure> {
@@ -144,8 +165,9 @@ fn serve(files: &SettingsFiles) -> Result<(), Failure> {
             "the sockets that were handed over cannot be used: {error}"
         ))
     })?;
-    let settings = read(files)?;
+    let (settings, layers) = read(files)?;
     telemetry::start(&settings.log).map_err(Failure::run)?;
+    told_sources(&settings, &layers);
     open_files(&settings);
     actix_rt::System::new().block_on(async {
         let origin = settings.origin.url.to_string();
@@ -178,7 +200,8 @@ fn told(app: &Application, origin: &str, level: Level) {
     let (listen, operators, version) =
         (listen.join(","), app.operators(), env!("CARGO_PKG_VERSION"));
     let monitor = app.monitor();
-    tracing::info!(listen, %operators, monitor, origin, %level, version, "serving");
+    // Not called `level`: a line in JSON has one already.
+    tracing::info!(listen, %operators, monitor, origin, optimization_level = %level, version, "serving");
     if monitor.is_none() {
         tracing::warn!(
             "browsers refuse the ports of all addresses with the dashboard: admin.local gives it one for them"
@@ -220,15 +243,32 @@ async fn ending() -> &'static str {
 }
 
 fn check(files: &SettingsFiles) -> Result<(), Failure> {
-    let settings = read(files)?;
+    let (settings, layers) = read(files)?;
+    let Findings { wrong, notes } = preflight(&settings, SystemTime::now());
+    let strays = settings.strays().into_iter().map(|stray| {
+        let Stray { name, meant } = stray;
+        format!("the variable {name} is not read: did you mean {meant}?")
+    });
+    for note in strays.chain(notes) {
+        telemetry::say(&format!("fileproxy: {note}"));
+    }
+    if !wrong.is_empty() {
+        return Err(Failure::Run(wrong.join("\nfileproxy: ")));
+    }
     let shown = toml::to_string_pretty(&settings).map_err(Failure::run)?;
+    let (files, variables) = (listed_files(&layers), listed_variables(&layers));
+    let from: Vec<_> = ["the defaults", &*files, &*variables]
+        .into_iter()
+        .filter(|from| !from.is_empty())
+        .collect();
+    let from = from.join(", ");
     print(&format!(
-        "# the settings are valid; these are in force\n{shown}"
+        "# the settings are valid; these are in force\n# from {from}\n{shown}"
     ))
 }
 
 fn show(files: &SettingsFiles, options: demo::Options) -> Result<(), Failure> {
-    let mut settings = read(files)?;
+    let (mut settings, _) = read(files)?;
     settings.server.listen = options.listen.into();
     settings.redis.url = String::new().try_into().map_err(Failure::run)?;
     settings.log.access = false;
@@ -255,19 +295,51 @@ fn show(files: &SettingsFiles, options: demo::Options) -> Result<(), Failure> {
             ))
         })?;
         settings.origin.url = demo.origin_url().parse().map_err(Failure::run)?;
-        let app = Application::start(settings).map_err(Failure::run)?;
+        let mut plain = plain(&settings);
+        let app = Application::start(settings).map_err(|error| match error {
+            StartError::Listen(ListenError::Taken { address, .. }) => Failure::Run(format!(
+                "{address} is taken: another process listens there; --listen takes another address"
+            )),
+            error => Failure::run(error),
+        })?;
+        // One is made where none is set, and once is enough.
+        plain.admin.token = app.token().as_str().into();
+        let beside = match demo.compares() {
+            true => Some(Application::start(plain).map_err(Failure::run)?),
+            false => None,
+        };
         let stop = async {
             ending().await;
         };
         let proxy = app.addresses().first().copied().unwrap_or(listen);
         let monitor = app.monitor().unwrap_or_default();
         let token = app.token();
-        demo.show(proxy, &monitor, &token, &mut io::stdout(), stop)
+        let beside_at = beside.as_ref().and_then(|app| app.addresses().first());
+        let beside_at = beside_at.copied();
+        demo.show(proxy, beside_at, &monitor, &token, &mut io::stdout(), stop)
             .await
             .map_err(Failure::run)?;
+        if let Some(beside) = beside {
+            beside.stop().await;
+        }
         app.stop().await;
         Ok(())
     })
+}
+
+/// What a plain proxy does, before the same origin: the control group. It says nothing of its own in the log.
+fn plain(settings: &Settings) -> Settings {
+    let mut plain = settings.clone();
+    plain.server.listen = LOCAL.into();
+    plain.server.workers = 1;
+    plain.admin.local = None;
+    plain.optimization.level = Level::Low;
+    plain.store.directory = PathBuf::new();
+    plain.quality.probe = Duration::ZERO;
+    // No class is ever told.
+    plain.quality.hold = 100;
+    plain.quality.min_samples = 10_000;
+    plain
 }
 
 fn origin(listen: SocketAddr, network: Network) -> Result<(), Failure> {

@@ -4,12 +4,7 @@
 //! 2. `settings/<name>.toml`, the name from `FILEPROXY_ENV` (default `local`).
 //! 3. The environment: `FILEPROXY__ORIGIN__URL`, two underscores between the parts.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
-
-use config::{Config, Environment, File, FileFormat};
+use config::{Config, File, FileFormat};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -18,7 +13,7 @@ use crate::{
     path::{
         cors, http2, line, origin, policy::Terms, server, tcp, tls, trace, transfers, upgrades,
     },
-    reloadable::reloadable,
+    reloadable::{Reloadable as _, reloadable},
     store, telemetry,
     traffic::{
         canary, concurrency,
@@ -29,6 +24,11 @@ use crate::{
     },
     units::OutOfRange,
 };
+
+pub mod layers;
+mod spelling;
+
+use layers::{Layers, LayersError, SettingsFiles, Stray, UnknownKey};
 
 /// Every key with its default, its unit and why.
 pub const BASE: &str = include_str!("../settings/base.toml");
@@ -126,22 +126,19 @@ reloadable!(Optimization {
     level: AfterRestart,
 });
 
-/// The files that settings are read from.
-#[derive(Clone, Debug)]
-pub struct SettingsFiles {
-    /// The folder of the files.
-    pub folder: PathBuf,
-    /// The name of the file that is laid over the base.
-    pub name: String,
-}
-
 /// Why there are no settings.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// A file cannot be read, or is no TOML.
-    #[error("{}", without_quotes(&.0.to_string()))]
-    Source(#[from] config::ConfigError),
-    /// A key is unknown, missing or holds what it cannot hold.
+    /// A file is not there, cannot be read, or is no TOML.
+    #[error(transparent)]
+    Layers(#[from] LayersError),
+    /// A key that no setting has.
+    #[error(transparent)]
+    Unknown(#[from] UnknownKey),
+    /// The layers do not fit over each other.
+    #[error(transparent)]
+    Library(#[from] config::ConfigError),
+    /// A key is missing or holds what it cannot hold.
     #[error("{key}: {reason}")]
     Key {
         /// The whole key.
@@ -152,17 +149,34 @@ pub enum SettingsError {
     /// A value out of range.
     #[error(transparent)]
     Range(#[from] OutOfRange),
-    /// A file is there and cannot be read. Without it other settings would be in force than those in it.
-    #[error("{} cannot be read: {source}", file.display())]
-    File {
-        /// The file.
-        file: PathBuf,
-        /// What the system says.
-        source: io::Error,
+    /// Any of these, with the file or the variable that the value is from.
+    #[error("{error} ({place})")]
+    Placed {
+        /// What is wrong.
+        error: Box<SettingsError>,
+        /// `in` a file, or `by` a variable.
+        place: String,
     },
-    /// The named file is not there.
-    #[error("there is no {0}: FILEPROXY_ENV or --env names it")]
-    NoFile(PathBuf),
+}
+
+impl SettingsError {
+    /// Adds where the value at fault is from.
+    fn placed(self, layers: &Layers) -> Self {
+        let key = match &self {
+            Self::Key { key, .. } => key,
+            Self::Range(OutOfRange { key, .. }) => key,
+            _ => return self,
+        };
+        // Of a list, the place of the whole.
+        let key = key.split('[').next().unwrap_or_default();
+        match layers.place_of(key) {
+            None => self,
+            Some(place) => Self::Placed {
+                error: Box::new(self),
+                place,
+            },
+        }
+    }
 }
 
 impl Settings {
@@ -172,24 +186,26 @@ impl Settings {
     ///
     /// [`SettingsError`], with the key, what it must be and what it is.
     pub fn read(files: &SettingsFiles) -> Result<Self, SettingsError> {
-        let file = files.folder.join(format!("{}.toml", files.name));
-        let base = files.folder.join("base.toml");
-        is_there(&base)?;
-        // Only a name that somebody gave must be there.
-        if !is_there(&file)? && files.name != "local" {
-            return Err(SettingsError::NoFile(file));
-        }
-        let layers = Config::builder()
-            .add_source(File::from_str(BASE, FileFormat::Toml))
-            .add_source(optional(&base))
-            .add_source(optional(&file))
-            .add_source(
-                Environment::with_prefix("FILEPROXY")
-                    .prefix_separator("__")
-                    .separator("__"),
-            )
-            .build()?;
-        Self::checked(layers)
+        Self::from_layers(&Layers::read(files)?)
+    }
+
+    /// The same, of layers that were read.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError`], with the key, what it must be, what it is, and where it is from.
+    pub fn from_layers(layers: &Layers) -> Result<Self, SettingsError> {
+        layers.check(&Self::base()?.all_keys())?;
+        Self::checked(layers.over(BASE)?).map_err(|error| error.placed(layers))
+    }
+
+    /// The variables of this process that look like those of settings and are none.
+    pub fn strays(&self) -> Vec<Stray> {
+        layers::strays(&self.all_keys())
+    }
+
+    fn all_keys(&self) -> Vec<String> {
+        self.keys().into_iter().map(|(key, _)| key).collect()
     }
 
     /// The defaults alone.
@@ -198,11 +214,8 @@ impl Settings {
     ///
     /// None, unless `settings/base.toml` was broken when this was compiled.
     pub fn base() -> Result<Self, SettingsError> {
-        Self::checked(
-            Config::builder()
-                .add_source(File::from_str(BASE, FileFormat::Toml))
-                .build()?,
-        )
+        let base = File::from_str(BASE, FileFormat::Toml);
+        Self::checked(Config::builder().add_source(base).build()?)
     }
 
     fn checked(layers: Config) -> Result<Self, SettingsError> {
@@ -259,6 +272,7 @@ impl Settings {
             origin: &self.origin,
             transfers: &self.transfers,
             access_log: self.log.access,
+            access_details: self.log.access_details,
         }
     }
 
@@ -301,16 +315,6 @@ fn without_value(key: &str, reason: String) -> String {
     }
 }
 
-/// What is wrong with a file, without the lines of it that the library quotes: they may hold a secret.
-fn without_quotes(reason: &str) -> String {
-    let quotes = |line: &&str| {
-        let line = line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ');
-        !line.starts_with('|')
-    };
-    let lines: Vec<_> = reason.lines().filter(quotes).map(str::trim).collect();
-    lines.join(" ")
-}
-
 /// What is wrong in the words of the library that saw it, with what it leaves out, and without the key once more.
 fn explained(reason: &str) -> String {
     let reason = reason
@@ -324,20 +328,4 @@ fn explained(reason: &str) -> String {
         ""
     };
     format!("{reason}{hint}")
-}
-
-/// Whether the file is there. The library takes one that it cannot read for one that is not.
-fn is_there(file: &Path) -> Result<bool, SettingsError> {
-    match fs::read(file) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(source) => Err(SettingsError::File {
-            file: file.to_owned(),
-            source,
-        }),
-    }
-}
-
-fn optional(path: &Path) -> File<config::FileSourceFile, FileFormat> {
-    File::new(&path.to_string_lossy(), FileFormat::Toml).required(false)
 }

@@ -20,8 +20,10 @@ use crate::{
     reloadable::reloadable,
 };
 
+mod fields;
 mod lines;
 
+use fields::Fields;
 use lines::Lines;
 
 /// `[log]`: what is written, and how.
@@ -34,12 +36,15 @@ pub struct Settings {
     pub filter: String,
     /// Whether each request writes a line.
     pub access: bool,
+    /// Whether that line has the protocol, the user agent and the page that linked to it, too.
+    pub access_details: bool,
 }
 
 reloadable!(Settings {
     format: AfterRestart,
     filter: AtOnce,
     access: NextRequest,
+    access_details: NextRequest,
 });
 
 /// How an event is written.
@@ -96,7 +101,7 @@ pub fn start(settings: &Settings) -> Result<(), ParseError> {
         .log_internal_errors(false)
         .with_ansi(colours);
     let lines = match settings.format {
-        Format::Pretty => lines.with_target(false).boxed(),
+        Format::Pretty => lines.with_target(false).fmt_fields(Fields).boxed(),
         Format::Json => lines
             .json()
             .flatten_event(true)

@@ -67,7 +67,8 @@ impl From<Rate> for f64 {
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/s", self.0)
+        // Three decimals tell everything: no rate is less than a thousandth.
+        write!(f, "{}/s", (self.0 * 1e3).round() / 1e3)
     }
 }
 

@@ -42,6 +42,9 @@ missing() {
     command -v chromedriver >/dev/null || echo chromium-driver
     # promtool reads /metrics.
     command -v promtool >/dev/null || echo prometheus
+    # Compose files and their balancer.
+    command -v haproxy >/dev/null || echo haproxy
+    python3 -c 'import yaml' 2>/dev/null || echo python3-yaml
     # What a request costs is counted in instructions.
     command -v valgrind >/dev/null || echo valgrind
     # rustc links with it; ring compiles with it.

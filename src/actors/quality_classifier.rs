@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
@@ -17,7 +17,7 @@ use super::{
     supervised_actor::supervised,
 };
 use crate::traffic::{
-    published::OriginStatus,
+    published::{OriginStatus, Retune, Retuned},
     quality::{Classifier, Settings},
     summary::{Contact, Summary},
 };
@@ -65,6 +65,8 @@ impl QualityClassifier {
         if class != self.directory.published.tuning.load().class {
             let why = self.why.clone();
             _ = self.directory.new_class.tell(NewClass { class, why });
+        } else if self.classifier.is_judged() {
+            self.directory.published.set_judged();
         }
     }
 
@@ -78,7 +80,18 @@ impl QualityClassifier {
             return;
         }
         self.directory.published.origin_status.store(Arc::new(to));
-        let origin = &self.directory.published.origin;
+        let published = &self.directory.published;
+        let origin = &published.origin;
+        // That it is there at the start is what everybody expects.
+        if from != OriginStatus::Unknown || to == OriginStatus::Unreachable {
+            published.retunes.push(Retune {
+                at: SystemTime::now(),
+                what: Retuned::Origin,
+                from: from.to_string(),
+                to: to.to_string(),
+                why: why.to_owned(),
+            });
+        }
         match to {
             OriginStatus::Unreachable => warn!(%origin, %from, %to, why, "origin away"),
             _ => info!(%origin, %from, %to, why, "origin there"),
@@ -100,6 +113,8 @@ impl QualityClassifier {
             self.set_status(OriginStatus::Reachable, "it answered a request");
         } else if contact.refused {
             self.set_status(OriginStatus::Unreachable, "it took no connection");
+        } else if self.status() == OriginStatus::Unknown {
+            self.set_status(OriginStatus::Unreachable, "it has answered nothing yet");
         } else if contact.failures >= IN_A_ROW {
             self.set_status(
                 OriginStatus::Unreachable,

@@ -93,8 +93,8 @@ struct OriginHealth {
     /// Without user and password.
     url: String,
     status: OriginStatus,
-    /// Its class by the median time to its first byte.
-    quality: Class,
+    /// Its class by the median time to its first byte; null while nobody knows how it answers.
+    quality: Option<Class>,
 }
 
 /// The certificate that clients see.
@@ -197,15 +197,15 @@ pub(super) async fn health(published: web::Data<Published>) -> HttpResponse {
             uptime_seconds: published.started.elapsed().as_secs(),
             redis: Redis::of(published),
             http_client: HttpClient {
-                status: match origin {
-                    OriginStatus::Unreachable => Status::Degraded,
-                    OriginStatus::Reachable | OriginStatus::Unknown => Status::Healthy,
+                status: match why_away(published) {
+                    Some(_) => Status::Degraded,
+                    None => Status::Healthy,
                 },
             },
             origins: vec![OriginHealth {
                 url: published.origin.clone(),
                 status: origin,
-                quality: tuning.class,
+                quality: published.quality(),
             }],
             serving_stale: super::store::ServingStale::of(published, now),
             certificate: Certificate::of(published, now),
@@ -250,15 +250,24 @@ pub(super) async fn ready(published: web::Data<Published>) -> HttpResponse {
     json_response(code, &Check { status })
 }
 
+/// Why the origin counts as away; none if it does not. Before the first tick a connect that failed says so already.
+fn why_away(published: &Published) -> Option<&'static str> {
+    match **published.origin_status.load() {
+        OriginStatus::Unreachable => Some("the origin cannot be reached"),
+        OriginStatus::Unknown if published.counters.origin.connect_failures.get() > 0 => {
+            Some("no connection to the origin has come about yet")
+        }
+        OriginStatus::Unknown | OriginStatus::Reachable => None,
+    }
+}
+
 /// Why `/health` is degraded, one sentence each; empty if it is not.
 fn reasons(published: &Published, now: Instant, clock: SystemTime) -> Vec<String> {
     let mut reasons = Vec::new();
     if published.redis.load().link == RedisLink::Disconnected {
         reasons.push("redis does not answer".to_owned());
     }
-    if **published.origin_status.load() == OriginStatus::Unreachable {
-        reasons.push("the origin cannot be reached".to_owned());
-    }
+    reasons.extend(why_away(published).map(str::to_owned));
     if let Some(Certificate { status, not_after }) = Certificate::of(published, clock) {
         match status {
             Worth::Valid | Worth::Expiring => {}

@@ -161,7 +161,10 @@ impl Row {
             lines(Class::Medium),
             lines(Class::Poor),
             lines(Class::VeryPoor),
-            f64::from(tuning.class as u8),
+            // No number while nobody knows: a gap in the chart.
+            published
+                .quality()
+                .map_or(f64::NAN, |class| f64::from(class as u8)),
             per_second(before.resumed, totals.resumed, passed),
             per_second(before.parallel, totals.parallel, passed),
         ])
@@ -184,7 +187,7 @@ impl Serialize for History {
     }
 }
 
-/// A number with three decimals at most; a whole one without a point.
+/// A number with three decimals at most; a whole one without a point, and null for one that is none.
 struct Number(f64);
 
 impl Serialize for Number {

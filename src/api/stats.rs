@@ -123,8 +123,8 @@ struct PerformanceOptimizer {
 /// The network to the origin, by its response time.
 #[derive(Debug, Serialize, ToSchema)]
 struct NetworkQuality {
-    /// The class in force, by the median time to the origin's first byte.
-    quality: Class,
+    /// The class, by the median time to the origin's first byte; null while nobody knows how the origin answers.
+    quality: Option<Class>,
     /// Its URL, without user and password.
     origin: String,
     origin_status: OriginStatus,
@@ -137,7 +137,7 @@ struct NetworkQuality {
 impl NetworkQuality {
     fn of(published: &Published, summary: &Summary) -> Self {
         Self {
-            quality: published.tuning.load().class,
+            quality: published.quality(),
             origin: published.origin.clone(),
             origin_status: **published.origin_status.load(),
             median_origin_response_time_ms: summary.origin.median.map(millis),

@@ -9,11 +9,12 @@
 //! - [`origin`] serves what [`catalogue`] names, in the way [`answer`] says;
 //! - [`mod@line`] carries each answer as the [`network`] allows: late, slowly, and now and then broken;
 //! - [`content`] and [`hls`] make every byte from its path and offset, so nothing is stored and all can be checked;
-//! - [`viewers`] watch the stream through the proxy and check every byte;
+//! - [`viewers`] watch the stream through the proxy and check every byte, as many others through a plain one: a [`comparison`];
 //! - [`show`] brings them together for the command line, with the [`tour`] and the [`live`] line.
 
 pub mod answer;
 pub mod catalogue;
+pub mod comparison;
 pub mod content;
 pub mod hls;
 pub mod line;

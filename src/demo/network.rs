@@ -119,6 +119,28 @@ impl Network {
         }
     }
 
+    /// What it will do, for who watches: two lines at most.
+    pub fn story(self) -> String {
+        let Range { start, end } = OUTAGE;
+        match self {
+            Network::Good => "about 5 ms away; nothing goes wrong".to_owned(),
+            Network::Poor => {
+                "150 to 220 ms away, 10 Mbit/s a connection; 1.5 % of the answers go wrong:\n\
+                 a 503, or a body that is cut off"
+                    .to_owned()
+            }
+            Network::VeryPoor => format!(
+                "400 to 700 ms away, 1 Mbit/s a connection; 2 % of the answers go wrong.\n\
+                 From second {start} to {end} of each {OUTAGE_EVERY} it is out of order: 9 of 10 answers are 503, for any proxy"
+            ),
+            Network::Changing => format!(
+                "a minute like good, one like poor, one like very-poor, and again.\n\
+                 In the third minute it is out of order for {} s: 9 of 10 answers are 503, for any proxy",
+                end - start
+            ),
+        }
+    }
+
     /// The network's name, as on the command line.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use super::{
+    comparison::Comparison,
     live::Live,
     network::Network,
     origin::Origin,
@@ -84,8 +85,13 @@ impl Demo {
         base_url(self.origin.addr())
     }
 
-    /// Writes the tour to `out`, with the link of the dashboard, then a live line every few seconds, while the viewers watch, until `stop`; then how
-    /// the viewers fared. Needs an actix runtime round it.
+    /// Whether others are to watch through a plain proxy: not where a canary compares two levels already.
+    pub fn compares(&self) -> bool {
+        self.options.viewers > 0 && !self.options.canary
+    }
+
+    /// Writes the tour to `out`, with the link of the dashboard, then what goes on every few seconds, while the viewers watch
+    /// through `proxy` and as many others through `plain`, until `stop`; then how they fared. Needs an actix runtime round it.
     ///
     /// # Errors
     ///
@@ -93,6 +99,7 @@ impl Demo {
     pub async fn show(
         &self,
         proxy: SocketAddr,
+        plain: Option<SocketAddr>,
         monitor: &str,
         token: &str,
         out: &mut impl Write,
@@ -105,6 +112,7 @@ impl Demo {
             network: self.options.network,
             token: token.into(),
             viewers: self.options.viewers,
+            plain: plain.is_some(),
         };
         writeln!(out, "{tour}")?;
         if self.options.canary {
@@ -119,7 +127,7 @@ impl Demo {
         }
         let viewers = match self.options.viewers {
             0 => None,
-            count => Some(Viewers::start(base_url(proxy), count)?),
+            count => Some(Watching::start(proxy, plain, count)?),
         };
         let lines = lines(base_url(proxy), viewers.as_ref(), out);
         match select(pin!(lines), pin!(stop)).await {
@@ -127,23 +135,53 @@ impl Demo {
             Either::Right(((), _)) => {}
         }
         if let Some(viewers) = viewers {
-            writeln!(out, "{}", viewers.stop())?;
+            writeln!(out, "\n{}", viewers.stop())?;
         }
         Ok(())
     }
 }
 
+/// The viewers of the proxy, and those of the plain one.
+struct Watching {
+    proxy: Viewers,
+    plain: Option<Viewers>,
+}
+
+impl Watching {
+    fn start(proxy: SocketAddr, plain: Option<SocketAddr>, count: usize) -> io::Result<Self> {
+        let plain = plain.map(|plain| Viewers::start(base_url(plain), count));
+        Ok(Self {
+            proxy: Viewers::start(base_url(proxy), count)?,
+            plain: plain.transpose()?,
+        })
+    }
+
+    fn comparison(&self) -> Comparison {
+        Comparison {
+            proxy: self.proxy.summary(),
+            plain: self.plain.as_ref().map(Viewers::summary),
+        }
+    }
+
+    fn stop(self) -> Comparison {
+        Comparison {
+            proxy: self.proxy.stop(),
+            plain: self.plain.map(Viewers::stop),
+        }
+    }
+}
+
 /// Writes live lines until that fails.
-async fn lines(base: String, viewers: Option<&Viewers>, out: &mut impl Write) -> io::Result<()> {
+async fn lines(base: String, viewers: Option<&Watching>, out: &mut impl Write) -> io::Result<()> {
     let client = Client::builder().timeout(STATS_TIMEOUT).finish();
     let start = Instant::now();
     let mut live = Live::default();
     loop {
         sleep(EVERY).await;
-        let summary = viewers.map(Viewers::summary);
+        let comparison = viewers.map(Watching::comparison);
         match stats(&client, &base).await {
             Ok(stats) => {
-                let line = live.line(&stats, start.elapsed(), summary.as_ref());
+                let line = live.line(&stats, start.elapsed(), comparison.as_ref());
                 writeln!(out, "{line}")?;
             }
             Err(error) => writeln!(out, "{base}/stats: {error}")?,

@@ -22,6 +22,8 @@ pub struct Tour {
     pub token: String,
     /// Players that watch.
     pub viewers: usize,
+    /// Whether others watch through a plain proxy.
+    pub plain: bool,
 }
 
 /// The URL by which this machine reaches `addr`, without a slash at the end: for 0.0.0.0 that is 127.0.0.1.
@@ -38,6 +40,7 @@ impl fmt::Display for Tour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let proxy = base_url(self.proxy);
         let origin = base_url(self.origin);
+        let story = self.network.story().replace('\n', "\n           ");
         let Tour {
             network,
             monitor,
@@ -52,6 +55,7 @@ fileproxy demo
 
   proxy    {proxy}
   origin   {origin}  (built in, network: {network})
+           {story}
   viewers  {viewers}
   monitor  {monitor}  (a dashboard for a browser)
 
@@ -84,6 +88,12 @@ Try, in another terminal:
         if *network == Network::Good && *viewers == 0 {
             f.write_str("To see it adapt: fileproxy demo --network changing --viewers 5\n")?;
         }
+        if self.plain {
+            f.write_str(
+                "As many viewers watch through a plain proxy (level low) before the same origin: of two figures with a \
+                 slash\nthe second one is theirs.\n",
+            )?;
+        }
         f.write_str("Ctrl-C ends the demo.\n")
     }
 }
@@ -109,12 +119,15 @@ mod tests {
             network: Network::Poor,
             token: "t0ken".into(),
             viewers: 3,
+            plain: true,
         };
         let text = tour.to_string();
         for part in [
             "http://127.0.0.1:10080/health",
             "http://127.0.0.1:27804",
             "network: poor",
+            "1.5 % of the answers go wrong",
+            "a plain proxy (level low)",
             "http://127.0.0.1:10081/monitor",
             "'Authorization: Bearer t0ken'",
             "-d '{\"level\": \"low\"}'",

@@ -2,7 +2,7 @@
 //! must be, so that a broken segment taken for a whole one shows.
 
 use std::{
-    fmt, io,
+    io,
     net::Ipv4Addr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
@@ -164,21 +164,6 @@ impl Summary {
         } else {
             0.0
         }
-    }
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "viewers {}: segments {}, failed {}, wrong {}, stalls {} ({:.1}% of the time)",
-            self.viewers,
-            self.segments,
-            self.failed,
-            self.wrong,
-            self.stalls,
-            self.stalled_share() * 100.0
-        )
     }
 }
 

@@ -218,6 +218,9 @@ fn account(
     }
     if policy.access_log {
         meter.log(id, method, uri, asked_by, trace_id);
+        if policy.access_details {
+            meter.detail(request.version(), request.headers());
+        }
     }
 }
 

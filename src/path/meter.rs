@@ -6,8 +6,8 @@ use std::{
 };
 
 use actix_http::{
-    Method, StatusCode, Uri,
-    header::{HeaderMap, HeaderValue},
+    Method, StatusCode, Uri, Version,
+    header::{HeaderMap, HeaderName, HeaderValue, REFERER, USER_AGENT},
 };
 use opentelemetry::trace::TraceId;
 
@@ -50,6 +50,42 @@ struct Line {
     uri: Uri,
     client: IpAddr,
     trace: Option<TraceId>,
+    details: Option<Box<Details>>,
+}
+
+/// What a client says of itself, for its access line.
+#[derive(Debug)]
+struct Details {
+    protocol: &'static str,
+    user_agent: Option<String>,
+    /// Without its query, which may carry a token.
+    referrer: Option<String>,
+}
+
+impl Details {
+    /// Most bytes of a field that are written.
+    const LONGEST: usize = 256;
+
+    fn of(version: Version, headers: &HeaderMap) -> Self {
+        let field = |name: HeaderName| {
+            let value = headers.get(name)?.as_bytes();
+            let value = &value[..value.len().min(Self::LONGEST)];
+            Some(String::from_utf8_lossy(value).into_owned())
+        };
+        let plain = |mut url: String| {
+            url.truncate(url.find(['?', '#']).unwrap_or(url.len()));
+            url
+        };
+        Details {
+            protocol: match version {
+                Version::HTTP_10 => "HTTP/1.0",
+                Version::HTTP_2 => "HTTP/2",
+                _ => "HTTP/1.1",
+            },
+            user_agent: field(USER_AGENT),
+            referrer: field(REFERER).map(plain),
+        }
+    }
 }
 
 impl Meter {
@@ -99,7 +135,15 @@ impl Meter {
             uri: uri.clone(),
             client,
             trace,
+            details: None,
         });
+    }
+
+    /// Makes the access line tell what the client says of itself, too. Call it after [`Meter::log`].
+    pub fn detail(&mut self, version: Version, headers: &HeaderMap) {
+        if let Some(line) = &mut self.line {
+            line.details = Some(Box::new(Details::of(version, headers)));
+        }
     }
 
     /// Who asked for what.
@@ -193,6 +237,7 @@ impl Drop for Meter {
             trace.end(outcome, self.status, self.bytes);
         }
         if let Some(line) = &self.line {
+            let details = line.details.as_deref();
             tracing::info!(
                 target: "access",
                 id = line.id.to_str().unwrap_or_default(),
@@ -207,6 +252,9 @@ impl Drop for Meter {
                 origin_ms = self.origin_ttfb.map(milliseconds),
                 total_ms = milliseconds(total),
                 cause = self.cause.as_deref(),
+                protocol = details.map(|details| details.protocol),
+                user_agent = details.and_then(|details| details.user_agent.as_deref()),
+                referrer = details.and_then(|details| details.referrer.as_deref()),
                 group = self.canary.map(|member| member.group.as_str()),
                 "request"
             );

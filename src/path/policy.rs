@@ -39,6 +39,8 @@ pub struct Policy {
     pub host: Option<HeaderValue>,
     /// Whether each request writes an access line.
     pub access_log: bool,
+    /// Whether that line has what a client says of itself.
+    pub access_details: bool,
 }
 
 /// The settings that a policy is made of.
@@ -62,6 +64,8 @@ pub struct Terms<'a> {
     pub transfers: &'a transfers::Settings,
     /// Whether each request writes an access line.
     pub access_log: bool,
+    /// Whether that line has what a client says of itself.
+    pub access_details: bool,
 }
 
 impl Policy {
@@ -104,6 +108,7 @@ impl Policy {
             origin,
             host: terms.origin.host_header(),
             access_log: terms.access_log,
+            access_details: terms.access_details,
         }
     }
 

@@ -165,7 +165,14 @@ impl Pair {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| bad_chain(error.to_string()))?;
         if certificates.is_empty() {
-            return Err(bad_chain("no PEM block in it".to_owned()));
+            let has_key = PrivateKeyDer::from_pem_slice(&chain).is_ok();
+            let swapped = has_key && CertificateDer::from_pem_slice(&key).is_ok();
+            let detail = match (swapped, has_key) {
+                (true, _) => "it holds a private key, and tls.key a certificate: they are swapped",
+                (false, true) => "it holds a private key",
+                (false, false) => "no PEM block in it",
+            };
+            return Err(bad_chain(detail.to_owned()));
         }
         let private =
             PrivateKeyDer::from_pem_slice(&key).map_err(|error| CertificateError::Pem {

@@ -30,6 +30,7 @@ use super::{
     gate::Gate,
     line::{Line, LineStatus},
     line_budget::LineBudget,
+    quality::Class,
     redacted::redacted,
     sizes::Sizes,
     summary::Summary,
@@ -90,6 +91,8 @@ pub struct Published {
     pub started: Instant,
     /// When the process started, for people.
     pub started_at: SystemTime,
+    /// Whether samples have shown the class. Written by `QualityClassifier`.
+    judged: AtomicBool,
     draining: AtomicBool,
 }
 
@@ -125,6 +128,7 @@ impl Published {
             workers,
             started: now,
             started_at: SystemTime::now(),
+            judged: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         }
     }
@@ -154,6 +158,20 @@ impl Published {
     /// Whether the process takes no new work.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
+    }
+
+    /// The class of the origin by its response time; none while nobody knows how it answers. What is tuned by it stays as
+    /// it was meanwhile.
+    pub fn quality(&self) -> Option<Class> {
+        match **self.origin_status.load() {
+            OriginStatus::Reachable if self.judged.load(Relaxed) => Some(self.tuning.load().class),
+            _ => None,
+        }
+    }
+
+    /// Samples have shown the class in force.
+    pub fn set_judged(&self) {
+        self.judged.store(true, Relaxed);
     }
 }
 
@@ -213,6 +231,8 @@ pub enum Retuned {
     Rate,
     /// Exchanges with the origin at once.
     Concurrency,
+    /// Whether the origin can be reached.
+    Origin,
 }
 
 /// How Redis is.

@@ -163,6 +163,8 @@ pub struct Classifier {
     pending: Option<Pending>,
     /// The samples that had been seen at the last tick.
     seen: u64,
+    /// Whether the class in force is one that samples showed, and not the one that it began with.
+    judged: bool,
 }
 
 #[derive(Debug)]
@@ -182,7 +184,13 @@ impl Classifier {
             class,
             pending: None,
             seen: 0,
+            judged: false,
         }
+    }
+
+    /// Whether samples have shown the class in force.
+    pub fn is_judged(&self) -> bool {
+        self.judged
     }
 
     /// The class in force.
@@ -201,6 +209,7 @@ impl Classifier {
         let class = self.class_of(median);
         if class == self.class {
             self.pending = None;
+            self.judged = true;
             return None;
         }
         let worse = class > self.class;
@@ -224,6 +233,7 @@ impl Classifier {
             return None;
         }
         let from = std::mem::replace(&mut self.class, pending.nearest);
+        self.judged = true;
         Some(ClassChange {
             from,
             to: self.class,
@@ -282,6 +292,18 @@ mod tests {
                 classifier.observe(pace).map(|change| (tick, change.to))
             })
             .collect()
+    }
+
+    #[test]
+    fn the_class_at_the_start_is_judged_only_by_samples() {
+        let mut classifier = Classifier::new(&settings(), Class::Good);
+        run(&mut classifier, [500, 500]);
+        assert!(!classifier.is_judged(), "it has not held yet");
+        run(&mut classifier, [500]);
+        assert!(classifier.is_judged());
+        let mut classifier = Classifier::new(&settings(), Class::Good);
+        run(&mut classifier, [5]);
+        assert!(classifier.is_judged());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 
 use fileproxy::{
     path::addresses::Addresses,
-    settings::{Settings, SettingsFiles},
+    settings::{Settings, layers::SettingsFiles},
     units::{self, Rate},
 };
 
@@ -109,8 +109,8 @@ fn check_file(text: &str) {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("local.toml"), text).unwrap();
     let place = SettingsFiles {
-        folder: folder.path().to_owned(),
-        name: "local".to_owned(),
+        folder: Some(folder.path().to_owned()),
+        name: None,
     };
     match Settings::read(&place) {
         Ok(settings) => assert!(settings.check().is_ok()),

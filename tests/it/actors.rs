@@ -50,7 +50,7 @@ async fn samples_of_a_worker_show_in_the_stats() {
 async fn a_slow_origin_moves_the_class_and_the_tuning_in_force() {
     let instance = Instance::start();
     let health = instance.health().await;
-    assert_eq!(health["origins"][0]["quality"], "good");
+    assert!(health["origins"][0]["quality"].is_null());
     assert_eq!(health["config"]["connect_timeout"], "5s");
 
     let health = eventually("the class is very poor", || async {
@@ -107,8 +107,9 @@ async fn errors_of_the_origin_bring_the_rate_down_and_good_answers_bring_it_up_a
     };
     let stats = rate(800).await;
     assert_eq!(stats["rate_limiter"]["rate_per_second"], 800.0);
-    assert_eq!(stats["retunes"][0]["what"], "rate");
-    assert_eq!(stats["retunes"][0]["to"], "800/s");
+    let retunes = stats["retunes"].as_array().unwrap();
+    let rate_changed = retunes.iter().find(|retune| retune["what"] == "rate");
+    assert_eq!(rate_changed.unwrap()["to"], "800/s");
     instance.report(Outcome::Refused, 1, 100).await;
     rate(960).await;
     instance.stop().await;

@@ -26,7 +26,7 @@ fn a_wrong_setting_ends_with_code_2_and_says_the_key_and_what_it_must_be() {
         (
             "ORIGIN__URL",
             "ftp://files",
-            "origin.url: `ftp` is neither http nor https\n",
+            "origin.url: `ftp` is neither http nor https (by FILEPROXY__ORIGIN__URL)\n",
         ),
         ("SERVER__HEAD_TIMEOUT", "15", "with its unit, like \"15s\""),
         (
@@ -39,7 +39,12 @@ fn a_wrong_setting_ends_with_code_2_and_says_the_key_and_what_it_must_be() {
             "10080",
             "server.listen: invalid socket address syntax: give an address and a port",
         ),
-        ("SERVER__HEADTIMEOUT", "15s", "unknown field `headtimeout`"),
+        (
+            "SERVER__HEADTIMEOUT",
+            "15s",
+            "unknown setting server.headtimeout by FILEPROXY__SERVER__HEADTIMEOUT: did you mean \
+             FILEPROXY__SERVER__HEAD_TIMEOUT?\n",
+        ),
         (
             "OPTIMIZATION__LEVEL",
             "turbo",
@@ -85,7 +90,13 @@ fn what_check_prints_is_a_settings_file_with_the_same_settings() {
         .arg("check")
         .output()
         .unwrap();
-    assert_eq!(String::from_utf8_lossy(&again.stdout), printed);
+    let again = String::from_utf8(again.stdout).unwrap();
+    let settings = |text: &str| text.parse::<toml::Table>().unwrap();
+    assert_eq!(settings(&again), settings(&printed));
+    assert!(again.contains("# from the defaults, "), "{again}");
+    assert!(again.contains("again.toml\n"), "{again}");
+    let variables = "# from the defaults, FILEPROXY__ADMIN__TOKEN,FILEPROXY__TCP__SEND_BUFFER\n";
+    assert!(printed.contains(variables), "{printed}");
 }
 
 #[test]
@@ -101,12 +112,17 @@ fn a_taken_port_ends_with_code_1_and_says_which() {
         said(&serve)
     );
 
-    let demo = run(
-        &["demo", "--listen", "127.0.0.1:0", "--origin", &address],
-        &[],
-    );
-    assert_eq!(demo.status.code(), Some(1));
-    assert!(said(&demo).contains(&address), "{}", said(&demo));
+    for option in ["--origin", "--listen"] {
+        let other = if option == "--origin" {
+            "--listen"
+        } else {
+            "--origin"
+        };
+        let demo = run(&["demo", other, "127.0.0.1:0", option, &address], &[]);
+        assert_eq!(demo.status.code(), Some(1));
+        let said = said(&demo);
+        assert!(said.contains(&address) && said.contains(option), "{said}");
+    }
 }
 
 #[test]

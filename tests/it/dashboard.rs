@@ -31,7 +31,7 @@ fn demo(local: &str) -> (Child, String) {
     let any = "127.0.0.1:0";
     let mut demo = Command::new(env!("CARGO_BIN_EXE_fileproxy"))
         .args(["demo", "--listen", any, "--origin", any])
-        .env("FILEPROXY_SETTINGS", "/nonexistent")
+        .env("FILEPROXY_SETTINGS", env!("CARGO_TARGET_TMPDIR"))
         .env("FILEPROXY__ADMIN__LOCAL", local)
         .stdout(Stdio::piped())
         .spawn()

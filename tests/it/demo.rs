@@ -4,8 +4,9 @@
 
 use std::{
     cell::RefCell,
-    io::{self, Read, Write},
+    io::{self, BufRead as _, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    process::{Command, Stdio},
     rc::Rc,
     sync::LazyLock,
     time::{Duration, Instant},
@@ -479,7 +480,7 @@ async fn viewers_hold_three_segments_each_and_check_them() {
 
     assert_eq!(summary.viewers, 2);
     let held = summary.segments as f64 * 4.0 - summary.played.as_secs_f64();
-    assert!(held <= 2.0 * 12.0, "{summary}");
+    assert!(held <= 2.0 * 12.0, "{summary:?}");
     assert_eq!(summary.bytes, summary.segments * 748_240);
     assert_eq!((summary.failed, summary.wrong, summary.stalls), (0, 0, 0));
     assert!(summary.played > Duration::ZERO);
@@ -568,7 +569,7 @@ async fn the_demo_shows_the_tour_and_how_the_viewers_fared() {
     let stop = out.shows("/stats: status");
 
     // no proxy: the origin itself, which has no /stats
-    demo.show(GOOD.addr(), "http://monitor", "t0ken", &mut out, stop)
+    demo.show(GOOD.addr(), None, "http://monitor", "t0ken", &mut out, stop)
         .await
         .unwrap();
 
@@ -576,13 +577,58 @@ async fn the_demo_shows_the_tour_and_how_the_viewers_fared() {
     let lines: Vec<_> = text.lines().collect();
     assert!(text.contains(&demo.origin_url()), "{text}");
     assert!(text.contains("Bearer t0ken"), "{text}");
-    assert!(
-        lines[lines.len() - 2].ends_with("/stats: status 404 Not Found"),
+    assert!(text.contains("nothing goes wrong"), "{text}");
+    let told = lines
+        .iter()
+        .rposition(|line| line.ends_with("/stats: status 404 Not Found"));
+    let summary = &lines[told.unwrap() + 2..];
+    assert_eq!(
+        summary[0], "The viewers, in all         this proxy",
         "{text}"
     );
-    let last = lines[lines.len() - 1];
-    assert!(last.starts_with("viewers 1: segments "), "{text}");
-    assert!(last.contains("failed 0, wrong 0, stalls 0"), "{text}");
+    assert_eq!(
+        summary[2], "attempts that failed                 0",
+        "{text}"
+    );
+    assert_eq!(
+        summary[3], "segments with wrong bytes            0",
+        "{text}"
+    );
+}
+
+#[test]
+fn the_demo_shows_each_figure_beside_that_of_a_plain_proxy_and_ends_with_a_summary() {
+    let any = "127.0.0.1:0";
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_fileproxy"))
+        .args(["demo", "--viewers", "1", "--listen", any, "--origin", any])
+        .env("FILEPROXY_SETTINGS", env!("CARGO_TARGET_TMPDIR"))
+        .env("FILEPROXY__ADMIN__LOCAL", any)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    let mut text = String::new();
+    for line in lines.by_ref() {
+        text += &format!("{line}\n");
+        let figures = line.trim().strip_prefix("viewers 1: segments ");
+        let both = figures.and_then(|figures| figures.split_once(',')?.0.split_once(" / "));
+        if both.is_some_and(|(proxy, plain)| proxy != "0" && plain != "0") {
+            break;
+        }
+    }
+    let int = Command::new("kill")
+        .args(["-s", "INT", &demo.id().to_string()])
+        .status();
+    assert!(int.unwrap().success());
+    text.extend(lines.map(|line| format!("{line}\n")));
+    assert_eq!(demo.wait().unwrap().code(), Some(0), "{text}");
+    assert!(text.contains("a plain proxy (level low)"), "{text}");
+    assert!(text.contains("failed 0 / 0, wrong 0 / 0"), "{text}");
+    let table = "The viewers, in all         this proxy   a plain one\n";
+    let (_, summary) = text.split_once(table).unwrap_or_else(|| panic!("{text}"));
+    assert_eq!(summary.lines().count(), 5, "{text}");
 }
 
 #[actix_rt::test]
@@ -610,9 +656,16 @@ async fn the_demo_shows_a_canary_with_viewers_in_both_groups() {
         shown.shows("canary high for 50 %: failed ").await;
     };
 
-    demo.show(proxy.address(), "http://monitor", TOKEN, &mut out, stop)
-        .await
-        .unwrap();
+    demo.show(
+        proxy.address(),
+        None,
+        "http://monitor",
+        TOKEN,
+        &mut out,
+        stop,
+    )
+    .await
+    .unwrap();
 
     let text = out.text();
     assert!(
@@ -622,4 +675,6 @@ async fn the_demo_shows_a_canary_with_viewers_in_both_groups() {
     assert!(text.contains("level low"), "{text}");
     assert!(text.contains("canary high for 50 %: failed "), "{text}");
     assert!(text.contains("viewers 12: segments "), "{text}");
+    let is_short = |line: &str| !line.contains(" s  class ") || line.len() < 100;
+    assert!(text.lines().all(is_short), "{text}");
 }

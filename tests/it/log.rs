@@ -36,7 +36,7 @@ pub(super) fn logging_with(
         .arg("exec 3<&0 </dev/null; LISTEN_PID=$$ exec \"$0\"")
         .arg(env!("CARGO_BIN_EXE_fileproxy"))
         .env("LISTEN_FDS", "1")
-        .env("FILEPROXY_SETTINGS", "/nonexistent")
+        .env("FILEPROXY_SETTINGS", env!("CARGO_TARGET_TMPDIR"))
         .env(
             "FILEPROXY__ORIGIN__URL",
             format!("http://{}", origin.address()),
@@ -168,11 +168,93 @@ fn why_it_does_not_start_is_said_though_nobody_reads() {
     drop(reader);
     let began = Instant::now();
     let status = Command::new(env!("CARGO_BIN_EXE_fileproxy"))
-        .env("FILEPROXY_SETTINGS", "/nonexistent")
+        .env("FILEPROXY_SETTINGS", env!("CARGO_TARGET_TMPDIR"))
         .env("FILEPROXY__SERVER__LISTEN", "nowhere")
         .stderr(writer)
         .status()
         .unwrap();
     assert_eq!(status.code(), Some(2));
     assert!(began.elapsed() < Duration::from_secs(60));
+}
+
+/// A JSON object whose keys are all different; serde_json keeps the last of those that are not.
+struct Distinct;
+
+impl<'de> serde::Deserialize<'de> for Distinct {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> serde::de::Visitor<'de> for Keys {
+            type Value = Distinct;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<Distinct, A::Error> {
+                let mut keys = std::collections::BTreeSet::new();
+                while let Some((key, _)) = map.next_entry::<String, serde_json::Value>()? {
+                    if !keys.insert(key.clone()) {
+                        return Err(serde::de::Error::custom(format!("{key} is there twice")));
+                    }
+                }
+                Ok(Distinct)
+            }
+        }
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+#[test]
+fn no_json_line_has_a_key_twice_and_access_lines_tell_of_the_client_only_where_a_setting_says_so() {
+    let origin = Origin::answering(|_| ok("file"));
+    for details in ["true", "false"] {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let settings = [
+            ("FILEPROXY__LOG__ACCESS_DETAILS", details),
+            ("FILEPROXY__LOG__FILTER", "debug"),
+            ("FILEPROXY_ORIGIN_URL", "http://elsewhere"),
+        ];
+        let (mut child, address) = logging_with(writer, &origin, &settings);
+        let lines = "user-agent: player/1.0 (x)\r\nreferer: http://page/film?token=secret\r\n";
+        assert_eq!(Client::to(address).get_with("/film", lines).text(), "file");
+        let reader = std::thread::spawn(move || {
+            let mut text = String::new();
+            reader.read_to_string(&mut text).unwrap();
+            text
+        });
+        ends(&mut child);
+        let text = reader.join().unwrap();
+        for line in text.lines() {
+            if let Err(error) = serde_json::from_str::<Distinct>(line) {
+                panic!("{error}: {line}");
+            }
+        }
+        assert!(!text.contains("secret"), "{text}");
+        let line = |what: &str, key: &str| {
+            let mut lines = text
+                .lines()
+                .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+            lines
+                .find(|line| line[key] == what)
+                .unwrap_or_else(|| panic!("no {what}: {text}"))
+        };
+        let access = line("access", "target");
+        if details == "true" {
+            assert_eq!(access["protocol"], "HTTP/1.1");
+            assert_eq!(access["user_agent"], "player/1.0 (x)");
+            assert_eq!(access["referrer"], "http://page/film");
+        } else {
+            for key in ["protocol", "user_agent", "referrer"] {
+                assert!(access.get(key).is_none(), "{access}");
+            }
+        }
+        assert_eq!(line("serving", "message")["level"], "INFO");
+        let read = line("settings read", "message");
+        let variables = read["variables"].as_str().unwrap();
+        assert!(variables.contains("FILEPROXY__LOG__FILTER"), "{read}");
+        assert_eq!(line("FILEPROXY_ORIGIN_URL", "variable")["level"], "WARN");
+    }
 }

@@ -171,6 +171,160 @@ fn a_settings_file_that_was_asked_for_must_be_there() {
 }
 
 #[test]
+fn a_folder_or_file_that_was_named_must_be_there_and_the_usual_ones_may_be_absent() {
+    let program = Program::new();
+    let gone = program.folder.path().join("gone");
+    let gone = gone.to_str().unwrap();
+    for (arguments, variables, words) in [
+        (
+            vec!["check", "--settings", gone],
+            vec![],
+            format!("there is no folder {gone}"),
+        ),
+        (
+            vec!["serve"],
+            vec![("FILEPROXY_SETTINGS", gone)],
+            format!("there is no folder {gone}"),
+        ),
+        (
+            vec!["check", "--env", "local"],
+            vec![],
+            "local.toml".to_owned(),
+        ),
+        (
+            vec!["serve"],
+            vec![("FILEPROXY_ENV", "local")],
+            "local.toml".to_owned(),
+        ),
+    ] {
+        let output = program
+            .command(&arguments)
+            .envs(variables)
+            .output()
+            .unwrap();
+        let said = error(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(&words), "{arguments:?}: {said}");
+    }
+    let mut usual = program.command(&["check"]);
+    let usual = usual.env_remove("FILEPROXY_SETTINGS").output().unwrap();
+    assert!(usual.status.success(), "{}", error(&usual));
+    let mut empty = program.command(&["check"]);
+    let empty = empty.env("FILEPROXY_ENV", "").output().unwrap();
+    assert!(empty.status.success(), "{}", error(&empty));
+}
+
+#[test]
+fn what_is_wrong_is_told_with_the_file_or_the_variable_that_it_is_from() {
+    let program = |text: &str| Program::new().file("local.toml", text);
+    for (program, words) in [
+        (
+            program("[server]\nworkes = 2"),
+            vec![
+                "unknown setting server.workes in ",
+                "/local.toml: did you mean server.workers?",
+            ],
+        ),
+        (
+            program("[server]\nhead_timeout = 15"),
+            vec!["server.head_timeout: invalid value", "(in ", "/local.toml)"],
+        ),
+        (
+            program("[rate_limit]\nmin = 50\nmax = 20"),
+            vec!["rate_limit.min must be", "(in ", "/local.toml)"],
+        ),
+        (
+            program("[server]\nworkers = 2").variable("FILEPROXY__SERVER__WORKERS", "many"),
+            vec!["server.workers: ", "(by FILEPROXY__SERVER__WORKERS)"],
+        ),
+        (
+            Program::new().variable("FILEPROXY__ORIGIN_URL", "http://h"),
+            vec!["FILEPROXY__ORIGIN_URL: did you mean FILEPROXY__ORIGIN__URL?"],
+        ),
+    ] {
+        let output = output_of(&program);
+        assert_eq!(output.status.code(), Some(2));
+        let said = error(&output);
+        for word in words {
+            assert!(said.contains(word), "no {word:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_variable_with_one_underscore_is_warned_of_and_none_that_is_not_ours() {
+    let program = Program::new()
+        .variable("FILEPROXY_ORIGIN_URL", "http://elsewhere")
+        .variable("FILEPROXY_PORT", "tcp://10.0.0.1:80")
+        .variable("FILEPROXY_SERVICE_HOST", "10.0.0.1");
+    let output = output_of(&program);
+    assert!(output.status.success());
+    let said = error(&output);
+    let words = "FILEPROXY_ORIGIN_URL is not read: did you mean FILEPROXY__ORIGIN__URL?";
+    assert!(said.contains(words), "{said}");
+    assert!(!said.contains("_PORT") && !said.contains("_HOST"), "{said}");
+}
+
+#[test]
+fn check_looks_at_certificates_ports_and_directories() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let pair = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+    let program = |variables: &[(&str, &str)]| {
+        let program = Program::new()
+            .file("cert.pem", &certificate)
+            .file("key.pem", &key)
+            .variable("FILEPROXY__SERVER__LISTEN", "127.0.0.1:0")
+            .variable("FILEPROXY__ADMIN__LOCAL", "");
+        variables.iter().fold(program, |program, (name, value)| {
+            program.variable(&format!("FILEPROXY__{name}"), value)
+        })
+    };
+    for (variables, code, words) in [
+        (
+            vec![("TLS__CERTIFICATE", "cert.pem"), ("TLS__KEY", "key.pem")],
+            0,
+            "",
+        ),
+        (
+            vec![("TLS__CERTIFICATE", "key.pem"), ("TLS__KEY", "cert.pem")],
+            1,
+            "tls.certificate key.pem holds no usable PEM certificate: it holds a private key, and tls.key a \
+             certificate: they are swapped",
+        ),
+        (
+            vec![("TLS__CERTIFICATE", "gone.pem"), ("TLS__KEY", "key.pem")],
+            1,
+            "tls.certificate gone.pem",
+        ),
+        (
+            vec![("ORIGIN__TLS__CA_FILE", "gone.pem")],
+            1,
+            "origin.tls.ca_file gone.pem",
+        ),
+        (vec![("SERVER__LISTEN", &*taken)], 0, "is taken"),
+        (
+            vec![("SERVER__LISTEN", "192.0.2.1:80")],
+            1,
+            "not an address of this machine",
+        ),
+        (vec![("STORE__DIRECTORY", "to/be/made")], 0, ""),
+        (
+            vec![("STORE__DIRECTORY", "key.pem")],
+            1,
+            "store.directory: key.pem is no directory",
+        ),
+    ] {
+        let output = output_of(&program(&variables));
+        let said = error(&output);
+        assert_eq!(output.status.code(), Some(code), "{variables:?}: {said}");
+        assert!(said.contains(words), "{variables:?}: {said}");
+        assert_eq!(said.is_empty(), words.is_empty(), "{variables:?}: {said}");
+    }
+}
+
+#[test]
 fn the_environment_lies_over_the_named_file_and_that_over_the_defaults() {
     let program = Program::new()
         .file(

@@ -290,7 +290,7 @@ fn a_key_for_the_collector_reaches_it_and_is_shown_nowhere() {
 #[test]
 fn a_ca_file_for_the_collector_that_is_not_there_stops_the_start() {
     let output = Command::new(env!("CARGO_BIN_EXE_fileproxy"))
-        .env("FILEPROXY_SETTINGS", "/nonexistent")
+        .env("FILEPROXY_SETTINGS", env!("CARGO_TARGET_TMPDIR"))
         .env("FILEPROXY__SERVER__LISTEN", "127.0.0.1:0")
         .env("FILEPROXY__ADMIN__LOCAL", "")
         .env("FILEPROXY__TRACES__COLLECTOR", "https://localhost:9")

@@ -29,7 +29,7 @@ pub(super) fn write(prefix: &str, instance: &str, expires: Duration, published: 
         "origin": published.origin,
         "optimization_level": tuning.level,
         "canary": published.canary.load().candidate,
-        "quality": tuning.class,
+        "quality": published.quality(),
         "rate_per_second": published.gate.rate(),
         "total_requests": summary.total.requests,
         "error_count": summary.total.errors,

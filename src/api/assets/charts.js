@@ -209,7 +209,7 @@ class Chart {
     const at = this.hovered ?? times.length - 1;
     const numbers = this.spec.lines.map((line) => history.of(line.column)[at]);
     if (this.spec.classes) {
-      const text = numbers[0] === undefined ? "–" : words(CLASSES[numbers[0]]);
+      const text = words(CLASSES[numbers[0]] ?? "unknown");
       const told = this.hovered === null ? "" : this.retunesNear(times[at]).map((retune) => `; ${words(retune.what)} ${changed(retune)}: ${retune.why}`).join("");
       this.now.textContent = this.hovered === null ? text : `${text} at ${clock(times[at])}${told}`;
       this.place.setAttribute("aria-label", `The class of the origin is ${text}`);
@@ -240,7 +240,8 @@ class Chart {
       let end = at + 1;
       while (end < classes.length && classes[end] === classes[at]) end += 1;
       const until = times[end] ?? to;
-      if (until > from) {
+      // A stretch without a class is a gap.
+      if (until > from && CLASSES[classes[at]] !== undefined) {
         const top = plot.valToPos(classes[at] + 1, "y", true);
         ctx.fillStyle = colour(`--${CLASSES[classes[at]].replace("_", "-")}`);
         ctx.fillRect(x(times[at]), top, x(until) - x(times[at]), bottom - top);

@@ -19,6 +19,7 @@ function show() {
   // a page that nobody sees is drawn when it is looked at again
   if (document.hidden) return;
   byId("origin").textContent = `before ${stats.network_quality?.origin ?? "?"}`;
+  byId("away").hidden = stats.network_quality?.origin_status !== "unreachable";
   showNow(byId("now"), stats, history);
   showRetunes(byId("retunes"), stats.retunes ?? []);
   showTransfers(byId("kept"), stats.transfers ?? {});

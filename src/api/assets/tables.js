@@ -53,10 +53,10 @@ export function showNow(list, stats, history) {
     ],
     [
       "Origin",
-      words(network_quality.quality),
+      network_quality.origin_status === "unreachable" ? "away" : words(network_quality.quality ?? "unknown"),
       network_quality.origin_status === "reachable"
         ? `in ${readable(network_quality.median_origin_response_time_ms, "ms")}`
-        : words(network_quality.origin_status),
+        : network_quality.origin_status === "unreachable" ? "cannot be reached" : "not asked yet",
     ],
     ["Level", words(stats.performance_optimizer?.optimization_level), `up for ${duration(stats.uptime_seconds ?? 0)}`],
   ];

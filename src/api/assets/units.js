@@ -44,4 +44,4 @@ export const changed = ({ from, to }) => `${words(from)} → ${words(to)}`;
 export const words = (name) => String(name ?? "–").replaceAll("_", " ");
 
 /** What a retune is marked with on the time line and in the table. */
-export const MARKS = { level: "L", class: "C", canary: "Y", rate: "R", concurrency: "N" };
+export const MARKS = { level: "L", class: "C", canary: "Y", rate: "R", concurrency: "N", origin: "O" };

@@ -10,6 +10,9 @@ use crate::{
     traffic::{level::Level, published::Published, quality::Class},
 };
 
+/// What stands for the class while there is none.
+const UNKNOWN: &str = "unknown";
+
 pub(in crate::api) fn write(out: &mut Exposition, published: &Published) {
     rate_limit(out, published);
     let tuning = published.tuning.load();
@@ -34,10 +37,10 @@ pub(in crate::api) fn write(out: &mut Exposition, published: &Published) {
     );
     out.state(
         "fileproxy_origin_class",
-        "The origin's class by its response time is 1.",
+        "The origin's class by its response time is 1; unknown while nobody knows how it answers.",
         "class",
-        Class::ALL.map(Class::as_str),
-        tuning.class.as_str(),
+        Class::ALL.map(Class::as_str).into_iter().chain([UNKNOWN]),
+        published.quality().map_or(UNKNOWN, Class::as_str),
     );
     out.state(
         "fileproxy_origin_line_class",

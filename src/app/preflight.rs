@@ -1,0 +1,101 @@
+//! What `fileproxy check` looks at beside the settings themselves: certificates, ports, the store's directory.
+
+use std::{path::Path, time::SystemTime};
+
+use rustix::fs::{Access, access};
+
+use super::sockets::Sockets;
+use crate::{
+    path::{
+        listener::{Inherited, ListenError},
+        roots::roots,
+        tls::Pair,
+    },
+    settings::Settings,
+    traffic::validity::Worth,
+};
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// What the proxy would not start with.
+    pub wrong: Vec<String>,
+    /// What an operator should know.
+    pub notes: Vec<String>,
+}
+
+/// Looks at everything outside that the settings name. Nothing is changed, and no port stays open.
+pub fn preflight(settings: &Settings, now: SystemTime) -> Findings {
+    let mut findings = Findings::default();
+    findings.certificate(settings, now);
+    for (file, key) in [
+        (&settings.origin.tls.ca_file, "origin.tls.ca_file"),
+        (&settings.traces.ca_file, "traces.ca_file"),
+    ] {
+        if !file.as_os_str().is_empty()
+            && let Err(error) = roots(file, key)
+        {
+            findings.wrong.push(error.to_string());
+        }
+    }
+    findings.ports(settings);
+    if !settings.store.directory.as_os_str().is_empty() {
+        findings.directory(&settings.store.directory);
+    }
+    findings
+}
+
+impl Findings {
+    fn certificate(&mut self, settings: &Settings, now: SystemTime) {
+        if !settings.tls.is_on() {
+            return;
+        }
+        let validity = match Pair::read(&settings.tls) {
+            Ok(pair) => pair.validity(),
+            Err(error) => return self.wrong.push(error.to_string()),
+        };
+        let Some(validity) = validity else {
+            return;
+        };
+        let file = settings.tls.certificate.display();
+        let from = humantime::format_rfc3339_seconds(validity.not_before);
+        let to = humantime::format_rfc3339_seconds(validity.not_after);
+        match validity.worth(now) {
+            Worth::Valid => {}
+            Worth::Expiring => {
+                let note = format!("tls.certificate {file} expires soon, at {to}");
+                self.notes.push(note);
+            }
+            Worth::Expired | Worth::NotYetValid => self.notes.push(format!(
+                "tls.certificate {file} is valid from {from} to {to}: clients refuse it now"
+            )),
+        }
+    }
+
+    /// A port that is taken is no fault: where the service runs, it has it.
+    fn ports(&mut self, settings: &Settings) {
+        let opened = Sockets::open(&settings.server, &settings.admin, Inherited::default());
+        match opened {
+            Ok(_) => {}
+            Err(error @ ListenError::Taken { .. }) => self.notes.push(error.to_string()),
+            Err(error) => self.wrong.push(error.to_string()),
+        }
+    }
+
+    /// One that is not there is made at the start, so whatever is above it must allow that.
+    fn directory(&mut self, directory: &Path) {
+        let there = directory.ancestors().find(|path| path.exists());
+        let there = match there {
+            None => Path::new("."),
+            Some(path) if path.as_os_str().is_empty() => Path::new("."),
+            Some(path) => path,
+        };
+        if !there.is_dir() {
+            let wrong = format!("store.directory: {} is no directory", there.display());
+            self.wrong.push(wrong);
+        } else if let Err(error) = access(there, Access::WRITE_OK | Access::EXEC_OK) {
+            let wrong = format!("store.directory: {}: {error}", there.display());
+            self.wrong.push(wrong);
+        }
+    }
+}
