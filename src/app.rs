@@ -3,6 +3,7 @@
 mod application;
 pub mod browser;
 mod certificate;
+mod dispatch;
 mod preflight;
 pub mod pulse;
 mod reload;

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use actix_web::{
-    HttpRequest, HttpResponse, HttpResponseBuilder,
+    HttpResponse, HttpResponseBuilder,
     http::{
-        StatusCode,
+        StatusCode, Uri,
         header::{CACHE_CONTROL, HeaderValue},
     },
 };
@@ -49,10 +49,10 @@ impl Problem {
         }
     }
 
-    /// The same problem at the path of this request.
+    /// The same problem with the path of the request that it is about.
     #[must_use]
-    pub fn at(mut self, request: &HttpRequest) -> Self {
-        self.instance = Some(request.uri().path().to_owned());
+    pub fn at(mut self, uri: &Uri) -> Self {
+        self.instance = Some(uri.path().to_owned());
         self
     }
 

@@ -43,7 +43,7 @@ impl Unauthorized {
             Self::NoToken | Self::WrongToken => StatusCode::UNAUTHORIZED,
             Self::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
         };
-        let problem = Problem::new(status, self.to_string()).at(request);
+        let problem = Problem::new(status, self.to_string()).at(request.uri());
         let mut builder = problem.builder();
         match self {
             Self::NoToken => {

@@ -103,6 +103,11 @@ pub const PATHS: [&str; 11] = [
     reload::PATH,
 ];
 
+/// Whether a request for this path is for the operators' endpoints. Only a path that is written exactly as theirs is.
+pub fn is_endpoint(path: &str) -> bool {
+    PATHS.contains(&path) || assets::ALL.iter().any(|asset| asset.path == path)
+}
+
 /// The description of the operators' endpoints.
 #[derive(OpenApi)]
 #[openapi(

@@ -31,6 +31,6 @@ mod stream;
 mod stream_permits;
 
 pub use admin::AdminToken;
-pub use endpoints::{PATHS, State, configure};
+pub use endpoints::{PATHS, State, configure, is_endpoint};
 pub use feed::Feed;
 pub use resource::nothing_here;

@@ -229,7 +229,7 @@ impl NotDone {
             Self::BadBody(_) | Self::NoLevel(_) => format!("{self}: {ALLOWED}"),
             _ => self.to_string(),
         };
-        let problem = Problem::new(status, detail).at(request);
+        let problem = Problem::new(status, detail).at(request.uri());
         let mut builder = problem.builder();
         match self {
             Self::Away(_) => {

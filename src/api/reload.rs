@@ -100,14 +100,14 @@ pub(super) async fn reload(
     match reloads.ask(who(&request)).await {
         Some(Ok(reloaded)) => json_response(StatusCode::OK, &reloaded),
         Some(Err(error)) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
-            .at(&request)
+            .at(request.uri())
             .into_response(),
         None => {
             let problem = Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "no reload can be done now: others wait for theirs, or the process ends",
             )
-            .at(&request);
+            .at(request.uri());
             problem
                 .builder()
                 .insert_header((RETRY_AFTER, "1"))

@@ -13,7 +13,7 @@ use crate::problem::Problem;
 pub fn nothing_here(request: &HttpRequest) -> HttpResponse {
     let detail = "only the operators' endpoints are on this address";
     Problem::new(StatusCode::NOT_FOUND, detail)
-        .at(request)
+        .at(request.uri())
         .into_response()
 }
 
@@ -58,7 +58,7 @@ fn not_allowed(request: &HttpRequest, allowed: &'static str) -> HttpResponse {
             method(request.method())
         ),
     )
-    .at(request);
+    .at(request.uri());
     problem
         .builder()
         .insert_header((ALLOW, allowed))

@@ -38,7 +38,7 @@ pub(super) async fn stream(request: HttpRequest, feed: web::Data<Feed>) -> HttpR
         Ok(subscription) => subscription,
         Err(why) => {
             let problem =
-                Problem::new(StatusCode::SERVICE_UNAVAILABLE, why.to_string()).at(&request);
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, why.to_string()).at(request.uri());
             return problem
                 .builder()
                 .insert_header((RETRY_AFTER, "5"))

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use actix_http::{ConnectionType, HttpService, Protocol};
+use actix_http::{HttpService, Protocol};
 use actix_rt::net::TcpStream;
 use actix_server::{GracefulShutdownSignal, Server};
 use actix_service::{Service as _, ServiceFactory, fn_factory, fn_service, map_config};
@@ -20,18 +20,22 @@ use actix_web::{
 };
 use tracing_actix_web::TracingLogger;
 
-use super::{pulse::Pulse, sockets::Serves};
+use super::{
+    dispatch::{self, Dispatch},
+    pulse::Pulse,
+    sockets::Serves,
+};
 use crate::{
     actors::Actors,
     api::{self, AdminToken, Feed, reload::Reloads},
     path::{
         client_stream::ClientStream,
         entrance::{Arrived, Entrance},
-        handler::{self, Worker},
         idle::Connections,
         policy::InForce,
         tls::Tls,
         trace::Traces,
+        worker::Worker,
     },
     settings::Settings,
     store::Store,
@@ -157,14 +161,26 @@ fn connection(
         .on_connect_ext(|io: &ClientStream, data| {
             data.insert(Rc::clone(io.client()));
         });
+    let dispatch = Dispatch {
+        worker: (serves != Serves::Operators).then(|| worker(&setup)),
+        endpoints: serves != Serves::Files,
+        cors: setup.settings.cors.enabled,
+        published: Arc::clone(&setup.published),
+    };
     // Both protocols share it.
-    let worker = (serves != Serves::Operators).then(|| worker(&setup));
-    let app = move || {
-        map_config(app(setup.clone(), serves, worker.clone()), |()| {
-            AppConfig::default()
+    let requests = move || {
+        let (setup, dispatch) = (setup.clone(), dispatch.clone());
+        fn_factory(move || {
+            let dispatch = dispatch.clone();
+            let app = app(setup.clone(), serves, dispatch.worker.clone());
+            let app = map_config(app, |()| AppConfig::default());
+            async move {
+                let app = Rc::new(app.new_service(()).await?);
+                Ok::<_, ()>(fn_service(move |request| dispatch.serve(&app, request)))
+            }
         })
     };
-    let (http1, http2) = (Rc::new(http1.finish(app())), Rc::new(app()));
+    let (http1, http2) = (Rc::new(http1.finish(requests())), Rc::new(requests()));
     fn_factory(move || {
         let (http1, http2) = (Rc::clone(&http1), Rc::clone(&http2));
         let (entrance, draining) = (entrance.clone(), draining.clone());
@@ -196,8 +212,8 @@ fn connection(
     })
 }
 
-/// The application for one socket: the operators' endpoints, the origin behind every other path, or both. `worker` forwards
-/// to the origin; none on the operators' own address.
+/// The application for one socket: the operators' endpoints, and, where every request passes it, the origin behind every other
+/// path. `worker` forwards to the origin; none on the operators' own address.
 fn app(
     setup: WorkerSetup,
     serves: Serves,
@@ -212,7 +228,6 @@ fn app(
     >,
 > {
     let settings = Arc::clone(&setup.settings);
-    let published = Arc::clone(&setup.published);
     let operators = api::State {
         published: setup.published,
         actors: setup.actors,
@@ -230,7 +245,7 @@ fn app(
             let worker = worker.clone();
             async move {
                 match worker {
-                    Some(worker) => handler::forward(request, worker).await,
+                    Some(worker) => Ok(dispatch::forward(request, worker).await),
                     None => {
                         let nothing = api::nothing_here(request.request());
                         Ok(request.into_response(nothing))
@@ -243,17 +258,4 @@ fn app(
             settings.cors.middleware(),
         ))
         .wrap(TracingLogger::<RequestSpan>::new())
-        .wrap_fn(move |request, service| {
-            let answered = service.call(request);
-            let published = Arc::clone(&published);
-            async move {
-                let mut response = answered.await?;
-                if published.is_draining() {
-                    // The client's next request is for the process that replaces this one.
-                    let head = response.response_mut().head_mut();
-                    head.set_connection_type(ConnectionType::Close);
-                }
-                Ok(response)
-            }
-        })
 }

@@ -58,6 +58,8 @@ impl Transfer {
     /// Called while the client's socket takes nothing: reads on, as far as the buffer for its line allows, so that a body
     /// that fits does not hold an origin connection.
     pub fn poll_ahead(&mut self, cx: &mut Context<'_>) {
+        let span = self.meter.span().clone();
+        let _logged = span.enter();
         if self.ended || self.failed.is_some() || self.flow.is_kept() {
             return;
         }
@@ -181,6 +183,8 @@ impl MessageBody for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, BodyError>>> {
         let transfer = &mut *self.transfer.borrow_mut();
+        let span = transfer.meter.span().clone();
+        let _logged = span.enter();
         match std::task::ready!(transfer.poll_gathered(cx)) {
             Some(piece) => {
                 transfer.meter.passed(piece.len());

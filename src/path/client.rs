@@ -9,10 +9,9 @@ use std::{
 };
 
 use actix_http::{
-    StatusCode,
+    HttpMessage as _, Request, StatusCode,
     header::{HeaderName, HeaderValue},
 };
-use actix_web::{HttpMessage as _, dev::ServiceRequest};
 use bytes::BytesMut;
 
 use super::{body::Transfer, http2::outgoing::Answering, refusal::Refusal};
@@ -152,7 +151,7 @@ impl Client {
     }
 
     /// The client that a request is from: its connection's, or over HTTP/2 its own.
-    pub fn of(request: &ServiceRequest) -> Option<Rc<Self>> {
+    pub fn of(request: &Request) -> Option<Rc<Self>> {
         let client = request.conn_data::<Rc<Self>>().cloned();
         client.or_else(|| request.extensions().get::<Rc<Self>>().cloned())
     }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use actix_http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, http::header};
+use actix_http::{Response, StatusCode, Uri, body::BoxBody, header};
 
 use super::{
     origin::{connect::ConnectError, fetch::FetchError, reader::BodyError},
@@ -113,7 +112,7 @@ impl ProxyError {
     }
 
     /// The answer. Addresses and the system's words stay in the log: a stranger learns what failed, not where.
-    pub fn response(&self, request: &HttpRequest, id: &header::HeaderValue) -> HttpResponse {
+    pub fn response(&self, uri: &Uri, id: &header::HeaderValue) -> Response<BoxBody> {
         let detail = match self {
             ProxyError::Fetch(FetchError::Connect(_)) => {
                 "no connection to the origin could be made".to_owned()
@@ -123,9 +122,8 @@ impl ProxyError {
             ) => "the origin's response could not be read".to_owned(),
             other => other.to_string(),
         };
-        let mut response = Problem::new(self.status(), detail)
-            .at(request)
-            .into_response();
+        let problem = Problem::new(self.status(), detail).at(uri);
+        let mut response = Response::from(problem.into_response());
         response
             .headers_mut()
             .insert(super::headers::REQUEST_ID.clone(), id.clone());

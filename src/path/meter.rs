@@ -10,6 +10,7 @@ use actix_http::{
     header::{HeaderMap, HeaderName, HeaderValue, REFERER, USER_AGENT},
 };
 use opentelemetry::trace::TraceId;
+use tracing::Span;
 
 use super::{client::Engaged, error::ProxyError, origin::reader::BodyError, trace::Trace};
 use crate::{
@@ -39,6 +40,8 @@ pub struct Meter {
     keys: Keys,
     canary: Option<Membership>,
     trace: Option<Box<Trace>>,
+    /// What is logged of the request carries its id by it.
+    span: Span,
     engaged: Engaged,
 }
 
@@ -95,8 +98,11 @@ impl Meter {
         engaged: Engaged,
         keys: Keys,
         canary: Option<Membership>,
+        id: &HeaderValue,
     ) -> Self {
+        let request_id = id.to_str().unwrap_or_default();
         Meter {
+            span: tracing::debug_span!("request", request_id),
             reporter,
             line: None,
             started: Instant::now(),
@@ -144,6 +150,11 @@ impl Meter {
         if let Some(line) = &mut self.line {
             line.details = Some(Box::new(Details::of(version, headers)));
         }
+    }
+
+    /// What is logged of the request carries its id by it.
+    pub fn span(&self) -> &Span {
+        &self.span
     }
 
     /// Who asked for what.

@@ -1,7 +1,8 @@
 //! What a request walks through, in order: [`listener`], [`entrance`] ([`seat`], TCP options, [`tls`]), then
-//! [`client_stream`] for HTTP/1.1 or [`http2`], [`client`], [`handler`] (the whole way on one screen), [`admission`] (the
-//! limiter's gate), [`target`], [`headers`], [`origin`], [`body`]; [`error`] is the only place where an error becomes a status.
-//! [`policy`] is what they keep to, by the settings in force.
+//! [`client_stream`] for HTTP/1.1 or [`http2`], [`client`], [`handler`] (the whole way on one screen) with the request's
+//! [`context`], [`target`], [`headers`], the store ([`stored`]) or [`admission`] (the limiter's gate) and [`origin`], and for the
+//! response [`relay`] and [`body`]; [`error`] is the only place where an error becomes a status. [`policy`] is what they keep to,
+//! by the settings in force; a [`worker`] is a thread's own.
 
 pub mod addresses;
 pub mod admission;
@@ -12,6 +13,7 @@ pub mod chunked;
 pub mod client;
 pub mod client_stream;
 pub mod collector;
+mod context;
 pub mod continuation;
 pub mod cors;
 pub mod entrance;
@@ -35,6 +37,7 @@ pub mod prefix;
 pub mod range;
 pub mod raw_target;
 pub mod refusal;
+mod relay;
 pub mod repair;
 pub mod request_head;
 pub mod request_reader;
@@ -53,3 +56,4 @@ pub mod tunnel;
 pub mod upgrades;
 pub mod upload;
 pub mod validator;
+pub mod worker;

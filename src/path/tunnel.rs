@@ -13,15 +13,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_http::body::{BodySize, MessageBody};
+use actix_http::{
+    ConnectionType, Payload, Response, StatusCode,
+    body::{BodySize, BoxBody, MessageBody},
+    header::{self, HeaderMap},
+};
 use actix_rt::task::JoinHandle;
-use actix_web::dev::Payload;
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::Stream as _;
 use tokio::time::Sleep;
 
 use super::{
     client::Client,
+    context::Context as RequestContext,
+    headers,
     meter::Meter,
     origin::connection::{Connection, Writer},
     upgrades::Place,
@@ -32,6 +37,42 @@ use crate::traffic::published::Published;
 const READ: usize = 16 * 1024;
 /// How often it is looked at whether the time is up, or the process drains.
 const TICK: Duration = Duration::from_secs(1);
+
+/// The origin's 101 for the client; from then on whatever comes passes, both ways. `payload` is what the client sends.
+pub(super) fn response(
+    origin: Connection,
+    mut headers: HeaderMap,
+    payload: Payload,
+    permit: Place,
+    context: RequestContext,
+) -> Response<BoxBody> {
+    let RequestContext {
+        worker,
+        policy,
+        client,
+        id,
+        mut meter,
+        ..
+    } = context;
+    let chosen = headers.get(header::UPGRADE).cloned();
+    let status = StatusCode::SWITCHING_PROTOCOLS;
+    headers::to_client(&mut headers, status, &id);
+    if let Some(chosen) = chosen {
+        headers.insert(header::UPGRADE, chosen);
+    }
+    let mut response = Response::new(status);
+    *response.headers_mut() = headers;
+    response
+        .head_mut()
+        .set_connection_type(ConnectionType::Upgrade);
+    worker.published.counters.clients.upgrades.increment();
+    meter.switched();
+    client.switches_protocol();
+    let idle = policy.upgrades.0.idle;
+    let published = Arc::clone(&worker.published);
+    let tunnel = Tunnel::new(origin, (client, payload), published, meter, (permit, idle));
+    response.set_body(BoxBody::new(tunnel))
+}
 
 /// What the origin sends, as the body of the 101; what the client sends goes the other way in a task of its own.
 pub struct Tunnel {

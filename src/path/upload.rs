@@ -11,12 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_web::{dev::Payload, error::PayloadError};
+use actix_http::{HttpMessage as _, Method, Payload, Request, Version, error::PayloadError};
 use bytes::Bytes;
 use futures_util::Stream as _;
 use tokio::time::Sleep;
 
-use super::{client::Client, origin::slots::Slot};
+use super::{client::Client, headers, origin::slots::Slot};
 use crate::traffic::counters::Counters;
 
 /// What small bodies may hold in all until they are whole.
@@ -145,6 +145,28 @@ pub enum UploadError {
 }
 
 impl Upload {
+    /// The body of a request, if it has one.
+    pub fn of(request: &mut Request, client: &Rc<Client>, limits: Limits) -> Option<Self> {
+        let upload = |payload, length| Upload::new(Rc::clone(client), payload, length, limits);
+        if request.chunked().unwrap_or(false) {
+            return Some(upload(request.take_payload(), None));
+        }
+        let Some(length) = headers::content_length(request.headers()) else {
+            // HTTP/2 has no need to tell how long a body is.
+            let has_body = request.version() == Version::HTTP_2;
+            let payload = has_body.then(|| request.take_payload());
+            return payload
+                .filter(|payload| !matches!(payload, Payload::None))
+                .map(|payload| upload(payload, None));
+        };
+        // A length of zero is worth telling where the method means a body (RFC 9110 §8.6).
+        let means_a_body = matches!(
+            *request.method(),
+            Method::POST | Method::PUT | Method::PATCH
+        );
+        (length > 0 || means_a_body).then(|| upload(request.take_payload(), Some(length)))
+    }
+
     /// A body of `length` bytes, or chunked, from `client`.
     pub fn new(client: Rc<Client>, payload: Payload, length: Option<u64>, limits: Limits) -> Self {
         let state = State {

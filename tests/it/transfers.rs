@@ -299,6 +299,18 @@ fn a_body_that_is_cut_again_and_again_arrives_whole() {
 }
 
 #[test]
+fn the_rest_is_asked_for_below_the_path_of_the_origins_url() {
+    let object = object(4, 400_000);
+    let origin = origin(object.clone(), vec![Deed::Cut(100_000)]);
+    let proxy = Proxy::before(&format!("http://{}/base", origin.address()), quick);
+    let response = proxy.get("/film.mp4");
+    assert_eq!((response.status, response.ending), (200, Ending::Whole));
+    assert!(response.body == object, "the body differs");
+    let targets: Vec<_> = origin.requests().iter().map(Request::target).collect();
+    assert!(targets.len() > 1 && targets.iter().all(|target| target == b"/base/film.mp4"));
+}
+
+#[test]
 fn a_thousand_cuts_of_which_each_brings_something_do_not_end_a_body() {
     let object = object(2, 20_000_000);
     let origin = origin(object.clone(), vec![Deed::Cut(100_000); 190]);

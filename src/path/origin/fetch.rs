@@ -46,7 +46,7 @@ pub struct Request {
     /// Its method.
     pub method: Method,
     /// Its target: a path, byte for byte as it came, or `*`.
-    pub target: Option<PathAndQuery>,
+    pub target: PathAndQuery,
     /// Its fields, Host among them, ready to be sent.
     pub headers: HeaderMap,
     /// Its body.
@@ -57,6 +57,16 @@ pub struct Request {
     pub bucket: Bucket,
     /// Where it is from: networks share what all need.
     pub network: Network,
+}
+
+impl Request {
+    /// Whether the store may answer it, or keep what the origin answers: a GET or HEAD that neither sends a body nor offers to
+    /// switch to another protocol.
+    pub fn may_be_stored(&self) -> bool {
+        matches!(self.method, Method::GET | Method::HEAD)
+            && self.upload.is_none()
+            && !self.headers.contains_key(header::UPGRADE)
+    }
 }
 
 /// What goes on beside the exchange of the heads.
@@ -357,7 +367,7 @@ impl Origin {
     pub(super) fn request(
         &self,
         method: Method,
-        target: Option<PathAndQuery>,
+        target: PathAndQuery,
         headers: HeaderMap,
     ) -> Result<FrozenClientRequest, FetchError> {
         self.frozen(method, self.uri(target), headers)
@@ -442,9 +452,8 @@ impl Origin {
     }
 
     /// The URI for awc. It is always http: TLS is the connection's own matter.
-    fn uri(&self, target: Option<PathAndQuery>) -> Uri {
+    fn uri(&self, target: PathAndQuery) -> Uri {
         let base = self.shared.settings.url.base();
-        let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
         let mut parts = Parts::default();
         parts.scheme = Some(Scheme::HTTP);
         parts.authority = Some(self.authority.clone());

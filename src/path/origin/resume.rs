@@ -180,10 +180,9 @@ impl Replay {
     ) -> Result<Rest, ResumeError> {
         let tuning = self.origin.published().tuning_for(self.bucket).load_full();
         let deadline = Instant::now() + tuning.exchange_timeout;
-        let target = self.request.get_uri().path_and_query().cloned();
-        let request = self.origin.request(
+        let request = self.origin.frozen(
             self.request.get_method().clone(),
-            target,
+            self.request.get_uri().clone(),
             self.fields(&continuation, ask),
         )?;
         let Answered {

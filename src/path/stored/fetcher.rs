@@ -76,7 +76,7 @@ impl Fetcher {
         }
         let request = Request {
             method: Method::GET,
-            target: Some(self.target.clone()),
+            target: self.target.clone(),
             headers,
             upload: None,
             informed,

@@ -1,0 +1,91 @@
+//! Who serves a request: the operators' endpoints, or the path to the origin.
+//!
+//! The endpoints are an actix-web application. What goes to the origin does not pass it: its router, its middleware and its
+//! types would cost each request more than anything that the proxy itself does with it.
+
+use std::{future::Future, rc::Rc, sync::Arc};
+
+use actix_http::{ConnectionType, HttpMessage as _, Request, Response, body::BoxBody};
+use actix_service::Service;
+use actix_web::{
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+};
+
+use crate::{
+    api,
+    path::{client::Client, handler, worker::Worker},
+    traffic::published::Published,
+};
+
+/// Who serves the requests of one socket, on one worker thread.
+#[derive(Clone)]
+pub(super) struct Dispatch {
+    /// Forwards to the origin; none on the operators' own address.
+    pub worker: Option<Rc<Worker>>,
+    /// Whether the operators' endpoints are here.
+    pub endpoints: bool,
+    /// Whether the proxy answers cross-origin requests itself, which the application's middleware does for every path.
+    pub cors: bool,
+    /// Says whether the process drains.
+    pub published: Arc<Published>,
+}
+
+impl Dispatch {
+    /// The worker that forwards this request past the application; none where the application serves it.
+    fn direct(&self, request: &Request) -> Option<Rc<Worker>> {
+        let endpoint = self.endpoints && api::is_endpoint(request.path());
+        let worker = self.worker.as_ref().filter(|_| !endpoint && !self.cors)?;
+        if let Some(client) = request.conn_data::<Rc<Client>>() {
+            client.begin();
+        }
+        Some(Rc::clone(worker))
+    }
+
+    /// Serves a request, by `application` where it is not forwarded at once.
+    pub fn serve<S, B>(
+        &self,
+        application: &Rc<S>,
+        request: Request,
+    ) -> impl Future<Output = Result<Response<BoxBody>, S::Error>> + use<S, B>
+    where
+        S: Service<Request, Response = ServiceResponse<B>>,
+        B: MessageBody + 'static,
+    {
+        let direct = self.direct(&request);
+        let published = Arc::clone(&self.published);
+        let application = Rc::clone(application);
+        async move {
+            let mut response = match direct {
+                Some(worker) => handler::forward(request, worker).await,
+                None => {
+                    // Boxed: every request that is forwarded would carry room for it.
+                    let answered = Box::pin(application.call(request)).await?;
+                    let (_, response) = answered.into_parts();
+                    Response::from(response.map_into_boxed_body())
+                }
+            };
+            if published.is_draining() {
+                // The client's next request is for the process that replaces this one.
+                response
+                    .head_mut()
+                    .set_connection_type(ConnectionType::Close);
+            }
+            Ok(response)
+        }
+    }
+}
+
+/// Forwards a request that the application was given.
+pub(super) async fn forward(request: ServiceRequest, worker: Rc<Worker>) -> ServiceResponse {
+    let (application, payload) = request.into_parts();
+    let mut plain = Request::with_payload(payload);
+    *plain.head_mut() = application.head().clone();
+    let client = application.conn_data::<Rc<Client>>().cloned();
+    let client = client.or_else(|| application.extensions().get::<Rc<Client>>().cloned());
+    if let Some(client) = client {
+        plain.extensions_mut().insert(client);
+    }
+    let response = handler::forward(plain, worker).await;
+    ServiceResponse::new(application, response.into())
+}

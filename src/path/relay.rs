@@ -1,0 +1,85 @@
+//! Passes a response on to the client: its status and fields, and how its body is framed there.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context as Task, Poll},
+};
+
+use actix_http::{
+    ConnectionType, Method, Request, Response, Version,
+    body::{self, BodySize, BoxBody, MessageBody},
+};
+use bytes::Bytes;
+
+use super::{
+    body::{Body, Transfer},
+    context::Context,
+    framing::Framing,
+    stored::reply::Reply,
+};
+
+/// The response for the client. Its body, where it has one, goes on by itself.
+pub(super) fn relay(request: &Request, reply: Reply, mut context: Context) -> Response<BoxBody> {
+    let Reply {
+        status,
+        headers,
+        told,
+        framing,
+        mut flow,
+    } = reply;
+    let mut response = Response::new(status);
+    *response.headers_mut() = headers;
+
+    if framing == Framing::None {
+        context.meter.completed();
+        // To HEAD: the length of what a GET would send, without sending it.
+        return match told {
+            Some(length) if request.method() == Method::HEAD => {
+                response.set_body(BoxBody::new(Nothing(length)))
+            }
+            _ => response.set_body(BoxBody::new(body::None::new())),
+        };
+    }
+    if let Some(whole) = flow.take_whole() {
+        context.meter.passed(whole.len());
+        context.meter.completed();
+        return response.set_body(BoxBody::new(whole));
+    }
+    let published = Arc::clone(&context.worker.published);
+    let transfer = Transfer::new(flow, published, context.bucket, context.meter);
+    let client = context.client;
+    client.sends(&transfer);
+    let body = match framing {
+        Framing::Length(length) => Body::new(transfer, BodySize::Sized(length)),
+        // No chunks for HTTP/1.0, nor where actix-http holds a WebSocket to be begun: the body runs to the close.
+        _ if request.version() < Version::HTTP_11 || client.offers_websocket() => {
+            let head = response.head_mut();
+            head.no_chunking(true);
+            head.set_connection_type(ConnectionType::Close);
+            Body::to_the_close(transfer, Rc::clone(&client))
+        }
+        _ => Body::new(transfer, BodySize::Stream),
+    };
+    response.set_body(body.boxed())
+}
+
+/// A body that tells its length and sends nothing: the answer to HEAD.
+struct Nothing(u64);
+
+impl MessageBody for Nothing {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.0)
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        _: &mut Task<'_>,
+    ) -> Poll<Option<Result<Bytes, Infallible>>> {
+        Poll::Ready(None)
+    }
+}
