@@ -342,7 +342,10 @@ fn uploads_leave_room(level: Level, length: usize) {
     assert_eq!(uploads.clone().count(), 2 * SLOTS);
     for upload in uploads {
         let begin = String::from_utf8_lossy(&upload.body[..upload.body.len().min(20)]);
-        assert_eq!((upload.body.len(), &*begin), (length, "12345xxxxxxxxxxxxxxx"));
+        assert_eq!(
+            (upload.body.len(), &*begin),
+            (length, "12345xxxxxxxxxxxxxxx")
+        );
     }
 }
 

@@ -107,6 +107,8 @@ pub struct Connection {
     transport: Transport,
     seen: Arc<Seen>,
     buffer: Vec<u8>,
+    /// Which of all requests its last one is.
+    at: usize,
     /// How many connections came before this one.
     pub number: usize,
 }
@@ -289,6 +291,7 @@ fn accept<S: Fn(&mut Connection) + Send + Sync + 'static>(
                 transport,
                 seen,
                 buffer: Vec::new(),
+                at: 0,
                 number,
             };
             script(&mut connection);
@@ -345,7 +348,10 @@ impl Connection {
         {
             self.seen.resumed.fetch_add(1, SeqCst);
         }
-        self.seen.requests.lock().unwrap().push(request.clone());
+        let mut requests = self.seen.requests.lock().unwrap();
+        self.at = requests.len();
+        requests.push(request.clone());
+        drop(requests);
         Some(request)
     }
 
@@ -358,13 +364,8 @@ impl Connection {
 
     /// Reads the body behind a request's head; `None` when the proxy is gone.
     pub fn body(&mut self, request: &mut Request) -> Option<()> {
-        let at = self.seen.requests.lock().unwrap().len() - 1;
         self.each_piece(request, |_, _| true)?;
-        // Others may have come meanwhile: only this one's body is filled in.
-        let mut requests = self.seen.requests.lock().unwrap();
-        if let Some(seen) = requests.get_mut(at)
-            && seen.head == request.head
-        {
+        if let Some(seen) = self.seen.requests.lock().unwrap().get_mut(self.at) {
             *seen = request.clone();
         }
         Some(())
