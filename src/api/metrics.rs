@@ -11,6 +11,7 @@ mod dependencies;
 mod origin;
 mod process;
 mod requests;
+mod store;
 mod transfers;
 
 /// The endpoint's path.
@@ -31,10 +32,12 @@ pub(super) async fn metrics(published: web::Data<Published>) -> HttpResponse {
 fn exposition(published: &Published) -> Exposition {
     let mut out = Exposition::default();
     process::write(&mut out, published);
-    requests::write(&mut out, &published.summary.load());
+    let clients = &published.counters.clients;
+    requests::write(&mut out, &published.summary.load(), clients);
     clients::write(&mut out, published);
     origin::write(&mut out, published);
     transfers::write(&mut out, published);
+    store::write(&mut out, published);
     decisions::write(&mut out, published);
     dependencies::write(&mut out, published);
     out

@@ -1,4 +1,4 @@
-//! Processor time and memory of this process.
+//! Processor time, memory and open files of this process.
 
 use std::{fs, time::Duration};
 
@@ -38,6 +38,28 @@ impl Usage {
             cpu: TICK * (ticks(14)? + ticks(15)?),
             resident: kib * 1024,
         })
+    }
+}
+
+/// Open files of this process, sockets among them, and how many there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OpenFiles {
+    /// Open now.
+    pub open: usize,
+    /// The soft limit.
+    pub most: u64,
+}
+
+impl OpenFiles {
+    /// The number now; none where there is no `/proc`.
+    pub(super) fn now() -> Option<Self> {
+        let (most, _) = rlimit::Resource::NOFILE.get().ok()?;
+        // The folder that is read is open itself.
+        let open = fs::read_dir("/proc/self/fd")
+            .ok()?
+            .count()
+            .saturating_sub(1);
+        Some(Self { open, most })
     }
 }
 

@@ -139,6 +139,10 @@ impl ClientStream {
         // A request that is in a handler has an access line of its own.
         let log = self.limits.log && !self.is_engaged();
         refusal.account(&self.client.published, self.client.peer.ip(), log);
+        if !self.is_engaged() {
+            let counters = &self.client.published.counters.clients;
+            counters.responded(refusal.status().as_u16());
+        }
         self.phase = Phase::Refusing(Refusing::answering(refusal));
     }
 

@@ -234,6 +234,10 @@ impl Drop for Meter {
             self.status = self.status.or(Some(refusal.status()));
             self.cause = Some(refusal.to_string());
         }
+        if let Some(status) = self.status {
+            let published = self.engaged.client().published();
+            published.counters.clients.responded(status.as_u16());
+        }
         self.reporter.report(Sample {
             ended,
             outcome,

@@ -142,6 +142,25 @@ pub struct OriginCounters {
     pub stalls_denied: Counter,
 }
 
+/// The classes of status codes (RFC 9110 §15).
+pub const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+impl ClientCounters {
+    /// A request was answered with this status. Interim responses do not count, a switch of protocols (101) does.
+    pub fn responded(&self, status: u16) {
+        let class = usize::from(status / 100).checked_sub(1);
+        if let Some(counter) = class.and_then(|class| self.responses.get(class)) {
+            counter.increment();
+        }
+    }
+
+    /// The classes of status codes, each with the number of responses.
+    pub fn responses(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let counts = self.responses.iter().map(Counter::get);
+        STATUS_CLASSES.into_iter().zip(counts)
+    }
+}
+
 /// The client side's connections and what became of them.
 #[derive(Debug, Default)]
 pub struct ClientCounters {
@@ -167,6 +186,8 @@ pub struct ClientCounters {
     pub reset_floods: Counter,
     /// HTTP/2 connections ended because the client sent too many frames that brought nothing.
     pub frame_floods: Counter,
+    /// Responses by the class of their status, 1xx to 5xx (RFC 9110 §15); see [`ClientCounters::responded`].
+    responses: [Counter; 5],
     /// Request heads that took too long.
     pub head_timeouts: Counter,
     /// Request heads that were no HTTP, or too large: answered 4xx before they became a request.

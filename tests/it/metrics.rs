@@ -8,9 +8,11 @@ use std::{
     process::{Command, Stdio},
 };
 
-use fileproxy::traffic::sample::Outcome;
+use fileproxy::{actors::redis_pool, traffic::sample::Outcome};
 
-use crate::support::{origin::Origin, proxy::Proxy, until};
+use crate::support::{
+    certificate::Certificate, origin::Origin, proxy::Proxy, redis_server::RedisServer, until,
+};
 
 const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfilm";
 
@@ -173,14 +175,146 @@ fn the_example_for_prometheus_is_valid() {
     );
 }
 
+/// The names of all samples.
+fn names(proxy: &Proxy) -> BTreeSet<String> {
+    samples(&proxy.get("/metrics").text())
+        .into_keys()
+        .map(|name| name.split('{').next().unwrap().to_owned())
+        .collect()
+}
+
+/// A proxy all of whose metrics are there: with a certificate, and with Redis.
+fn with_everything(origin: &Origin) -> (Proxy, Certificate, RedisServer) {
+    let certificate = Certificate::new();
+    let redis = actix_rt::System::new().block_on(RedisServer::start());
+    let proxy = Proxy::before(origin, |settings| {
+        certificate.show(settings);
+        settings.redis.url = redis_pool::Target::parse(&redis.url()).unwrap();
+        settings.admin.listen = Some("127.0.0.1:0".parse().unwrap());
+    });
+    (proxy, certificate, redis)
+}
+
+#[test]
+fn responses_are_counted_by_the_class_of_their_status() {
+    let origin = Origin::answering(|request| match request.target().as_slice() {
+        b"/gone" => "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
+        b"/moved" => "HTTP/1.1 301 Moved Permanently\r\nlocation: /\r\ncontent-length: 0\r\n\r\n",
+        b"/cut" => "no HTTP at all\r\n\r\n",
+        _ => ANSWER,
+    });
+    let proxy = Proxy::before(&origin, |_| {});
+    for (target, status) in [
+        ("/film", 200),
+        ("/film", 200),
+        ("/gone", 404),
+        ("/moved", 301),
+        ("/cut", 502),
+    ] {
+        assert_eq!(proxy.get(target).status, status);
+    }
+    // It never becomes a request.
+    let mut client = proxy.client();
+    client.send("no HTTP at all\r\n\r\n");
+    assert_eq!(client.response().status, 400);
+    let counted = |class: &str| format!("fileproxy_responses_total{{class=\"{class}\"}}");
+    until("all are counted", || {
+        let metrics = samples(&proxy.get("/metrics").text());
+        let counts = ["1xx", "2xx", "3xx", "4xx", "5xx"].map(|class| metrics[&counted(class)]);
+        (counts == [0.0, 2.0, 1.0, 2.0, 1.0]).then_some(())
+    });
+}
+
+#[test]
+fn every_alert_is_valid_asks_for_metrics_that_there_are_and_is_explained() {
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("settings/alerts.yml");
+    assert_eq!(
+        promtool(&["check", "rules", file.to_str().unwrap()], ""),
+        ""
+    );
+    let origin = Origin::saying(ANSWER);
+    let (proxy, _certificate, _redis) = with_everything(&origin);
+    let there = of_operators(&proxy);
+    let (rules, explained) = (settings("alerts.yml"), settings("../docs/alerts.md"));
+    let words = rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let asked: BTreeSet<_> = words
+        .filter(|word| word.starts_with("fileproxy_") || word.starts_with("process_"))
+        .collect();
+    assert!(asked.len() > 10, "{asked:?}");
+    for name in asked {
+        assert!(there.contains_key(name), "{name} is not among the metrics");
+    }
+    let alerts: Vec<_> = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+        .collect();
+    let headings: Vec<_> = explained
+        .lines()
+        .filter_map(|line| line.strip_prefix("### "))
+        .collect();
+    assert_eq!(alerts, headings);
+}
+
+/// Type and help of each metric, by name.
+fn of_operators(proxy: &Proxy) -> BTreeMap<String, (String, String)> {
+    let text = proxy.operator().get("/metrics").text();
+    let mut kinds = BTreeMap::new();
+    for line in text.lines() {
+        let mut words = line.splitn(4, ' ').skip(1);
+        match (words.next(), words.next(), words.next()) {
+            (Some("HELP"), Some(name), Some(help)) => {
+                kinds.insert(name.to_owned(), (String::new(), help.to_owned()));
+            }
+            (Some("TYPE"), Some(name), Some(kind)) => {
+                kinds.get_mut(name).unwrap().0 = kind.to_owned();
+            }
+            _ => {}
+        }
+    }
+    kinds
+}
+
+#[test]
+fn the_reference_of_metrics_is_what_the_program_says() {
+    let origin = Origin::saying(ANSWER);
+    let (proxy, _certificate, _redis) = with_everything(&origin);
+    let text = proxy.operator().get("/metrics").text();
+    let mut page = String::from(
+        "# Every metric\n\nWhat `/metrics` has, made by `UPDATE_DOCS=1 cargo test --test it metrics`. Some are there only where \
+         there is something\nto tell: with a certificate, with Redis.\n\n| metric | type | labels | |\n|---|---|---|---|\n",
+    );
+    for (name, (kind, help)) in of_operators(&proxy) {
+        let mut labels = BTreeSet::new();
+        for line in text
+            .lines()
+            .filter(|line| line.starts_with(&format!("{name}{{")))
+        {
+            let inside = &line[name.len() + 1..line.rfind('}').unwrap()];
+            labels.extend(
+                inside
+                    .split("\",")
+                    .map(|label| label.split('=').next().unwrap()),
+            );
+        }
+        let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
+        let labels = labels.join(", ");
+        page.push_str(&format!("| `{name}` | {kind} | {labels} | {help} |\n"));
+    }
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/metrics-reference.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, &page).unwrap();
+    }
+    assert!(
+        fs::read_to_string(&path).unwrap_or_default() == page,
+        "docs/metrics-reference.md is not what /metrics says: UPDATE_DOCS=1 cargo test --test it metrics"
+    );
+}
+
 #[test]
 fn the_example_dashboard_asks_for_metrics_that_there_are() {
     let origin = Origin::saying(ANSWER);
     let proxy = Proxy::before(&origin, |_| {});
-    let there: BTreeSet<String> = samples(&proxy.get("/metrics").text())
-        .into_keys()
-        .map(|name| name.split('{').next().unwrap().to_owned())
-        .collect();
+    let there = names(&proxy);
     let dashboard: serde_json::Value =
         serde_json::from_str(&settings("grafana-dashboard.json")).unwrap();
     let mut asked = 0;

@@ -8,7 +8,7 @@ use crate::{
             Exposition,
             Kind::{Counter, Gauge},
         },
-        process::Usage,
+        process::{OpenFiles, Usage},
     },
     traffic::{counters::LOG, published::Published},
 };
@@ -40,6 +40,20 @@ pub(in crate::api) fn write(out: &mut Exposition, published: &Published) {
             "process_resident_memory_bytes",
             "Memory of the process that is in RAM.",
             usage.resident,
+        );
+    }
+    if let Some(files) = OpenFiles::now() {
+        out.one(
+            Gauge,
+            "process_open_fds",
+            "Open files and sockets.",
+            files.open,
+        );
+        out.one(
+            Gauge,
+            "process_max_fds",
+            "Most open files and sockets that the system allows (ulimit -n).",
+            files.most,
         );
     }
     out.one(

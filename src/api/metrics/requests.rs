@@ -2,10 +2,17 @@
 
 use crate::{
     api::exposition::{Exposition, Kind::Counter},
-    traffic::{sample::Outcome, summary::Summary},
+    traffic::{counters::ClientCounters, sample::Outcome, summary::Summary},
 };
 
-pub(in crate::api) fn write(out: &mut Exposition, summary: &Summary) {
+pub(in crate::api) fn write(out: &mut Exposition, summary: &Summary, clients: &ClientCounters) {
+    out.by(
+        Counter,
+        "fileproxy_responses_total",
+        "Responses by the class of their status.",
+        "class",
+        clients.responses(),
+    );
     out.by(
         Counter,
         "fileproxy_requests_total",
