@@ -9,26 +9,31 @@ COPY load/Cargo.toml load/
 RUN mkdir -p src load/src \
     && touch src/lib.rs load/src/lib.rs \
     && echo 'fn main() {}' | tee src/main.rs load/src/main.rs >/dev/null \
-    && cargo build --release --locked --package fileproxy \
+    && cargo build --profile dist --locked --package fileproxy \
     && rm -r src
 
 COPY settings/base.toml settings/
 COPY src src
 # COPY keeps the files' times, which may be older than the build above.
 RUN find src -name '*.rs' -exec touch {} + \
-    && cargo build --release --locked --package fileproxy \
-    && strip target/release/fileproxy
+    && cargo build --profile dist --locked --package fileproxy
 
-FROM debian:bookworm-slim
+# All that the image has: the program, the libraries that it is linked with, the certificates that https origins are verified
+# with, and the settings.
+COPY settings /image/app/settings
+RUN mkdir -p /image/tmp && chmod 1777 /image/tmp \
+    && install -D -t /image/usr/local/bin target/dist/fileproxy \
+    && install -D -m 644 -t /image/etc/ssl/certs /etc/ssl/certs/ca-certificates.crt \
+    && ldd target/dist/fileproxy | grep -o '/[^ ]*' | xargs -I {} cp -L --parents {} /image
+
+FROM scratch
 LABEL org.opencontainers.image.title="fileproxy" \
       org.opencontainers.image.description="A reverse proxy for files that keeps delivering when the network is bad" \
       org.opencontainers.image.licenses="MIT"
 
-# The certificates that https origins are verified with.
-COPY --from=builder /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
-COPY --from=builder /build/target/release/fileproxy /usr/local/bin/
-COPY settings /app/settings
+COPY --from=builder /image /
 
+ENV PATH=/usr/local/bin
 WORKDIR /app
 # A number, so that an orchestrator can see that it is not root.
 USER 10001:10001
