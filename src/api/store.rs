@@ -29,6 +29,8 @@ pub(super) struct Store {
     hit_percent: Option<f64>,
     bytes: Bytes,
     fills: Fills,
+    /// Clients that went on by a request of their own: what they needed next did not stay until they got there.
+    left_behind: u64,
     /// Parts of bodies that were pushed out for others.
     evictions: u64,
     /// The disk tier; null where `store.directory` is not set.
@@ -98,6 +100,7 @@ impl Store {
                 stopped,
                 failed,
             },
+            left_behind: counters.readers_left_behind(),
             evictions: store.shelf.evictions(),
             disk: store.shelf.disk().map(|disk| disk.figures()),
         })

@@ -63,14 +63,23 @@ impl Flow {
     }
 
     /// Whether its bytes are kept anyway: then nothing is gained by reading ahead of the client.
-    pub fn is_kept(&self) -> bool {
-        matches!(self, Flow::Stored(_))
+    pub fn is_kept(&mut self) -> bool {
+        match self {
+            Flow::Stored(reader) => reader.own().is_none(),
+            _ => false,
+        }
     }
 
     /// Gives up what others need more.
     pub fn make_room(&mut self, cx: &mut Context<'_>) {
-        if let Flow::Many(parallel) = self {
-            parallel.make_room(cx);
+        match self {
+            Flow::Many(parallel) => parallel.make_room(cx),
+            Flow::Stored(reader) => {
+                if let Some(own) = reader.own() {
+                    own.make_room(cx);
+                }
+            }
+            Flow::One(_) | Flow::Turning => {}
         }
     }
 
@@ -79,7 +88,12 @@ impl Flow {
         match self {
             Flow::One(source) => source.park(cx),
             Flow::Many(parallel) => parallel.park(cx),
-            Flow::Stored(_) | Flow::Turning => {}
+            Flow::Stored(reader) => {
+                if let Some(own) = reader.own() {
+                    own.park(cx);
+                }
+            }
+            Flow::Turning => {}
         }
     }
 
@@ -87,7 +101,8 @@ impl Flow {
     pub fn give_up(&mut self) -> bool {
         match self {
             Flow::One(source) => source.give_up(),
-            Flow::Many(_) | Flow::Stored(_) | Flow::Turning => false,
+            Flow::Stored(reader) => reader.own().is_some_and(Flow::give_up),
+            Flow::Many(_) | Flow::Turning => false,
         }
     }
 
@@ -95,7 +110,8 @@ impl Flow {
     pub fn is_asked_for(&mut self) -> bool {
         match self {
             Flow::One(source) => source.is_asked_for(),
-            Flow::Many(_) | Flow::Stored(_) | Flow::Turning => false,
+            Flow::Stored(reader) => reader.own().is_some_and(Flow::is_asked_for),
+            Flow::Many(_) | Flow::Turning => false,
         }
     }
 

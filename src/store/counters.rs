@@ -69,6 +69,7 @@ pub struct Counters {
     fills_finished: AtomicU64,
     fills_stopped: AtomicU64,
     fills_failed: AtomicU64,
+    left_behind: AtomicU64,
     /// When the last answer went out that was stale for the origin failed or was late, in milliseconds since the start; 0: none.
     stale_last: AtomicU64,
     /// When the first of those went out that follow each other closely, in the same way.
@@ -120,6 +121,16 @@ impl Counters {
     pub fn fill_failed(&self) {
         self.fill_begins();
         self.fill_ends(false, true);
+    }
+
+    /// A reader goes on by a request of its own: what it needs next did not stay until it got there.
+    pub fn left_behind(&self) {
+        self.left_behind.fetch_add(1, Relaxed);
+    }
+
+    /// How many readers did so.
+    pub fn readers_left_behind(&self) -> u64 {
+        self.left_behind.load(Relaxed)
     }
 
     /// Bytes that clients got out of objects, and bytes that fills brought for them.

@@ -382,6 +382,7 @@ impl Object {
             number,
             at,
             touched: None,
+            left: false,
         }
     }
 
@@ -406,6 +407,23 @@ impl Object {
         let bytes = inside.body.drop_pieces(0..readers.start);
         inside.room.shrink(bytes);
         bytes
+    }
+
+    /// Lets go of what only the reader that is furthest behind still needs, of those that a fill which is at `at` serves; the bytes
+    /// that came free. That reader then finds them missing. The one that is furthest on loses nothing.
+    pub fn leave_behind(&self, at: u64) -> u64 {
+        let mut inside = self.inside();
+        let mut places: Vec<u64> = inside.readers.values().copied().collect();
+        places.retain(|&place| place <= at);
+        places.sort_unstable();
+        for place in places.into_iter().skip(1) {
+            let bytes = inside.body.drop_pieces(0..place);
+            if bytes > 0 {
+                inside.room.shrink(bytes);
+                return bytes;
+            }
+        }
+        0
     }
 
     /// Whether the origin is to be left alone: it lately failed when it was asked for this.
@@ -624,6 +642,8 @@ pub struct Reader {
     at: u64,
     /// The extent that it was last seen to use.
     touched: Option<u64>,
+    /// It reads on from elsewhere: nothing is kept for it.
+    left: bool,
 }
 
 impl Reader {
@@ -659,7 +679,16 @@ impl Reader {
     /// It took so many bytes.
     pub fn take(&mut self, bytes: u64) {
         self.at += bytes;
-        self.object.inside().readers.insert(self.number, self.at);
+        if !self.left {
+            self.object.inside().readers.insert(self.number, self.at);
+            self.object.read.notify_waiters();
+        }
+    }
+
+    /// From now on it reads from elsewhere: nothing is kept for it, and no fill goes on for it.
+    pub fn leave(&mut self) {
+        self.left = true;
+        self.object.inside().readers.remove(&self.number);
         self.object.read.notify_waiters();
     }
 }

@@ -529,7 +529,6 @@ fn a_client_may_ask_for_nothing_but_the_store() {
 }
 
 #[test]
-#[ignore = "now and then readers of bodies over the bound push out each other's bytes before they are read"]
 fn one_large_body_read_slowly_does_not_take_all_of_the_memory() {
     let body = object(12, 9_000_000);
     let origin = serving(

@@ -56,6 +56,12 @@ fn of(out: &mut Exposition, store: &Store) {
             ("failed", failed),
         ],
     );
+    out.one(
+        Counter,
+        "fileproxy_store_readers_left_behind_total",
+        "Clients that went on by a request of their own: what they needed next did not stay until they got there.",
+        counters.readers_left_behind(),
+    );
     let memory = store.shelf.memory();
     out.one(
         Gauge,

@@ -80,6 +80,26 @@ pub fn fetch(store: &Arc<Store>, fill: Fill, fetcher: &Rc<Fetcher>, before: u64)
     });
 }
 
+/// Asks the origin for a part of an object for one reader alone, past the object. The body, and how many of its first bytes
+/// come before the part; none where it cannot be had, or the origin has another version now.
+pub async fn alone(
+    object: Arc<Object>,
+    part: std::ops::Range<u64>,
+    fetcher: Rc<Fetcher>,
+) -> Option<(Flow, u64)> {
+    let extra = rest(&object, &part)?;
+    match fetcher.get(&extra, None).await {
+        Ok((fetched, _)) => {
+            let skip = begins_at(&object, &fetched, part.start)?;
+            Some((Flow::One(fetched.source), skip))
+        }
+        Err(error) => {
+            tracing::info!(%error, at_byte = part.start, "the rest of a stored body could not be had");
+            None
+        }
+    }
+}
+
 /// The fields that ask for a part of an object, and for nothing of another version; none if it has no strong validator.
 fn rest(object: &Object, left: &std::ops::Range<u64>) -> Option<HeaderMap> {
     object.version.as_ref()?;
@@ -178,7 +198,7 @@ pub async fn run(
 }
 
 /// Writes one piece, once there is room for it. Where nothing else can go, the object is kept no more, and what all of its
-/// readers have behind them goes.
+/// readers have behind them goes; then what the slowest of them have not read: those go on by requests of their own.
 async fn write(store: &Store, object: &Arc<Object>, fill: &Fill, piece: Bytes) {
     while !store.shelf.write(fill, piece.clone()) {
         store.shelf.remove(object);
@@ -187,6 +207,10 @@ async fn write(store: &Store, object: &Arc<Object>, fill: &Fill, piece: Bytes) {
         }
         if object.readers().is_none() {
             return;
+        }
+        let at = fill.left().map_or(u64::MAX, |left| left.start);
+        if object.can_be_resumed() && object.leave_behind(at) > 0 {
+            continue;
         }
         // Either will do: room may come from elsewhere.
         _ = tokio::time::timeout(ROOM, object.read_on()).await;

@@ -11,16 +11,20 @@ use futures_util::{FutureExt as _, future::LocalBoxFuture};
 
 use super::{fetcher::Fetcher, fill};
 use crate::{
-    path::origin::reader::BodyError,
+    path::{flow::Flow, origin::reader::BodyError},
     store::{
         Store,
         body::Found,
-        object::{Object, Reader},
+        object::{EXTENT, Object, Reader},
     },
 };
 
 /// So many fills may fail in a row before the body is broken.
 const ATTEMPTS: u64 = 6;
+
+/// So often a reader may find bytes missing within [`EXTENT`] of the time before, until it has a request of its own: others push
+/// out what is fetched for it before it gets there.
+const MISSES: u32 = 3;
 
 /// A part of an object on its way to one client.
 pub struct StoredReader {
@@ -31,7 +35,19 @@ pub struct StoredReader {
     fetcher: Rc<Fetcher>,
     /// Its next bytes, on their way from disk.
     loading: Option<LocalBoxFuture<'static, Option<Bytes>>>,
+    /// Where it last found bytes missing, and how often so within a short way.
+    missed: (u64, u32),
+    /// The request of its own by which it goes on, past the object.
+    own: Option<Own>,
     done: bool,
+}
+
+/// A request of one reader's own.
+enum Own {
+    /// Its head is awaited.
+    Asked(LocalBoxFuture<'static, Option<(Flow, u64)>>),
+    /// Its body, and how many bytes of that come before what is wanted.
+    Comes(Box<Flow>, u64),
 }
 
 impl StoredReader {
@@ -49,6 +65,8 @@ impl StoredReader {
             end,
             fetcher,
             loading: None,
+            missed: (0, 0),
+            own: None,
             done: false,
         }
     }
@@ -61,6 +79,9 @@ impl StoredReader {
             return Poll::Ready(None);
         }
         loop {
+            if self.own.is_some() {
+                return self.poll_own(cx);
+            }
             if let Some(loading) = &mut self.loading {
                 let loaded = ready!(loading.poll_unpin(cx));
                 self.loading = None;
@@ -86,6 +107,16 @@ impl StoredReader {
                     if failed >= ATTEMPTS || !object.can_be_resumed() {
                         return Poll::Ready(Some(Err(BodyError::NoRest)));
                     }
+                    if self.is_left_behind(at) {
+                        let part = at..self.end.unwrap_or(u64::MAX);
+                        let object = Arc::clone(self.reader.object());
+                        let ask = fill::alone(object, part, Rc::clone(&self.fetcher));
+                        self.own = Some(Own::Asked(ask.boxed_local()));
+                        self.reader.leave();
+                        self.store.counters.left_behind();
+                        continue;
+                    }
+                    let object = self.reader.object();
                     let end = self.end.map_or(gap.end, |end| end.min(gap.end));
                     // Where somebody else was faster, its fill is waited for.
                     if let Some(fill) = object.fill(at..end) {
@@ -96,15 +127,68 @@ impl StoredReader {
         }
     }
 
+    /// Whether a reader that finds the byte at `at` missing goes on by a request of its own: the object is kept no more, or what
+    /// is fetched for it does not stay until it gets there.
+    fn is_left_behind(&mut self, at: u64) -> bool {
+        let (before, times) = self.missed;
+        let again = times > 0 && at < before.saturating_add(EXTENT);
+        self.missed = (at, if again { times + 1 } else { 1 });
+        self.reader.object().is_gone() || self.missed.1 > MISSES
+    }
+
+    /// The next piece of a request of its own.
+    fn poll_own(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if let Some(Own::Asked(ask)) = &mut self.own {
+            let Some((flow, skip)) = ready!(ask.poll_unpin(cx)) else {
+                return Poll::Ready(Some(Err(BodyError::NoRest)));
+            };
+            self.own = Some(Own::Comes(Box::new(flow), skip));
+        }
+        let tuning = self.fetcher.published.tuning_for(self.fetcher.bucket);
+        let tuning = tuning.load();
+        while let Some(Own::Comes(flow, skip)) = &mut self.own {
+            let mut piece = match ready!(flow.poll_piece(cx, &tuning)) {
+                Some(Ok(piece)) => piece,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => break,
+            };
+            let over = (*skip).min(piece.len() as u64);
+            *skip -= over;
+            _ = piece.split_to(over as usize);
+            if !piece.is_empty() {
+                self.cut(&mut piece);
+                return Poll::Ready(Some(Ok(piece)));
+            }
+        }
+        // An object that a request can go on with has a length, and all of it was not there.
+        let end = self.end.or_else(|| self.reader.object().length());
+        let whole = end == Some(self.reader.at());
+        self.done = true;
+        Poll::Ready((!whole).then_some(Err(BodyError::Cut)))
+    }
+
+    /// Its own connection to the origin, where it has one.
+    pub fn own(&mut self) -> Option<&mut Flow> {
+        match &mut self.own {
+            Some(Own::Comes(flow, _)) => Some(flow),
+            _ => None,
+        }
+    }
+
     /// Goes on behind a piece; as much of it as is wanted.
     fn took(&mut self, mut piece: Bytes) -> Bytes {
+        self.cut(&mut piece);
+        self.store.counters.served(piece.len());
+        piece
+    }
+
+    /// Takes of a piece no more than is wanted, and stands behind it.
+    fn cut(&mut self, piece: &mut Bytes) {
         if let Some(end) = self.end {
             let wanted = end - self.reader.at();
             piece.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
         }
         self.reader.take(piece.len() as u64);
-        self.store.counters.served(piece.len());
-        piece
     }
 
     /// All of it in one piece, if it is here as one.
