@@ -14,10 +14,10 @@ use super::{
     feed::Feed,
     health, metrics, monitor,
     openapi::{self, Document},
-    optimization,
+    optimization, purge,
     reload::{self, Reloads},
     resource::{at, get_or_post, only_get, only_post, readable},
-    stats, stream,
+    stats, stored, stream,
 };
 use crate::{actors::Actors, problem::Problem, traffic::published::Published};
 
@@ -64,6 +64,13 @@ pub fn configure(cfg: &mut web::ServiceConfig, state: State) {
                 .default_service(web::to(get_or_post)),
         )
         .service(
+            numbers(at(purge::PATH))
+                .app_data(token.clone())
+                .route(web::post().to(purge::purge))
+                .default_service(web::to(only_post)),
+        )
+        .service(numbers(readable(stored::PATH, stored::look_up)).app_data(token.clone()))
+        .service(
             at(reload::PATH)
                 .app_data(token)
                 .app_data(web::Data::new(reloads))
@@ -89,7 +96,7 @@ pub fn configure(cfg: &mut web::ServiceConfig, state: State) {
 }
 
 /// The paths of the endpoints. Those of the pages' files, below `/monitor/`, are not in it.
-pub const PATHS: [&str; 11] = [
+pub const PATHS: [&str; 13] = [
     "/health",
     "/health/live",
     "/health/ready",
@@ -100,6 +107,8 @@ pub const PATHS: [&str; 11] = [
     docs::PATH,
     openapi::PATH,
     optimization::PATH,
+    purge::PATH,
+    stored::PATH,
     reload::PATH,
 ];
 
@@ -126,6 +135,8 @@ pub fn is_endpoint(path: &str) -> bool {
         monitor::page,
         optimization::show,
         optimization::set,
+        purge::purge,
+        stored::look_up,
         reload::reload,
         openapi::describe,
         docs::page

@@ -22,11 +22,14 @@ mod numbers;
 mod openapi;
 mod optimization;
 mod process;
+mod purge;
 pub mod reload;
+mod request_body;
 mod resource;
 mod response;
 mod stats;
 mod store;
+mod stored;
 mod stream;
 mod stream_permits;
 

@@ -1,13 +1,10 @@
 //! `GET` and `POST /admin/optimization`: the level, shown and set.
 
-use std::time::Duration;
-
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header::RETRY_AFTER},
     web,
 };
-use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::info;
@@ -17,6 +14,7 @@ use super::{
     admin::AdminToken,
     authorization::{Unauthorized, authorize, who},
     config::Config,
+    request_body::{Unread, read},
     response::json_response,
 };
 use crate::{
@@ -140,26 +138,6 @@ async fn try_set(
     ))
 }
 
-/// The body of a request, whatever its Content-Type says. 4 KiB and 5 s at most.
-async fn read(mut body: web::Payload) -> Result<Vec<u8>, NotDone> {
-    const MOST: usize = 4096;
-    const PATIENCE: Duration = Duration::from_secs(5);
-    let read = async {
-        let mut bytes = Vec::new();
-        while let Some(piece) = body.next().await {
-            let piece = piece.map_err(|error| NotDone::BadBody(error.to_string()))?;
-            if bytes.len() + piece.len() > MOST {
-                return Err(NotDone::TooLarge);
-            }
-            bytes.extend_from_slice(&piece);
-        }
-        Ok(bytes)
-    };
-    tokio::time::timeout(PATIENCE, read)
-        .await
-        .unwrap_or(Err(NotDone::TooSlow))
-}
-
 /// Level and share of a body in JSON.
 fn wanted(body: &[u8]) -> Result<(Level, Percent), NotDone> {
     // serde would take a list of values for a struct as well
@@ -203,6 +181,16 @@ enum NotDone {
     /// 503
     #[error(transparent)]
     Away(TunerAway),
+}
+
+impl From<Unread> for NotDone {
+    fn from(why: Unread) -> Self {
+        match why {
+            Unread::Broken(why) => Self::BadBody(why),
+            Unread::TooLarge => Self::TooLarge,
+            Unread::TooSlow => Self::TooSlow,
+        }
+    }
 }
 
 impl From<NotSet> for NotDone {

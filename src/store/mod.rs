@@ -26,6 +26,7 @@ pub mod memory;
 pub mod object;
 pub mod octets;
 pub mod playlist;
+pub mod purge;
 pub mod s3fifo;
 pub mod settings;
 pub mod shelf;

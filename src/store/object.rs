@@ -48,6 +48,16 @@ pub struct Version {
     length: u64,
 }
 
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.tag, self.modified) {
+            (Some(tag), _) => f.write_str(&String::from_utf8_lossy(tag)),
+            (None, Some(modified)) => humantime::format_rfc3339_seconds(modified).fmt(f),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
 impl Version {
     /// The version of a response with these fields and this complete length; none without a strong validator.
     pub fn of(fields: &HeaderMap, length: u64) -> Option<Self> {

@@ -457,6 +457,15 @@ impl Shelf {
         (objects, bytes)
     }
 
+    /// Whether requests for a key go by themselves for a while: its last answer was not for all.
+    pub fn is_own(&self, key: &Key) -> bool {
+        let (hash, now) = (self.hash(key), Instant::now());
+        self.shard(key)
+            .own
+            .get(&hash)
+            .is_some_and(|&until| now < until)
+    }
+
     /// All objects of a key.
     pub fn variants(&self, key: &Key) -> Vec<Arc<Object>> {
         let shard = self.shard(key);

@@ -39,6 +39,7 @@ mod outage;
 mod parts;
 mod places;
 mod properties;
+mod purge;
 mod redis;
 mod refusals;
 mod reload;

@@ -10,9 +10,12 @@ use super::{
 };
 
 /// Fields that may differ from one answer to the next, or belong to one hop.
-const OWN: [&str; 7] = [
+const OWN: [&str; 9] = [
     "date",
     "via",
+    // What a store says of itself (RFC 9211, RFC 9111 §5.1).
+    "cache-status",
+    "age",
     "x-request-id",
     "connection",
     "keep-alive",
