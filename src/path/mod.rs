@@ -1,7 +1,7 @@
 //! What a request walks through, in order: [`listener`], [`entrance`] ([`seat`], TCP options, [`tls`]), then
 //! [`client_stream`] for HTTP/1.1 or [`http2`], [`client`], [`handler`] (the whole way on one screen) with the request's
-//! [`context`], [`target`], [`headers`], the store ([`stored`]) or [`admission`] (the limiter's gate) and [`origin`], and for the
-//! response [`relay`] and [`body`]; [`error`] is the only place where an error becomes a status. [`policy`] is what they keep to,
+//! `context`, [`target`], [`headers`], the store ([`stored`]) or [`admission`] (the limiter's gate) and [`origin`], and for the
+//! response `relay` and [`body`]; [`error`] is the only place where an error becomes a status. [`policy`] is what they keep to,
 //! by the settings in force; a [`worker`] is a thread's own.
 
 pub mod addresses;
