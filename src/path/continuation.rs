@@ -8,8 +8,8 @@ use actix_http::{
 use super::{
     framing::Framing,
     range::{self, ContentRange, is_coded},
-    validator::{Validator, single},
 };
+use crate::store::validator::{Validator, single};
 
 /// Where a body stands, and what must hold for another response to go on with it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_http::{Response, StatusCode, Uri, body::BoxBody, header};
 
 use super::{
-    origin::{connect::ConnectError, fetch::FetchError, reader::BodyError},
+    origin::{connect::ConnectError, fetch::FetchError},
     target::BadTarget,
     upload::Fault,
 };
@@ -63,9 +63,7 @@ impl ProxyError {
             | ProxyError::Upgrades
             | ProxyError::Fetch(FetchError::NoSlot(_)) => StatusCode::SERVICE_UNAVAILABLE,
             ProxyError::Fetch(
-                FetchError::Timeout(_)
-                | FetchError::Connect(ConnectError::Timeout(_))
-                | FetchError::Body(BodyError::Idle(_)),
+                FetchError::Timeout(_) | FetchError::Connect(ConnectError::Timeout(_)),
             ) => StatusCode::GATEWAY_TIMEOUT,
             ProxyError::Fetch(FetchError::Connect(ConnectError::Connect { source, .. }))
                 if source.kind() == std::io::ErrorKind::TimedOut =>
@@ -90,7 +88,6 @@ impl ProxyError {
                 FetchError::Connect(ConnectError::Timeout(_)) | FetchError::Timeout(_),
             ) => Outcome::OriginTimeout,
             ProxyError::Fetch(FetchError::Connect(_)) => Outcome::ConnectFailed,
-            ProxyError::Fetch(FetchError::Body(error)) => error.outcome(),
             ProxyError::Fetch(_) => Outcome::OriginBroken,
             ProxyError::SlowUpload
             | ProxyError::BrokenUpload
@@ -117,9 +114,9 @@ impl ProxyError {
             ProxyError::Fetch(FetchError::Connect(_)) => {
                 "no connection to the origin could be made".to_owned()
             }
-            ProxyError::Fetch(
-                FetchError::Client(_) | FetchError::Head(_) | FetchError::Body(_),
-            ) => "the origin's response could not be read".to_owned(),
+            ProxyError::Fetch(FetchError::Client(_) | FetchError::Head(_)) => {
+                "the origin's response could not be read".to_owned()
+            }
             other => other.to_string(),
         };
         let problem = Problem::new(self.status(), detail).at(uri);

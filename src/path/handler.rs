@@ -113,7 +113,7 @@ async fn answer(request: &mut Request, context: &mut Context) -> Result<Answered
     let mut fetched = fetched.map_err(|error| {
         ProxyError::of(error, progress.as_ref().and_then(upload::Progress::fault))
     })?;
-    context.meter.answered(fetched.status, fetched.ttfb);
+    context.meter.answered(fetched.status, Some(fetched.ttfb));
     if may_be_stored {
         front::tell_bypass(&mut fetched.headers);
     }
@@ -146,7 +146,7 @@ async fn from_store(
             Some(Answered::Store(reply))
         }
         front::Answer::Origin(mut fetched) => {
-            context.meter.answered(fetched.status, fetched.ttfb);
+            context.meter.answered(fetched.status, Some(fetched.ttfb));
             front::tell_bypass(&mut fetched.headers);
             Some(Answered::Origin(fetched))
         }

@@ -55,5 +55,4 @@ pub mod transport;
 pub mod tunnel;
 pub mod upgrades;
 pub mod upload;
-pub mod validator;
 pub mod worker;

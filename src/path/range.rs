@@ -2,7 +2,7 @@
 
 use actix_http::header::{self, HeaderMap, HeaderValue};
 
-use super::validator::single;
+use crate::store::validator::single;
 
 /// `Content-Range: bytes first-last/complete`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -60,6 +60,8 @@ struct Fill {
     next: u64,
     /// The byte behind the last that was asked for; none: to the end, which is not known.
     end: Option<u64>,
+    /// Whether the origin has said that it gives these bytes.
+    is_sure: bool,
 }
 
 impl Fill {
@@ -224,9 +226,30 @@ impl Body {
                 gathered: BytesMut::new(),
                 next: part.start,
                 end: (end < u64::MAX).then_some(end),
+                is_sure: false,
             },
         );
         Some(number)
+    }
+
+    /// The origin has said that it gives what a fill is for.
+    pub fn confirm(&mut self, fill: u64) {
+        if let Some(fill) = self.fills.get_mut(&fill) {
+            fill.is_sure = true;
+        }
+    }
+
+    /// Where what is here, or sure to come, from `at` on ends; none where the byte at `at` is neither. `u64::MAX`: at the end, which
+    /// is not known.
+    pub fn sure_to(&self, at: u64) -> Option<u64> {
+        let here = self.pieces.range(..=at).next_back();
+        let here = here.map(|(&begin, piece)| begin + piece.len() as u64);
+        let fills = self.fills.values().filter(|fill| fill.covers(at));
+        let coming = fills.map(|fill| match fill.is_sure {
+            true => fill.end.unwrap_or(u64::MAX),
+            false => fill.next,
+        });
+        here.max(coming.max()).filter(|&end| end > at)
     }
 
     /// What a fill has still to fetch; none once it has all.

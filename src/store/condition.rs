@@ -117,17 +117,11 @@ impl Stored<'_> {
 }
 
 /// Last-Modified, where it is a strong validator: at least a second before Date (RFC 9110 §8.8.2.2).
-pub fn strong_modified(fields: &HeaderMap) -> Option<SystemTime> {
+fn strong_modified(fields: &HeaderMap) -> Option<SystemTime> {
     let modified = date(fields, &header::LAST_MODIFIED)?;
     let sent = date(fields, &header::DATE)?;
     let apart = sent.duration_since(modified).ok()?;
     (apart.as_secs() >= 1).then_some(modified)
-}
-
-/// The strong entity tag of a response.
-pub fn strong_tag(fields: &HeaderMap) -> Option<&[u8]> {
-    let tag = fields.get(header::ETAG)?.as_bytes().trim_ascii();
-    is_strong(tag).then_some(tag)
 }
 
 fn is_strong(tag: &[u8]) -> bool {

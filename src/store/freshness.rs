@@ -17,8 +17,9 @@ use super::directives::{Age, RequestDirectives, ResponseDirectives, members};
 const HEURISTICALLY_CACHEABLE: [u16; 12] =
     [200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501];
 
-/// Errors that an attacker can make a cache keep for others, and that say nothing of the target.
-const NEVER_KEPT: [u16; 3] = [304, 400, 431];
+/// Answers to one request's conditions, ranges or spelling: they say nothing of the target to whoever asks otherwise, and an
+/// attacker could have them kept for others.
+const NEVER_KEPT: [u16; 5] = [304, 400, 412, 416, 431];
 
 /// What an operator decides.
 #[derive(Clone, Debug)]
@@ -696,6 +697,14 @@ mod tests {
             (
                 Case {
                     status: 400,
+                    ..get()
+                },
+                &[("cache-control", "max-age=9")],
+                Refusal::Status,
+            ),
+            (
+                Case {
+                    status: 416,
                     ..get()
                 },
                 &[("cache-control", "max-age=9")],

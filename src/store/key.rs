@@ -87,6 +87,13 @@ impl Key {
         self.url().starts_with(prefix)
     }
 
+    /// Group, scheme, host and the path up to its last slash.
+    pub fn directory(&self) -> (&str, bool, &str, &str) {
+        let path = self.target.split('?').next().unwrap_or_default();
+        let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+        (&self.group, self.secure, &self.host, directory)
+    }
+
     /// What it takes in memory, in bytes.
     pub fn bytes(&self) -> usize {
         size_of::<Self>() + self.host.len() + self.target.len()

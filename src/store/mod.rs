@@ -2,8 +2,8 @@
 //!
 //! [`freshness`] says whether a response may be kept and how long it may be used, by [`directives`] (and [`dictionary`] for
 //! targeted fields); [`key`] and [`variant`] say for which requests; [`condition`] what it answers to a conditional or a range
-//! request; [`playlist`] what HLS adds. An [`object`] is a head and the intervals of its [`body`] that are here; the [`shelf`] is
-//! the index of all objects, [`s3fifo`] says which of them go, and [`memory`] is the account that bounds them.
+//! request, and [`validator`] what tells two versions apart; [`playlist`] what HLS adds. An [`object`] is a head and the intervals of its [`body`] that are here; the [`shelf`] is
+//! the index of all objects ([`shared_paths`] says which requests may wait for one answer), [`s3fifo`] says which of them go, and [`memory`] is the account that bounds them.
 //!
 //! Nothing here knows a connection: `path::stored` asks the origin, and hands the bytes out.
 
@@ -29,8 +29,10 @@ pub mod playlist;
 pub mod purge;
 pub mod s3fifo;
 pub mod settings;
+pub mod shared_paths;
 pub mod shelf;
 pub mod tags;
+pub mod validator;
 pub mod variant;
 
 pub use settings::Settings;

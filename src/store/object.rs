@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     ops::Range,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -18,13 +19,12 @@ use tokio::sync::Notify;
 
 use super::{
     body::{BLOCK, Body, Found},
-    condition,
-    disk::{Handle, Recalled, StoredHead, Validator},
+    disk::{Handle, Recalled, StoredHead},
     freshness::Freshness,
     key::Key,
     memory::Room,
-    octets::Octets,
     playlist::Playlist,
+    validator::Validator,
     variant::Variant,
 };
 
@@ -40,57 +40,28 @@ const OVERHEAD: u64 = 1024;
 /// A version of a response, told apart strongly: the same validator means the same bytes (RFC 9110 §8.8.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
-    /// The strong entity tag, if there is one.
-    tag: Option<Box<[u8]>>,
-    /// Last-Modified, where it is strong and there is no tag.
-    modified: Option<SystemTime>,
+    /// What tells it apart.
+    pub validator: Validator,
     /// The complete length.
-    length: u64,
+    pub length: u64,
 }
 
 impl std::fmt::Display for Version {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (&self.tag, self.modified) {
-            (Some(tag), _) => f.write_str(&String::from_utf8_lossy(tag)),
-            (None, Some(modified)) => humantime::format_rfc3339_seconds(modified).fmt(f),
-            (None, None) => Ok(()),
-        }
+        f.write_str(&String::from_utf8_lossy(self.validator.value().as_bytes()))
     }
 }
 
 impl Version {
     /// The version of a response with these fields and this complete length; none without a strong validator.
     pub fn of(fields: &HeaderMap, length: u64) -> Option<Self> {
-        let tag: Option<Box<[u8]>> = condition::strong_tag(fields).map(Into::into);
-        let modified = match tag {
-            Some(_) => None,
-            None => Some(condition::strong_modified(fields)?),
-        };
-        Some(Version {
-            tag,
-            modified,
-            length,
-        })
+        let validator = Validator::of(fields)?;
+        Some(Version { validator, length })
     }
 
-    /// The version of a response on disk.
-    fn stored(validator: Validator, length: u64) -> Self {
-        let (tag, modified) = match validator {
-            Validator::Tag(tag) => (Some(tag.0), None),
-            Validator::Modified(modified) => (None, Some(modified)),
-        };
-        Version {
-            tag,
-            modified,
-            length,
-        }
-    }
-
-    fn validator(&self) -> Validator {
-        match (&self.tag, self.modified) {
-            (Some(tag), _) => Validator::Tag(Octets(tag.clone())),
-            (None, modified) => Validator::Modified(modified.unwrap_or(SystemTime::UNIX_EPOCH)),
-        }
+    /// Whether a response with these fields and this complete length is of the same version.
+    pub fn names(&self, fields: &HeaderMap, length: u64) -> bool {
+        self.length == length && self.validator.names(fields)
     }
 }
 
@@ -136,6 +107,10 @@ pub struct Object {
     gone: AtomicBool,
     /// A reader went on, or left.
     read: Notify,
+    /// A fill ended, or is sure to come.
+    filled: Notify,
+    /// Whether the origin was asked for all of it because it gives no parts.
+    asked_whole: AtomicBool,
 }
 
 /// What is changed together. A std mutex: held for some instructions, never across an await.
@@ -195,6 +170,8 @@ impl Object {
             failed_fills: AtomicU64::new(0),
             gone: AtomicBool::new(false),
             read: Notify::new(),
+            filled: Notify::new(),
+            asked_whole: AtomicBool::new(false),
         })
     }
 
@@ -211,7 +188,7 @@ impl Object {
         Some(Arc::new(Object {
             key: stored.key,
             variant: stored.variant,
-            version: version.map(|(validator, length)| Version::stored(validator, length)),
+            version: version.map(|(validator, length)| Version { validator, length }),
             stored: stored.stored,
             head: ArcSwap::from_pointee(head),
             inside: Mutex::new(Inside {
@@ -229,6 +206,8 @@ impl Object {
             failed_fills: AtomicU64::new(0),
             gone: AtomicBool::new(false),
             read: Notify::new(),
+            filled: Notify::new(),
+            asked_whole: AtomicBool::new(false),
         }))
     }
 
@@ -251,7 +230,7 @@ impl Object {
             serial: 0,
             key: self.key.clone(),
             variant: self.variant.clone(),
-            validator: self.version.as_ref().map(Version::validator),
+            validator: (self.version.as_ref()).map(|version| version.validator.clone()),
             length: self.length(),
             status: head.status.as_u16(),
             fields: head.fields.clone(),
@@ -408,6 +387,23 @@ impl Object {
         self.read.notified().await;
     }
 
+    /// Whether the origin may be asked for all of it where it gives no part: once.
+    pub fn may_be_had_whole(&self) -> bool {
+        !self.asked_whole.swap(true, Relaxed)
+    }
+
+    /// Waits until all of it is here, or nobody fetches it any more.
+    pub async fn settled(&self) {
+        loop {
+            let mut filled = pin!(self.filled.notified());
+            filled.as_mut().enable();
+            if self.is_whole() || !self.is_filling() {
+                return;
+            }
+            filled.await;
+        }
+    }
+
     /// Lets go of what all readers have behind them; the bytes that came free.
     pub fn trim(&self) -> u64 {
         let Some(readers) = self.readers() else {
@@ -467,6 +463,21 @@ impl Object {
             number,
             complete: false,
         })
+    }
+
+    /// The first part of `part` that is neither here nor sure to come, for the caller to fetch; none where there is no such part.
+    /// Waits while somebody else asks the origin for it.
+    pub async fn claim(self: &Arc<Self>, part: Range<u64>) -> Option<Fill> {
+        loop {
+            let mut filled = pin!(self.filled.notified());
+            filled.as_mut().enable();
+            let at = self.inside().unsure(&part)?;
+            let fill = self.fill(at..part.end);
+            if fill.is_some() {
+                return fill;
+            }
+            filled.await;
+        }
     }
 
     /// What lies in this extent goes. The bytes that came free.
@@ -594,6 +605,23 @@ impl Inside {
             (Some(from), Found::Missing(gap)) => Found::Missing(at..gap.end.min(from)),
             (_, found) => found,
         }
+    }
+
+    /// The first byte of `part` that is neither here, in memory or on disk, nor sure to come.
+    fn unsure(&self, part: &Range<u64>) -> Option<u64> {
+        let end = self
+            .body
+            .length()
+            .map_or(part.end, |length| length.min(part.end));
+        let mut at = part.start;
+        while at < end {
+            at = match self.body.sure_to(at) {
+                Some(end) => end,
+                None if self.is_stored(at / BLOCK) => (at / BLOCK + 1) * BLOCK,
+                None => return Some(at),
+            };
+        }
+        None
     }
 
     /// Where the first block from `at` on begins that can be read from disk.
@@ -729,6 +757,12 @@ impl Fill {
         self.object.inside().body.left(self.number)
     }
 
+    /// The origin has said that it gives what this is for.
+    pub fn confirm(&self) {
+        self.object.inside().body.confirm(self.number);
+        self.object.filled.notify_waiters();
+    }
+
     /// Takes room for a piece of so many bytes. False: there is none, and something must go first.
     pub fn take_room(&self, bytes: usize) -> bool {
         self.object.inside().room.grow(bytes as u64)
@@ -791,6 +825,7 @@ impl Drop for Fill {
             (waiting, inside.disk.clone(), length, last)
         };
         waiting.into_iter().for_each(Waker::wake);
+        self.object.filled.notify_waiters();
         if let (Some(handle), Some(length)) = (disk, length) {
             handle.set_length(length);
             if let Some((number, pieces)) = last {

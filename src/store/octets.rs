@@ -37,6 +37,33 @@ impl TryFrom<String> for Octets {
     }
 }
 
+/// A field's value as its octets.
+pub mod value {
+    use actix_http::header::HeaderValue;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de};
+
+    use super::Octets;
+
+    /// Writes it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the format.
+    pub fn serialize<S: Serializer>(value: &HeaderValue, to: S) -> Result<S::Ok, S::Error> {
+        Octets::from(value.as_bytes()).serialize(to)
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    ///
+    /// It is no field's value.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<HeaderValue, D::Error> {
+        let octets = Octets::deserialize(from)?;
+        HeaderValue::from_bytes(&octets.0).map_err(de::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

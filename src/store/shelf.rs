@@ -24,7 +24,8 @@ use super::{
     memory::{Memory, Room},
     object::{Fill, Object},
     s3fifo::{Found, Queues},
-    variant::{Ignored, asked_with},
+    shared_paths::SharedPaths,
+    variant::{Ignored, asked_with, coded_with},
 };
 
 /// The index is divided so that worker threads seldom meet.
@@ -54,6 +55,7 @@ pub struct Shelf {
     /// Grows with each purge: what was asked for before one is not kept after it.
     purges: AtomicU64,
     evictions: AtomicU64,
+    shared_paths: SharedPaths,
     disk: OnceLock<Disk>,
 }
 
@@ -117,6 +119,7 @@ impl Shelf {
             queues: Mutex::default(),
             purges: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
+            shared_paths: SharedPaths::default(),
             disk: OnceLock::new(),
         })
     }
@@ -308,7 +311,10 @@ impl Shelf {
         fields: &HeaderMap,
         ignored: &Ignored,
     ) -> Place {
-        let with = asked_with(fields, ignored);
+        let with = match self.shared_paths.holds(key) {
+            true => coded_with(fields),
+            false => asked_with(fields, ignored),
+        };
         let entry = shard.entries.entry(key.clone()).or_default();
         if let Some(asking) = entry.asking.iter_mut().find(|asking| asking.with == with) {
             let (sender, joined) = oneshot::channel();
@@ -491,6 +497,8 @@ impl Ask {
     /// The origin's answer is this object: whoever joined gets it, and so does whoever comes, in place of what answered the same
     /// requests before. It is kept on disk, too, if there is one.
     pub fn answer(self, object: &Arc<Object>) {
+        let is_for_all = object.head().freshness.is_for_all();
+        self.shelf.shared_paths.learn(&self.key, is_for_all);
         let (joined, is_kept) = {
             let mut shard = self.shelf.shard(&self.key);
             let is_valid = self.purges == self.shelf.purges.load(Relaxed);
@@ -542,6 +550,9 @@ impl Ask {
 
     /// The origin's answer is not for all: whoever joined goes by itself, and so does whoever comes for so long.
     pub fn refuse(self, lasting: Duration, now: Instant) {
+        if !lasting.is_zero() {
+            self.shelf.shared_paths.learn(&self.key, false);
+        }
         let hash = self.shelf.hash(&self.key);
         let joined = {
             let mut shard = self.shelf.shard(&self.key);

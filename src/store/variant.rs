@@ -10,7 +10,7 @@ use super::{freshness::members_of, octets::Octets};
 /// Fields that say nothing of what is asked for: the connection's own, those that the proxy answers by itself, and those that
 /// every client has another value of without another answer being meant. RFC 9111 lets a shared cache answer over all others,
 /// too; a response that is silent may still have been made by one of them (an API key, a session id), so those do count.
-const OF_NO_MATTER: [&str; 40] = [
+const OF_NO_MATTER: [&str; 39] = [
     "accept-encoding",
     "accept-charset",
     "cache-control",
@@ -36,7 +36,6 @@ const OF_NO_MATTER: [&str; 40] = [
     "priority",
     "purpose",
     "range",
-    "referer",
     "rtt",
     "save-data",
     "te",
@@ -147,8 +146,14 @@ fn normal(name: &HeaderName, fields: &HeaderMap) -> Box<[u8]> {
 /// What a request is asked with, as far as it could matter before anything is known of the answer: requests of one key that
 /// are asked with the same may wait for one answer.
 pub fn asked_with(fields: &HeaderMap, ignored: &Ignored) -> Box<[u8]> {
-    let codings = normal(&header::ACCEPT_ENCODING, fields);
-    [&*codings, &*others(fields, ignored)].join(&0).into()
+    [&*coded_with(fields), &*others(fields, ignored)]
+        .join(&0)
+        .into()
+}
+
+/// The codings that a request takes: all that counts where answers are known to be for all.
+pub fn coded_with(fields: &HeaderMap) -> Box<[u8]> {
+    normal(&header::ACCEPT_ENCODING, fields)
 }
 
 /// Every field that could matter, as one text.

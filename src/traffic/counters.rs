@@ -104,8 +104,6 @@ pub struct OriginCounters {
     pub reaped: Counter,
     /// Requests that found no slot in time.
     pub slot_timeouts: Counter,
-    /// Requests answered by what another one for the same got.
-    pub collapsed: Counter,
     /// Requests for the rest of a body that broke.
     pub resumes: Counter,
     /// Breaks that were mended so.

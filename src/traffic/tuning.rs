@@ -78,8 +78,6 @@ pub struct LevelSettings {
     pub concurrency_limit: bool,
     /// Whether requests for small bodies go first among those that wait for the origin.
     pub small_first: bool,
-    /// Whether requests that wait for the same small body get it by one request to the origin.
-    pub collapse: bool,
     /// Whether responses are kept, and requests for the same join while one is under way.
     pub store: bool,
     /// Whether as many origin connections are kept open as were lately in use at once.
@@ -108,7 +106,6 @@ reloadable!(LevelSettings {
     rate_limit: AtOnce,
     concurrency_limit: AtOnce,
     small_first: AtOnce,
-    collapse: AtOnce,
     store: AtOnce,
     warm_connections: AtOnce,
     resume: AtOnce,

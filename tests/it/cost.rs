@@ -31,6 +31,8 @@ const SETTINGS: &str = r#"
 workers = 1
 [admin]
 local = ""
+[levels.high]
+store = false
 [log]
 access = false
 [metrics]

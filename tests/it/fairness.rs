@@ -431,7 +431,6 @@ fn who_has_least_under_way_goes_first_whoever_came_first() {
         few(Level::High)(s);
         // Nothing goes without a slot.
         s.origin.waiting_connections = 0;
-        s.levels.high.collapse = false;
     });
     let send = |from: [u8; 4], target: String| {
         let mut client = Client::from(IpAddr::from(from), proxy.address());

@@ -35,6 +35,7 @@ use self::{
     answer::Answer,
     asking::{Http, Kind},
     behaviour::{Pace, Row},
+    file_server::For,
     streams::Link,
     verdict::Case,
 };
@@ -66,6 +67,7 @@ struct Trial {
     low: Stage,
     /// High on a good line, and on one where bodies come in parts.
     high: [Stage; 2],
+    whose: For,
 }
 
 fn quick(settings: &mut Settings) {
@@ -90,7 +92,7 @@ fn in_parts(settings: &mut Settings) {
 }
 
 impl Trial {
-    fn of(shown: Option<&Certificate>) -> Self {
+    fn of(shown: Option<&Certificate>, whose: For) -> Self {
         let mut rows = corpus::table();
         let mut seeds = vec![SEED];
         seeds.extend(number("FILEPROXY_RULE_SEED"));
@@ -101,9 +103,10 @@ impl Trial {
         }
         let rows = Arc::new(rows);
         let stage = |name, level, change: fn(&mut Settings)| {
-            let origin = file_server::start(Arc::clone(&rows));
+            let origin = file_server::start(Arc::clone(&rows), whose);
             let proxy = Proxy::before(&origin, |settings| {
                 settings.optimization.level = level;
+                settings.levels.high.store = whose == For::All;
                 quick(settings);
                 change(settings);
                 if let Some(certificate) = shown {
@@ -117,13 +120,14 @@ impl Trial {
             }
         };
         Trial {
-            direct: file_server::start(Arc::clone(&rows)),
+            direct: file_server::start(Arc::clone(&rows), whose),
             low: stage("low", Level::Low, |_| {}),
             high: [
                 stage("high", Level::High, |_| {}),
                 stage("high in parts", Level::High, in_parts),
             ],
             rows,
+            whose,
         }
     }
 
@@ -134,8 +138,8 @@ impl Trial {
     /// All pairs, those first that take long.
     fn pairs(&self, over: Http) -> Vec<(usize, Kind)> {
         let named = |key, name: &str| env::var(key).map_or(true, |only| only == name);
-        let all =
-            over == Http::One || env::vars().any(|(key, _)| key.starts_with("FILEPROXY_RULE_"));
+        let all = over == Http::One && self.whose == For::One
+            || env::vars().any(|(key, _)| key.starts_with("FILEPROXY_RULE_"));
         let mut pairs = Vec::new();
         for kind in Kind::ALL {
             for (at, row) in self.rows.iter().enumerate() {
@@ -176,6 +180,7 @@ impl Trial {
                     direct: &direct[n],
                     low: &given[0][n],
                     high: &high[n],
+                    is_stored: self.whose == For::All,
                 };
                 if let Err(why) = case.judge() {
                     wrong.push(format!(
@@ -201,7 +206,26 @@ fn none_of(wrong: &[String], pairs: usize) {
 
 #[test]
 fn whatever_low_delivers_whole_high_delivers_whole_over_http_1() {
-    let trial = Trial::of(None);
+    over_http_1(For::One);
+}
+
+#[test]
+fn whatever_low_delivers_whole_the_store_delivers_whole_over_http_1() {
+    over_http_1(For::All);
+}
+
+#[test]
+fn whatever_low_delivers_whole_high_delivers_whole_over_http_2() {
+    over_http_2(For::One);
+}
+
+#[test]
+fn whatever_low_delivers_whole_the_store_delivers_whole_over_http_2() {
+    over_http_2(For::All);
+}
+
+fn over_http_1(whose: For) {
+    let trial = Trial::of(None, whose);
     let pairs = trial.pairs(Http::One);
     let left = Mutex::new(pairs.iter());
     let wrong = Mutex::new(Vec::new());
@@ -224,10 +248,9 @@ fn whatever_low_delivers_whole_high_delivers_whole_over_http_1() {
     none_of(&wrong.into_inner().unwrap(), pairs.len());
 }
 
-#[test]
-fn whatever_low_delivers_whole_high_delivers_whole_over_http_2() {
+fn over_http_2(whose: For) {
     let certificate = Certificate::new();
-    let trial = Arc::new(Trial::of(Some(&certificate)));
+    let trial = Arc::new(Trial::of(Some(&certificate), whose));
     let pairs = trial.pairs(Http::Two);
     let count = pairs.len();
     let wrong = actix_rt::System::new().block_on(async {

@@ -6,7 +6,6 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     thread,
-    time::Duration,
 };
 
 use fileproxy::settings::Settings;
@@ -157,14 +156,11 @@ fn who_asks_while_it_is_under_way_reads_along() {
     let whole = body.clone();
     let origin = Origin::following(move |connection| {
         while connection.request().is_some() {
-            connection.send("HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ntransfer-encoding: chunked\r\n\r\n");
+            connection.send("HTTP/1.1 200 OK\r\netag: \"v1\"\r\ncache-control: max-age=60\r\ncontent-length: 400000\r\n\r\n");
             let (first, rest) = body.split_at(100_000);
-            connection.send(format!("{:x}\r\n", first.len()));
             connection.send(first);
             connection.wait();
-            connection.send(format!("\r\n{:x}\r\n", rest.len()));
             connection.send(rest);
-            connection.send("\r\n0\r\n\r\n");
         }
     });
     let proxy = proxy(&origin);
@@ -290,14 +286,11 @@ fn a_version_that_changes_is_never_mixed_with_the_one_before() {
     let part = client.get_with("/a", "range: bytes=0-99999\r\n");
     assert!(part.body == old[..100_000]);
     changed.store(true, SeqCst);
-    // Begun by the old version: it ends visibly, and no byte of the new one is in it.
-    client.send("GET /a HTTP/1.1\r\nhost: proxy\r\n\r\n");
-    let head = client.head();
-    let (read, ending) = client.body(&head);
-    assert_ne!(ending, Ending::Whole);
-    assert!(read == old[..read.len()] && read.len() <= 100_000);
-    let next = proxy.get("/a");
-    assert!(next.ending == Ending::Whole && next.body == new);
+    // The rest is asked for before the response begins: so it is all of the new version, and no byte of the old one.
+    for _ in 0..2 {
+        let next = client.get_with("/a", "");
+        assert!(next.ending == Ending::Whole && next.body == new);
+    }
 }
 
 #[test]
@@ -582,6 +575,10 @@ fn what_is_on_disk_is_there_after_a_restart() {
     let mut proxy = Proxy::before(&origin, on_disk);
     assert!(proxy.get("/small").body == small);
     assert!(proxy.client().patient().get("/large").body == large);
+    until("all of it is on disk", || {
+        let used = proxy.stats()["store"]["disk"]["used_bytes"].as_u64();
+        (used >= Some(3_000_000)).then_some(())
+    });
     proxy.drain();
     proxy.until_ended();
     let hits = origin.hits();
@@ -621,7 +618,7 @@ fn a_client_that_leaves_does_not_end_what_others_read() {
     let origin = Origin::following(move |connection| {
         while connection.request().is_some() {
             connection.send(format!(
-                "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: {}\r\n\r\n",
+                "HTTP/1.1 200 OK\r\netag: \"v1\"\r\ncache-control: max-age=60\r\ncontent-length: {}\r\n\r\n",
                 body.len()
             ));
             connection.send(&body[..500_000]);
@@ -649,5 +646,43 @@ fn a_client_that_leaves_does_not_end_what_others_read() {
     origin.open_gate();
     assert!(second.patient().exactly(whole.len() - 1000) == whole[1000..]);
     assert_eq!(origin.hits(), 1);
-    _ = Duration::ZERO;
+}
+
+#[test]
+fn what_has_no_validator_is_shared_once_all_of_it_is_here_and_one_that_breaks_costs_nobody_else_his()
+ {
+    let body = object(14, 100_000);
+    let whole = body.clone();
+    let breaks = Arc::new(AtomicBool::new(true));
+    let broken = Arc::clone(&breaks);
+    let origin = Origin::following(move |connection| {
+        while connection.request().is_some() {
+            connection.send(
+                "HTTP/1.1 200 OK\r\ncontent-length: 100000\r\ncache-control: max-age=60\r\n\r\n",
+            );
+            if broken.swap(false, SeqCst) {
+                connection.send(&body[..40_000]);
+                connection.wait();
+                return;
+            }
+            connection.send(&body[..]);
+        }
+    });
+    let proxy = proxy(&origin);
+    let mut first = proxy.client();
+    first.send("GET /a HTTP/1.1\r\nhost: proxy\r\n\r\n");
+    first.head();
+    let mut others: Vec<Client> = (0..4).map(|_| proxy.client()).collect();
+    for client in &mut others {
+        client.send("GET /a HTTP/1.1\r\nhost: proxy\r\n\r\n");
+    }
+    until("all wait", || {
+        (proxy.stats()["workers"]["requests_in_flight"] == 5).then_some(())
+    });
+    origin.open_gate();
+    for client in &mut others {
+        let response = client.response();
+        assert_eq!((response.status, response.ending), (200, Ending::Whole));
+        assert!(response.body == whole);
+    }
 }

@@ -237,7 +237,6 @@ fn adaptive(settings: &mut fileproxy::settings::Settings) {
     // Else silent bodies go on without.
     settings.origin.waiting_connections = 0;
     // All ask for the same.
-    settings.levels.high.collapse = false;
 }
 
 #[test]

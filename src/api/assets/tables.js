@@ -48,8 +48,7 @@ export function showNow(list, stats, history) {
     [
       "To the origin",
       `${readable(origin_pool.in_use, "")} of ${readable(concurrency.limit, "")}`,
-      `${readable(origin_pool.waiting, "")} waiting${stats.limited_by === "nothing" ? "" : ` for ${words(stats.limited_by)}`}` +
-        (concurrency.collapsed > 0 ? `, ${readable(concurrency.collapsed, "")} answers shared` : ""),
+      `${readable(origin_pool.waiting, "")} waiting${stats.limited_by === "nothing" ? "" : ` for ${words(stats.limited_by)}`}`,
     ],
     [
       "Origin",

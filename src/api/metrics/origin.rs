@@ -97,11 +97,6 @@ pub(in crate::api) fn write(out: &mut Exposition, published: &Published) {
             &origin.reaped,
         ),
         (
-            "fileproxy_origin_collapsed_total",
-            "Requests answered by what another one for the same got.",
-            &origin.collapsed,
-        ),
-        (
             "fileproxy_origin_connections_given_up_total",
             "Connections given up while their clients read nothing; the bodies go on by Range.",
             &origin.given_up,

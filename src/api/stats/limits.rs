@@ -57,8 +57,6 @@ pub(in crate::api) struct Concurrency {
     in_use: u64,
     /// Requests that wait for an exchange to end.
     waiting: u64,
-    /// Requests that got the answer of another request for the same file, and did not go to the origin.
-    collapsed: u64,
     /// Median time to the origin's response head lately; null with too few answers.
     median_answer_ms: Option<f64>,
     /// The recent minimum of it, that the limit is judged by.
@@ -76,7 +74,6 @@ impl Concurrency {
             most,
             in_use: origin.in_use.get(),
             waiting: origin.waiting.get(),
-            collapsed: origin.collapsed.get(),
             median_answer_ms: seen.map(|(median, _)| millis(median)),
             recent_best_ms: seen.map(|(_, reference)| millis(reference)),
         }

@@ -3,8 +3,6 @@
 
 use std::{
     cell::RefCell,
-    future::poll_fn,
-    pin::pin,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -15,28 +13,22 @@ use actix_http::{
     uri::{Parts, PathAndQuery, Scheme},
 };
 use awc::FrozenClientRequest;
-use bytes::{Bytes, BytesMut};
-use tokio::time::timeout_at;
+use bytes::Bytes;
 
 use super::{
-    collapse::{Joined, Whole},
     connect::ConnectError,
     connection::Connection,
     exchange::{Answered, Exchange, HeadError},
-    pool::Pool,
-    reader::BodyError,
     resume::Replay,
     send::send,
-    shareable::{is_for_all, may_be_shared},
     slots::{NoSlot, Slot},
     source::Source,
-    turn::Turn,
     worker::Origin,
 };
 use crate::{
     path::{
-        client::Client, continuation::Continuation, framing::Framing, headers::REQUEST_ID,
-        network::Network, range, upload::Upload,
+        client::Client, continuation::Continuation, framing::Framing, network::Network, range,
+        upload::Upload,
     },
     traffic::{canary::split::Bucket, tolerance::Target, tuning::Tuning},
 };
@@ -90,60 +82,8 @@ pub struct Fetched {
     pub source: Source,
     /// The connection, where another protocol is spoken on it.
     pub switched: Option<Box<Connection>>,
-    /// From the request sent to the head received; none for the answer of another request.
-    pub ttfb: Option<Duration>,
-}
-
-impl Fetched {
-    /// What the request that was joined got.
-    fn of(whole: &Whole, pool: &Rc<Pool>) -> Self {
-        let mut headers = whole.headers.clone();
-        // Each request has its own, also where the origin repeats it.
-        headers.remove(&REQUEST_ID);
-        Fetched {
-            status: StatusCode::OK,
-            headers,
-            framing: Framing::Length(whole.body.len() as u64),
-            source: Source::here(whole.body.clone(), Rc::clone(pool)),
-            switched: None,
-            ttfb: None,
-        }
-    }
-
-    /// Reads the body whole, if it may be shared and fits into what is read ahead for one, and gives it to all who
-    /// joined. What is not here by `deadline` is shared no more: each then goes on by itself.
-    async fn share(
-        mut self,
-        asked: HeaderMap,
-        joined: Joined,
-        tuning: &Tuning,
-        deadline: Instant,
-    ) -> Result<Self, FetchError> {
-        let fits = |&length: &u64| length <= tuning.buffer.as_u64();
-        let length = match self.framing {
-            Framing::Length(length) => Some(length).filter(fits),
-            _ => None,
-        };
-        let Some(length) = length.filter(|_| may_be_shared(self.status, &self.headers)) else {
-            return Ok(self);
-        };
-        let mut read = BytesMut::with_capacity(usize::try_from(length).unwrap_or_default());
-        let whole = async {
-            while let Some(piece) = poll_fn(|cx| self.source.poll_piece(cx, tuning)).await {
-                read.extend_from_slice(&piece?);
-            }
-            Ok::<(), BodyError>(())
-        };
-        let whole = timeout_at(deadline.into(), whole).await;
-        let body = read.freeze();
-        match whole {
-            Ok(Ok(())) => joined.answer(Whole::new(asked, self.headers.clone(), body.clone())),
-            Ok(Err(error)) => return Err(error.into()),
-            Err(_) => {}
-        }
-        self.source.put_back(body);
-        Ok(self)
-    }
+    /// From the request sent to the head received.
+    pub ttfb: Duration,
 }
 
 /// Why there is no response.
@@ -164,9 +104,6 @@ pub enum FetchError {
     /// The exchange took too long.
     #[error("no response head within {0:?}")]
     Timeout(Duration),
-    /// The body broke while it was read for more than one client.
-    #[error(transparent)]
-    Body(#[from] BodyError),
     /// The request's own body failed.
     #[error("the request body ended early")]
     Upload,
@@ -184,9 +121,6 @@ impl Origin {
         tuning: &Tuning,
         mut deadline: Instant,
     ) -> Result<Fetched, FetchError> {
-        let is_get = request.method == Method::GET
-            && request.upload.is_none()
-            && !request.headers.contains_key(header::UPGRADE);
         let mut headers = request.headers;
         if let Some(upload) = &request.upload {
             // The body does not go through awc, which would tell it else.
@@ -203,8 +137,8 @@ impl Origin {
 
         // A retune is in force from the next request on.
         self.set_slots();
-        let turn = match self.free_slot(&head, request.network) {
-            Some(slot) => Turn::Own(slot, Joined::default()),
+        let slot = match self.free_slot(&head, request.network) {
+            Some(slot) => slot,
             None => {
                 if let Some(upload) = &mut request.upload {
                     // It waits for a slot once there is something to send.
@@ -214,65 +148,16 @@ impl Origin {
                     }
                     deadline = Instant::now() + tuning.exchange_timeout;
                 }
-                self.turn(&head, request.network, is_get, tuning, deadline)
+                self.wait_for_slot(&head, request.network, tuning, deadline)
                     .await?
             }
         };
-        let (slot, joined) = match turn {
-            Turn::Own(slot, joined) => (slot, joined),
-            Turn::Shared(whole) => return Ok(Fetched::of(&whole, &self.pool)),
-        };
-        let collapse = &self.shared.collapse;
-        let directory = joined
-            .led()
-            .then(|| collapse.directory(kind_of(&head).0.as_bytes()));
         let beside = Beside {
             upload: request.upload,
             informed: request.informed,
         };
-        let fetched = if joined.is_empty() {
-            self.answer(head, beside, request.bucket, slot, tuning, deadline)
-                .await?
-        } else {
-            // Boxed, as it is seldom taken.
-            Box::pin(self.answer_all(
-                head,
-                beside,
-                request.bucket,
-                (slot, joined),
-                tuning,
-                deadline,
-            ))
-            .await?
-        };
-        if let Some(directory) = directory {
-            collapse.learn(directory, is_for_all(fetched.status, &fetched.headers));
-        }
-        Ok(fetched)
-    }
-
-    /// The same as [`Origin::answer`], for all who joined the request. They wait for it no longer than half of the time
-    /// that is left: one connection that is lost, or a body that trickles, must not cost all of them their answer.
-    async fn answer_all(
-        self: &Rc<Self>,
-        head: FrozenClientRequest,
-        beside: Beside,
-        bucket: Bucket,
-        (slot, joined): (Slot, Joined),
-        tuning: &Tuning,
-        deadline: Instant,
-    ) -> Result<Fetched, FetchError> {
-        let now = Instant::now();
-        let patience = now + deadline.saturating_duration_since(now) / 2;
-        let asked = head.headers().clone();
-        let mut answer = pin!(self.answer(head, beside, bucket, slot, tuning, deadline));
-        match timeout_at(patience.into(), answer.as_mut()).await {
-            Ok(fetched) => fetched?.share(asked, joined, tuning, patience).await,
-            Err(_) => {
-                drop(joined);
-                answer.await
-            }
-        }
+        self.answer(head, beside, request.bucket, slot, tuning, deadline)
+            .await
     }
 
     /// Sends a request whose turn it is, and waits for the response head.
@@ -320,7 +205,7 @@ impl Origin {
                 framing: Framing::None,
                 source: Source::here(Bytes::new(), Rc::clone(&self.pool)),
                 switched: Some(Box::new(connection)),
-                ttfb: Some(ttfb),
+                ttfb,
             });
         }
         let continuation = is_get
@@ -359,7 +244,7 @@ impl Origin {
             framing,
             source,
             switched: None,
-            ttfb: Some(ttfb),
+            ttfb,
         })
     }
 

@@ -1,11 +1,9 @@
-//! The origin's side, in the order of a request: [`fetch`] (the way of it), [`slots`] (how many at once) and
-//! [`collapse`] (one for all who wait for the same), [`pool`] and
+//! The origin's side, in the order of a request: [`fetch`] (the way of it), [`slots`] (how many at once), [`pool`] and
 //! [`connect`] (with [`resolver`] and [`tls`]) for a [`connection`], [`exchange`] (the request's head out, the response's head in; `sending` sends the request's body beside it), and for the body [`source`]: a [`reader`] of one connection,
 //! [`resume`] for what breaks (with [`overlap`] for what comes twice), and [`parallel`] for what one connection cannot carry, with
 //! [`crowd`] that keeps its parts from taking others' places.
 
 mod answer_head;
-pub mod collapse;
 pub mod connect;
 pub mod connection;
 pub mod crowd;
@@ -32,7 +30,6 @@ pub mod resume;
 mod send;
 mod sending;
 pub mod settings;
-mod shareable;
 pub mod shared;
 mod slot_queue;
 pub mod slots;

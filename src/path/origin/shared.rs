@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::{
     Settings,
-    collapse::Collapse,
     crowd::Crowd,
     lately::Lately,
     pool::Sockets,
@@ -26,7 +25,6 @@ pub struct Shared {
     pub(super) lately: Arc<Lately>,
     pub(super) tls: Option<Tls>,
     pub(super) slots: Arc<Slots>,
-    pub(super) collapse: Arc<Collapse>,
     pub(super) crowd: Arc<Crowd>,
     pub(super) sockets: Arc<Sockets>,
     /// Asks for the origin's addresses anew.
@@ -60,7 +58,6 @@ impl Shared {
                 settings.waiting_connections,
                 Arc::clone(&counters),
             )),
-            collapse: Arc::default(),
             crowd: Arc::new(Crowd::new(published.started)),
             sockets: Arc::new(Sockets::new(counters)),
             settings: Arc::new(settings),
@@ -113,7 +110,6 @@ impl Shared {
         };
         Ok(Some(Shared {
             slots: Arc::clone(&self.slots),
-            collapse: Arc::clone(&self.collapse),
             crowd: Arc::clone(&self.crowd),
             sockets: Arc::clone(&self.sockets),
             anew: self.anew.clone(),

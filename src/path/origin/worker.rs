@@ -94,7 +94,7 @@ impl Origin {
     }
 
     /// What continues broken bodies.
-    pub(super) fn transfers(&self) -> &transfers::Settings {
+    pub fn transfers(&self) -> &transfers::Settings {
         &self.shared.transfers
     }
 
@@ -104,7 +104,7 @@ impl Origin {
     }
 
     /// Whether the origin can bear one more request for the rest of a body that broke.
-    pub(super) fn spend(&self) -> bool {
+    pub fn spend(&self) -> bool {
         self.shared.lately.resumes.spend(Instant::now())
     }
 

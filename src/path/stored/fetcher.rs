@@ -86,7 +86,7 @@ impl Fetcher {
         let fetched = self.origin.fetch(request, &tuning, deadline).await;
         let fetched = fetched.map_err(|error| ProxyError::of(error, None))?;
         let answered = SystemTime::now();
-        let asked = answered - fetched.ttfb.unwrap_or_default();
+        let asked = answered - fetched.ttfb;
         Ok((fetched, Exchanged { asked, answered }))
     }
 

@@ -1,6 +1,6 @@
 //! Writes what the origin sends into an object. A fill belongs to the object and to no client: it runs as a task of its own.
 
-use std::{future::poll_fn, rc::Rc, sync::Arc, time::Duration};
+use std::{future::poll_fn, ops::Range, rc::Rc, sync::Arc, time::Duration};
 
 use actix_http::{
     StatusCode,
@@ -13,7 +13,7 @@ use crate::{
     path::{flow::Flow, framing::Framing, origin::Fetched, range::ContentRange},
     store::{
         Store,
-        object::{Fill, Object, Version},
+        object::{Fill, Object},
     },
     traffic::{canary::split::Bucket, published::Published},
 };
@@ -42,72 +42,91 @@ pub fn fetch(store: &Arc<Store>, fill: Fill, fetcher: &Rc<Fetcher>, before: u64)
         if before > 0 {
             tokio::time::sleep(BACKOFF * 2_u32.saturating_pow(before as u32 - 1)).await;
         }
-        let object = Arc::clone(fill.object());
-        let Some(left) = fill.left() else {
+        if before > 0 && !fetcher.origin.spend() {
+            let counters = &fetcher.published.counters.origin;
+            counters.resumes_denied.increment();
+            fill.object().fill_failed();
+            tracing::warn!("a stored body is not gone on with: too many bodies were already");
             return;
-        };
-        let Some(extra) = rest(&object, &left) else {
-            return;
-        };
-        let fetched = match fetcher.get(&extra, None).await {
-            Ok((fetched, _)) => fetched,
-            Err(error) => {
-                store.counters.fill_failed();
-                object.fill_failed();
-                tracing::info!(%error, at_byte = left.start, "the rest of a stored body could not be had");
-                return;
-            }
-        };
-        match begins_at(&object, &fetched, left.start) {
-            Some(skip) => {
-                let flow = Flow::One(fetched.source);
-                run(&store, fill, flow, skip, &fetcher.published, fetcher.bucket).await;
-            }
-            None if fetched.status.is_success() => {
-                tracing::info!(
-                    at_byte = left.start,
-                    "what is stored has changed at the origin"
-                );
-                store.shelf.remove(&object);
-                object.give_up();
-                drop(fill);
-            }
-            None => {
-                store.counters.fill_failed();
-                object.fill_failed();
-            }
         }
+        begin(&store, fill, &fetcher).await;
     });
 }
 
-/// Asks the origin for a part of an object for one reader alone, past the object. The body, and how many of its first bytes
-/// come before the part; none where it cannot be had, or the origin has another version now.
-pub async fn alone(
-    object: Arc<Object>,
-    part: std::ops::Range<u64>,
-    fetcher: Rc<Fetcher>,
+/// Asks the origin for what `fill` is for. Whether it comes: then it is written behind.
+pub async fn begin(store: &Arc<Store>, fill: Fill, fetcher: &Rc<Fetcher>) -> bool {
+    let object = Arc::clone(fill.object());
+    let Some(left) = fill.left() else {
+        return false;
+    };
+    let Some((flow, skip)) = part(store, &object, &left, fetcher).await else {
+        store.counters.fill_failed();
+        object.fill_failed();
+        return false;
+    };
+    fill.confirm();
+    let (store, fetcher) = (Arc::clone(store), Rc::clone(fetcher));
+    actix_rt::spawn(async move {
+        run(&store, fill, flow, skip, &fetcher.published, fetcher.bucket).await;
+    });
+    true
+}
+
+/// Asks the origin for a part of an object. The body, and how many of its first bytes come before the part; none where it cannot
+/// be had, or the origin has another version now: then the object is given up. An origin that gives no parts of it is asked for all
+/// of it, once for each object.
+pub async fn part(
+    store: &Store,
+    object: &Arc<Object>,
+    part: &Range<u64>,
+    fetcher: &Rc<Fetcher>,
 ) -> Option<(Flow, u64)> {
-    let extra = rest(&object, &part)?;
-    match fetcher.get(&extra, None).await {
-        Ok((fetched, _)) => {
-            let skip = begins_at(&object, &fetched, part.start)?;
-            Some((Flow::One(fetched.source), skip))
-        }
-        Err(error) => {
-            tracing::info!(%error, at_byte = part.start, "the rest of a stored body could not be had");
-            None
+    let mut asked = rest(object, part);
+    while let Some(fields) = asked.take() {
+        let fetched = match fetcher.get(&fields, None).await {
+            Ok((fetched, _)) => fetched,
+            Err(error) => {
+                tracing::info!(%error, at_byte = part.start, "the rest of a stored body could not be had");
+                return None;
+            }
+        };
+        let most = fetcher.origin.transfers().resume_reread.as_u64();
+        match begins_at(object, &fetched, part.start) {
+            Begins::At(first)
+                if part.start - first <= most || fields.is_empty() || object.may_be_had_whole() =>
+            {
+                let skip = part.start - first;
+                let counters = &fetcher.published.counters.origin;
+                counters.reread_bytes.add(skip);
+                return Some((Flow::One(fetched.source), skip));
+            }
+            Begins::Nowhere if !is_passing(fetched.status) && object.may_be_had_whole() => {
+                asked = Some(HeaderMap::new());
+            }
+            Begins::Nowhere => return None,
+            Begins::At(_) | Begins::OtherVersion => {
+                tracing::info!(
+                    at_byte = part.start,
+                    "the origin has another version of what is stored, or gives no part of it"
+                );
+                store.shelf.remove(object);
+                object.give_up();
+                return None;
+            }
         }
     }
+    None
+}
+
+/// Whether a refusal may be none next time.
+fn is_passing(status: StatusCode) -> bool {
+    status == StatusCode::TOO_MANY_REQUESTS
+        || status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
 }
 
 /// The fields that ask for a part of an object, and for nothing of another version; none if it has no strong validator.
-fn rest(object: &Object, left: &std::ops::Range<u64>) -> Option<HeaderMap> {
-    object.version.as_ref()?;
-    let head = object.head();
-    let validator = match crate::store::condition::strong_tag(&head.fields) {
-        Some(tag) => HeaderValue::from_bytes(tag).ok()?,
-        None => head.fields.get(header::LAST_MODIFIED)?.clone(),
-    };
+fn rest(object: &Object, left: &Range<u64>) -> Option<HeaderMap> {
+    let validator = object.version.as_ref()?.validator.value().clone();
     let range = match left.end {
         u64::MAX => format!("bytes={}-", left.start),
         end => format!("bytes={}-{}", left.start, end - 1),
@@ -118,21 +137,43 @@ fn rest(object: &Object, left: &std::ops::Range<u64>) -> Option<HeaderMap> {
     Some(fields)
 }
 
-/// How many bytes of the response come before `at`, if it is of the object's version and goes on from there.
-fn begins_at(object: &Object, fetched: &Fetched, at: u64) -> Option<u64> {
-    let (first, complete) = match fetched.status {
-        StatusCode::PARTIAL_CONTENT => {
-            let range = ContentRange::parse(fetched.headers.get(header::CONTENT_RANGE)?)?;
-            (range.first, range.complete?)
+/// Where a response begins, as a part of an object.
+enum Begins {
+    /// At this byte: it goes on from there to the end of what was asked for.
+    At(u64),
+    /// It is of another version.
+    OtherVersion,
+    /// It is no part of it: refused, or not what was asked for.
+    Nowhere,
+}
+
+fn begins_at(object: &Object, fetched: &Fetched, at: u64) -> Begins {
+    let (first, complete) = match (fetched.status, fetched.framing) {
+        (StatusCode::PARTIAL_CONTENT, framing) => {
+            let range = fetched.headers.get(header::CONTENT_RANGE);
+            let Some(range) = range.and_then(ContentRange::parse) else {
+                return Begins::Nowhere;
+            };
+            let contradicts = match framing {
+                Framing::Length(length) => length != range.last + 1 - range.first,
+                _ => false,
+            };
+            if contradicts || range.first != at {
+                return Begins::Nowhere;
+            }
+            (range.first, range.complete)
         }
-        StatusCode::OK => match fetched.framing {
-            Framing::Length(length) => (0, length),
-            _ => return None,
-        },
-        _ => return None,
+        (StatusCode::OK, Framing::Length(length)) => (0, Some(length)),
+        (status, _) if status.is_success() => return Begins::OtherVersion,
+        _ => return Begins::Nowhere,
     };
-    let version = Version::of(&fetched.headers, complete)?;
-    (object.version.as_ref() == Some(&version) && first <= at).then(|| at - first)
+    let version = object.version.as_ref().zip(complete);
+    match version.is_some_and(|(version, complete)| version.names(&fetched.headers, complete)) {
+        true => Begins::At(first),
+        // Another version is answered whole to If-Range (RFC 9110 §13.1.5): this is no such answer.
+        false if fetched.status == StatusCode::PARTIAL_CONTENT => Begins::Nowhere,
+        false => Begins::OtherVersion,
+    }
 }
 
 /// Writes a response's body into the object, but for its first `skip` bytes, which are there already.

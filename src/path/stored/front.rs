@@ -26,12 +26,13 @@ use crate::{
     },
     store::{
         Store,
+        condition::{self, Stored},
         counters::Kind,
         directives::RequestDirectives,
         freshness::{self, Asked, Exchanged, Freshness, Use},
         key::Key,
-        object::{Head, Object, Reader, Version},
-        shelf::{Ask, Place},
+        object::{Fill, Head, Object, Reader, Version},
+        shelf::{Ask, Joined, Place},
         variant::Variant,
     },
 };
@@ -41,6 +42,9 @@ const LATE: u32 = 8;
 
 /// And never before this.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often it is looked how fast a body comes that is waited for.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Who answers.
 pub enum Answer {
@@ -142,7 +146,7 @@ impl Front {
                     let asking = self.ask(ask, self.fetcher.conditions(), None, true);
                     return match asking.await {
                         Ok(Ok(Got::Object(reader, ttfb))) => {
-                            Ok(self.serve(reader.object(), Kind::Miss, ttfb))
+                            Ok(self.serve(reader.object(), Kind::Miss, ttfb).await)
                         }
                         Ok(Ok(Got::Own(fetched))) => {
                             self.store.count(Kind::Bypass);
@@ -155,9 +159,9 @@ impl Front {
                 Place::Join(_) if self.directives.only_if_cached => {
                     return Err(ProxyError::OnlyIfCached);
                 }
-                Place::Join(joined) => match timeout(patience, joined).await {
+                Place::Join(joined) => match timeout(patience / 2, joined).await {
                     Ok(Ok(Some(object))) if self.may_have(&object) => {
-                        return Ok(self.serve(&object, Kind::Joined, None));
+                        return Ok(self.serve_sure(&object, Kind::Joined, patience).await);
                     }
                     // Its request was given up: whoever looks first goes in its place.
                     Ok(Err(_)) => {}
@@ -180,14 +184,33 @@ impl Front {
         Answer::Bypass
     }
 
-    /// The answer by an object, if it answers this request; else the origin is asked for this client alone.
-    fn serve(&self, object: &Arc<Object>, kind: Kind, ttfb: Option<Duration>) -> Answer {
+    /// The answer by an object, if it answers this request, and the origin gives what of it is missing; else the origin is asked for
+    /// this client alone, as it asked.
+    async fn serve(&self, object: &Arc<Object>, kind: Kind, ttfb: Option<Duration>) -> Answer {
+        let part = Reply::part(object, &self.method, &self.fetcher.fields);
+        // Asked for before the response begins: an origin that has another version by now, or gives no ranges, costs nobody his.
+        if object.can_be_resumed()
+            && let Some(part) = part
+            && let Some(fill) = object.claim(part).await
+            && !fill::begin(&self.store, fill, &self.fetcher).await
+        {
+            return self.bypass();
+        }
         match Reply::of(&self.store, object, kind, &self.method, &self.fetcher) {
             Some(reply) => {
                 self.store.count(kind);
                 Answer::Store(Box::new(reply), ttfb)
             }
             None => self.bypass(),
+        }
+    }
+
+    /// The same, for a client whose own request did not bring the object. What has a strong validator can be gone on with if its
+    /// fill breaks; of what has none all must be here first, and is waited for: a response that breaks must not cost others theirs.
+    async fn serve_sure(&self, object: &Arc<Object>, kind: Kind, patience: Duration) -> Answer {
+        match object.can_be_resumed() || will_be_whole(object, patience / 2).await {
+            true => self.serve(object, kind, None).await,
+            false => self.bypass(),
         }
     }
 
@@ -200,13 +223,13 @@ impl Front {
     ) -> Result<Answer, ProxyError> {
         let head = object.head();
         let stale_if_error = match head.freshness.judge(&self.directives, SystemTime::now()) {
-            Use::Fresh => return Ok(self.serve(&object, Kind::Fresh, None)),
+            Use::Fresh => return Ok(self.serve_sure(&object, Kind::Fresh, patience).await),
             _ if self.directives.only_if_cached => return Err(ProxyError::OnlyIfCached),
             Use::StaleWhileRevalidate => {
                 if !object.is_left_alone(Instant::now()) {
                     _ = self.validate(&object);
                 }
-                return Ok(self.serve(&object, Kind::StaleWhile, None));
+                return Ok(self.serve_sure(&object, Kind::StaleWhile, patience).await);
             }
             Use::Validate { stale_if_error } => stale_if_error,
         };
@@ -214,39 +237,50 @@ impl Front {
             return Ok(self.bypass());
         }
         if stale_if_error && object.is_left_alone(Instant::now()) {
-            return Ok(self.serve(&object, Kind::StaleError, None));
+            return Ok(self.serve_sure(&object, Kind::StaleError, patience).await);
         }
         let late = (self.fetcher.origin.usual_ttfb() * LATE).max(LEAST_PATIENCE);
-        let patience = if stale_if_error {
-            late.min(patience)
-        } else {
-            patience
+        // Who waits for another one's answer needs time to ask by itself.
+        let (patience, others) = match stale_if_error {
+            true => (late.min(patience), late.min(patience)),
+            false => (patience, patience / 2),
         };
         let validated = match self.validate(&object) {
-            Validation::Asking(asking) => timeout(patience, asking).await.map(|got| match got {
-                Ok(Ok(got)) => Ok(got),
-                Ok(Err(error)) => Err(Some(error)),
-                Err(_) => Err(None),
-            }),
-            Validation::Joined(joined) => timeout(patience, joined).await.map(|got| match got {
-                Ok(Some(other)) if Arc::ptr_eq(&other, &object) => Ok(Got::Same(None)),
-                Ok(Some(other)) if self.may_have(&other) => Ok(Got::Object(other.reader(0), None)),
-                _ => Err(None),
-            }),
+            Validation::Asking(asking) => match timeout(patience, asking).await {
+                Ok(Ok(got)) => Validated::By(got),
+                Ok(Err(_)) => Validated::Unknown,
+                Err(_) => Validated::Late,
+            },
+            Validation::Joined(joined) => match timeout(others, joined).await {
+                Ok(Ok(Some(other))) if Arc::ptr_eq(&other, &object) => {
+                    Validated::By(Ok(Got::Same(None)))
+                }
+                Ok(Ok(Some(other))) if self.may_have(&other) => {
+                    return Ok(self.serve_sure(&other, Kind::Joined, patience).await);
+                }
+                Ok(_) => Validated::Unknown,
+                Err(_) => Validated::Late,
+            },
         };
-        match validated {
-            Ok(Ok(Got::Same(ttfb))) => Ok(self.serve(&object, Kind::Revalidated, ttfb)),
-            Ok(Ok(Got::Object(other, ttfb))) => Ok(self.serve(other.object(), Kind::Miss, ttfb)),
-            Ok(Ok(Got::Own(fetched))) if !(stale_if_error && is_failure(fetched.status)) => {
-                self.store.count(Kind::Bypass);
-                Ok(Answer::Origin(fetched))
+        let kind = match validated {
+            Validated::By(Ok(Got::Same(ttfb))) => {
+                return Ok(self.serve(&object, Kind::Revalidated, ttfb).await);
             }
-            Ok(Err(Some(error))) if !stale_if_error => Err(error),
-            Ok(Err(None)) if !stale_if_error => Ok(self.bypass()),
-            Ok(_) => Ok(self.serve(&object, Kind::StaleError, None)),
-            Err(_) if stale_if_error => Ok(self.serve(&object, Kind::StaleSlow, None)),
-            Err(_) => Ok(self.bypass()),
-        }
+            Validated::By(Ok(Got::Object(other, ttfb))) => {
+                return Ok(self.serve(other.object(), Kind::Miss, ttfb).await);
+            }
+            Validated::By(Ok(Got::Own(fetched)))
+                if !(stale_if_error && is_failure(fetched.status)) =>
+            {
+                self.store.count(Kind::Bypass);
+                return Ok(Answer::Origin(fetched));
+            }
+            Validated::By(Err(error)) if !stale_if_error => return Err(error),
+            _ if !stale_if_error => return Ok(self.bypass()),
+            Validated::Late => Kind::StaleSlow,
+            Validated::By(_) | Validated::Unknown => Kind::StaleError,
+        };
+        Ok(self.serve_sure(&object, kind, patience).await)
     }
 
     /// Asks the origin whether an object is still what it has, or waits for who does so already.
@@ -283,7 +317,7 @@ impl Front {
                     return;
                 }
             };
-            let ttfb = fetched.ttfb;
+            let ttfb = Some(fetched.ttfb);
             if let Some(known) = &known {
                 if fetched.status == StatusCode::NOT_MODIFIED {
                     if let Some(head) = validated(&store, known, &fetched, &directives, exchanged) {
@@ -305,6 +339,7 @@ impl Front {
             match keep(&store, &ask, &fetcher, &fetched, &directives, exchanged) {
                 Some((object, part)) => {
                     let fill = object.fill(part);
+                    fill.iter().for_each(Fill::confirm);
                     let reader = object.reader(0);
                     ask.answer(&object);
                     _ = sender.send(Ok(Got::Object(reader, ttfb)));
@@ -327,9 +362,38 @@ impl Front {
     }
 }
 
+/// Who asks the origin whether an object is still what it has.
 enum Validation {
+    /// This request.
     Asking(Asking),
-    Joined(crate::store::shelf::Joined),
+    /// Another one, whose answer is waited for.
+    Joined(Joined),
+}
+
+/// What came of it.
+enum Validated {
+    /// The origin's answer, or why there is none.
+    By(Result<Got, ProxyError>),
+    /// Whoever asked was given up, or what it got is not for all.
+    Unknown,
+    /// Nothing in time.
+    Late,
+}
+
+/// Waits until all of an object is here, unless at its pace that takes longer than `patience`, or nobody can tell.
+async fn will_be_whole(object: &Object, patience: Duration) -> bool {
+    let begun = Instant::now();
+    while timeout(LOOK, object.settled()).await.is_err() {
+        let Some(length) = object.length().filter(|_| object.held() > 0) else {
+            return false;
+        };
+        let took = object.stored.elapsed().unwrap_or_default();
+        let all = took.mul_f64(length as f64 / object.held() as f64);
+        if all.saturating_sub(took) > patience.saturating_sub(begun.elapsed()) {
+            return false;
+        }
+    }
+    object.is_whole()
 }
 
 /// Whether a status says that the origin fails (RFC 5861 §4).
@@ -361,8 +425,14 @@ fn validated(
     let mut fields = head.fields.clone();
     let mut news = fetched.headers.clone();
     plain(&mut news);
-    let tag = |fields: &HeaderMap| fields.get(header::ETAG).cloned();
-    if tag(&news).is_some() && tag(&news) != tag(&fields) {
+    let is_other = match &known.version {
+        Some(version) => version.validator.contradicts(&news),
+        None => {
+            let tag = news.get(header::ETAG);
+            tag.is_some() && tag != fields.get(header::ETAG)
+        }
+    };
+    if is_other {
         return None;
     }
     freshness::update(&mut fields, &news);
@@ -389,7 +459,9 @@ fn keep(
     directives: &RequestDirectives,
     exchanged: Exchanged,
 ) -> Option<(Arc<Object>, std::ops::Range<u64>)> {
-    if fetched.switched.is_some() || fetched.framing == Framing::None {
+    // What ends where its connection does may have been cut: nobody can tell.
+    let has_end = matches!(fetched.framing, Framing::Length(_) | Framing::Chunked);
+    if fetched.switched.is_some() || !has_end {
         return None;
     }
     let asked = Asked {
@@ -401,11 +473,15 @@ fn keep(
         (StatusCode::PARTIAL_CONTENT, framing) => {
             let range = ContentRange::parse(fetched.headers.get(header::CONTENT_RANGE)?)?;
             let part = range.first..range.last + 1;
-            let told = match framing {
-                Framing::Length(length) => length == part.end - part.start,
-                _ => false,
+            let complete = range.complete?;
+            let whole = Stored {
+                fields: &fetched.headers,
+                length: Some(complete),
             };
-            (StatusCode::OK, part, Some(range.complete.filter(|_| told)?))
+            // What contradicts itself, or is not what was asked for, is passed on and not kept.
+            let told = framing == Framing::Length(part.end - part.start)
+                && whole.answer(&fetcher.fields) == condition::Answer::Part(part.clone());
+            (StatusCode::OK, part, Some(complete).filter(|_| told))
         }
         (status, Framing::Length(length)) => (status, 0..length, Some(length)),
         (status, _) => (status, 0..u64::MAX, None),

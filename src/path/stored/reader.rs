@@ -46,8 +46,8 @@ pub struct StoredReader {
 enum Own {
     /// Its head is awaited.
     Asked(LocalBoxFuture<'static, Option<(Flow, u64)>>),
-    /// Its body, and how many bytes of that come before what is wanted.
-    Comes(Box<Flow>, u64),
+    /// Its body, how many bytes of that come before what is wanted, and where it began.
+    Comes(Box<Flow>, u64, u64),
 }
 
 impl StoredReader {
@@ -105,13 +105,11 @@ impl StoredReader {
                     let object = self.reader.object();
                     let failed = object.failed_fills();
                     if failed >= ATTEMPTS || !object.can_be_resumed() {
+                        eprintln!("NOREST at {at} failed");
                         return Poll::Ready(Some(Err(BodyError::NoRest)));
                     }
                     if self.is_left_behind(at) {
-                        let part = at..self.end.unwrap_or(u64::MAX);
-                        let object = Arc::clone(self.reader.object());
-                        let ask = fill::alone(object, part, Rc::clone(&self.fetcher));
-                        self.own = Some(Own::Asked(ask.boxed_local()));
+                        self.ask_alone();
                         self.reader.leave();
                         self.store.counters.left_behind();
                         continue;
@@ -136,41 +134,67 @@ impl StoredReader {
         self.reader.object().is_gone() || self.missed.1 > MISSES
     }
 
-    /// The next piece of a request of its own.
+    /// Asks the origin for what is still wanted, past the object.
+    fn ask_alone(&mut self) {
+        let part = self.reader.at()..self.end.unwrap_or(u64::MAX);
+        let object = Arc::clone(self.reader.object());
+        let (store, fetcher) = (Arc::clone(&self.store), Rc::clone(&self.fetcher));
+        let ask = async move { fill::part(&store, &object, &part, &fetcher).await };
+        self.own = Some(Own::Asked(ask.boxed_local()));
+    }
+
+    /// The next piece of a request of its own. Where its response ends before the end, and brought something, the rest is asked for.
     fn poll_own(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
-        if let Some(Own::Asked(ask)) = &mut self.own {
-            let Some((flow, skip)) = ready!(ask.poll_unpin(cx)) else {
-                return Poll::Ready(Some(Err(BodyError::NoRest)));
-            };
-            self.own = Some(Own::Comes(Box::new(flow), skip));
-        }
         let tuning = self.fetcher.published.tuning_for(self.fetcher.bucket);
-        let tuning = tuning.load();
-        while let Some(Own::Comes(flow, skip)) = &mut self.own {
-            let mut piece = match ready!(flow.poll_piece(cx, &tuning)) {
-                Some(Ok(piece)) => piece,
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => break,
+        let tuning = tuning.load_full();
+        loop {
+            let broke = match &mut self.own {
+                None => None,
+                Some(Own::Asked(ask)) => match ready!(ask.poll_unpin(cx)) {
+                    None => return Poll::Ready(Some(Err(BodyError::NoRest))),
+                    Some((flow, skip)) => {
+                        let from = self.reader.at();
+                        self.own = Some(Own::Comes(Box::new(flow), skip, from));
+                        continue;
+                    }
+                },
+                Some(Own::Comes(flow, skip, _)) => match ready!(flow.poll_piece(cx, &tuning)) {
+                    Some(Ok(mut piece)) => {
+                        let over = (*skip).min(piece.len() as u64);
+                        *skip -= over;
+                        _ = piece.split_to(over as usize);
+                        if piece.is_empty() {
+                            continue;
+                        }
+                        self.cut(&mut piece);
+                        return Poll::Ready(Some(Ok(piece)));
+                    }
+                    Some(Err(error)) => Some(error),
+                    None => None,
+                },
             };
-            let over = (*skip).min(piece.len() as u64);
-            *skip -= over;
-            _ = piece.split_to(over as usize);
-            if !piece.is_empty() {
-                self.cut(&mut piece);
-                return Poll::Ready(Some(Ok(piece)));
+            // An object that a request can go on with has a length, and all of it was not there.
+            let (at, end) = (self.reader.at(), self.end.or(self.reader.object().length()));
+            if end == Some(at) {
+                self.done = true;
+                return Poll::Ready(None);
+            }
+            match self.own {
+                Some(Own::Comes(_, _, from)) if at > from && self.fetcher.origin.spend() => {
+                    self.ask_alone();
+                }
+                _ => {
+                    self.done = true;
+                    return Poll::Ready(Some(Err(broke.unwrap_or(BodyError::Cut))));
+                }
             }
         }
-        // An object that a request can go on with has a length, and all of it was not there.
-        let end = self.end.or_else(|| self.reader.object().length());
-        let whole = end == Some(self.reader.at());
-        self.done = true;
-        Poll::Ready((!whole).then_some(Err(BodyError::Cut)))
     }
 
     /// Its own connection to the origin, where it has one.
     pub fn own(&mut self) -> Option<&mut Flow> {
         match &mut self.own {
-            Some(Own::Comes(flow, _)) => Some(flow),
+            Some(Own::Comes(flow, ..)) => Some(flow),
             _ => None,
         }
     }

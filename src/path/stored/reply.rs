@@ -1,6 +1,6 @@
 //! What a stored response looks like to one client: status, fields and body, by what the client asked for.
 
-use std::{rc::Rc, sync::Arc, time::SystemTime};
+use std::{ops::Range, rc::Rc, sync::Arc, time::SystemTime};
 
 use actix_http::{
     Method, StatusCode,
@@ -69,6 +69,27 @@ impl Reply {
         headers::to_client(&mut self.headers, self.status, id);
     }
 
+    /// Which bytes of `object` a request with these fields gets; none where it gets no body.
+    pub fn part(object: &Object, method: &Method, asked: &HeaderMap) -> Option<Range<u64>> {
+        if *method == Method::HEAD {
+            return None;
+        }
+        let length = object.length();
+        match Self::answer(&object.head(), length, asked) {
+            Answer::Part(part) => Some(part),
+            Answer::Whole => Some(0..length.unwrap_or(u64::MAX)),
+            Answer::NotModified | Answer::Unsatisfiable | Answer::Unknown => None,
+        }
+    }
+
+    fn answer(head: &Head, length: Option<u64>, asked: &HeaderMap) -> Answer {
+        if head.status != StatusCode::OK {
+            return Answer::Whole;
+        }
+        let fields = &head.fields;
+        Stored { fields, length }.answer(asked)
+    }
+
     /// What `object` answers to the client's request; none where only the origin can tell.
     pub fn of(
         store: &Arc<Store>,
@@ -79,16 +100,7 @@ impl Reply {
     ) -> Option<Self> {
         let head = object.head();
         let length = object.length();
-        let answer = if head.status == StatusCode::OK {
-            let stored = Stored {
-                fields: &head.fields,
-                length,
-            };
-            stored.answer(&fetcher.fields)
-        } else {
-            Answer::Whole
-        };
-        let (status, part) = match answer {
+        let (status, part) = match Self::answer(&head, length, &fetcher.fields) {
             Answer::Unknown => return None,
             Answer::NotModified => (StatusCode::NOT_MODIFIED, None),
             Answer::Unsatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, None),

@@ -6,7 +6,9 @@ use actix_http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::id::Id;
-use crate::store::{freshness::Freshness, key::Key, octets::Octets, variant::Variant};
+use crate::store::{
+    freshness::Freshness, key::Key, octets::Octets, validator::Validator, variant::Variant,
+};
 
 /// All of an object but its body.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -45,16 +47,6 @@ impl StoredHead {
         let fields = lines.map(|(name, value)| name.as_str().len() + value.len() + 64);
         size_of::<Self>() + self.key.bytes() + self.variant.bytes() + fields.sum::<usize>()
     }
-}
-
-/// A strong validator (RFC 9110 §8.8.1).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Validator {
-    /// An entity tag.
-    Tag(Octets),
-    /// Last-Modified, where it is strong.
-    Modified(#[serde(with = "millis")] SystemTime),
 }
 
 /// Fields as a list of names and values.
@@ -151,7 +143,7 @@ pub(super) mod tests {
             serial: 1,
             key: Key::new(&"default".into(), true, "h", target),
             variant: Variant::of(&asked, &fields, false, &[]),
-            validator: Some(Validator::Tag((&b"\"a\""[..]).into())),
+            validator: Some(Validator::Tag(HeaderValue::from_static("\"a\""))),
             length: Some(5),
             status: 200,
             freshness: freshness.unwrap(),

@@ -48,7 +48,7 @@ mod tests;
 
 pub use figures::Figures;
 pub use handle::Handle;
-pub use head::{StoredHead, Validator};
+pub use head::StoredHead;
 pub use purge::What;
 pub use settings::{KeepFree, Settings};
 pub use shared::{PATIENCE, Purged, Room};

@@ -50,8 +50,17 @@ impl Drop for Place<'_> {
     }
 }
 
+/// For whom its answers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum For {
+    /// For one client alone: nobody keeps them.
+    One,
+    /// For all: half of the rows say so, and stay fresh; the others say nothing of it.
+    All,
+}
+
 /// Starts it with these rows: `/{row}-{client}/...`, the row by its place in the list.
-pub fn start(rows: Arc<Vec<Row>>) -> Origin {
+pub fn start(rows: Arc<Vec<Row>>, whose: For) -> Origin {
     let states = Mutex::new(HashMap::<String, Arc<State>>::new());
     Origin::following(move |connection| {
         while let Some(request) = connection.head() {
@@ -63,6 +72,7 @@ pub fn start(rows: Arc<Vec<Row>>) -> Origin {
                 row: &rows[row],
                 behaviour: &rows[row].behaviour,
                 state: &state,
+                whose,
             };
             if answering.answer(connection, request).is_none() {
                 return;
@@ -75,6 +85,7 @@ struct Answering<'a> {
     row: &'a Row,
     behaviour: &'a Behaviour,
     state: &'a State,
+    whose: For,
 }
 
 /// A part of the file.
@@ -180,9 +191,14 @@ impl Answering<'_> {
     /// The fields that every answer has, but those of its framing.
     fn lines(&self, version: usize, coded: bool) -> String {
         let behaviour = self.behaviour;
-        let mut lines = "content-type: video/mp2t\r\nset-cookie: a=1\r\nset-cookie: b=2\r\nx-File: Of This Row\r\n\
-                         cache-control: no-store\r\n"
-            .to_owned();
+        let mut lines = "content-type: video/mp2t\r\nx-File: Of This Row\r\n".to_owned();
+        lines += match self.whose {
+            For::One => "set-cookie: a=1\r\nset-cookie: b=2\r\ncache-control: no-store\r\n",
+            For::All if self.row.name.len().is_multiple_of(2) => {
+                "cache-control: max-age=999999999\r\n"
+            }
+            For::All => "",
+        };
         if let Some(tag) = self.row.tag(version) {
             // The other representation is another entity.
             let tag = if coded {

@@ -78,6 +78,8 @@ impl Proxy {
         settings.quality.probe = Duration::ZERO;
         settings.admin.token = TOKEN.into();
         settings.log.access = false;
+        // Each request goes to the origin, unless a test is about the store.
+        settings.levels.high.store = false;
         change(&mut settings);
         settings.check().unwrap();
 

@@ -3,15 +3,17 @@
 use std::{str::FromStr as _, time::Duration, time::SystemTime};
 
 use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue, HttpDate};
+use serde::{Deserialize, Serialize};
 
 /// A strong validator: two answers that have it equal have the same bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Validator {
     /// A strong entity tag (RFC 9110 §8.8.1).
-    Tag(HeaderValue),
+    Tag(#[serde(with = "super::octets::value")] HeaderValue),
     /// Last-Modified of a response without any entity tag, where it counts as strong: at least a second before Date, so
     /// that no second version can have come within the same second (RFC 9110 §8.8.2.2).
-    Date(HeaderValue),
+    Date(#[serde(with = "super::octets::value")] HeaderValue),
 }
 
 impl Validator {
@@ -49,6 +51,11 @@ impl Validator {
         headers.contains_key(repeated) && !self.names(headers)
     }
 
+    /// What it takes in memory beside itself, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.value().len()
+    }
+
     /// The value for If-Range.
     pub fn value(&self) -> &HeaderValue {
         let (Validator::Tag(value) | Validator::Date(value)) = self;
@@ -71,7 +78,7 @@ fn time(value: &HeaderValue) -> Option<SystemTime> {
 }
 
 /// A field that must stand alone.
-pub(super) fn single(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
+pub fn single(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
     let mut values = headers.get_all(name);
     let value = values.next()?;
     values.next().is_none().then_some(value)
