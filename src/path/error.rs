@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_http::{Response, StatusCode, Uri, body::BoxBody, header};
 
 use super::{
-    origin::{connect::ConnectError, fetch::FetchError, reader::BodyError},
+    origin::{body_error::BodyError, connect::ConnectError, fetch_error::FetchError},
     target::BadTarget,
     upload::Fault,
 };

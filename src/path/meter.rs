@@ -12,7 +12,7 @@ use actix_http::{
 use opentelemetry::trace::TraceId;
 use tracing::Span;
 
-use super::{client::Engaged, error::ProxyError, origin::reader::BodyError, trace::Trace};
+use super::{client::Engaged, error::ProxyError, origin::body_error::BodyError, trace::Trace};
 use crate::{
     actors::Reporter,
     traffic::{

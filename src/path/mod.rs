@@ -36,6 +36,7 @@ pub mod policy;
 pub mod prefix;
 pub mod range;
 pub mod raw_target;
+pub mod read_ahead;
 pub mod refusal;
 mod relay;
 pub mod repair;

@@ -28,7 +28,7 @@ use super::{
     context::Context as RequestContext,
     headers,
     meter::Meter,
-    origin::connection::{Connection, Writer},
+    origin::{connection::Connection, stream::Writer},
     upgrades::Place,
 };
 use crate::traffic::published::Published;

@@ -19,17 +19,18 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::timeout_at;
 
 use super::{
+    body_error::BodyError,
     collapse::{Joined, Whole},
-    connect::ConnectError,
     connection::Connection,
-    exchange::{Answered, Exchange, HeadError},
+    connector::Beside,
+    exchange::Answered,
+    fetch_error::FetchError,
     pool::Pool,
-    reader::BodyError,
     resume::Replay,
-    send::send,
     shareable::{is_for_all, may_be_shared},
-    slots::{NoSlot, Slot},
+    slots::Slot,
     source::Source,
+    target::kind_of,
     turn::Turn,
     worker::Origin,
 };
@@ -38,7 +39,7 @@ use crate::{
         client::Client, continuation::Continuation, framing::Framing, headers::REQUEST_ID,
         network::Network, range, upload::Upload,
     },
-    traffic::{canary::split::Bucket, tolerance::Target, tuning::Tuning},
+    traffic::{canary::split::Bucket, tuning::Tuning},
 };
 
 /// A request, ready for the origin.
@@ -67,15 +68,6 @@ impl Request {
             && self.upload.is_none()
             && !self.headers.contains_key(header::UPGRADE)
     }
-}
-
-/// What goes on beside the exchange of the heads.
-#[derive(Default)]
-pub(super) struct Beside {
-    /// The request's body.
-    pub(super) upload: Option<Upload>,
-    /// Who gets interim responses.
-    pub(super) informed: Option<Rc<Client>>,
 }
 
 /// A response head and the source of its body.
@@ -144,32 +136,6 @@ impl Fetched {
         self.source.put_back(body);
         Ok(self)
     }
-}
-
-/// Why there is no response.
-#[derive(Debug, thiserror::Error)]
-pub enum FetchError {
-    /// No origin connection came free in time.
-    #[error(transparent)]
-    NoSlot(#[from] NoSlot),
-    /// No connection.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// The response head is missing or broken.
-    #[error(transparent)]
-    Head(#[from] HeadError),
-    /// awc could not send the request or read the head.
-    #[error("{0}")]
-    Client(String),
-    /// The exchange took too long.
-    #[error("no response head within {0:?}")]
-    Timeout(Duration),
-    /// The body broke while it was read for more than one client.
-    #[error(transparent)]
-    Body(#[from] BodyError),
-    /// The request's own body failed.
-    #[error("the request body ended early")]
-    Upload,
 }
 
 impl Origin {
@@ -386,71 +352,6 @@ impl Origin {
             .map_err(|error| FetchError::Client(error.to_string()))
     }
 
-    /// Sends a request on a kept or a new connection and waits for the response head. An idempotent request without
-    /// body is sent once more if the kept connection it went out on turns out dead.
-    ///
-    /// # Errors
-    ///
-    /// [`FetchError`], with its cause.
-    pub(super) async fn exchange(
-        &self,
-        head: &FrozenClientRequest,
-        beside: Beside,
-        tuning: &Tuning,
-        deadline: Instant,
-    ) -> Result<Answered, FetchError> {
-        let Beside {
-            mut upload,
-            informed,
-        } = beside;
-        let replayable = upload.is_none() && is_idempotent(head.get_method());
-        let to_head = head.get_method() == Method::HEAD;
-        let max_head = self.shared.settings.max_head.as_u64() as usize;
-        let mut kept = self.pool.take();
-        loop {
-            let connection = match kept.take() {
-                Some(connection) => connection,
-                // Boxed: it is seldom taken, and large; every request would carry room for it.
-                None => Box::pin(self.connect(tuning, deadline)).await?,
-            };
-            let reused = connection.reused;
-            let told_in_vain = connection.told_in_vain;
-            let exchange = Exchange::new(
-                connection,
-                (to_head, head.headers().get(header::UPGRADE).cloned()),
-                informed.clone(),
-                max_head,
-            );
-            let sent = send(
-                head,
-                exchange.clone(),
-                upload.take(),
-                tuning.exchange_timeout,
-                deadline,
-            );
-            match sent.await {
-                Err(FetchError::Head(HeadError::Broken(_)))
-                    if reused && replayable && !exchange.answered() =>
-                {
-                    self.shared.published.counters.origin.retries.increment();
-                    tracing::debug!(
-                        "a kept origin connection was dead, the request goes out once more"
-                    );
-                }
-                // No answer at all, but the body of the answer before, which was not to come.
-                Err(FetchError::Head(HeadError::Malformed(_)))
-                    if reused && replayable && told_in_vain =>
-                {
-                    self.shared.published.counters.origin.retries.increment();
-                    tracing::debug!(
-                        "the origin sent a body behind an answer without one, the request goes out once more"
-                    );
-                }
-                sent => return sent,
-            }
-        }
-    }
-
     /// The URI for awc. It is always http: TLS is the connection's own matter.
     fn uri(&self, target: PathAndQuery) -> Uri {
         let base = self.shared.settings.url.base();
@@ -465,33 +366,4 @@ impl Origin {
         });
         Uri::from_parts(parts).unwrap_or_default()
     }
-}
-
-/// What the sizes are kept by: the target, and the codings that the client takes. A body that is coded on the fly has
-/// another size, and no ranges.
-pub(super) fn kind_of(head: &FrozenClientRequest) -> (&str, Option<&[u8]>) {
-    let target = head.get_uri().path_and_query();
-    let codings = head.headers().get(header::ACCEPT_ENCODING);
-    (
-        target.map_or("/", PathAndQuery::as_str),
-        codings.map(HeaderValue::as_bytes),
-    )
-}
-
-/// The target, as far as others are like it.
-pub(super) fn target_of(head: &FrozenClientRequest) -> Target<'_> {
-    let host = head.headers().get(header::HOST);
-    let target = head.get_uri().path_and_query();
-    Target::new(
-        host.map_or(b"", HeaderValue::as_bytes),
-        target.map_or("/", PathAndQuery::as_str),
-    )
-}
-
-/// Methods that may be repeated (RFC 9110 §9.2.2).
-fn is_idempotent(method: &Method) -> bool {
-    matches!(
-        *method,
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
-    )
 }

@@ -5,15 +5,20 @@
 //! [`crowd`] that keeps its parts from taking others' places.
 
 mod answer_head;
+pub mod body;
+pub mod body_error;
 pub mod collapse;
 pub mod connect;
 pub mod connection;
+mod connector;
 pub mod crowd;
 mod divisible;
 pub mod exchange;
 pub mod fetch;
+pub mod fetch_error;
 mod first;
 mod grant;
+pub mod head_error;
 mod holder;
 pub mod lately;
 pub mod memory;
@@ -36,9 +41,13 @@ mod shareable;
 pub mod shared;
 mod slot_queue;
 pub mod slots;
+pub mod sockets;
 pub mod source;
+pub mod stream;
+mod target;
 pub mod tls;
 mod turn;
+mod turned_away;
 mod warm;
 mod widen;
 pub mod worker;

@@ -15,11 +15,11 @@ use std::{
 use bytes::Bytes;
 
 use super::{
+    body_error::BodyError,
     crowd::{Anchor, Member},
     first::First,
     grant::Grant,
     part::{Fetch, Part},
-    reader::BodyError,
     reserve::Reserve,
     resume::Replay,
     slots::Slot,

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
-use super::{crowd::UnderWay, memory::Room, reader::BodyError, slots::Slot, source::Source};
+use super::{body_error::BodyError, crowd::UnderWay, memory::Room, slots::Slot, source::Source};
 use crate::traffic::tuning::Tuning;
 
 /// One part.

@@ -2,7 +2,9 @@
 
 use std::{rc::Rc, task::Context, time::Instant};
 
-use super::{parallel::Parallel, part::Part, reader::BodyError, resume::Refusal, source::Source};
+use super::{
+    body_error::BodyError, parallel::Parallel, part::Part, resume::Refusal, source::Source,
+};
 
 impl Parallel {
     /// Gives up all that is not the first response's, where others need the room.

@@ -13,11 +13,8 @@ use awc::FrozenClientRequest;
 use opentelemetry::trace::{SpanContext, TraceId};
 
 use super::{
-    Origin,
-    crowd::is_unreachable,
-    exchange::Answered,
-    fetch::{Beside, FetchError, target_of},
-    reader::{BodyError, Reader},
+    body_error::BodyError, connector::Beside, exchange::Answered, fetch_error::FetchError,
+    reader::Reader, target::target_of, worker::Origin,
 };
 use crate::{
     path::{
@@ -76,7 +73,7 @@ impl ResumeError {
         match self {
             ResumeError::Busy(429 | 503, _) => Refusal::TurnedAway,
             ResumeError::Busy(..) => Refusal::Failed,
-            ResumeError::Fetch(error) if is_unreachable(error) => Refusal::TurnedAway,
+            ResumeError::Fetch(error) if error.is_unreachable() => Refusal::TurnedAway,
             ResumeError::Fetch(_) | ResumeError::Late(_) | ResumeError::Broke(_) => Refusal::Late,
             ResumeError::Mismatch(_) => Refusal::Denied,
         }
@@ -193,6 +190,7 @@ impl Replay {
             ..
         } = self
             .origin
+            .connector
             .exchange(&request, Beside::default(), &tuning, deadline)
             .await?;
         if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {

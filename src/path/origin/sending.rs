@@ -13,7 +13,7 @@ use std::{
 use actix_rt::task::JoinHandle;
 use bytes::{Buf as _, BytesMut};
 
-use super::connection::Writer;
+use super::stream::Writer;
 use crate::path::upload::{Progress, Upload};
 
 /// How much is gathered for one write.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::{
-    Settings,
     collapse::Collapse,
     crowd::Crowd,
     lately::Lately,
-    pool::Sockets,
     resolver::Anew,
+    settings::Settings,
     slots::Slots,
+    sockets::Sockets,
     tls::{Tls, TlsError},
 };
 use crate::{

@@ -11,6 +11,8 @@
 //!   is answered, for everybody, up to `in_all`.
 //! - Bodies that hold the reserve, or all slots while somebody waits for 5 s, go on without one, up to `in_all`.
 
+pub(super) mod ask;
+mod entry;
 mod relief;
 #[cfg(test)]
 mod tests;
@@ -21,7 +23,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::relief::{Need, Why};
+use self::{
+    ask::{Ask, Kind, Need},
+    entry::{Entry, Why},
+};
 use super::holder::{Holder, Place};
 use crate::path::network::Network;
 
@@ -29,17 +34,6 @@ use crate::path::network::Network;
 const RESERVE: usize = 8;
 /// Whoever waited so long gets the slot of the body that has had one longest.
 const STARVED: Duration = Duration::from_secs(5);
-
-/// What an exchange is asked for.
-#[derive(Clone, Copy, Debug)]
-pub struct Ask {
-    /// Who asks.
-    pub network: Network,
-    /// What for: hashes of the target's path and of its directory; zero where it is the topmost.
-    pub target: [u64; 2],
-    /// Whether it will bring more than most, or take longer.
-    pub is_large: bool,
-}
 
 /// What is in force.
 #[derive(Clone, Copy, Debug)]
@@ -73,13 +67,6 @@ impl Limits {
 /// When somebody's turn is: the time, and who came first.
 pub(super) type Turn = (Instant, u64);
 
-/// Whether somebody who waits may have any slot, or none of the reserve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Small,
-    Large,
-}
-
 /// Where somebody waits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spot {
@@ -97,15 +84,6 @@ pub(super) struct Waiter<T> {
     pub(super) came: Instant,
     /// What it asks for.
     pub(super) ask: Ask,
-}
-
-#[derive(Debug)]
-struct Entry {
-    holder: Arc<Holder>,
-    ask: Ask,
-    taken: Instant,
-    /// Why it goes on without a slot.
-    why: Why,
 }
 
 /// What one network has.

@@ -23,7 +23,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-pub use super::{holder::Yields, slot_queue::Ask};
+pub use super::{holder::Yields, slot_queue::ask::Ask};
 use super::{
     holder::{Holder, Place, Waits},
     slot_queue::{Limits, Queue, Spot, Waiter},

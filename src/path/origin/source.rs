@@ -16,11 +16,12 @@ use std::{
 use bytes::Bytes;
 
 use super::{
+    body_error::BodyError,
     connection::Connection,
     overlap::{Differs, Overlap, Unproven},
     pace::{Pace, Verdict},
     pool::Pool,
-    reader::{BodyError, Reader},
+    reader::Reader,
     resume::{Refusal, Replay, Rest, ResumeError},
     slots::{Slot, Yields},
 };

@@ -6,8 +6,9 @@ use awc::FrozenClientRequest;
 
 use super::{
     collapse::{Joined, Key, Place, Whole},
-    fetch::{FetchError, kind_of},
+    fetch_error::FetchError,
     slots::Slot,
+    target::kind_of,
     worker::Origin,
 };
 use crate::{

@@ -10,7 +10,11 @@ use bytes::Bytes;
 
 use super::fetcher::Fetcher;
 use crate::{
-    path::{flow::Flow, framing::Framing, origin::Fetched, range::ContentRange},
+    path::{
+        framing::Framing,
+        origin::{Fetched, body::OriginBody},
+        range::ContentRange,
+    },
     store::{
         Store,
         object::{Fill, Object, Version},
@@ -60,8 +64,8 @@ pub fn fetch(store: &Arc<Store>, fill: Fill, fetcher: &Rc<Fetcher>, before: u64)
         };
         match begins_at(&object, &fetched, left.start) {
             Some(skip) => {
-                let flow = Flow::One(fetched.source);
-                run(&store, fill, flow, skip, &fetcher.published, fetcher.bucket).await;
+                let body = OriginBody::One(fetched.source);
+                run(&store, fill, body, skip, &fetcher.published, fetcher.bucket).await;
             }
             None if fetched.status.is_success() => {
                 tracing::info!(
@@ -86,12 +90,12 @@ pub async fn alone(
     object: Arc<Object>,
     part: std::ops::Range<u64>,
     fetcher: Rc<Fetcher>,
-) -> Option<(Flow, u64)> {
+) -> Option<(OriginBody, u64)> {
     let extra = rest(&object, &part)?;
     match fetcher.get(&extra, None).await {
         Ok((fetched, _)) => {
             let skip = begins_at(&object, &fetched, part.start)?;
-            Some((Flow::One(fetched.source), skip))
+            Some((OriginBody::One(fetched.source), skip))
         }
         Err(error) => {
             tracing::info!(%error, at_byte = part.start, "the rest of a stored body could not be had");
@@ -139,7 +143,7 @@ fn begins_at(object: &Object, fetched: &Fetched, at: u64) -> Option<u64> {
 pub async fn run(
     store: &Arc<Store>,
     fill: Fill,
-    mut flow: Flow,
+    mut body: OriginBody,
     mut skip: u64,
     published: &Arc<Published>,
     bucket: Bucket,
@@ -152,7 +156,7 @@ pub async fn run(
         }
         let piece = poll_fn(|cx| {
             let tuning = published.tuning_for(bucket).load();
-            flow.poll_piece(cx, &tuning)
+            body.poll_piece(cx, &tuning)
         });
         match piece.await {
             Some(Ok(mut piece)) => {

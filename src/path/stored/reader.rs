@@ -11,7 +11,7 @@ use futures_util::{FutureExt as _, future::LocalBoxFuture};
 
 use super::{fetcher::Fetcher, fill};
 use crate::{
-    path::{flow::Flow, origin::reader::BodyError},
+    path::origin::{body::OriginBody, body_error::BodyError},
     store::{
         Store,
         body::Found,
@@ -45,9 +45,9 @@ pub struct StoredReader {
 /// A request of one reader's own.
 enum Own {
     /// Its head is awaited.
-    Asked(LocalBoxFuture<'static, Option<(Flow, u64)>>),
+    Asked(LocalBoxFuture<'static, Option<(OriginBody, u64)>>),
     /// Its body, and how many bytes of that come before what is wanted.
-    Comes(Box<Flow>, u64),
+    Comes(Box<OriginBody>, u64),
 }
 
 impl StoredReader {
@@ -139,15 +139,15 @@ impl StoredReader {
     /// The next piece of a request of its own.
     fn poll_own(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         if let Some(Own::Asked(ask)) = &mut self.own {
-            let Some((flow, skip)) = ready!(ask.poll_unpin(cx)) else {
+            let Some((body, skip)) = ready!(ask.poll_unpin(cx)) else {
                 return Poll::Ready(Some(Err(BodyError::NoRest)));
             };
-            self.own = Some(Own::Comes(Box::new(flow), skip));
+            self.own = Some(Own::Comes(Box::new(body), skip));
         }
         let tuning = self.fetcher.published.tuning_for(self.fetcher.bucket);
         let tuning = tuning.load();
-        while let Some(Own::Comes(flow, skip)) = &mut self.own {
-            let mut piece = match ready!(flow.poll_piece(cx, &tuning)) {
+        while let Some(Own::Comes(body, skip)) = &mut self.own {
+            let mut piece = match ready!(body.poll_piece(cx, &tuning)) {
                 Some(Ok(piece)) => piece,
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => break,
@@ -168,9 +168,9 @@ impl StoredReader {
     }
 
     /// Its own connection to the origin, where it has one.
-    pub fn own(&mut self) -> Option<&mut Flow> {
+    pub fn own(&mut self) -> Option<&mut OriginBody> {
         match &mut self.own {
-            Some(Own::Comes(flow, _)) => Some(flow),
+            Some(Own::Comes(body, _)) => Some(body),
             _ => None,
         }
     }

@@ -5,7 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Ask, Entry, Kind, Queue};
+use super::{
+    Queue,
+    ask::{Ask, Kind, Need},
+    entry::{Entry, Why},
+};
 use crate::path::{
     network::Network,
     origin::holder::{Holder, Waits, Yields},
@@ -15,42 +19,6 @@ use crate::path::{
 const BODY_PATIENCE: Duration = Duration::from_millis(250);
 /// Where nothing could be done for those who wait, how soon it is looked again.
 const LOOK: Duration = Duration::from_millis(20);
-
-/// For whom a slot is looked for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Need {
-    pub(super) network: Network,
-    pub(super) kind: Kind,
-    /// It has waited for very long.
-    pub(super) starved: bool,
-    /// It is not the reserve alone that is in its way.
-    pub(super) full: bool,
-}
-
-/// Why an exchange goes on without a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
-    /// It waited for its client.
-    Parked,
-    /// The origin was silent.
-    Silent,
-    /// The same, to find out whether it answers others.
-    Probe,
-    /// It is a body that moves.
-    Moves,
-}
-
-impl Why {
-    pub(super) fn is_silent(self) -> bool {
-        matches!(self, Why::Silent | Why::Probe)
-    }
-
-    /// How much it adds to those that last, and to those that probe.
-    pub(super) fn counts(self) -> (usize, usize) {
-        let lasts = matches!(self, Why::Silent | Why::Moves);
-        (usize::from(lasts), usize::from(self == Why::Probe))
-    }
-}
 
 impl<T> Queue<T> {
     /// Whether somebody must leave the reserve to others.
