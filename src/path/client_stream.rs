@@ -25,11 +25,11 @@ use tokio::{
 use super::{
     answer_head::{self, AnswerHead},
     client::Client,
+    connection_permit::ConnectionPermit,
     idle::Listed,
     line::ClientLine,
     refusal::{LINGER, Refusal, Refusing, poll_discard},
     request_reader::RequestReader,
-    seat::Seat,
     send_watch::SendWatch,
     tcp,
     transport::Transport,
@@ -56,7 +56,7 @@ pub struct Limits {
 pub struct ClientStream {
     io: Transport,
     client: Rc<Client>,
-    _seat: Seat,
+    _permit: ConnectionPermit,
     /// Its place among those that make room for others; none for one too many.
     listed: Option<Listed>,
     limits: Limits,
@@ -92,17 +92,17 @@ impl ClientStream {
     pub fn new(
         io: Transport,
         client: Rc<Client>,
-        seat: Seat,
+        permit: ConnectionPermit,
         listed: Option<Listed>,
         limits: Limits,
         quickack: bool,
         line: ClientLine,
     ) -> Self {
-        let too_many = seat.over;
+        let too_many = permit.over;
         let mut stream = ClientStream {
             io,
             client,
-            _seat: seat,
+            _permit: permit,
             listed,
             limits,
             quickack,

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     problem::Problem,
-    traffic::{gate::Turned, sample::Outcome},
+    traffic::{rate_gate::OverRate, sample::Outcome},
 };
 
 /// Why the proxy answers a request itself.
@@ -19,7 +19,7 @@ use crate::{
 pub enum ProxyError {
     /// 503: over the rate that the origin can take.
     #[error("over the rate limit")]
-    Limited(Turned),
+    Limited(OverRate),
     /// 502, 503 or 504: nothing from the origin.
     #[error(transparent)]
     Fetch(#[from] FetchError),

@@ -29,10 +29,10 @@ impl OriginBody {
         tuning: &Tuning,
     ) -> Poll<Option<Result<Bytes, BodyError>>> {
         if let OriginBody::One(source) = self
-            && let Some(widened) = source.widens(tuning)
+            && let Some(plan) = source.plan_parallel(tuning)
             && let OriginBody::One(source) = std::mem::replace(self, OriginBody::Closed)
         {
-            *self = OriginBody::Many(Box::new(Parallel::new(source, widened)));
+            *self = OriginBody::Many(Box::new(Parallel::new(source, plan)));
         }
         match self {
             OriginBody::One(source) => source.poll_piece(cx, tuning),

@@ -309,8 +309,10 @@ impl Origin {
             && let Some(continuation) = continuation
         {
             self.earn_stalls();
-            let lately = &self.shared.lately;
-            lately.resumes.earn(self.shared.transfers.resume_share);
+            let transfer_state = &self.shared.transfer_state;
+            transfer_state
+                .resumes
+                .earn(self.shared.transfers.resume_share);
             // What a coding has not vouched for must not be followed by another response's bytes.
             let in_parts =
                 matches!(framing, Framing::Length(_)) && self.is_divisible(&head, status, &headers);

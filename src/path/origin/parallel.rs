@@ -19,11 +19,12 @@ use super::{
     crowd::{Anchor, Member},
     first::First,
     grant::Grant,
+    parallel_plan::ParallelPlan,
     part::{Fetch, Part},
     reserve::Reserve,
     resume::Replay,
     slots::Slot,
-    source::{Source, Widened},
+    source::Source,
 };
 use crate::{
     path::continuation::Continuation,
@@ -58,8 +59,8 @@ pub struct Parallel {
 
 impl Parallel {
     /// Begins with the first response as the only part.
-    pub fn new(mut first: Source, widened: Widened) -> Self {
-        let Widened { replay, whole, end } = widened;
+    pub fn new(mut first: Source, plan: ParallelPlan) -> Self {
+        let ParallelPlan { replay, whole, end } = plan;
         let origin = replay.origin();
         let now = Instant::now();
         let width = Width::new(

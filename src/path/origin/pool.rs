@@ -19,13 +19,13 @@ use super::{
     connection::{Connection, InUse},
     sockets::Sockets,
 };
-use crate::traffic::{need::Need, published::Published};
+use crate::traffic::{peak_usage::PeakUsage, published::Published};
 
 /// One worker's idle connections.
 pub struct Pool {
     idle: RefCell<VecDeque<Idle>>,
     in_use: Rc<Cell<usize>>,
-    need: RefCell<Need>,
+    usage: RefCell<PeakUsage>,
     /// The reaper's, registered with every idle connection.
     reaper: RefCell<Waker>,
     sockets: Arc<Sockets>,
@@ -45,7 +45,7 @@ impl Pool {
         let pool = Rc::new(Pool {
             idle: RefCell::default(),
             in_use: Rc::default(),
-            need: RefCell::new(Need::new(Instant::now())),
+            usage: RefCell::new(PeakUsage::new(Instant::now())),
             reaper: RefCell::new(Waker::noop().clone()),
             sockets,
             published,
@@ -99,13 +99,13 @@ impl Pool {
     pub fn lend(&self, connection: &mut Connection) {
         connection.in_use = Some(InUse::new(&self.in_use));
         let now = Instant::now();
-        self.need.borrow_mut().observe(self.in_use.get(), now);
+        self.usage.borrow_mut().observe(self.in_use.get(), now);
     }
 
     /// How many fewer are open than were lately in use at once.
     pub fn missing(&self, now: Instant) -> usize {
         let open = self.in_use.get() + self.idle.borrow().len();
-        self.need.borrow_mut().lately(now).saturating_sub(open)
+        self.usage.borrow_mut().peak(now).saturating_sub(open)
     }
 
     /// Keeps a connection that nobody used yet. It is the last to be used and the first to go.
@@ -132,7 +132,7 @@ impl Pool {
             let quiet = idle.connection.falls_quiet(waker);
             if !young || idle.spare && !quiet {
                 // Nobody needed it for so long, or the origin does not keep what is not used: no more of them for now.
-                self.need.borrow_mut().forget();
+                self.usage.borrow_mut().forget();
             }
             young && quiet
         });

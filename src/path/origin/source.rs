@@ -20,6 +20,7 @@ use super::{
     connection::Connection,
     overlap::{Differs, Overlap, Unproven},
     pace::{Pace, Verdict},
+    parallel_plan::ParallelPlan,
     pool::Pool,
     reader::Reader,
     resume::{Refusal, Replay, Rest, ResumeError},
@@ -42,16 +43,6 @@ pub struct Source {
     expected: Option<u64>,
     slot: Option<Slot>,
     resume: Option<Resume>,
-}
-
-/// What fetches a body over several connections beside its first response.
-pub struct Widened {
-    /// Asks for the parts.
-    pub replay: Rc<Replay>,
-    /// Where the body stands.
-    pub whole: Continuation,
-    /// The byte behind the body's last.
-    pub end: u64,
 }
 
 /// How the body goes on if it breaks.
@@ -261,8 +252,9 @@ impl Source {
         }
     }
 
-    /// What fetches the body over several connections, if its line and its rest make that worth it.
-    pub fn widens(&mut self, tuning: &Tuning) -> Option<Widened> {
+    /// Plans to fetch the rest over several connections, where the line and the length of the rest make that worth it. The line
+    /// is looked at a few times a second at most; in between there is no plan.
+    pub fn plan_parallel(&mut self, tuning: &Tuning) -> Option<ParallelPlan> {
         let resume = self.resume.as_mut().filter(|_| tuning.parallel)?;
         if !resume.continuation.may_be_divided() {
             return None;
@@ -291,7 +283,7 @@ impl Source {
             && left >= settings.parallel_least.as_u64()
             && resume.replay.allowance(now) != Allowance::Nothing;
         let end = left + resume.continuation.next();
-        worth_it.then(|| Widened {
+        worth_it.then(|| ParallelPlan {
             replay: Rc::clone(&resume.replay),
             whole: resume.continuation.clone(),
             end,

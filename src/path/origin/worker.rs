@@ -101,23 +101,23 @@ impl Origin {
 
     /// Whether the origin can bear one more request for the rest of a body that broke.
     pub(super) fn spend(&self) -> bool {
-        self.shared.lately.resumes.spend(Instant::now())
+        self.shared.transfer_state.resumes.spend(Instant::now())
     }
 
     /// A request for the rest was worth it, or this part of it.
     pub(super) fn refund(&self, part: f64) {
-        self.shared.lately.resumes.earn(part);
+        self.shared.transfer_state.resumes.earn(part);
     }
 
     /// One more request: some of them may be followed by a second one for what stalls.
     pub(super) fn earn_stalls(&self) {
         let share = self.shared.transfers.stall_budget;
-        self.shared.lately.stalls.earn(share);
+        self.shared.transfer_state.stalls.earn(share);
     }
 
     /// Whether the origin can bear a second connection for a body that stalls.
     pub(super) fn spend_on_stall(&self) -> bool {
-        self.shared.lately.stalls.spend(Instant::now())
+        self.shared.transfer_state.stalls.spend(Instant::now())
     }
 
     /// A slot that nobody needs just now.
@@ -138,22 +138,22 @@ impl Origin {
 
     /// Room for the parts of bodies.
     pub(super) fn memory(&self) -> &Arc<Memory> {
-        &self.shared.lately.memory
+        &self.shared.transfer_state.memory
     }
 
     /// Over how many connections a body was worth fetching last.
     pub(super) fn usual_width(&self) -> usize {
-        self.shared.lately.width.load(Relaxed)
+        self.shared.transfer_state.width.load(Relaxed)
     }
 
     /// A body is fetched over so many connections.
     pub(super) fn use_width(&self, width: usize) {
-        self.shared.lately.width.store(width, Relaxed);
+        self.shared.transfer_state.width.store(width, Relaxed);
     }
 
     /// The round trip to the origin, as last seen.
     pub(super) fn round_trip(&self) -> Duration {
-        self.shared.lately.line().1
+        self.shared.transfer_state.line().1
     }
 
     /// After how long a width shows what it is worth: a few round trips.
@@ -164,25 +164,25 @@ impl Origin {
     /// Looks at the line to the origin.
     pub(super) fn look(&self, connection: &Connection) {
         self.shared
-            .lately
+            .transfer_state
             .look(connection, &self.shared.published.origin_line);
     }
 
     /// Whether the line to the origin is one on which several connections carry more than one.
     pub(super) fn wants_several(&self) -> bool {
-        self.shared.lately.line().0 >= self.shared.transfers.parallel_from
+        self.shared.transfer_state.line().0 >= self.shared.transfers.parallel_from
     }
 
     /// A body came at this pace, in bytes per second.
     pub(super) fn gave(&self, pace: f64) {
-        self.shared.lately.pace.add(pace);
+        self.shared.transfer_state.pace.add(pace);
     }
 
     /// The pace in bytes per second under which a body stalls that came at `before` until now.
     pub(super) fn stall_floor(&self, before: Option<f64>) -> f64 {
         let settings = &self.shared.transfers;
         let floor = settings.stall_floor.as_u64() as f64;
-        let lately = self.shared.lately.pace.get();
+        let lately = self.shared.transfer_state.pace.get();
         pace::stall_floor(floor, settings.stall_share, lately, before)
     }
 }
