@@ -14,7 +14,7 @@ use bytes::BytesMut;
 use tokio::{io::AsyncReadExt as _, net::TcpStream};
 
 use super::{
-    sending::UnderWay,
+    sending::UploadUnderWay,
     sockets::OpenSocket,
     stream::{Stream, Writer},
 };
@@ -37,7 +37,7 @@ pub struct Connection {
     /// While it is not idle in a pool.
     pub in_use: Option<InUse>,
     /// What of the request's body is still on its way while the response comes.
-    pub(super) upload: Option<UnderWay>,
+    pub(super) upload: Option<UploadUnderWay>,
     opened: Instant,
     open: Option<OpenSocket>,
 }

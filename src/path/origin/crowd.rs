@@ -82,10 +82,10 @@ impl Crowd {
     }
 
     /// One more part is asked for.
-    pub(super) fn part(self: &Arc<Self>) -> UnderWay {
+    pub(super) fn part(self: &Arc<Self>) -> PartUnderWay {
         self.under_way.fetch_add(1, SeqCst);
         self.unanswered.fetch_add(1, SeqCst);
-        UnderWay {
+        PartUnderWay {
             crowd: Arc::clone(self),
             answered: false,
         }
@@ -176,12 +176,12 @@ impl Member {
 }
 
 /// A part that is under way for as long as this lives.
-pub(super) struct UnderWay {
+pub(super) struct PartUnderWay {
     crowd: Arc<Crowd>,
     answered: bool,
 }
 
-impl UnderWay {
+impl PartUnderWay {
     /// The origin gives the part. Whether that is news.
     pub(super) fn answered(&mut self) -> bool {
         if !self.answered {
@@ -191,7 +191,7 @@ impl UnderWay {
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for PartUnderWay {
     fn drop(&mut self) {
         self.answered();
         self.crowd.rest().since = Some(Instant::now());

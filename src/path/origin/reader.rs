@@ -15,7 +15,7 @@ use super::{
     body_error::BodyError,
     connection::Connection,
     pool::Pool,
-    sending::{How, UnderWay},
+    sending::{UploadEnd, UploadUnderWay},
 };
 use crate::path::framing::{Decoder, Framing, Head, Step};
 
@@ -156,7 +156,7 @@ impl Reader {
             && connection
                 .upload
                 .take()
-                .is_none_or(|upload| upload.ended() == Some(How::Whole))
+                .is_none_or(|upload| upload.ended() == Some(UploadEnd::Whole))
         {
             self.pool.put(connection);
         }
@@ -168,8 +168,8 @@ impl Reader {
             && upload.outlives()
         {
             match upload.poll_ended(cx) {
-                Poll::Ready(How::Broken) => return Poll::Ready(Err(BodyError::Upload)),
-                Poll::Ready(How::Whole | How::Refused) => {}
+                Poll::Ready(UploadEnd::Broken) => return Poll::Ready(Err(BodyError::Upload)),
+                Poll::Ready(UploadEnd::Whole | UploadEnd::Refused) => {}
                 Poll::Pending => {
                     let last = upload.last();
                     self.waiting = self.waiting.max(Some(last));
@@ -239,7 +239,7 @@ impl Reader {
                 usize::try_from(n).map_or(READ, |n| n.saturating_add(1).min(READ))
             });
             let filled = connection.poll_fill(cx, most);
-            let broken = |upload: &UnderWay| upload.ended() == Some(How::Broken);
+            let broken = |upload: &UploadUnderWay| upload.ended() == Some(UploadEnd::Broken);
             if matches!(filled, Poll::Ready(Ok(0) | Err(_)))
                 && connection.upload.as_ref().is_some_and(broken)
             {

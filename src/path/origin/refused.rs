@@ -3,7 +3,7 @@
 use std::{rc::Rc, task::Context, time::Instant};
 
 use super::{
-    body_error::BodyError, parallel::Parallel, part::Part, resume::Refusal, source::Source,
+    body_error::BodyError, parallel::Parallel, part::Part, resume::RestRefusal, source::Source,
 };
 
 impl Parallel {
@@ -49,8 +49,8 @@ impl Parallel {
         if refused == 0 {
             return;
         }
-        let meant = refusals().any(|refusal| refusal != Refusal::Late);
-        let turned_away = refusals().any(|refusal| refusal == Refusal::TurnedAway);
+        let meant = refusals().any(|refusal| refusal != RestRefusal::Late);
+        let turned_away = refusals().any(|refusal| refusal == RestRefusal::TurnedAway);
         let origin = Rc::clone(self.replay.origin());
         let counters = &origin.published().counters.origin;
         counters.parts_refused.add(refused as u64);
@@ -103,7 +103,7 @@ impl Parallel {
         let origin = self.replay.origin();
         let part = &mut self.parts[i];
         let now = Instant::now();
-        if part.source().and_then(Source::refusal) == Some(Refusal::Denied) {
+        if part.source().and_then(Source::refusal) == Some(RestRefusal::Denied) {
             self.replay.refused(now);
         }
         origin

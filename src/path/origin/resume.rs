@@ -56,7 +56,7 @@ pub enum ResumeError {
 
 /// How the origin did not give what was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum RestRefusal {
     /// It was too late with it.
     Late,
     /// It has too much to do, or says so: 429, 503, or no connection.
@@ -69,13 +69,15 @@ pub enum Refusal {
 
 impl ResumeError {
     /// What kind of refusal it is.
-    pub fn refusal(&self) -> Refusal {
+    pub fn refusal(&self) -> RestRefusal {
         match self {
-            ResumeError::Busy(429 | 503, _) => Refusal::TurnedAway,
-            ResumeError::Busy(..) => Refusal::Failed,
-            ResumeError::Fetch(error) if error.is_unreachable() => Refusal::TurnedAway,
-            ResumeError::Fetch(_) | ResumeError::Late(_) | ResumeError::Broke(_) => Refusal::Late,
-            ResumeError::Mismatch(_) => Refusal::Denied,
+            ResumeError::Busy(429 | 503, _) => RestRefusal::TurnedAway,
+            ResumeError::Busy(..) => RestRefusal::Failed,
+            ResumeError::Fetch(error) if error.is_unreachable() => RestRefusal::TurnedAway,
+            ResumeError::Fetch(_) | ResumeError::Late(_) | ResumeError::Broke(_) => {
+                RestRefusal::Late
+            }
+            ResumeError::Mismatch(_) => RestRefusal::Denied,
         }
     }
 

@@ -11,9 +11,9 @@
 //!   is answered, for everybody, up to `in_all`.
 //! - Bodies that hold the reserve, or all slots while somebody waits for 5 s, go on without one, up to `in_all`.
 
-pub(super) mod ask;
 mod entry;
 mod relief;
+pub(super) mod slot_request;
 #[cfg(test)]
 mod tests;
 
@@ -24,10 +24,10 @@ use std::{
 };
 
 use self::{
-    ask::{Ask, Kind, Need},
     entry::{Entry, Why},
+    slot_request::{Demand, Kind, SlotRequest},
 };
-use super::holder::{Holder, Place};
+use super::holder::{Holder, SlotState};
 use crate::path::network::Network;
 
 /// The share of the slots that large and slow exchanges never take: one in so many.
@@ -64,15 +64,15 @@ impl Limits {
     }
 }
 
-/// When somebody's turn is: the time, and who came first.
-pub(super) type Turn = (Instant, u64);
+/// A place in the queue: the time from which it is served, and for equal times the number of the arrival.
+pub(super) type Position = (Instant, u64);
 
 /// Where somebody waits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spot {
     network: Network,
     kind: Kind,
-    turn: Turn,
+    turn: Position,
 }
 
 /// Somebody who waits.
@@ -83,7 +83,7 @@ pub(super) struct Waiter<T> {
     /// When it came.
     pub(super) came: Instant,
     /// What it asks for.
-    pub(super) ask: Ask,
+    pub(super) ask: SlotRequest,
 }
 
 /// What one network has.
@@ -93,7 +93,7 @@ struct Account<T> {
     beyond: usize,
     probes: usize,
     /// By [`Kind`].
-    waiting: [BTreeMap<Turn, Waiter<T>>; 2],
+    waiting: [BTreeMap<Position, Waiter<T>>; 2],
 }
 
 /// All of it.
@@ -114,7 +114,7 @@ pub(super) struct Queue<T> {
     slow: HashMap<u64, usize>,
     accounts: HashMap<Network, Account<T>>,
     /// The first of each network that waits, by [`Kind`].
-    order: [BTreeSet<(usize, Turn, Network)>; 2],
+    order: [BTreeSet<(usize, Position, Network)>; 2],
     came: u64,
     /// Nothing can be done for those who wait until then.
     barren: Option<Instant>,
@@ -198,7 +198,7 @@ impl<T> Queue<T> {
     }
 
     /// Whether there is a slot for this one now, before all who wait for one of its kind. What it is like is noted in it.
-    pub(super) fn admits(&mut self, ask: &mut Ask, now: Instant) -> bool {
+    pub(super) fn admits(&mut self, ask: &mut SlotRequest, now: Instant) -> bool {
         loop {
             let kind = self.kind(ask, now);
             ask.is_large = kind == Kind::Large;
@@ -209,20 +209,20 @@ impl<T> Queue<T> {
             if room && (kind == Kind::Small || self.has_room_for_large(now)) {
                 return true;
             }
-            let need = Need {
+            let demand = Demand {
                 network: ask.network,
                 kind,
                 starved: false,
                 full: !room,
             };
-            if !self.relieve(need, now) {
+            if !self.relieve(demand, now) {
                 return false;
             }
         }
     }
 
     /// It has a slot from now on.
-    pub(super) fn enter(&mut self, ask: Ask, holder: Arc<Holder>, now: Instant) -> u64 {
+    pub(super) fn enter(&mut self, ask: SlotRequest, holder: Arc<Holder>, now: Instant) -> u64 {
         self.came += 1;
         let id = self.came;
         if ask.is_large {
@@ -297,13 +297,13 @@ impl<T> Queue<T> {
                 });
                 continue;
             }
-            let need = Need {
+            let demand = Demand {
                 network,
                 kind,
                 starved: now.saturating_duration_since(came) >= STARVED,
                 full: !room,
             };
-            if !self.relieve(need, now) {
+            if !self.relieve(demand, now) {
                 return None;
             }
         }
@@ -332,7 +332,7 @@ impl<T> Queue<T> {
     pub(super) fn resume(
         &mut self,
         id: Option<u64>,
-        ask: Ask,
+        ask: SlotRequest,
         holder: &Arc<Holder>,
         now: Instant,
     ) -> u64 {
@@ -357,7 +357,7 @@ impl<T> Queue<T> {
                 id
             }
         };
-        holder.set_place(Place::Slot);
+        holder.set_state(SlotState::Held);
         id
     }
 
@@ -366,7 +366,7 @@ impl<T> Queue<T> {
             return;
         };
         entry.why = why;
-        entry.holder.set_place(Place::Beyond);
+        entry.holder.set_state(SlotState::Beyond);
         let (lasts, probes) = why.counts();
         self.lasting += lasts;
         self.probes += probes;

@@ -23,7 +23,7 @@ use super::{
     parallel_plan::ParallelPlan,
     pool::Pool,
     reader::Reader,
-    resume::{Refusal, Replay, Rest, ResumeError},
+    resume::{Replay, Rest, RestRefusal, ResumeError},
     slots::{Slot, Yields},
 };
 use crate::{
@@ -83,7 +83,7 @@ struct Resume {
     /// How long the origin is to be left alone.
     retry_after: Duration,
     /// The origin did not give what was asked for, and nobody has taken note of it yet.
-    refused: Option<Refusal>,
+    refused: Option<RestRefusal>,
     /// The connection was given up, and the rest is not asked for yet.
     given_up: bool,
 }
@@ -221,7 +221,7 @@ impl Source {
     }
 
     /// How the origin refused to go on with the body, where nobody has taken note of it yet.
-    pub fn refusal(&self) -> Option<Refusal> {
+    pub fn refusal(&self) -> Option<RestRefusal> {
         self.resume.as_ref().and_then(|resume| resume.refused)
     }
 
@@ -766,12 +766,12 @@ impl Resume {
         self.refused = Some(error.refusal());
         if !self.is_part
             && matches!(broken, BodyError::NoRest)
-            && self.refused == Some(Refusal::Denied)
+            && self.refused == Some(RestRefusal::Denied)
         {
             // Its like keep their connections.
             self.replay.refused(Instant::now());
         }
-        if !self.is_part && self.refused == Some(Refusal::TurnedAway) {
+        if !self.is_part && self.refused == Some(RestRefusal::TurnedAway) {
             self.replay.origin().rest_turned_away();
         }
         if error.is_passing() {

@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::ask::Ask;
+use super::slot_request::SlotRequest;
 use crate::path::origin::holder::Holder;
 
 /// An exchange that is under way: with a slot, or beyond them.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) holder: Arc<Holder>,
-    pub(super) ask: Ask,
+    pub(super) ask: SlotRequest,
     pub(super) taken: Instant,
     /// Why it goes on without a slot.
     pub(super) why: Why,

@@ -1,10 +1,10 @@
-//! What an exchange asks the queue for.
+//! A request for a slot, and what it means for the queue.
 
 use crate::path::network::Network;
 
-/// What an exchange is asked for.
+/// A request for a slot.
 #[derive(Clone, Copy, Debug)]
-pub struct Ask {
+pub struct SlotRequest {
     /// Who asks.
     pub network: Network,
     /// What for: hashes of the target's path and of its directory; zero where it is the topmost.
@@ -13,16 +13,18 @@ pub struct Ask {
     pub is_large: bool,
 }
 
-/// Whether somebody who waits may have any slot, or none of the reserve.
+/// Which slots a request may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::path::origin) enum Kind {
+    /// Any.
     Small,
+    /// Those that are not of the reserve.
     Large,
 }
 
-/// For whom a slot is looked for.
+/// A request for which a slot is to be taken from an exchange that can do without.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Need {
+pub(super) struct Demand {
     pub(super) network: Network,
     pub(super) kind: Kind,
     /// It has waited for very long.
