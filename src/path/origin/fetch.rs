@@ -26,7 +26,7 @@ use super::{
     exchange::Answered,
     fetch_error::FetchError,
     pool::Pool,
-    resume::Replay,
+    replay::Replay,
     shareable::{is_for_all, may_be_shared},
     slots::Slot,
     source::Source,

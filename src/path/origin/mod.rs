@@ -1,10 +1,11 @@
 //! The origin's side, in the order of a request: [`fetch`] (the way of it), [`slots`] (how many at once) and
 //! [`collapse`] (one for all who wait for the same), [`pool`] and
 //! [`connect`] (with [`resolver`] and [`tls`]) for a [`connection`], [`exchange`] (the request's head out, the response's head in; `sending` sends the request's body beside it), and for the body [`source`]: a [`reader`] of one connection,
-//! [`resume`] for what breaks (with [`overlap`] for what comes twice), and [`parallel`] for what one connection cannot carry, with
+//! `recovery` for what breaks (with [`overlap`] for what comes twice), and [`parallel`] for what one connection cannot carry, with
 //! [`crowd`] that keeps its parts from taking others' places.
 
 mod answer_head;
+mod attempts;
 pub mod body;
 pub mod body_error;
 pub mod collapse;
@@ -29,11 +30,13 @@ pub mod parallel_plan;
 mod part;
 pub mod pool;
 pub mod reader;
+mod recovery;
 mod refused;
+pub mod replay;
 mod request_head;
 mod reserve;
 pub mod resolver;
-pub mod resume;
+mod rest_error;
 mod send;
 mod sending;
 pub mod settings;

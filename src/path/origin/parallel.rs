@@ -21,8 +21,8 @@ use super::{
     grant::Grant,
     parallel_plan::ParallelPlan,
     part::{Fetch, Part},
+    replay::Replay,
     reserve::Reserve,
-    resume::Replay,
     slots::Slot,
     source::Source,
 };

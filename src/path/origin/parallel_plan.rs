@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::resume::Replay;
+use super::replay::Replay;
 use crate::path::continuation::Continuation;
 
 /// What a parallel fetch begins with, beside the response that the body came by until now.

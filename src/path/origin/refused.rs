@@ -3,7 +3,7 @@
 use std::{rc::Rc, task::Context, time::Instant};
 
 use super::{
-    body_error::BodyError, parallel::Parallel, part::Part, resume::RestRefusal, source::Source,
+    body_error::BodyError, parallel::Parallel, part::Part, rest_error::RestRefusal, source::Source,
 };
 
 impl Parallel {
