@@ -36,7 +36,7 @@ pub mod replay;
 mod request_head;
 mod reserve;
 pub mod resolver;
-mod rest_error;
+pub mod rest_error;
 mod send;
 mod sending;
 pub mod settings;
