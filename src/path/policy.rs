@@ -9,7 +9,8 @@ use actix_http::header::HeaderValue;
 use arc_swap::ArcSwap;
 
 use super::{
-    client_stream, http2, line,
+    connection_limits::ConnectionLimits,
+    http2, line,
     origin::{self, shared::Shared, tls::TlsError},
     server, tcp, tls, transfers, upgrades, upload,
 };
@@ -117,8 +118,8 @@ impl Policy {
     }
 
     /// What a client's connection must keep to.
-    pub fn connection_limits(&self) -> client_stream::Limits {
-        client_stream::Limits {
+    pub fn connection_limits(&self) -> ConnectionLimits {
+        ConnectionLimits {
             max_head: self.server.max_head.as_u64() as usize,
             head: self.server.head_timeout,
             idle: self.server.keep_alive,

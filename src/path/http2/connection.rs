@@ -26,7 +26,7 @@ use super::{
     window::{self, UploadWindow},
 };
 use crate::{
-    path::{client::Client, client_stream::Limits},
+    path::{client::Client, connection_limits::ConnectionLimits},
     traffic::token_bucket::TokenBucket,
 };
 
@@ -43,7 +43,7 @@ pub struct H2Connection {
     /// The client.
     pub client: Client,
     /// Limits that a client must keep over any version of HTTP.
-    pub limits: Limits,
+    pub limits: ConnectionLimits,
     /// Limits of HTTP/2.
     pub settings: Settings,
     /// Requests that may be under way in the whole process.
@@ -173,7 +173,7 @@ impl H2Connection {
     }
 }
 
-fn builder(limits: &Limits, settings: &Settings) -> Builder {
+fn builder(limits: &ConnectionLimits, settings: &Settings) -> Builder {
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(settings.max_streams)
