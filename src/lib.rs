@@ -5,7 +5,7 @@
 //! ```text
 //!  client                                                                                origin
 //!    |                                                                                      |
-//!    |--> path::listener, path::entrance        the socket, its limits, options and TLS     |
+//!    |--> path::listener, path::acceptor        the socket, its limits, options and TLS     |
 //!    |    path::client_stream, path::http2      HTTP/1.1 or HTTP/2, with their limits       |
 //!    |         |                                                                            |
 //!    |    path::handler                         the whole way on one screen                 |

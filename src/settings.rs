@@ -11,7 +11,8 @@ use crate::{
     actors::{self, Supervision, redis_pool},
     api::{admin, feed},
     path::{
-        cors, http2, line, origin, policy::Terms, server, tcp, tls, trace, transfers, upgrades,
+        cors, http2, line, origin, policy::PolicySettings, server, tcp, tls, trace, transfers,
+        upgrades,
     },
     reloadable::{Reloadable as _, reloadable},
     store, telemetry,
@@ -261,8 +262,8 @@ impl Settings {
     }
 
     /// What connections and requests meet.
-    pub fn terms(&self) -> Terms<'_> {
-        Terms {
+    pub fn policy_settings(&self) -> PolicySettings<'_> {
+        PolicySettings {
             server: &self.server,
             tcp: &self.tcp,
             lines: &self.lines,

@@ -2,7 +2,7 @@
 
 use super::{redis_pool::settings::Settings as RedisSettings, supervision::Supervision};
 use crate::traffic::{
-    canary, concurrency, gate::Gate, level::Level, published::Published, quality, rate,
+    canary, concurrency, level::Level, published::Published, quality, rate, rate_gate::RateGate,
     tuning::Tables, window,
 };
 
@@ -35,7 +35,7 @@ impl Settings {
     pub fn published(&self, level: Level, workers: usize) -> Published {
         Published::new(
             self.tables.tuning(level, quality::Class::default()),
-            Gate::new(&self.rate_limit),
+            RateGate::new(&self.rate_limit),
             &self.origin,
             workers,
         )

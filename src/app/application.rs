@@ -116,7 +116,7 @@ impl Application {
         }
         // Nobody has set it before.
         _ = published.store.set(Arc::clone(&store));
-        let policy = Policy::new(settings.terms(), Arc::clone(&published))?;
+        let policy = Policy::new(settings.policy_settings(), Arc::clone(&published))?;
         let policy = Arc::new(ArcSwap::from_pointee(policy));
         let certificate = Certificate::of(&settings, &published)?;
         let tls = certificate.as_ref().map(Certificate::tls);

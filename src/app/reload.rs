@@ -67,7 +67,11 @@ impl Reloader {
         let wanted = (self.source)().map_err(refused)?;
         let taken = taken(&self.settings, &wanted);
         // What can fail comes first: so either all changes, or nothing.
-        let policy = self.policy.load().next(taken.terms()).map_err(refused)?;
+        let policy = self
+            .policy
+            .load()
+            .next(taken.policy_settings())
+            .map_err(refused)?;
         let pair = match &self.certificate {
             Some(_) => Some(Pair::read(&taken.tls).map_err(refused)?),
             None => None,

@@ -29,8 +29,8 @@ use crate::{
     actors::Actors,
     api::{self, AdminToken, Feed, reload::Reloads},
     path::{
+        acceptor::{Accepted, Acceptor},
         client_stream::ClientStream,
-        entrance::{Arrived, Entrance},
         idle::Connections,
         policy::InForce,
         tls::Tls,
@@ -131,7 +131,7 @@ fn connection(
     draining: GracefulShutdownSignal,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()> {
     let server = &setup.settings.server;
-    let entrance = Entrance {
+    let acceptor = Acceptor {
         policy: Arc::clone(&setup.policy),
         published: Arc::clone(&setup.published),
         tls: setup.tls.clone().filter(|_| serves != Serves::Operators),
@@ -183,17 +183,17 @@ fn connection(
     let (http1, http2) = (Rc::new(http1.finish(requests())), Rc::new(requests()));
     fn_factory(move || {
         let (http1, http2) = (Rc::clone(&http1), Rc::clone(&http2));
-        let (entrance, draining) = (entrance.clone(), draining.clone());
+        let (acceptor, draining) = (acceptor.clone(), draining.clone());
         async move {
             let http1 = Rc::new(http1.new_service(()).await.map_err(|_| ())?);
             let http2 = Rc::new(http2.new_service(()).await?);
             Ok::<_, ()>(fn_service(move |io: TcpStream| {
                 let (http1, http2) = (Rc::clone(&http1), Rc::clone(&http2));
-                let (entrance, draining) = (entrance.clone(), draining.clone());
+                let (acceptor, draining) = (acceptor.clone(), draining.clone());
                 async move {
-                    match entrance.let_in(io).await {
+                    match acceptor.accept(io).await {
                         None => {}
-                        Some(Arrived::Http1(stream)) => {
+                        Some(Accepted::Http1(stream)) => {
                             let peer = Some(stream.client().peer);
                             let served = http1.call((stream, Protocol::Http1, peer)).await;
                             if let Err(error) = served {
@@ -201,8 +201,8 @@ fn connection(
                             }
                         }
                         // Boxed: it is large, and each connection over HTTP/1.1 would carry room for it.
-                        Some(Arrived::Http2(guest)) => {
-                            Box::pin(guest.serve(&*http2, draining.notified())).await;
+                        Some(Accepted::Http2(connection)) => {
+                            Box::pin(connection.serve(&*http2, draining.notified())).await;
                         }
                     }
                     Ok(())

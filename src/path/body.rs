@@ -16,7 +16,8 @@ use super::{
     client::Client,
     flow::Flow,
     meter::Meter,
-    origin::reader::{BodyError, READ},
+    origin::{body::OriginBody, body_error::BodyError, reader::READ},
+    read_ahead::ReadAhead,
 };
 use crate::traffic::{canary::split::Bucket, published::Published};
 
@@ -53,46 +54,6 @@ impl Transfer {
             ended: false,
             told: false,
         }))
-    }
-
-    /// Called while the client's socket takes nothing: reads on, as far as the buffer for its line allows, so that a body
-    /// that fits does not hold an origin connection.
-    pub fn poll_ahead(&mut self, cx: &mut Context<'_>) {
-        let span = self.meter.span().clone();
-        let _logged = span.enter();
-        if self.ended || self.failed.is_some() || self.flow.is_kept() {
-            return;
-        }
-        if self.flow.is_asked_for() && !self.flow.give_up() {
-            self.published.counters.origin.cut.increment();
-            tracing::warn!(
-                "a body was ended: its client takes nothing, and others have no connection left"
-            );
-            self.flow = Flow::Turning;
-            self.failed = Some(BodyError::Unread);
-            return;
-        }
-        let tuning = self.published.tuning_for(self.bucket).load();
-        let buffer = tuning.buffer_for(self.meter.client_class()).as_u64() as usize;
-        self.flow.make_room(cx);
-        while self.ahead_bytes + READ <= buffer.max(READ) {
-            match self.flow.poll_piece(cx, &tuning) {
-                Poll::Ready(Some(Ok(piece))) => {
-                    self.ahead_bytes += piece.len();
-                    self.ahead.push_back(piece);
-                }
-                Poll::Ready(Some(Err(error))) => {
-                    self.failed = Some(error);
-                    return;
-                }
-                Poll::Ready(None) => {
-                    self.ended = true;
-                    return;
-                }
-                Poll::Pending => return,
-            }
-        }
-        self.flow.park(cx);
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -139,6 +100,52 @@ impl Transfer {
                 .extend_from_slice(&next);
         }
         Poll::Ready(Some(gathered.map_or(first, BytesMut::freeze)))
+    }
+}
+
+impl ReadAhead for Transfer {
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) {
+        let span = self.meter.span().clone();
+        let _logged = span.enter();
+        if self.ended || self.failed.is_some() {
+            return;
+        }
+        // What the store keeps is not read ahead of the client: nothing is gained by that.
+        let Some(body) = self.flow.origin_body() else {
+            return;
+        };
+        if body.is_asked_for() && !body.give_up() {
+            self.published.counters.origin.cut.increment();
+            tracing::warn!(
+                "a body was ended: its client takes nothing, and others have no connection left"
+            );
+            self.flow = Flow::Origin(OriginBody::Closed);
+            self.failed = Some(BodyError::Unread);
+            return;
+        }
+        let tuning = self.published.tuning_for(self.bucket).load();
+        let buffer = tuning.buffer_for(self.meter.client_class()).as_u64() as usize;
+        body.make_room(cx);
+        while self.ahead_bytes + READ <= buffer.max(READ) {
+            match self.flow.poll_piece(cx, &tuning) {
+                Poll::Ready(Some(Ok(piece))) => {
+                    self.ahead_bytes += piece.len();
+                    self.ahead.push_back(piece);
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    self.failed = Some(error);
+                    return;
+                }
+                Poll::Ready(None) => {
+                    self.ended = true;
+                    return;
+                }
+                Poll::Pending => return,
+            }
+        }
+        if let Some(body) = self.flow.origin_body() {
+            body.park(cx);
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use actix_http::{
 };
 use bytes::BytesMut;
 
-use super::{body::Transfer, http2::outgoing::Answering, refusal::Refusal};
+use super::{http2::outgoing::Answering, read_ahead::ReadAhead, refusal::Refusal};
 use crate::traffic::{
     canary::split::Bucket, counters::ClientCounters, published::Published, quality::Class,
 };
@@ -41,7 +41,8 @@ pub struct Client {
     pub(super) engaged: Cell<u32>,
     /// Requests so far.
     pub(super) begun: Cell<u64>,
-    pub(super) transfer: RefCell<Weak<RefCell<Transfer>>>,
+    /// The body that it is sent, if one is under way.
+    transfer: RefCell<Option<Weak<RefCell<dyn ReadAhead>>>>,
     pub(super) reset: Cell<bool>,
     /// Whether a request whose body trickled is being answered: the rest of it is not waited for.
     pub(super) body_refused: Cell<bool>,
@@ -144,7 +145,7 @@ impl Client {
 
     /// Called while the client takes nothing of a response: its transfer reads on.
     pub fn poll_ahead(&self, cx: &mut Context<'_>) {
-        let transfer = self.transfer.borrow().upgrade();
+        let transfer = self.transfer.borrow().as_ref().and_then(Weak::upgrade);
         if let Some(transfer) = transfer {
             transfer.borrow_mut().poll_ahead(cx);
         }
@@ -174,8 +175,8 @@ impl Client {
     }
 
     /// The transfer that reads on while the socket takes nothing.
-    pub fn sends(&self, transfer: &Rc<RefCell<Transfer>>) {
-        *self.transfer.borrow_mut() = Rc::downgrade(transfer);
+    pub fn sends(&self, transfer: Rc<RefCell<dyn ReadAhead>>) {
+        *self.transfer.borrow_mut() = Some(Rc::downgrade(&transfer));
     }
 
     /// A request whose body trickled is being answered: the rest of it is not waited for.

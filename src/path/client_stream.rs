@@ -5,7 +5,6 @@
 //! so this stream stands between it and the socket, and gives it one request at a time ([`RequestReader`]).
 
 use std::{
-    future::Future as _,
     io,
     mem::MaybeUninit,
     pin::Pin,
@@ -17,19 +16,18 @@ use std::{
 use actix_http::header::HeaderValue;
 use bytes::Buf as _;
 use socket2::SockRef;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::Sleep,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     answer_head::{self, AnswerHead},
     client::Client,
+    connection_limits::ConnectionLimits,
+    connection_permit::ConnectionPermit,
+    head_deadline::HeadDeadline,
     idle::Listed,
     line::ClientLine,
     refusal::{LINGER, Refusal, Refusing, poll_discard},
     request_reader::RequestReader,
-    seat::Seat,
     send_watch::SendWatch,
     tcp,
     transport::Transport,
@@ -37,29 +35,14 @@ use super::{
 
 /// How much a client may send ahead while its request is answered; the rest waits in the socket.
 const AHEAD: usize = 64 * 1024;
-/// What a client must keep to.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Longest request head, in bytes.
-    pub max_head: usize,
-    /// Longest time for one request head.
-    pub head: Duration,
-    /// Longest time between two requests.
-    pub idle: Duration,
-    /// Longest time in which the client's socket takes nothing.
-    pub send: Duration,
-    /// Whether a client that is refused gets an access line.
-    pub log: bool,
-}
-
 /// A client's connection.
 pub struct ClientStream {
     io: Transport,
     client: Rc<Client>,
-    _seat: Seat,
+    _permit: ConnectionPermit,
     /// Its place among those that make room for others; none for one too many.
     listed: Option<Listed>,
-    limits: Limits,
+    limits: ConnectionLimits,
     quickack: bool,
     phase: Phase,
     reader: RequestReader,
@@ -71,11 +54,8 @@ pub struct ClientStream {
     closes: bool,
     /// Whether nothing came behind the request at hand, and the socket wakes who reads once something does.
     awaits_socket: bool,
-    /// Whether the time of a head that has begun runs.
-    head_runs: bool,
-    /// When the head must be whole, or the next one begin.
-    due: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
+    /// When the next head must have begun, or one that has begun be whole.
+    deadline: HeadDeadline,
     line: ClientLine,
     send: SendWatch,
 }
@@ -92,17 +72,17 @@ impl ClientStream {
     pub fn new(
         io: Transport,
         client: Rc<Client>,
-        seat: Seat,
+        permit: ConnectionPermit,
         listed: Option<Listed>,
-        limits: Limits,
+        limits: ConnectionLimits,
         quickack: bool,
         line: ClientLine,
     ) -> Self {
-        let too_many = seat.over;
+        let too_many = permit.over;
         let mut stream = ClientStream {
             io,
             client,
-            _seat: seat,
+            _permit: permit,
             listed,
             limits,
             quickack,
@@ -112,9 +92,7 @@ impl ClientStream {
             begun_answer: false,
             closes: false,
             awaits_socket: false,
-            head_runs: false,
-            due: Some(Instant::now() + limits.head),
-            timer: None,
+            deadline: HeadDeadline::new(limits.head),
             line,
             send: SendWatch::new(limits.send),
         };
@@ -233,7 +211,7 @@ impl ClientStream {
 
     /// A head goes on.
     fn begin(&mut self) {
-        (self.due, self.head_runs) = (None, false);
+        self.deadline.stop();
         self.awaits_socket = false;
         self.begun_before = self.client.begun.get();
         self.client.body_refused.set(false);
@@ -297,7 +275,7 @@ impl ClientStream {
             listed.set_idle(is_idle);
         }
         if !is_idle {
-            (self.due, self.head_runs) = (None, false);
+            self.deadline.stop();
             return;
         }
         let listed = self.listed.as_ref();
@@ -305,38 +283,22 @@ impl ClientStream {
             self.phase = Phase::Ended;
             return;
         }
-        if self.reader.begun_head() > 0 && !self.head_runs {
-            self.head_runs = true;
-            // The first head has its time from the connection's begin, a later one from its own.
-            if self.reader.requests() > 0 {
-                self.due = Some(Instant::now() + self.limits.head);
-            }
+        if self.reader.begun_head() > 0 {
+            self.deadline.head_began(self.reader.requests() == 0);
         }
         // actix-http forgets the time between two requests where half a head came with the request before.
         let idle = match self.client.body_refused.get() && !self.reader.is_between_bodies() {
             true => LINGER,
             false => self.limits.idle,
         };
-        let due = *self.due.get_or_insert_with(|| Instant::now() + idle);
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
-        if timer.deadline() > due.into() {
-            timer.as_mut().reset(due.into());
-        }
-        while timer.as_mut().poll(cx).is_ready() {
-            if due > Instant::now() {
-                timer.as_mut().reset(due.into());
-                continue;
-            }
-            self.due = None;
-            if self.reader.begun_head() == 0 {
-                // Nothing was asked: nothing is answered.
-                self.phase = Phase::Ended;
-            } else {
-                self.refuse(Refusal::SlowHead);
-            }
+        if self.deadline.poll(cx, idle).is_pending() {
             return;
+        }
+        if self.reader.begun_head() == 0 {
+            // Nothing was asked: nothing is answered.
+            self.phase = Phase::Ended;
+        } else {
+            self.refuse(Refusal::SlowHead);
         }
     }
 

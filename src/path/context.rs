@@ -18,7 +18,7 @@ use super::{
     origin::Origin,
     policy::Policy,
     trace::{self, Trace},
-    upgrades::Place,
+    upgrades::UpgradePermit,
     worker::Worker,
 };
 use crate::traffic::{canary::split::Bucket, keys::Keys};
@@ -40,7 +40,7 @@ pub(super) struct Context {
     /// Its id: the client's own, or one made here.
     pub id: HeaderValue,
     /// Lets its connection switch to another protocol; none where that was not offered or is not taken.
-    pub upgrade: Option<Place>,
+    pub upgrade: Option<UpgradePermit>,
     /// Its account: reports a sample on every way out.
     pub meter: Meter,
 }
@@ -123,13 +123,13 @@ impl Context {
     ///
     /// [`ProxyError::Upgrades`]: too many connections switched already.
     pub fn take_upgrade(&mut self) -> Result<(), ProxyError> {
-        let (settings, places) = &self.policy.upgrades;
+        let (settings, permits) = &self.policy.upgrades;
         if self.client.offers_websocket()
             && settings.max > 0
             && !self.worker.published.is_draining()
         {
-            let place = places.take(self.asked_by, settings);
-            self.upgrade = Some(place.ok_or(ProxyError::Upgrades)?);
+            let permit = permits.take(self.asked_by, settings);
+            self.upgrade = Some(permit.ok_or(ProxyError::Upgrades)?);
         }
         Ok(())
     }

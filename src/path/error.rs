@@ -5,13 +5,13 @@ use std::time::Duration;
 use actix_http::{Response, StatusCode, Uri, body::BoxBody, header};
 
 use super::{
-    origin::{connect::ConnectError, fetch::FetchError},
+    origin::{connect::ConnectError, fetch_error::FetchError},
     target::BadTarget,
     upload::Fault,
 };
 use crate::{
     problem::Problem,
-    traffic::{gate::Turned, sample::Outcome},
+    traffic::{rate_gate::OverRate, sample::Outcome},
 };
 
 /// Why the proxy answers a request itself.
@@ -19,7 +19,7 @@ use crate::{
 pub enum ProxyError {
     /// 503: over the rate that the origin can take.
     #[error("over the rate limit")]
-    Limited(Turned),
+    Limited(OverRate),
     /// 502, 503 or 504: nothing from the origin.
     #[error(transparent)]
     Fetch(#[from] FetchError),

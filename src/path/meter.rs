@@ -12,7 +12,7 @@ use actix_http::{
 use opentelemetry::trace::TraceId;
 use tracing::Span;
 
-use super::{client::Engaged, error::ProxyError, origin::reader::BodyError, trace::Trace};
+use super::{client::Engaged, error::ProxyError, origin::body_error::BodyError, trace::Trace};
 use crate::{
     actors::Reporter,
     traffic::{
@@ -27,7 +27,7 @@ use crate::{
 /// otherwise is one whose client left.
 pub struct Meter {
     reporter: Reporter,
-    line: Option<Line>,
+    line: Option<AccessLine>,
     started: Instant,
     outcome: Option<Outcome>,
     status: Option<StatusCode>,
@@ -47,7 +47,7 @@ pub struct Meter {
 
 /// What only the access line needs.
 #[derive(Debug)]
-struct Line {
+struct AccessLine {
     id: HeaderValue,
     method: Method,
     uri: Uri,
@@ -135,7 +135,7 @@ impl Meter {
         trace: Option<TraceId>,
     ) {
         let trace = self.trace.as_ref().map(|trace| trace.id()).or(trace);
-        self.line = Some(Line {
+        self.line = Some(AccessLine {
             id: id.clone(),
             method: method.clone(),
             uri: uri.clone(),

@@ -1,9 +1,10 @@
-//! What a request walks through, in order: [`listener`], [`entrance`] ([`seat`], TCP options, [`tls`]), then
+//! What a request walks through, in order: [`listener`], [`acceptor`] ([`connection_permit`], TCP options, [`tls`]), then
 //! [`client_stream`] for HTTP/1.1 or [`http2`], [`client`], [`handler`] (the whole way on one screen) with the request's
 //! `context`, [`target`], [`headers`], the store ([`stored`]) or [`admission`] (the limiter's gate) and [`origin`], and for the
 //! response `relay` and [`body`]; [`error`] is the only place where an error becomes a status. [`policy`] is what they keep to,
 //! by the settings in force; a [`worker`] is a thread's own.
 
+pub mod acceptor;
 pub mod addresses;
 pub mod admission;
 pub mod answer_head;
@@ -13,15 +14,17 @@ pub mod chunked;
 pub mod client;
 pub mod client_stream;
 pub mod collector;
+pub mod connection_limits;
+pub mod connection_permit;
 mod context;
 pub mod continuation;
 pub mod cors;
-pub mod entrance;
 pub mod error;
 pub mod flow;
 pub mod framing;
 pub mod handler;
 pub mod handshakes;
+mod head_deadline;
 pub mod head_scan;
 pub mod headers;
 pub mod http2;
@@ -36,13 +39,13 @@ pub mod policy;
 pub mod prefix;
 pub mod range;
 pub mod raw_target;
+pub mod read_ahead;
 pub mod refusal;
 mod relay;
 pub mod repair;
 pub mod request_head;
 pub mod request_reader;
 pub mod roots;
-pub mod seat;
 pub mod send_watch;
 pub mod server;
 pub mod stored;

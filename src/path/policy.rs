@@ -9,7 +9,8 @@ use actix_http::header::HeaderValue;
 use arc_swap::ArcSwap;
 
 use super::{
-    client_stream, http2, line,
+    connection_limits::ConnectionLimits,
+    http2, line,
     origin::{self, shared::Shared, tls::TlsError},
     server, tcp, tls, transfers, upgrades, upload,
 };
@@ -31,8 +32,8 @@ pub struct Policy {
     pub tls: tls::Settings,
     /// What clients that speak HTTP/2 must keep to.
     pub http2: http2::settings::Settings,
-    /// What connections that switch to another protocol must keep to, and their places.
-    pub upgrades: (upgrades::Settings, Arc<upgrades::Places>),
+    /// What connections that switch to another protocol must keep to, and their permits.
+    pub upgrades: (upgrades::Settings, Arc<upgrades::UpgradePermits>),
     /// The origin, as all workers share it.
     pub origin: Arc<Shared>,
     /// The Host that the origin sees, where it is not the client's.
@@ -45,7 +46,7 @@ pub struct Policy {
 
 /// The settings that a policy is made of.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms<'a> {
+pub struct PolicySettings<'a> {
     /// `[server]`
     pub server: &'a server::Settings,
     /// `[tcp]`
@@ -74,11 +75,11 @@ impl Policy {
     /// # Errors
     ///
     /// [`TlsError`] where the TLS settings for the origin do not hold.
-    pub fn new(terms: Terms<'_>, published: Arc<Published>) -> Result<Self, TlsError> {
-        let (tcp, transfers) = (terms.tcp.clone(), terms.transfers.clone());
-        let places = Arc::new(upgrades::Places::new(Arc::clone(&published)));
-        let origin = Shared::new(terms.origin.clone(), tcp, transfers, published)?;
-        Ok(Self::with(terms, Arc::new(origin), places))
+    pub fn new(settings: PolicySettings<'_>, published: Arc<Published>) -> Result<Self, TlsError> {
+        let (tcp, transfers) = (settings.tcp.clone(), settings.transfers.clone());
+        let permits = Arc::new(upgrades::UpgradePermits::new(Arc::clone(&published)));
+        let origin = Shared::new(settings.origin.clone(), tcp, transfers, published)?;
+        Ok(Self::with(settings, Arc::new(origin), permits))
     }
 
     /// The policy after this one. Kept origin connections stay, unless something changed that they were made by.
@@ -86,35 +87,39 @@ impl Policy {
     /// # Errors
     ///
     /// [`TlsError`] where the TLS settings for the origin do not hold; this policy stays in force then.
-    pub fn next(&self, terms: Terms<'_>) -> Result<Self, TlsError> {
+    pub fn next(&self, settings: PolicySettings<'_>) -> Result<Self, TlsError> {
         let origin = self
             .origin
-            .renewed(terms.origin, terms.tcp, terms.transfers)?;
+            .renewed(settings.origin, settings.tcp, settings.transfers)?;
         Ok(Self::with(
-            terms,
+            settings,
             origin.map_or_else(|| Arc::clone(&self.origin), Arc::new),
             Arc::clone(&self.upgrades.1),
         ))
     }
 
-    fn with(terms: Terms<'_>, origin: Arc<Shared>, places: Arc<upgrades::Places>) -> Self {
+    fn with(
+        settings: PolicySettings<'_>,
+        origin: Arc<Shared>,
+        permits: Arc<upgrades::UpgradePermits>,
+    ) -> Self {
         Policy {
-            server: terms.server.clone(),
-            tcp: Arc::new(terms.tcp.clone()),
-            lines: Arc::new(terms.lines.clone()),
-            tls: terms.tls.clone(),
-            http2: terms.http2.clone(),
-            upgrades: (terms.upgrades.clone(), places),
+            server: settings.server.clone(),
+            tcp: Arc::new(settings.tcp.clone()),
+            lines: Arc::new(settings.lines.clone()),
+            tls: settings.tls.clone(),
+            http2: settings.http2.clone(),
+            upgrades: (settings.upgrades.clone(), permits),
             origin,
-            host: terms.origin.host_header(),
-            access_log: terms.access_log,
-            access_details: terms.access_details,
+            host: settings.origin.host_header(),
+            access_log: settings.access_log,
+            access_details: settings.access_details,
         }
     }
 
     /// What a client's connection must keep to.
-    pub fn connection_limits(&self) -> client_stream::Limits {
-        client_stream::Limits {
+    pub fn connection_limits(&self) -> ConnectionLimits {
+        ConnectionLimits {
             max_head: self.server.max_head.as_u64() as usize,
             head: self.server.head_timeout,
             idle: self.server.keep_alive,

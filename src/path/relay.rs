@@ -51,7 +51,7 @@ pub(super) fn relay(request: &Request, reply: Reply, mut context: Context) -> Re
     let published = Arc::clone(&context.worker.published);
     let transfer = Transfer::new(flow, published, context.bucket, context.meter);
     let client = context.client;
-    client.sends(&transfer);
+    client.sends(Rc::clone(&transfer) as Rc<_>);
     let body = match framing {
         Framing::Length(length) => Body::new(transfer, BodySize::Sized(length)),
         // No chunks for HTTP/1.0, nor where actix-http holds a WebSocket to be begun: the body runs to the close.

@@ -20,7 +20,7 @@ use super::{
 #[derive(Debug)]
 pub struct RequestReader {
     max_head: usize,
-    turn: Turn,
+    phase: Phase,
     scan: HeadScan,
     /// A head that goes on before anything else: it came in pieces, or was changed.
     head: BytesMut,
@@ -38,8 +38,9 @@ pub struct RequestReader {
     other: Option<Bytes>,
 }
 
+/// What the next byte from the client belongs to.
 #[derive(Debug)]
-enum Turn {
+enum Phase {
     /// Between requests, or in a head.
     Head,
     /// In a body.
@@ -57,7 +58,7 @@ impl RequestReader {
     pub fn new(max_head: usize) -> Self {
         RequestReader {
             max_head,
-            turn: Turn::Head,
+            phase: Phase::Head,
             scan: HeadScan::default(),
             head: BytesMut::new(),
             kept: BytesMut::new(),
@@ -91,30 +92,30 @@ impl RequestReader {
 
     /// Bytes of a head that is not whole yet.
     pub fn begun_head(&self) -> usize {
-        match self.turn {
-            Turn::Head => self.kept.len(),
+        match self.phase {
+            Phase::Head => self.kept.len(),
             _ => 0,
         }
     }
 
     /// Whether the next head is waited for.
     pub fn is_between_bodies(&self) -> bool {
-        matches!(self.turn, Turn::Head)
+        matches!(self.phase, Phase::Head)
     }
 
     /// Whether what comes now waits for an answer.
     pub fn waits(&self) -> bool {
-        matches!(self.turn, Turn::Answer | Turn::Lost)
+        matches!(self.phase, Phase::Answer | Phase::Lost)
     }
 
     /// Whether another protocol is spoken.
     pub fn is_raw(&self) -> bool {
-        matches!(self.turn, Turn::Raw)
+        matches!(self.phase, Phase::Raw)
     }
 
     /// Whether the last body was no HTTP.
     pub fn is_lost(&self) -> bool {
-        matches!(self.turn, Turn::Lost)
+        matches!(self.phase, Phase::Lost)
     }
 
     /// Bytes that came and wait.
@@ -125,20 +126,20 @@ impl RequestReader {
     /// The last request is answered: the next may go on.
     pub fn answer(&mut self) {
         self.answered = true;
-        if matches!(self.turn, Turn::Answer) {
-            self.turn = Turn::Head;
+        if matches!(self.phase, Phase::Answer) {
+            self.phase = Phase::Head;
         }
     }
 
     /// From now on everything goes on as it is.
     pub fn switch(&mut self) {
-        self.turn = Turn::Raw;
+        self.phase = Phase::Raw;
         self.seen = 0;
     }
 
     /// Nothing goes on any more.
     pub fn lose(&mut self) {
-        self.turn = Turn::Lost;
+        self.phase = Phase::Lost;
         (self.head, self.kept, self.seen) = (BytesMut::new(), BytesMut::new(), 0);
     }
 
@@ -172,7 +173,7 @@ impl RequestReader {
     /// How many of the bytes may go on from where they are; none where they must be kept first.
     fn pass(&mut self, bytes: &[u8]) -> Result<Option<usize>, Refusal> {
         let mut n = 0;
-        if matches!(self.turn, Turn::Head) {
+        if matches!(self.phase, Phase::Head) {
             let mut scan = HeadScan::default();
             n = scan.step(bytes);
             let head = &bytes[..n];
@@ -186,13 +187,13 @@ impl RequestReader {
             }
             self.begin(head);
         }
-        match &mut self.turn {
-            Turn::Raw => n = bytes.len(),
-            Turn::Body(body) => {
+        match &mut self.phase {
+            Phase::Raw => n = bytes.len(),
+            Phase::Body(body) => {
                 n += body.step(&bytes[n..])?;
                 self.end_body();
             }
-            Turn::Head | Turn::Answer | Turn::Lost => {}
+            Phase::Head | Phase::Answer | Phase::Lost => {}
         }
         Ok(Some(n))
     }
@@ -203,25 +204,25 @@ impl RequestReader {
     ///
     /// [`Refusal`]: it is no HTTP. Nothing of it may go on.
     pub fn release(&mut self, buf: &mut ReadBuf<'_>) -> Result<(), Refusal> {
-        if matches!(self.turn, Turn::Head) && !self.kept.is_empty() {
+        if matches!(self.phase, Phase::Head) && !self.kept.is_empty() {
             self.look_at_head()?;
         }
         give(&mut self.head, usize::MAX, buf);
         if !self.head.is_empty() {
             return Ok(());
         }
-        match &mut self.turn {
-            Turn::Raw => {
+        match &mut self.phase {
+            Phase::Raw => {
                 give(&mut self.kept, usize::MAX, buf);
             }
-            Turn::Body(body) => {
+            Phase::Body(body) => {
                 if self.seen == 0 {
                     self.seen = body.step(&self.kept)?;
                 }
                 self.seen -= give(&mut self.kept, self.seen, buf);
                 self.end_body();
             }
-            Turn::Head | Turn::Answer | Turn::Lost => {}
+            Phase::Head | Phase::Answer | Phase::Lost => {}
         }
         if self.kept.is_empty() {
             // What one burst took is not held for the connection's life.
@@ -258,7 +259,7 @@ impl RequestReader {
             Offer::WebSocket | Offer::None => {}
         }
         self.begin(parsed);
-        if let Turn::Body(body) = &mut self.turn {
+        if let Phase::Body(body) = &mut self.phase {
             // A body that is no HTTP from its begin is refused before anybody hears of its head.
             self.seen = body.step(&self.kept)?;
         }
@@ -273,21 +274,21 @@ impl RequestReader {
         self.offers = matches!(head.offer, Offer::WebSocket | Offer::Other);
         self.scan = HeadScan::default();
         self.seen = 0;
-        self.turn = match head.framing {
-            RequestFraming::Length(0) => Turn::Answer,
-            framing => Turn::Body(BodyScan::new(framing)),
+        self.phase = match head.framing {
+            RequestFraming::Length(0) => Phase::Answer,
+            framing => Phase::Body(BodyScan::new(framing)),
         };
     }
 
     /// What comes behind a body that is over, and has gone on.
     fn end_body(&mut self) {
-        if let Turn::Body(body) = &self.turn
+        if let Phase::Body(body) = &self.phase
             && body.is_over()
             && self.seen == 0
         {
-            self.turn = match self.answered {
-                true => Turn::Head,
-                false => Turn::Answer,
+            self.phase = match self.answered {
+                true => Phase::Head,
+                false => Phase::Answer,
             };
         }
     }

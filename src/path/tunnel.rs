@@ -28,8 +28,8 @@ use super::{
     context::Context as RequestContext,
     headers,
     meter::Meter,
-    origin::connection::{Connection, Writer},
-    upgrades::Place,
+    origin::{connection::Connection, stream::Writer},
+    upgrades::UpgradePermit,
 };
 use crate::traffic::published::Published;
 
@@ -43,7 +43,7 @@ pub(super) fn response(
     origin: Connection,
     mut headers: HeaderMap,
     payload: Payload,
-    permit: Place,
+    permit: UpgradePermit,
     context: RequestContext,
 ) -> Response<BoxBody> {
     let RequestContext {
@@ -86,7 +86,7 @@ pub struct Tunnel {
     published: Arc<Published>,
     meter: Meter,
     ended: bool,
-    _place: Place,
+    _permit: UpgradePermit,
 }
 
 impl Tunnel {
@@ -96,7 +96,7 @@ impl Tunnel {
         (client, payload): (Rc<Client>, Payload),
         published: Arc<Published>,
         meter: Meter,
-        (place, idle): (Place, Duration),
+        (permit, idle): (UpgradePermit, Duration),
     ) -> Self {
         let moved = Rc::new(Cell::new(Instant::now()));
         let upward = actix_rt::spawn(upward(payload, origin.writer(), Rc::clone(&moved)));
@@ -110,7 +110,7 @@ impl Tunnel {
             published,
             meter,
             ended: false,
-            _place: place,
+            _permit: permit,
         }
     }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{reloadable::reloadable, traffic::published::Published, units::OutOfRange};
 
-/// Connections that switch to another protocol. They take no place of an exchange, and none among the origin's
+/// Connections that switch to another protocol. They take no exchange slot, and no place among the origin's
 /// connections, for they may stay open for days.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,9 +55,9 @@ impl Settings {
     }
 }
 
-/// The places of the whole process.
+/// The permits of the whole process.
 #[derive(Debug)]
-pub struct Places {
+pub struct UpgradePermits {
     /// A std mutex: held for one look into the map, never across an await.
     taken: Mutex<HashMap<IpAddr, u64>>,
     published: Arc<Published>,
@@ -65,22 +65,22 @@ pub struct Places {
 
 /// One connection counts for as long as this lives.
 #[derive(Debug)]
-pub struct Place {
-    places: Arc<Places>,
+pub struct UpgradePermit {
+    permits: Arc<UpgradePermits>,
     client: IpAddr,
 }
 
-impl Places {
+impl UpgradePermits {
     /// None taken.
     pub fn new(published: Arc<Published>) -> Self {
-        Places {
+        UpgradePermits {
             taken: Mutex::default(),
             published,
         }
     }
 
-    /// A place for `client`; none where there are too many, of all or of its own. That is counted.
-    pub fn take(self: &Arc<Self>, client: IpAddr, settings: &Settings) -> Option<Place> {
+    /// A permit for `client`; none where there are too many, of all or of its own. That is counted.
+    pub fn take(self: &Arc<Self>, client: IpAddr, settings: &Settings) -> Option<UpgradePermit> {
         let counters = &self.published.counters.clients;
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let own = taken.get(&client).copied().unwrap_or_default();
@@ -89,17 +89,17 @@ impl Places {
             return None;
         }
         taken.insert(client, own + 1);
-        Some(Place {
-            places: Arc::clone(self),
+        Some(UpgradePermit {
+            permits: Arc::clone(self),
             client,
         })
     }
 }
 
-impl Drop for Place {
+impl Drop for UpgradePermit {
     fn drop(&mut self) {
-        self.places.published.counters.clients.upgraded.down();
-        let taken = &self.places.taken;
+        self.permits.published.counters.clients.upgraded.down();
+        let taken = &self.permits.taken;
         let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(own) = taken.get_mut(&self.client) {
             *own -= 1;

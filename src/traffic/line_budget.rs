@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use super::budget::Budget;
+use super::token_bucket::TokenBucket;
 
 /// Lines that may be written in one go.
 const BURST: f64 = 20.0;
@@ -16,7 +16,7 @@ const RATE: f64 = 1.0;
 /// The lines of one kind of event, over the whole process.
 #[derive(Debug)]
 pub struct LineBudget {
-    budget: Budget,
+    bucket: TokenBucket,
     unwritten: AtomicU64,
 }
 
@@ -24,14 +24,14 @@ impl LineBudget {
     /// None is written yet.
     pub fn new(now: Instant) -> Self {
         LineBudget {
-            budget: Budget::new(BURST, RATE, now),
+            bucket: TokenBucket::new(BURST, RATE, now),
             unwritten: AtomicU64::new(0),
         }
     }
 
     /// Asks for a line at `now`: how many events had none since the last line, or none if this one has none either.
     pub fn take(&self, now: Instant) -> Option<u64> {
-        if self.budget.spend(now) {
+        if self.bucket.spend(now) {
             return Some(self.unwritten.swap(0, Relaxed));
         }
         self.unwritten.fetch_add(1, Relaxed);

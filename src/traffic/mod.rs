@@ -4,29 +4,29 @@
 //! a runtime. The actors own the changing parts; the path reads what they publish.
 
 pub mod answers;
-pub mod budget;
 pub mod canary;
 pub mod ceiling;
 pub mod concurrency;
 pub mod counters;
 pub mod distribution;
 pub mod evidence;
-pub mod gate;
 pub mod goodput;
 pub mod keys;
 pub mod level;
 pub mod line;
 pub mod line_budget;
-pub mod need;
 pub mod outliers;
+pub mod peak_usage;
 pub mod published;
 pub mod quality;
 pub mod rate;
+pub mod rate_gate;
 pub mod redacted;
 pub mod response_times;
 pub mod sample;
 pub mod sizes;
 pub mod summary;
+pub mod token_bucket;
 pub mod tolerance;
 pub mod tuning;
 pub mod validity;

@@ -27,10 +27,10 @@ use super::{
     ceiling::Ceiling,
     concurrency::Concurrency,
     counters::Counters,
-    gate::Gate,
     line::{Line, LineStatus},
     line_budget::LineBudget,
     quality::Class,
+    rate_gate::RateGate,
     redacted::redacted,
     sizes::Sizes,
     summary::Summary,
@@ -54,7 +54,7 @@ pub struct Published {
     /// The canary's two groups at the last tick. Written by `MetricsWindow`.
     pub comparison: ArcSwapOption<Comparison>,
     /// Admission to the origin. Its rate is set by `RateLimiter`.
-    pub gate: Gate,
+    pub gate: RateGate,
     /// How many exchanges the origin is given at once. Judged by `RateLimiter`.
     pub concurrency: Concurrency,
     /// How large answers were. Written by the path.
@@ -98,7 +98,7 @@ pub struct Published {
 
 impl Published {
     /// What is published before the actors run. `origin` may hold user and password: they are taken out.
-    pub fn new(tuning: Tuning, gate: Gate, origin: &str, workers: usize) -> Self {
+    pub fn new(tuning: Tuning, gate: RateGate, origin: &str, workers: usize) -> Self {
         gate.set_on(tuning.rate_limit);
         let concurrency = Concurrency::default();
         concurrency.set_on(tuning.concurrency_limit);

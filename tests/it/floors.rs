@@ -39,44 +39,6 @@ const BESIDE: [(&str, &str, &[&str]); 6] = [
     ("api", "path", &["client"]),
 ];
 
-/// Files of the path that still import each other in circles. The list only gets shorter.
-const KNOTTED: [&str; 34] = [
-    "path/admission",
-    "path/body",
-    "path/client",
-    "path/error",
-    "path/flow",
-    "path/meter",
-    "path/origin",
-    "path/origin/answer_head",
-    "path/origin/connect",
-    "path/origin/connection",
-    "path/origin/crowd",
-    "path/origin/exchange",
-    "path/origin/fetch",
-    "path/origin/first",
-    "path/origin/lately",
-    "path/origin/parallel",
-    "path/origin/part",
-    "path/origin/pool",
-    "path/origin/reader",
-    "path/origin/resume",
-    "path/origin/send",
-    "path/origin/sending",
-    "path/origin/shared",
-    "path/origin/slot_queue",
-    "path/origin/slot_queue/relief",
-    "path/origin/source",
-    "path/origin/tls",
-    "path/origin/turn",
-    "path/origin/warm",
-    "path/origin/worker",
-    "path/stored/fetcher",
-    "path/stored/fill",
-    "path/stored/reader",
-    "path/upload",
-];
-
 /// What pure modules never name: anything that waits, or knows sockets.
 const IMPURE: [&str; 10] = [
     "actix",
@@ -162,11 +124,8 @@ fn no_files_import_each_other_in_a_circle() {
     for (folder, crate_name) in [("src", "fileproxy"), ("load/src", "fileproxy_load")] {
         let files = SourceFile::all(&root.join(folder));
         for circle in Graph::new(&files, crate_name).circles() {
-            let known = |file: &String| folder == "src" && KNOTTED.contains(&file.as_str());
-            if !circle.iter().all(known) {
-                let circle: Vec<_> = circle.into_iter().collect();
-                wrong.push(format!("in {folder}: {}", circle.join(", ")));
-            }
+            let circle: Vec<_> = circle.into_iter().collect();
+            wrong.push(format!("in {folder}: {}", circle.join(", ")));
         }
     }
     assert!(

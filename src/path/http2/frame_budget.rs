@@ -2,12 +2,12 @@
 //! unknown types, DATA with hardly a byte. The library answers or keeps each of them, and counts none.
 //!
 //! Every frame is paid for. Bytes of bodies, both ways, and requests pay for as many as a fair client may need to bring
-//! or take them; the rest comes out of a purse that fills slowly.
+//! or take them; the rest comes out of a token bucket that fills slowly.
 
 use std::{cell::Cell, future::poll_fn, task::Poll, time::Instant};
 
 use super::frame_scan::Passed;
-use crate::traffic::budget::Budget;
+use crate::traffic::token_bucket::TokenBucket;
 
 /// So many bytes of a body pay for a frame: a client that opens its windows by little steps needs two for each piece.
 const BYTES: f64 = 128.0;
@@ -17,7 +17,7 @@ const REQUEST: f64 = 16.0;
 /// The frames of one connection.
 #[derive(Debug)]
 pub struct FrameBudget {
-    purse: Budget,
+    bucket: TokenBucket,
     spent: Cell<bool>,
 }
 
@@ -26,7 +26,7 @@ impl FrameBudget {
     pub fn new(frames: u32, now: Instant) -> Self {
         let frames = f64::from(frames);
         FrameBudget {
-            purse: Budget::new(frames, frames / 10.0, now),
+            bucket: TokenBucket::new(frames, frames / 10.0, now),
             spent: Cell::new(false),
         }
     }
@@ -35,8 +35,8 @@ impl FrameBudget {
     pub fn came(&self, passed: Passed, now: Instant) -> bool {
         let cost = passed.frames as f64 - passed.data as f64 / BYTES;
         if cost <= 0.0 {
-            self.purse.earn(-cost);
-        } else if !self.purse.pay(cost, now) {
+            self.bucket.earn(-cost);
+        } else if !self.bucket.pay(cost, now) {
             self.spent.set(true);
         }
         !self.spent.get()
@@ -44,12 +44,12 @@ impl FrameBudget {
 
     /// The client took so many bytes.
     pub fn went(&self, bytes: usize) {
-        self.purse.earn(bytes as f64 / BYTES);
+        self.bucket.earn(bytes as f64 / BYTES);
     }
 
     /// A request was let in.
     pub fn asked(&self) {
-        self.purse.earn(REQUEST);
+        self.bucket.earn(REQUEST);
     }
 
     /// Ready when more came than was paid for. It wakes nobody: the task that reads is woken by who reads.
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_that_bring_nothing_come_out_of_a_purse_that_fills_slowly() {
+    fn frames_that_bring_nothing_come_out_of_a_bucket_that_fills_slowly() {
         let now = Instant::now();
         let budget = FrameBudget::new(100, now);
         assert!(budget.came(frames(100, 0), now));
@@ -103,7 +103,7 @@ mod tests {
             budget.asked();
             assert!(budget.came(frames(16, 0), now));
         }
-        // All of it was paid for: the purse is as full as a request's frames leave it.
+        // All of it was paid for: the bucket is as full as a request's frames leave it.
         assert!(budget.came(frames(84, 0), now));
         assert!(!budget.came(frames(1, 1), now));
     }

@@ -8,7 +8,7 @@ use actix_http::{
 };
 use bytes::{Bytes, BytesMut};
 
-use super::exchange::HeadError;
+use super::head_error::HeadError;
 use crate::path::{
     framing::{Head, Malformed},
     repair::{Repaired, repair},

@@ -15,9 +15,10 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::{
-    connection::{Connection, Stream},
-    pool::OpenSocket,
+    connection::Connection,
     resolver::{ResolveError, Resolver},
+    sockets::OpenSocket,
+    stream::Stream,
     tls::Tls,
 };
 use crate::path::tcp;

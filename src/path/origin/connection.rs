@@ -1,26 +1,22 @@
 //! One connection to the origin: the socket, TLS where it is spoken, and the bytes read but not yet used.
 
 use std::{
-    cell::{Ref, RefCell},
+    cell::{Cell, Ref, RefCell},
     future::Future,
     io,
-    pin::{Pin, pin},
+    pin::pin,
     rc::Rc,
-    sync::Arc,
     task::{Context, Poll, Waker},
     time::Instant,
 };
 
 use bytes::BytesMut;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWrite},
-    net::TcpStream,
-};
-use tokio_rustls::client::TlsStream;
+use tokio::{io::AsyncReadExt as _, net::TcpStream};
 
 use super::{
-    pool::{InUse, OpenSocket},
-    sending::UnderWay,
+    sending::UploadUnderWay,
+    sockets::OpenSocket,
+    stream::{Stream, Writer},
 };
 use crate::path::tcp;
 
@@ -41,25 +37,26 @@ pub struct Connection {
     /// While it is not idle in a pool.
     pub in_use: Option<InUse>,
     /// What of the request's body is still on its way while the response comes.
-    pub(super) upload: Option<UnderWay>,
+    pub(super) upload: Option<UploadUnderWay>,
     opened: Instant,
     open: Option<OpenSocket>,
 }
 
-/// The transport.
-pub enum Stream {
-    /// http.
-    Tcp(TcpStream),
-    /// https.
-    Tls(Box<TlsStream<TcpStream>>),
+/// Counts a connection as in use for as long as this lives.
+#[derive(Debug)]
+pub struct InUse(Rc<Cell<usize>>);
+
+impl InUse {
+    /// Adds one to `count`.
+    pub fn new(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        InUse(Rc::clone(count))
+    }
 }
 
-impl Stream {
-    fn socket(&self) -> &TcpStream {
-        match self {
-            Stream::Tcp(tcp) => tcp,
-            Stream::Tls(tls) => tls.get_ref().0,
-        }
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 
@@ -92,7 +89,7 @@ impl Connection {
 
     /// Its sending side, for a body that is sent while the response is read.
     pub fn writer(&self) -> Writer {
-        Writer(Rc::clone(&self.stream))
+        Writer::new(Rc::clone(&self.stream))
     }
 
     /// It speaks another protocol from now on, and counts among the origin's connections no more.
@@ -143,41 +140,6 @@ impl Connection {
     }
 }
 
-/// The sending side of a connection.
-pub struct Writer(Rc<RefCell<Stream>>);
-
-impl Writer {
-    /// Writes some of `bytes`.
-    pub fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut *self.0.borrow_mut() {
-            Stream::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
-            Stream::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
-        }
-    }
-
-    /// Hands on what TLS still holds.
-    pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self.0.borrow_mut() {
-            Stream::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
-            Stream::Tls(tls) => Pin::new(tls).poll_flush(cx),
-        }
-    }
-
-    /// Says that no more comes. The other direction goes on.
-    pub fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self.0.borrow_mut() {
-            Stream::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Stream::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
-        }
-    }
-
-    /// Ends the connection both ways: whoever reads it sees its end.
-    pub fn end(&self) {
-        let stream = self.0.borrow();
-        _ = socket2::SockRef::from(stream.socket()).shutdown(std::net::Shutdown::Both);
-    }
-}
-
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection")
@@ -186,15 +148,12 @@ impl std::fmt::Debug for Connection {
     }
 }
 
-/// Shared by all workers: TLS sessions are resumed whoever opened them.
-pub type TlsConfig = Arc<rustls::ClientConfig>;
-
 #[cfg(test)]
 mod tests {
-    use std::{io::Write as _, net::TcpListener};
+    use std::{io::Write as _, net::TcpListener, sync::Arc};
 
     use super::*;
-    use crate::path::origin::pool::Sockets;
+    use crate::path::origin::sockets::Sockets;
 
     #[actix_rt::test]
     async fn what_the_runtime_has_not_heard_of_yet_breaks_the_silence() {

@@ -1,7 +1,4 @@
 //! The parts of bodies that are under way at the origin, over all workers, and how they make room for others.
-//!
-//! An origin that limits connections or requests by address sees one address for all clients. Whom it turns away while
-//! parts are under way, a plain proxy might have got through: the parts are given up, and the request is made again.
 
 use std::{
     sync::{
@@ -12,26 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_http::{Method, StatusCode};
-use awc::FrozenClientRequest;
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
-use super::{
-    connect::ConnectError,
-    exchange::{Answered, HeadError},
-    fetch::{Beside, FetchError, target_of},
-    slots::Slot,
-    worker::Origin,
-};
-use crate::traffic::tuning::Tuning;
-
-/// Waits before a request that was turned away is made again: the origin must notice first that connections closed.
-const PAUSES: [Duration; 3] = [
-    Duration::from_millis(100),
-    Duration::from_millis(400),
-    Duration::from_secs(1),
-];
 /// How long no part is asked for after they were given up: until that request has had its chance. Twice as long for each
 /// time that it was of no use, so that who asks for what he does not get cannot make the origin busy so.
 const REST: Duration = Duration::from_secs(3);
@@ -102,10 +82,10 @@ impl Crowd {
     }
 
     /// One more part is asked for.
-    pub(super) fn part(self: &Arc<Self>) -> UnderWay {
+    pub(super) fn part(self: &Arc<Self>) -> PartUnderWay {
         self.under_way.fetch_add(1, SeqCst);
         self.unanswered.fetch_add(1, SeqCst);
-        UnderWay {
+        PartUnderWay {
             crowd: Arc::clone(self),
             answered: false,
         }
@@ -134,8 +114,27 @@ impl Crowd {
         }
     }
 
+    /// The same, and waits a moment until they are.
+    pub(super) async fn clear(&self) {
+        let cleared = self.cleared.notified();
+        self.make_room(Instant::now());
+        if self.under_way() > 0 {
+            _ = tokio::time::timeout(CLEARING, cleared).await;
+        }
+    }
+
+    /// How many parts are under way.
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way.load(SeqCst)
+    }
+
+    /// How many of them the origin has not answered.
+    pub(super) fn unanswered(&self) -> usize {
+        self.unanswered.load(SeqCst)
+    }
+
     /// What the room was made for: whether it was of use.
-    fn made_room(&self, of_use: bool) {
+    pub(super) fn made_room(&self, of_use: bool) {
         let mut rest = self.rest();
         rest.next = if of_use {
             REST
@@ -145,12 +144,13 @@ impl Crowd {
     }
 
     /// Whether parts are under way, or were a moment ago: the origin may count them still.
-    fn is_there(&self, now: Instant) -> bool {
+    pub(super) fn is_there(&self, now: Instant) -> bool {
         let lingers = |since| now.saturating_duration_since(since) < LINGERS;
-        self.under_way.load(SeqCst) > 0 || self.rest().since.is_some_and(lingers)
+        self.under_way() > 0 || self.rest().since.is_some_and(lingers)
     }
 
-    fn rests(&self, now: Instant) -> bool {
+    /// Whether no part may be asked for just now.
+    pub(super) fn rests(&self, now: Instant) -> bool {
         now < self.rest().until
     }
 
@@ -176,12 +176,12 @@ impl Member {
 }
 
 /// A part that is under way for as long as this lives.
-pub(super) struct UnderWay {
+pub(super) struct PartUnderWay {
     crowd: Arc<Crowd>,
     answered: bool,
 }
 
-impl UnderWay {
+impl PartUnderWay {
     /// The origin gives the part. Whether that is news.
     pub(super) fn answered(&mut self) -> bool {
         if !self.answered {
@@ -191,7 +191,7 @@ impl UnderWay {
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for PartUnderWay {
     fn drop(&mut self) {
         self.answered();
         self.crowd.rest().since = Some(Instant::now());
@@ -207,158 +207,5 @@ pub(super) struct Anchor(Arc<Crowd>);
 impl Drop for Anchor {
     fn drop(&mut self) {
         self.0.anchored.fetch_sub(1, SeqCst);
-    }
-}
-
-/// Whether the origin turns a request away for reasons that may lie in how many it has: 429 and 503 say so, file hosts
-/// say 403, and some do not even accept.
-fn turned_away(sent: &Result<Answered, FetchError>) -> bool {
-    match sent {
-        Ok(sent) => matches!(
-            sent.status,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::FORBIDDEN
-        ),
-        Err(error) => is_unreachable(error),
-    }
-}
-
-/// Whether it is the one refusal of these that seldom has to do with how many there are.
-fn is_forbidden(sent: &Result<Answered, FetchError>) -> bool {
-    matches!(sent, Ok(sent) if sent.status == StatusCode::FORBIDDEN)
-}
-
-/// Whether no connection was accepted, or it was closed without a word.
-pub(super) fn is_unreachable(error: &FetchError) -> bool {
-    use std::io::ErrorKind::{ConnectionRefused, ConnectionReset};
-    match error {
-        FetchError::Connect(ConnectError::Connect { source, .. }) => {
-            matches!(source.kind(), ConnectionRefused | ConnectionReset)
-        }
-        FetchError::Head(HeadError::Broken(_)) => true,
-        _ => false,
-    }
-}
-
-impl Origin {
-    /// Sends a request and waits for the response head, as [`Origin::exchange`] does. One that is turned away while
-    /// parts are under way goes out again once they were given up, where nothing is lost by that: a GET or a HEAD.
-    ///
-    /// # Errors
-    ///
-    /// [`FetchError`], with its cause.
-    pub(super) async fn exchange_in_a_crowd(
-        &self,
-        head: &FrozenClientRequest,
-        beside: Beside,
-        tuning: &Tuning,
-        deadline: Instant,
-    ) -> Result<Answered, FetchError> {
-        let is_plain =
-            beside.upload.is_none() && matches!(*head.get_method(), Method::GET | Method::HEAD);
-        let sent = self.exchange(head, beside, tuning, deadline).await;
-        if !turned_away(&sent) || !self.crowd().is_there(Instant::now()) {
-            return sent;
-        }
-        if !is_plain {
-            if !is_forbidden(&sent) {
-                self.crowd().make_room(Instant::now());
-            }
-            return sent;
-        }
-        // Boxed, as it is seldom taken.
-        Box::pin(self.exchange_again(head, sent, tuning, deadline)).await
-    }
-
-    async fn exchange_again(
-        &self,
-        head: &FrozenClientRequest,
-        mut sent: Result<Answered, FetchError>,
-        tuning: &Tuning,
-        deadline: Instant,
-    ) -> Result<Answered, FetchError> {
-        let published = self.published();
-        let target = target_of(head);
-        if published
-            .tolerance
-            .turns_away_by_itself(&target, Instant::now())
-        {
-            return sent;
-        }
-        let most = self.borne(1);
-        for pause in PAUSES {
-            let cleared = self.crowd().cleared.notified();
-            self.crowd().make_room(Instant::now());
-            if self.crowd().under_way.load(SeqCst) > 0 {
-                _ = tokio::time::timeout(CLEARING, cleared).await;
-            }
-            let wait = pause + self.round_trip() * 2;
-            if Instant::now() + wait >= deadline {
-                return sent;
-            }
-            // The refusal's own connection counts at the origin, too.
-            drop(sent);
-            tokio::time::sleep(wait).await;
-            published.counters.origin.crowded_out.increment();
-            // It counts at the rate limit, and is not held up by it: its turn has come.
-            _ = published.gate.admit_spare(Instant::now());
-            sent = self
-                .exchange(head, Beside::default(), tuning, deadline)
-                .await;
-            if !turned_away(&sent) {
-                published.ceiling.met(most, Instant::now());
-                self.crowd().made_room(true);
-                tracing::info!(
-                    most,
-                    "the origin turned a request away while bodies came in parts, fewer are asked for from now on"
-                );
-                return sent;
-            }
-        }
-        let now = Instant::now();
-        published.tolerance.turned_away_by_itself(&target, now);
-        self.crowd().made_room(false);
-        sent
-    }
-
-    /// How many exchanges the origin goes on with as it turns one away: those under way, without `refused` and the parts
-    /// that it has not answered. Of these some will be given, so at least half of all.
-    fn borne(&self, refused: u64) -> usize {
-        let all = self.published().counters.origin.in_use.get();
-        let unanswered = self.crowd().unanswered.load(SeqCst) as u64;
-        all.saturating_sub(refused + unanswered).max(all / 2) as usize
-    }
-
-    /// A part was turned away: the origin bears no more than there are.
-    pub(super) fn part_turned_away(&self) {
-        // It is one of those that are not answered.
-        self.published().ceiling.met(self.borne(0), Instant::now());
-    }
-
-    /// What continues a body was turned away: parts must not keep it from going on.
-    pub(super) fn rest_turned_away(&self) {
-        if self.crowd().under_way.load(SeqCst) > 0 {
-            let now = Instant::now();
-            self.published().ceiling.met(self.borne(1), now);
-            self.crowd().make_room(now);
-        }
-    }
-
-    /// A slot for one more part, which nobody else needs, and for which the origin has room.
-    pub(super) fn slot_for_a_part(&self) -> Option<Slot> {
-        let now = Instant::now();
-        if !self.has_room_for_a_part(1) {
-            return None;
-        }
-        let slot = self.try_slot()?;
-        // One more request for the origin, like any other.
-        self.published().gate.admit_spare(now).then_some(slot)
-    }
-
-    /// Whether `more` exchanges with parts leave room beneath what the origin is known to bear.
-    pub(super) fn has_room_for_a_part(&self, more: usize) -> bool {
-        let now = Instant::now();
-        let in_use = self.published().counters.origin.in_use.get() as usize;
-        let most = self.published().ceiling.for_parts(now);
-        !self.crowd().rests(now) && most.is_none_or(|most| in_use + more <= most)
     }
 }

@@ -27,15 +27,10 @@ use bytes::Buf as _;
 use futures_util::future::LocalBoxFuture;
 
 use super::{
-    answer_head::AnswerHead,
-    connection::{Connection, Writer},
-    request_head::write_head,
+    answer_head::AnswerHead, connection::Connection, head_error::HeadError,
+    request_head::write_head, stream::Writer,
 };
-use crate::path::{
-    client::Client,
-    framing::{Head, Malformed},
-    headers,
-};
+use crate::path::{client::Client, framing::Head, headers};
 
 /// How much is read at once while a head is awaited, in bytes.
 const HEAD_READ: usize = 8 * 1024;
@@ -67,23 +62,6 @@ struct State {
     sent: Option<Instant>,
     head: Option<(AnswerHead, Instant)>,
     failure: Option<HeadError>,
-}
-
-/// Why there is no response head.
-#[derive(Debug, thiserror::Error)]
-pub enum HeadError {
-    /// The origin closed the connection, or it broke.
-    #[error("the connection broke before the response head: {0}")]
-    Broken(#[source] io::Error),
-    /// What came is no HTTP.
-    #[error(transparent)]
-    Malformed(#[from] Malformed),
-    /// The head does not end.
-    #[error("the response head is longer than {0} bytes")]
-    TooLong(usize),
-    /// The origin switched to a protocol that nobody had asked for.
-    #[error("the origin switched to a protocol that was not asked for")]
-    Switched,
 }
 
 /// A response head, and the connection that its body comes from.

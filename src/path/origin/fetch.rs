@@ -16,21 +16,15 @@ use awc::FrozenClientRequest;
 use bytes::Bytes;
 
 use super::{
-    connect::ConnectError,
-    connection::Connection,
-    exchange::{Answered, Exchange, HeadError},
-    resume::Replay,
-    send::send,
-    slots::{NoSlot, Slot},
-    source::Source,
-    worker::Origin,
+    connection::Connection, connector::Beside, exchange::Answered, fetch_error::FetchError,
+    replay::Replay, slots::Slot, source::Source, target::kind_of, worker::Origin,
 };
 use crate::{
     path::{
         client::Client, continuation::Continuation, framing::Framing, network::Network, range,
         upload::Upload,
     },
-    traffic::{canary::split::Bucket, tolerance::Target, tuning::Tuning},
+    traffic::{canary::split::Bucket, tuning::Tuning},
 };
 
 /// A request, ready for the origin.
@@ -61,15 +55,6 @@ impl Request {
     }
 }
 
-/// What goes on beside the exchange of the heads.
-#[derive(Default)]
-pub(super) struct Beside {
-    /// The request's body.
-    pub(super) upload: Option<Upload>,
-    /// Who gets interim responses.
-    pub(super) informed: Option<Rc<Client>>,
-}
-
 /// A response head and the source of its body.
 pub struct Fetched {
     /// The status.
@@ -84,29 +69,6 @@ pub struct Fetched {
     pub switched: Option<Box<Connection>>,
     /// From the request sent to the head received.
     pub ttfb: Duration,
-}
-
-/// Why there is no response.
-#[derive(Debug, thiserror::Error)]
-pub enum FetchError {
-    /// No origin connection came free in time.
-    #[error(transparent)]
-    NoSlot(#[from] NoSlot),
-    /// No connection.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// The response head is missing or broken.
-    #[error(transparent)]
-    Head(#[from] HeadError),
-    /// awc could not send the request or read the head.
-    #[error("{0}")]
-    Client(String),
-    /// The exchange took too long.
-    #[error("no response head within {0:?}")]
-    Timeout(Duration),
-    /// The request's own body failed.
-    #[error("the request body ended early")]
-    Upload,
 }
 
 impl Origin {
@@ -228,8 +190,10 @@ impl Origin {
             && let Some(continuation) = continuation
         {
             self.earn_stalls();
-            let lately = &self.shared.lately;
-            lately.resumes.earn(self.shared.transfers.resume_share);
+            let transfer_state = &self.shared.transfer_state;
+            transfer_state
+                .resumes
+                .earn(self.shared.transfers.resume_share);
             // What a coding has not vouched for must not be followed by another response's bytes.
             let in_parts =
                 matches!(framing, Framing::Length(_)) && self.is_divisible(&head, status, &headers);
@@ -271,71 +235,6 @@ impl Origin {
             .map_err(|error| FetchError::Client(error.to_string()))
     }
 
-    /// Sends a request on a kept or a new connection and waits for the response head. An idempotent request without
-    /// body is sent once more if the kept connection it went out on turns out dead.
-    ///
-    /// # Errors
-    ///
-    /// [`FetchError`], with its cause.
-    pub(super) async fn exchange(
-        &self,
-        head: &FrozenClientRequest,
-        beside: Beside,
-        tuning: &Tuning,
-        deadline: Instant,
-    ) -> Result<Answered, FetchError> {
-        let Beside {
-            mut upload,
-            informed,
-        } = beside;
-        let replayable = upload.is_none() && is_idempotent(head.get_method());
-        let to_head = head.get_method() == Method::HEAD;
-        let max_head = self.shared.settings.max_head.as_u64() as usize;
-        let mut kept = self.pool.take();
-        loop {
-            let connection = match kept.take() {
-                Some(connection) => connection,
-                // Boxed: it is seldom taken, and large; every request would carry room for it.
-                None => Box::pin(self.connect(tuning, deadline)).await?,
-            };
-            let reused = connection.reused;
-            let told_in_vain = connection.told_in_vain;
-            let exchange = Exchange::new(
-                connection,
-                (to_head, head.headers().get(header::UPGRADE).cloned()),
-                informed.clone(),
-                max_head,
-            );
-            let sent = send(
-                head,
-                exchange.clone(),
-                upload.take(),
-                tuning.exchange_timeout,
-                deadline,
-            );
-            match sent.await {
-                Err(FetchError::Head(HeadError::Broken(_)))
-                    if reused && replayable && !exchange.answered() =>
-                {
-                    self.shared.published.counters.origin.retries.increment();
-                    tracing::debug!(
-                        "a kept origin connection was dead, the request goes out once more"
-                    );
-                }
-                // No answer at all, but the body of the answer before, which was not to come.
-                Err(FetchError::Head(HeadError::Malformed(_)))
-                    if reused && replayable && told_in_vain =>
-                {
-                    self.shared.published.counters.origin.retries.increment();
-                    tracing::debug!(
-                        "the origin sent a body behind an answer without one, the request goes out once more"
-                    );
-                }
-                sent => return sent,
-            }
-        }
-    }
-
     /// The URI for awc. It is always http: TLS is the connection's own matter.
     fn uri(&self, target: PathAndQuery) -> Uri {
         let base = self.shared.settings.url.base();
@@ -350,33 +249,4 @@ impl Origin {
         });
         Uri::from_parts(parts).unwrap_or_default()
     }
-}
-
-/// What the sizes are kept by: the target, and the codings that the client takes. A body that is coded on the fly has
-/// another size, and no ranges.
-pub(super) fn kind_of(head: &FrozenClientRequest) -> (&str, Option<&[u8]>) {
-    let target = head.get_uri().path_and_query();
-    let codings = head.headers().get(header::ACCEPT_ENCODING);
-    (
-        target.map_or("/", PathAndQuery::as_str),
-        codings.map(HeaderValue::as_bytes),
-    )
-}
-
-/// The target, as far as others are like it.
-pub(super) fn target_of(head: &FrozenClientRequest) -> Target<'_> {
-    let host = head.headers().get(header::HOST);
-    let target = head.get_uri().path_and_query();
-    Target::new(
-        host.map_or(b"", HeaderValue::as_bytes),
-        target.map_or("/", PathAndQuery::as_str),
-    )
-}
-
-/// Methods that may be repeated (RFC 9110 §9.2.2).
-fn is_idempotent(method: &Method) -> bool {
-    matches!(
-        *method,
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
-    )
 }

@@ -12,10 +12,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{
-    reader::{BodyError, READ},
-    source::Source,
-};
+use super::{body_error::BodyError, reader::READ, source::Source};
 use crate::traffic::tuning::Tuning;
 
 /// For each byte that parts bring, so many are read of the first response and thrown away: one of 32.

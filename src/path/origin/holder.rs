@@ -17,7 +17,7 @@ pub(super) struct Holder {
     /// Zero while bytes move. Else since when they do not, in nanoseconds, times two; and one more if it is the client
     /// that is waited for, not the origin.
     waits: AtomicU64,
-    place: AtomicU8,
+    state: AtomicU8,
     /// What the exchange does when its connection is asked for.
     yields: AtomicU8,
     asked: AtomicBool,
@@ -28,16 +28,16 @@ pub(super) struct Holder {
     waker: AtomicWaker,
 }
 
-/// What an exchange may use.
+/// Whether an exchange has its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Place {
-    /// A slot.
-    Slot,
-    /// A connection without a slot.
+pub(super) enum SlotState {
+    /// It has.
+    Held,
+    /// It goes on without one: its slot went to an exchange that can use it now.
     Beyond,
-    /// Neither: it gave its connection up.
-    None,
+    /// It has neither a slot nor a connection: it gave that up, and asks for the rest of its body later.
+    GivenUp,
 }
 
 /// What an exchange that waits for its client does when its connection is asked for.
@@ -69,7 +69,7 @@ impl Holder {
         let holder = Holder {
             epoch,
             waits: AtomicU64::new(0),
-            place: AtomicU8::new(Place::Slot as u8),
+            state: AtomicU8::new(SlotState::Held as u8),
             yields: AtomicU8::new(Yields::Never as u8),
             asked: AtomicBool::new(false),
             large: AtomicBool::new(false),
@@ -123,17 +123,17 @@ impl Holder {
         }
     }
 
-    /// What it may use.
-    pub(super) fn place(&self) -> Place {
-        match self.place.load(Relaxed) {
-            0 => Place::Slot,
-            1 => Place::Beyond,
-            _ => Place::None,
+    /// Whether it has its slot.
+    pub(super) fn state(&self) -> SlotState {
+        match self.state.load(Relaxed) {
+            0 => SlotState::Held,
+            1 => SlotState::Beyond,
+            _ => SlotState::GivenUp,
         }
     }
 
-    pub(super) fn set_place(&self, place: Place) {
-        self.place.store(place as u8, Relaxed);
+    pub(super) fn set_state(&self, state: SlotState) {
+        self.state.store(state as u8, Relaxed);
     }
 
     /// What it does when its connection is asked for.

@@ -15,15 +15,16 @@ use std::{
 use bytes::Bytes;
 
 use super::{
+    body_error::BodyError,
     crowd::{Anchor, Member},
     first::First,
     grant::Grant,
+    parallel_plan::ParallelPlan,
     part::{Fetch, Part},
-    reader::BodyError,
+    replay::Replay,
     reserve::Reserve,
-    resume::Replay,
     slots::Slot,
-    source::{Source, Widened},
+    source::Source,
 };
 use crate::{
     path::continuation::Continuation,
@@ -58,8 +59,8 @@ pub struct Parallel {
 
 impl Parallel {
     /// Begins with the first response as the only part.
-    pub fn new(mut first: Source, widened: Widened) -> Self {
-        let Widened { replay, whole, end } = widened;
+    pub fn new(mut first: Source, plan: ParallelPlan) -> Self {
+        let ParallelPlan { replay, whole, end } = plan;
         let origin = replay.origin();
         let now = Instant::now();
         let width = Width::new(

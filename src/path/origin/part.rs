@@ -7,7 +7,9 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
-use super::{crowd::UnderWay, memory::Room, reader::BodyError, slots::Slot, source::Source};
+use super::{
+    body_error::BodyError, crowd::PartUnderWay, memory::Room, slots::Slot, source::Source,
+};
 use crate::traffic::tuning::Tuning;
 
 /// One part.
@@ -28,7 +30,7 @@ pub(super) struct Part {
 pub(super) struct Fetch {
     pub(super) source: Source,
     pub(super) slot: Option<Slot>,
-    pub(super) under_way: UnderWay,
+    pub(super) under_way: PartUnderWay,
 }
 
 impl Part {

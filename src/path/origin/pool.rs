@@ -1,4 +1,4 @@
-//! The idle connections of one worker, and the count of open ones over the whole process.
+//! The idle connections of one worker.
 //!
 //! The pool is the proxy's own, for awc's finds a dead connection only when a request meets it, closes what was not
 //! polled past its end, and counts per worker. Here a reaper hears of an origin's FIN at once, and a worker that
@@ -10,111 +10,22 @@ use std::{
     future::{self, Future as _},
     pin::pin,
     rc::{Rc, Weak},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
+    sync::Arc,
     task::{Poll, Waker},
     time::{Duration, Instant},
 };
 
-use tokio::sync::Notify;
-
-use super::connection::Connection;
-use crate::traffic::{counters::Counters, need::Need, published::Published};
-
-/// The sockets of the whole process.
-#[derive(Debug, Default)]
-pub struct Sockets {
-    open: AtomicUsize,
-    /// Connects that wait for an idle socket to close.
-    wanted: AtomicUsize,
-    /// Tells the reapers that one is wanted.
-    want: Notify,
-    /// Tells the connects that one closed.
-    closed: Notify,
-    counters: Arc<Counters>,
-}
-
-/// A socket that counts as open for as long as this lives.
-#[derive(Debug)]
-pub struct OpenSocket(Arc<Sockets>);
-
-impl Sockets {
-    /// No socket open yet.
-    pub fn new(counters: Arc<Counters>) -> Self {
-        Sockets {
-            counters,
-            ..Default::default()
-        }
-    }
-
-    /// Leave to open one more, at most `limit` in all. At the limit an idle one is closed first, wherever it is.
-    pub async fn reserve(self: &Arc<Self>, limit: usize) -> OpenSocket {
-        if let Some(open) = self.try_reserve(limit) {
-            return open;
-        }
-        let _wanting = Wanting::new(self);
-        loop {
-            let closed = self.closed.notified();
-            self.want.notify_waiters();
-            if let Some(open) = self.try_reserve(limit) {
-                return open;
-            }
-            // A reaper that was between two waits did not hear it: ask again soon.
-            _ = tokio::time::timeout(Duration::from_millis(20), closed).await;
-        }
-    }
-
-    /// Leave to open one more, if there is room.
-    pub fn try_reserve(self: &Arc<Self>, limit: usize) -> Option<OpenSocket> {
-        let most = self.most(limit);
-        self.open
-            .fetch_update(SeqCst, SeqCst, |open| (open < most).then_some(open + 1))
-            .ok()?;
-        self.counters.origin.open.up();
-        Some(OpenSocket(Arc::clone(self)))
-    }
-}
-
-impl Sockets {
-    /// Whoever has a slot has a socket, and so has who goes on without one.
-    fn most(&self, limit: usize) -> usize {
-        let origin = &self.counters.origin;
-        limit.max(origin.in_use.get() as usize) + origin.beyond.get() as usize
-    }
-}
-
-impl Drop for OpenSocket {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, SeqCst);
-        self.0.counters.origin.open.down();
-        if self.0.wanted.load(SeqCst) > 0 {
-            self.0.closed.notify_waiters();
-        }
-    }
-}
-
-struct Wanting<'a>(&'a Sockets);
-
-impl<'a> Wanting<'a> {
-    fn new(sockets: &'a Sockets) -> Self {
-        sockets.wanted.fetch_add(1, SeqCst);
-        Wanting(sockets)
-    }
-}
-
-impl Drop for Wanting<'_> {
-    fn drop(&mut self) {
-        self.0.wanted.fetch_sub(1, SeqCst);
-    }
-}
+use super::{
+    connection::{Connection, InUse},
+    sockets::Sockets,
+};
+use crate::traffic::{peak_usage::PeakUsage, published::Published};
 
 /// One worker's idle connections.
 pub struct Pool {
     idle: RefCell<VecDeque<Idle>>,
     in_use: Rc<Cell<usize>>,
-    need: RefCell<Need>,
+    usage: RefCell<PeakUsage>,
     /// The reaper's, registered with every idle connection.
     reaper: RefCell<Waker>,
     sockets: Arc<Sockets>,
@@ -128,23 +39,13 @@ struct Idle {
     spare: bool,
 }
 
-/// A connection counts as in use for as long as this lives.
-#[derive(Debug)]
-pub struct InUse(Rc<Cell<usize>>);
-
-impl Drop for InUse {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
-
 impl Pool {
     /// An empty pool, and the task that looks after it until the pool is dropped.
     pub fn start(sockets: Arc<Sockets>, published: Arc<Published>) -> Rc<Self> {
         let pool = Rc::new(Pool {
             idle: RefCell::default(),
             in_use: Rc::default(),
-            need: RefCell::new(Need::new(Instant::now())),
+            usage: RefCell::new(PeakUsage::new(Instant::now())),
             reaper: RefCell::new(Waker::noop().clone()),
             sockets,
             published,
@@ -182,7 +83,7 @@ impl Pool {
     /// Keeps a connection whose response was read to its end.
     pub fn put(&self, mut connection: Connection) {
         // A byte behind the response, or a socket that others wait for, ends it.
-        if self.sockets.wanted.load(SeqCst) > 0 || !connection.falls_quiet(&self.reaper.borrow()) {
+        if self.sockets.is_wanted() || !connection.falls_quiet(&self.reaper.borrow()) {
             return;
         }
         connection.in_use = None;
@@ -196,16 +97,15 @@ impl Pool {
 
     /// A connection goes into use.
     pub fn lend(&self, connection: &mut Connection) {
-        self.in_use.set(self.in_use.get() + 1);
-        connection.in_use = Some(InUse(Rc::clone(&self.in_use)));
+        connection.in_use = Some(InUse::new(&self.in_use));
         let now = Instant::now();
-        self.need.borrow_mut().observe(self.in_use.get(), now);
+        self.usage.borrow_mut().observe(self.in_use.get(), now);
     }
 
     /// How many fewer are open than were lately in use at once.
     pub fn missing(&self, now: Instant) -> usize {
         let open = self.in_use.get() + self.idle.borrow().len();
-        self.need.borrow_mut().lately(now).saturating_sub(open)
+        self.usage.borrow_mut().peak(now).saturating_sub(open)
     }
 
     /// Keeps a connection that nobody used yet. It is the last to be used and the first to go.
@@ -232,7 +132,7 @@ impl Pool {
             let quiet = idle.connection.falls_quiet(waker);
             if !young || idle.spare && !quiet {
                 // Nobody needed it for so long, or the origin does not keep what is not used: no more of them for now.
-                self.need.borrow_mut().forget();
+                self.usage.borrow_mut().forget();
             }
             young && quiet
         });
@@ -241,12 +141,11 @@ impl Pool {
             self.published.counters.origin.reaped.increment();
         }
         while !idle.is_empty()
-            && (self.sockets.open.load(SeqCst) > self.sockets.most(tuning.connections_at_once())
-                || self.sockets.wanted.load(SeqCst) > 0)
+            && (self.sockets.are_too_many(tuning.connections_at_once()) || self.sockets.is_wanted())
         {
             idle.pop_front();
             self.published.counters.origin.idle.down();
-            if self.sockets.wanted.load(SeqCst) > 0 {
+            if self.sockets.is_wanted() {
                 // One for each who waits; whoever waits still asks again.
                 break;
             }
@@ -265,7 +164,7 @@ impl Drop for Pool {
 /// Looks after a pool: at every event on an idle connection, when a socket is wanted, and each second.
 async fn reap(pool: Weak<Pool>, sockets: Arc<Sockets>) {
     loop {
-        let mut wanted = pin!(sockets.want.notified());
+        let mut wanted = pin!(sockets.until_wanted());
         let mut tick = pin!(tokio::time::sleep(Duration::from_secs(1)));
         let alive = future::poll_fn(|cx| {
             let Some(pool) = pool.upgrade() else {

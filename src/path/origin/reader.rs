@@ -2,7 +2,6 @@
 
 use std::{
     future::{Future as _, poll_fn},
-    io,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -13,78 +12,16 @@ use bytes::Bytes;
 use tokio::time::Sleep;
 
 use super::{
+    body_error::BodyError,
     connection::Connection,
     pool::Pool,
-    sending::{How, UnderWay},
+    sending::{UploadEnd, UploadUnderWay},
 };
-use crate::{
-    path::framing::{Decoder, Framing, Head, Malformed, Step},
-    traffic::sample::Outcome,
-};
+use crate::path::framing::{Decoder, Framing, Head, Step};
 
 /// How much is read at once: large enough that a system call is cheap beside it, small enough that a thousand slow
 /// clients cost little.
 pub const READ: usize = 32 * 1024;
-
-/// Why a body ended before its end.
-#[derive(Debug, thiserror::Error)]
-pub enum BodyError {
-    /// The origin closed the connection in the middle.
-    #[error("the origin closed the connection in the middle of the body")]
-    Cut,
-    /// The connection broke.
-    #[error("the origin connection broke in the middle of the body: {0}")]
-    Broken(#[source] io::Error),
-    /// The chunked coding is broken.
-    #[error(transparent)]
-    Malformed(#[from] Malformed),
-    /// Nothing came for too long.
-    #[error("the origin sent nothing for {0:?}")]
-    Idle(Duration),
-    /// More came than the head said.
-    #[error("the origin sent more than it had told")]
-    TooLong,
-    /// What was sent of a chunk that broke off came otherwise when it was asked for again.
-    #[error("what came of an unfinished chunk was not the file's")]
-    Differs,
-    /// The body's length was never told, and nothing says that what came is all of it.
-    #[error("nothing tells whether the body is whole")]
-    NoEnd,
-    /// The client took nothing for long, and others needed the connection.
-    #[error("the client took nothing while others had no connection left")]
-    Unread,
-    /// A part of the body cannot be had.
-    #[error("the origin does not give a part of the body")]
-    NoRest,
-    /// The request's own body, which was still on its way, broke.
-    #[error("the request body ended early")]
-    Upload,
-}
-
-impl BodyError {
-    /// How the request ended by it.
-    pub fn outcome(&self) -> Outcome {
-        match self {
-            BodyError::Idle(_) => Outcome::OriginTimeout,
-            BodyError::Upload | BodyError::Unread => Outcome::ClientFault,
-            BodyError::Cut
-            | BodyError::Broken(_)
-            | BodyError::Malformed(_)
-            | BodyError::TooLong
-            | BodyError::Differs
-            | BodyError::NoEnd
-            | BodyError::NoRest => Outcome::OriginBroken,
-        }
-    }
-
-    /// Whether the origin broke the rules rather than the line: what it sent is not to be trusted, and the body ends.
-    pub fn is_a_lie(&self) -> bool {
-        matches!(
-            self,
-            BodyError::Malformed(_) | BodyError::TooLong | BodyError::Differs
-        )
-    }
-}
 
 /// One body on one connection.
 pub struct Reader {
@@ -219,7 +156,7 @@ impl Reader {
             && connection
                 .upload
                 .take()
-                .is_none_or(|upload| upload.ended() == Some(How::Whole))
+                .is_none_or(|upload| upload.ended() == Some(UploadEnd::Whole))
         {
             self.pool.put(connection);
         }
@@ -231,8 +168,8 @@ impl Reader {
             && upload.outlives()
         {
             match upload.poll_ended(cx) {
-                Poll::Ready(How::Broken) => return Poll::Ready(Err(BodyError::Upload)),
-                Poll::Ready(How::Whole | How::Refused) => {}
+                Poll::Ready(UploadEnd::Broken) => return Poll::Ready(Err(BodyError::Upload)),
+                Poll::Ready(UploadEnd::Whole | UploadEnd::Refused) => {}
                 Poll::Pending => {
                     let last = upload.last();
                     self.waiting = self.waiting.max(Some(last));
@@ -302,7 +239,7 @@ impl Reader {
                 usize::try_from(n).map_or(READ, |n| n.saturating_add(1).min(READ))
             });
             let filled = connection.poll_fill(cx, most);
-            let broken = |upload: &UnderWay| upload.ended() == Some(How::Broken);
+            let broken = |upload: &UploadUnderWay| upload.ended() == Some(UploadEnd::Broken);
             if matches!(filled, Poll::Ready(Ok(0) | Err(_)))
                 && connection.upload.as_ref().is_some_and(broken)
             {

@@ -2,7 +2,9 @@
 
 use std::{rc::Rc, task::Context, time::Instant};
 
-use super::{parallel::Parallel, part::Part, reader::BodyError, resume::Refusal, source::Source};
+use super::{
+    body_error::BodyError, parallel::Parallel, part::Part, rest_error::RestRefusal, source::Source,
+};
 
 impl Parallel {
     /// Gives up all that is not the first response's, where others need the room.
@@ -47,8 +49,8 @@ impl Parallel {
         if refused == 0 {
             return;
         }
-        let meant = refusals().any(|refusal| refusal != Refusal::Late);
-        let turned_away = refusals().any(|refusal| refusal == Refusal::TurnedAway);
+        let meant = refusals().any(|refusal| refusal != RestRefusal::Late);
+        let turned_away = refusals().any(|refusal| refusal == RestRefusal::TurnedAway);
         let origin = Rc::clone(self.replay.origin());
         let counters = &origin.published().counters.origin;
         counters.parts_refused.add(refused as u64);
@@ -101,7 +103,7 @@ impl Parallel {
         let origin = self.replay.origin();
         let part = &mut self.parts[i];
         let now = Instant::now();
-        if part.source().and_then(Source::refusal) == Some(Refusal::Denied) {
+        if part.source().and_then(Source::refusal) == Some(RestRefusal::Denied) {
             self.replay.refused(now);
         }
         origin

@@ -230,7 +230,7 @@ mod tests {
     use super::{
         super::{
             connect::{ConnectError, Target},
-            pool::Sockets,
+            sockets::Sockets,
         },
         *,
     };

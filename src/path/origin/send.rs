@@ -11,7 +11,7 @@ use awc::FrozenClientRequest;
 
 use super::{
     exchange::{Answered, CURRENT, Exchange},
-    fetch::FetchError,
+    fetch_error::FetchError,
     sending::{SendError, Sending},
 };
 use crate::path::{

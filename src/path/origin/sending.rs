@@ -13,7 +13,7 @@ use std::{
 use actix_rt::task::JoinHandle;
 use bytes::{Buf as _, BytesMut};
 
-use super::connection::Writer;
+use super::stream::Writer;
 use crate::path::upload::{Progress, Upload};
 
 /// How much is gathered for one write.
@@ -130,7 +130,7 @@ impl Sending {
     }
 
     /// Goes on in a task of its own, for as long as what is given back lives.
-    pub(super) fn go_on(mut self, outlives: bool) -> UnderWay {
+    pub(super) fn go_on(mut self, outlives: bool) -> UploadUnderWay {
         let progress = self.progress();
         progress.answered();
         let state = Rc::new(State::default());
@@ -143,7 +143,7 @@ impl Sending {
             }
             told.end(sent);
         });
-        UnderWay {
+        UploadUnderWay {
             task,
             state,
             progress,
@@ -154,7 +154,7 @@ impl Sending {
 
 /// A body that is still sent while the response comes. Dropped, it ends.
 #[derive(Debug)]
-pub(super) struct UnderWay {
+pub(super) struct UploadUnderWay {
     task: JoinHandle<()>,
     state: Rc<State>,
     progress: Progress,
@@ -163,13 +163,13 @@ pub(super) struct UnderWay {
 
 #[derive(Debug, Default)]
 struct State {
-    ended: Cell<Option<How>>,
+    ended: Cell<Option<UploadEnd>>,
     waiting: RefCell<Option<Waker>>,
 }
 
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum How {
+pub(super) enum UploadEnd {
     /// All of it is out.
     Whole,
     /// By the client's fault.
@@ -181,9 +181,9 @@ pub(super) enum How {
 impl State {
     fn end(&self, sent: Result<(), SendError>) {
         self.ended.set(Some(match sent {
-            Ok(()) => How::Whole,
-            Err(SendError::Upload) => How::Broken,
-            Err(SendError::Refused(_)) => How::Refused,
+            Ok(()) => UploadEnd::Whole,
+            Err(SendError::Upload) => UploadEnd::Broken,
+            Err(SendError::Refused(_)) => UploadEnd::Refused,
         }));
         let waiting = self.waiting.take();
         if let Some(waker) = waiting {
@@ -192,19 +192,19 @@ impl State {
     }
 }
 
-impl UnderWay {
+impl UploadUnderWay {
     /// Whether the response's end waits for it: one that says that all is well, on a connection that goes on.
     pub(super) fn outlives(&self) -> bool {
         self.outlives
     }
 
     /// How it ended, if it has.
-    pub(super) fn ended(&self) -> Option<How> {
+    pub(super) fn ended(&self) -> Option<UploadEnd> {
         self.state.ended.get()
     }
 
     /// Ready when it has ended.
-    pub(super) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<How> {
+    pub(super) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<UploadEnd> {
         match self.state.ended.get() {
             Some(how) => Poll::Ready(how),
             None => {
@@ -225,7 +225,7 @@ impl UnderWay {
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for UploadUnderWay {
     fn drop(&mut self) {
         self.task.abort();
     }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::{
-    Settings,
     crowd::Crowd,
-    lately::Lately,
-    pool::Sockets,
     resolver::Anew,
+    settings::Settings,
     slots::Slots,
+    sockets::Sockets,
     tls::{Tls, TlsError},
+    transfer_state::TransferState,
 };
 use crate::{
     path::{tcp, transfers},
@@ -22,7 +22,8 @@ pub struct Shared {
     pub(super) settings: Arc<Settings>,
     pub(super) options: Arc<tcp::Settings>,
     pub(super) transfers: Arc<transfers::Settings>,
-    pub(super) lately: Arc<Lately>,
+    /// What body transfers share.
+    pub(super) transfer_state: Arc<TransferState>,
     pub(super) tls: Option<Tls>,
     pub(super) slots: Arc<Slots>,
     pub(super) crowd: Arc<Crowd>,
@@ -62,7 +63,7 @@ impl Shared {
             sockets: Arc::new(Sockets::new(counters)),
             settings: Arc::new(settings),
             options: Arc::new(options),
-            lately: Arc::new(Lately::new(
+            transfer_state: Arc::new(TransferState::new(
                 &transfers,
                 Arc::clone(&published.counters),
                 published.started,
@@ -103,17 +104,17 @@ impl Shared {
             Arc::clone(&self.published),
         )?;
         self.slots.set_waiting(settings.waiting_connections);
-        let lately = if same_transfers {
-            Arc::clone(&self.lately)
+        let transfer_state = if same_transfers {
+            Arc::clone(&self.transfer_state)
         } else {
-            fresh.lately
+            fresh.transfer_state
         };
         Ok(Some(Shared {
             slots: Arc::clone(&self.slots),
             crowd: Arc::clone(&self.crowd),
             sockets: Arc::clone(&self.sockets),
             anew: self.anew.clone(),
-            lately,
+            transfer_state,
             ..fresh
         }))
     }

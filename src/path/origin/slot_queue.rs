@@ -11,7 +11,9 @@
 //!   is answered, for everybody, up to `in_all`.
 //! - Bodies that hold the reserve, or all slots while somebody waits for 5 s, go on without one, up to `in_all`.
 
+mod entry;
 mod relief;
+pub(super) mod slot_request;
 #[cfg(test)]
 mod tests;
 
@@ -21,25 +23,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::relief::{Need, Why};
-use super::holder::{Holder, Place};
+use self::{
+    entry::{Entry, Why},
+    slot_request::{Demand, Kind, SlotRequest},
+};
+use super::holder::{Holder, SlotState};
 use crate::path::network::Network;
 
 /// The share of the slots that large and slow exchanges never take: one in so many.
 const RESERVE: usize = 8;
 /// Whoever waited so long gets the slot of the body that has had one longest.
 const STARVED: Duration = Duration::from_secs(5);
-
-/// What an exchange is asked for.
-#[derive(Clone, Copy, Debug)]
-pub struct Ask {
-    /// Who asks.
-    pub network: Network,
-    /// What for: hashes of the target's path and of its directory; zero where it is the topmost.
-    pub target: [u64; 2],
-    /// Whether it will bring more than most, or take longer.
-    pub is_large: bool,
-}
 
 /// What is in force.
 #[derive(Clone, Copy, Debug)]
@@ -70,22 +64,15 @@ impl Limits {
     }
 }
 
-/// When somebody's turn is: the time, and who came first.
-pub(super) type Turn = (Instant, u64);
-
-/// Whether somebody who waits may have any slot, or none of the reserve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Small,
-    Large,
-}
+/// A place in the queue: the time from which it is served, and for equal times the number of the arrival.
+pub(super) type Position = (Instant, u64);
 
 /// Where somebody waits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spot {
     network: Network,
     kind: Kind,
-    turn: Turn,
+    turn: Position,
 }
 
 /// Somebody who waits.
@@ -96,16 +83,7 @@ pub(super) struct Waiter<T> {
     /// When it came.
     pub(super) came: Instant,
     /// What it asks for.
-    pub(super) ask: Ask,
-}
-
-#[derive(Debug)]
-struct Entry {
-    holder: Arc<Holder>,
-    ask: Ask,
-    taken: Instant,
-    /// Why it goes on without a slot.
-    why: Why,
+    pub(super) ask: SlotRequest,
 }
 
 /// What one network has.
@@ -115,7 +93,7 @@ struct Account<T> {
     beyond: usize,
     probes: usize,
     /// By [`Kind`].
-    waiting: [BTreeMap<Turn, Waiter<T>>; 2],
+    waiting: [BTreeMap<Position, Waiter<T>>; 2],
 }
 
 /// All of it.
@@ -136,7 +114,7 @@ pub(super) struct Queue<T> {
     slow: HashMap<u64, usize>,
     accounts: HashMap<Network, Account<T>>,
     /// The first of each network that waits, by [`Kind`].
-    order: [BTreeSet<(usize, Turn, Network)>; 2],
+    order: [BTreeSet<(usize, Position, Network)>; 2],
     came: u64,
     /// Nothing can be done for those who wait until then.
     barren: Option<Instant>,
@@ -220,7 +198,7 @@ impl<T> Queue<T> {
     }
 
     /// Whether there is a slot for this one now, before all who wait for one of its kind. What it is like is noted in it.
-    pub(super) fn admits(&mut self, ask: &mut Ask, now: Instant) -> bool {
+    pub(super) fn admits(&mut self, ask: &mut SlotRequest, now: Instant) -> bool {
         loop {
             let kind = self.kind(ask, now);
             ask.is_large = kind == Kind::Large;
@@ -231,20 +209,20 @@ impl<T> Queue<T> {
             if room && (kind == Kind::Small || self.has_room_for_large(now)) {
                 return true;
             }
-            let need = Need {
+            let demand = Demand {
                 network: ask.network,
                 kind,
                 starved: false,
                 full: !room,
             };
-            if !self.relieve(need, now) {
+            if !self.relieve(demand, now) {
                 return false;
             }
         }
     }
 
     /// It has a slot from now on.
-    pub(super) fn enter(&mut self, ask: Ask, holder: Arc<Holder>, now: Instant) -> u64 {
+    pub(super) fn enter(&mut self, ask: SlotRequest, holder: Arc<Holder>, now: Instant) -> u64 {
         self.came += 1;
         let id = self.came;
         if ask.is_large {
@@ -319,13 +297,13 @@ impl<T> Queue<T> {
                 });
                 continue;
             }
-            let need = Need {
+            let demand = Demand {
                 network,
                 kind,
                 starved: now.saturating_duration_since(came) >= STARVED,
                 full: !room,
             };
-            if !self.relieve(need, now) {
+            if !self.relieve(demand, now) {
                 return None;
             }
         }
@@ -354,7 +332,7 @@ impl<T> Queue<T> {
     pub(super) fn resume(
         &mut self,
         id: Option<u64>,
-        ask: Ask,
+        ask: SlotRequest,
         holder: &Arc<Holder>,
         now: Instant,
     ) -> u64 {
@@ -379,7 +357,7 @@ impl<T> Queue<T> {
                 id
             }
         };
-        holder.set_place(Place::Slot);
+        holder.set_state(SlotState::Held);
         id
     }
 
@@ -388,7 +366,7 @@ impl<T> Queue<T> {
             return;
         };
         entry.why = why;
-        entry.holder.set_place(Place::Beyond);
+        entry.holder.set_state(SlotState::Beyond);
         let (lasts, probes) = why.counts();
         self.lasting += lasts;
         self.probes += probes;

@@ -23,9 +23,9 @@ use std::{
 
 use tokio::sync::oneshot;
 
-pub use super::{holder::Yields, slot_queue::Ask};
+pub use super::{holder::Yields, slot_queue::slot_request::SlotRequest};
 use super::{
-    holder::{Holder, Place, Waits},
+    holder::{Holder, SlotState, Waits},
     slot_queue::{Limits, Queue, Spot, Waiter},
 };
 use crate::{path::network::Network, traffic::counters::Counters};
@@ -64,7 +64,7 @@ pub struct Slot {
     holder: Arc<Holder>,
     /// Its number in the queue; none while it has given up its connection.
     id: Option<u64>,
-    ask: Ask,
+    ask: SlotRequest,
     taken: Instant,
 }
 
@@ -134,12 +134,12 @@ impl Slots {
     }
 
     /// What is asked for, where it is not known to be large. `path`: the target without its query.
-    pub fn ask(&self, network: Network, path: &str) -> Ask {
+    pub fn ask(&self, network: Network, path: &str) -> SlotRequest {
         let directory = match path.rfind('/') {
             Some(1..) => path.rsplit_once('/').map(|(directory, _)| directory),
             _ => None,
         };
-        Ask {
+        SlotRequest {
             network,
             target: [
                 self.hasher.hash_one(path),
@@ -150,13 +150,13 @@ impl Slots {
     }
 
     /// A slot, if some are free for anything and nobody waits.
-    pub fn take_free(self: &Arc<Self>, ask: &Ask) -> Option<Slot> {
+    pub fn take_free(self: &Arc<Self>, ask: &SlotRequest) -> Option<Slot> {
         let mut queue = self.queue();
         queue.has_plenty().then(|| self.occupy(&mut queue, *ask))
     }
 
     /// A slot, if there is one for this without waiting: also that of an exchange which only waits.
-    pub fn take_now(self: &Arc<Self>, ask: &Ask) -> Option<Slot> {
+    pub fn take_now(self: &Arc<Self>, ask: &SlotRequest) -> Option<Slot> {
         let now = Instant::now();
         let mut queue = self.queue();
         self.tell(&mut queue, now);
@@ -180,7 +180,7 @@ impl Slots {
     /// [`NoSlot`] at the deadline.
     pub async fn take(
         self: &Arc<Self>,
-        ask: &Ask,
+        ask: &SlotRequest,
         turn: Instant,
         deadline: Instant,
     ) -> Result<Slot, NoSlot> {
@@ -217,7 +217,7 @@ impl Slots {
 
     /// Takes a slot that nobody needs just now: only where some stay free, for whoever comes.
     pub fn try_take(self: &Arc<Self>) -> Option<Slot> {
-        let ask = Ask {
+        let ask = SlotRequest {
             network: Network::NONE,
             target: [0, 0],
             is_large: true,
@@ -230,7 +230,11 @@ impl Slots {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn occupy(self: &Arc<Self>, queue: &mut Queue<oneshot::Sender<Slot>>, ask: Ask) -> Slot {
+    fn occupy(
+        self: &Arc<Self>,
+        queue: &mut Queue<oneshot::Sender<Slot>>,
+        ask: SlotRequest,
+    ) -> Slot {
         let now = Instant::now();
         let holder = Arc::new(Holder::new(self.epoch, now));
         let id = queue.enter(ask, Arc::clone(&holder), now);
@@ -322,7 +326,7 @@ impl Slot {
         }
         let origin = &self.slots.counters.origin;
         origin.parked.up();
-        if self.holder.place() == Place::Slot && self.slots.is_waited_for() {
+        if self.holder.state() == SlotState::Held && self.slots.is_waited_for() {
             self.slots.queue().look_again();
             self.slots.let_in();
         }
@@ -361,19 +365,19 @@ impl Slot {
     pub fn give_up(&mut self) {
         self.holder.forget_asked();
         if self.leave() {
-            self.holder.set_place(Place::None);
+            self.holder.set_state(SlotState::GivenUp);
             self.slots.let_in();
         }
     }
 
     /// It went on. If it had lost its slot, it has one again if one is free.
     fn goes_on(&mut self, was_for_client: bool) {
-        if was_for_client && self.holder.place() != Place::None {
+        if was_for_client && self.holder.state() != SlotState::GivenUp {
             self.slots.counters.origin.parked.down();
             // Too late to ask it.
             self.holder.forget_asked();
         }
-        if self.holder.place() != Place::Slot {
+        if self.holder.state() != SlotState::Held {
             let mut queue = self.slots.queue();
             let id = queue.resume(self.id, self.ask, &self.holder, Instant::now());
             self.id = Some(id);

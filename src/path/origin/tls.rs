@@ -9,7 +9,7 @@ use rustls::{
     pki_types::{CertificateDer, InvalidDnsNameError, ServerName, UnixTime},
 };
 
-use super::{connection::TlsConfig, settings::TlsSettings};
+use super::settings::TlsSettings;
 use crate::path::roots::{RootsError, roots};
 
 /// Why TLS cannot be set up. All are found at the start.
@@ -34,8 +34,8 @@ pub enum TlsError {
 /// Everything that a handshake needs.
 #[derive(Clone, Debug)]
 pub struct Tls {
-    /// Shared, so that sessions are resumed.
-    pub config: TlsConfig,
+    /// Shared by all workers: TLS sessions are resumed whoever opened them.
+    pub config: Arc<ClientConfig>,
     /// The name that the certificate must have.
     pub name: ServerName<'static>,
 }

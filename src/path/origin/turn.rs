@@ -5,8 +5,8 @@ use std::time::Instant;
 use awc::FrozenClientRequest;
 
 use super::{
-    fetch::kind_of,
     slots::{NoSlot, Slot},
+    target::kind_of,
     worker::Origin,
 };
 use crate::{

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{pool::Pool, worker::Origin};
+use super::{connector::Connector, pool::Pool};
 use crate::traffic::published::OriginStatus;
 
 /// How often it is looked at.
@@ -13,28 +13,28 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Connections that one look opens at most.
 const AT_ONCE: usize = 8;
 
-/// Looks after an origin's connections until the origin is dropped.
-pub(super) async fn keep_warm(origin: Weak<Origin>) {
+/// Looks after a worker's connections until they are dropped.
+pub(super) async fn keep_warm(connector: Weak<Connector>) {
     loop {
         tokio::time::sleep(LOOK).await;
-        let Some(origin) = origin.upgrade() else {
+        let Some(connector) = connector.upgrade() else {
             return;
         };
-        let published = origin.published();
+        let published = connector.published();
         // An origin that is away is tried by the requests themselves, and by the classifier's probe.
         let serves = !published.is_draining()
             && **published.origin_status.load() != OriginStatus::Unreachable;
         if serves && published.tuning.load().warm_connections {
-            top_up(&origin).await;
+            top_up(&connector).await;
         }
     }
 }
 
 /// Opens what is missing, one after the other; a failure ends it until the next look.
-async fn top_up(origin: &Rc<Origin>) {
-    let pool: &Rc<Pool> = origin.pool();
+async fn top_up(connector: &Connector) {
+    let pool: &Rc<Pool> = connector.pool();
     for _ in 0..pool.missing(Instant::now()).min(AT_ONCE) {
-        match origin.open_spare().await {
+        match connector.open_spare().await {
             Ok(Some(connection)) => pool.keep_spare(connection),
             Ok(None) => return,
             Err(error) => {

@@ -9,24 +9,19 @@ use std::{
 use actix_http::uri::Authority;
 
 use super::{
-    Settings,
-    connect::Target,
     connection::Connection,
+    connector::Connector,
     crowd::{Anchor, Crowd},
     exchange::Exchanging,
-    fetch::FetchError,
     memory::Memory,
     pace,
-    pool::{OpenSocket, Pool},
-    resolver::Resolver,
+    pool::Pool,
+    settings::Settings,
     shared::Shared,
-    slots::{NoSlot, Slot},
+    slots::Slot,
     warm::keep_warm,
 };
-use crate::{
-    path::transfers,
-    traffic::{published::Published, tuning::Tuning},
-};
+use crate::{path::transfers, traffic::published::Published};
 
 /// How often the limit on exchanges at once is looked at while no request comes.
 const FOLLOW: Duration = Duration::from_millis(500);
@@ -38,7 +33,7 @@ pub struct Origin {
     pub(super) shared: Shared,
     pub(super) client: awc::Client,
     pub(super) pool: Rc<Pool>,
-    resolver: Resolver,
+    pub(super) connector: Rc<Connector>,
     pub(super) authority: Authority,
 }
 
@@ -52,17 +47,18 @@ impl Origin {
             .wrap(Exchanging)
             .finish();
         let authority = shared.settings.url.authority();
+        let connector = Connector::new(shared);
+        actix_rt::spawn(keep_warm(Rc::downgrade(&connector)));
         let origin = Rc::new(Origin {
             client,
-            pool: Pool::start(Arc::clone(&shared.sockets), Arc::clone(&shared.published)),
-            resolver: Resolver::new(shared.settings.url.host(), shared.anew.clone()),
+            pool: Rc::clone(connector.pool()),
             // The URL was checked when it was read.
             authority: authority
                 .parse()
                 .unwrap_or_else(|_| Authority::from_static("origin")),
+            connector,
             shared: shared.clone(),
         });
-        actix_rt::spawn(keep_warm(Rc::downgrade(&origin)));
         actix_rt::spawn(follow_limit(Rc::downgrade(&origin)));
         origin
     }
@@ -105,23 +101,23 @@ impl Origin {
 
     /// Whether the origin can bear one more request for the rest of a body that broke.
     pub fn spend(&self) -> bool {
-        self.shared.lately.resumes.spend(Instant::now())
+        self.shared.transfer_state.resumes.spend(Instant::now())
     }
 
     /// A request for the rest was worth it, or this part of it.
     pub(super) fn refund(&self, part: f64) {
-        self.shared.lately.resumes.earn(part);
+        self.shared.transfer_state.resumes.earn(part);
     }
 
     /// One more request: some of them may be followed by a second one for what stalls.
     pub(super) fn earn_stalls(&self) {
         let share = self.shared.transfers.stall_budget;
-        self.shared.lately.stalls.earn(share);
+        self.shared.transfer_state.stalls.earn(share);
     }
 
     /// Whether the origin can bear a second connection for a body that stalls.
     pub(super) fn spend_on_stall(&self) -> bool {
-        self.shared.lately.stalls.spend(Instant::now())
+        self.shared.transfer_state.stalls.spend(Instant::now())
     }
 
     /// A slot that nobody needs just now.
@@ -142,22 +138,22 @@ impl Origin {
 
     /// Room for the parts of bodies.
     pub(super) fn memory(&self) -> &Arc<Memory> {
-        &self.shared.lately.memory
+        &self.shared.transfer_state.memory
     }
 
     /// Over how many connections a body was worth fetching last.
     pub(super) fn usual_width(&self) -> usize {
-        self.shared.lately.width.load(Relaxed)
+        self.shared.transfer_state.width.load(Relaxed)
     }
 
     /// A body is fetched over so many connections.
     pub(super) fn use_width(&self, width: usize) {
-        self.shared.lately.width.store(width, Relaxed);
+        self.shared.transfer_state.width.store(width, Relaxed);
     }
 
     /// The round trip to the origin, as last seen.
     pub(super) fn round_trip(&self) -> Duration {
-        self.shared.lately.line().1
+        self.shared.transfer_state.line().1
     }
 
     /// After how long a width shows what it is worth: a few round trips.
@@ -168,79 +164,26 @@ impl Origin {
     /// Looks at the line to the origin.
     pub(super) fn look(&self, connection: &Connection) {
         self.shared
-            .lately
+            .transfer_state
             .look(connection, &self.shared.published.origin_line);
     }
 
     /// Whether the line to the origin is one on which several connections carry more than one.
     pub(super) fn wants_several(&self) -> bool {
-        self.shared.lately.line().0 >= self.shared.transfers.parallel_from
+        self.shared.transfer_state.line().0 >= self.shared.transfers.parallel_from
     }
 
     /// A body came at this pace, in bytes per second.
     pub(super) fn gave(&self, pace: f64) {
-        self.shared.lately.pace.add(pace);
+        self.shared.transfer_state.pace.add(pace);
     }
 
     /// The pace in bytes per second under which a body stalls that came at `before` until now.
     pub(super) fn stall_floor(&self, before: Option<f64>) -> f64 {
         let settings = &self.shared.transfers;
         let floor = settings.stall_floor.as_u64() as f64;
-        let lately = self.shared.lately.pace.get();
+        let lately = self.shared.transfer_state.pace.get();
         pace::stall_floor(floor, settings.stall_share, lately, before)
-    }
-
-    pub(super) async fn connect(
-        &self,
-        tuning: &Tuning,
-        deadline: Instant,
-    ) -> Result<Connection, FetchError> {
-        // The sockets are everybody's, too.
-        let limit = self.shared.published.tuning.load().connections_at_once();
-        let reserved =
-            tokio::time::timeout_at(deadline.into(), self.shared.sockets.reserve(limit)).await;
-        let open = reserved.map_err(|_| NoSlot { limit })?;
-        let mut connection = self.open(open, tuning, deadline).await?;
-        self.pool.lend(&mut connection);
-        Ok(connection)
-    }
-
-    /// Opens a connection that nobody needs yet; none where there is no room for it.
-    pub(super) async fn open_spare(&self) -> Result<Option<Connection>, FetchError> {
-        let tuning = self.shared.published.tuning.load_full();
-        let limit = tuning.connections_at_once();
-        let Some(open) = self.shared.sockets.try_reserve(limit) else {
-            return Ok(None);
-        };
-        let deadline = Instant::now() + tuning.connect_timeout;
-        self.open(open, &tuning, deadline).await.map(Some)
-    }
-
-    async fn open(
-        &self,
-        open: OpenSocket,
-        tuning: &Tuning,
-        deadline: Instant,
-    ) -> Result<Connection, FetchError> {
-        let url = &self.shared.settings.url;
-        let counters = &self.shared.published.counters.origin;
-        let target = Target {
-            resolver: &self.resolver,
-            host: url.host(),
-            port: url.port(),
-            tls: self.shared.tls.as_ref(),
-            options: tuning
-                .tcp_options
-                .then_some((&*self.shared.options, tuning.tcp_buffers)),
-            dns_cache: tuning.dns_cache,
-            connect_timeout: tuning.connect_timeout,
-            deadline,
-        };
-        counters.connects.increment();
-        target.connect(open).await.map_err(|error| {
-            counters.connect_failures.increment();
-            error.into()
-        })
     }
 }
 

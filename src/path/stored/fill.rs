@@ -10,7 +10,11 @@ use bytes::Bytes;
 
 use super::fetcher::Fetcher;
 use crate::{
-    path::{flow::Flow, framing::Framing, origin::Fetched, range::ContentRange},
+    path::{
+        framing::Framing,
+        origin::{Fetched, body::OriginBody},
+        range::ContentRange,
+    },
     store::{
         Store,
         object::{Fill, Object},
@@ -59,7 +63,7 @@ pub async fn begin(store: &Arc<Store>, fill: Fill, fetcher: &Rc<Fetcher>) -> boo
     let Some(left) = fill.left() else {
         return false;
     };
-    let Some((flow, skip)) = part(store, &object, &left, fetcher).await else {
+    let Some((body, skip)) = part(store, &object, &left, fetcher).await else {
         store.counters.fill_failed();
         object.fill_failed();
         return false;
@@ -67,7 +71,7 @@ pub async fn begin(store: &Arc<Store>, fill: Fill, fetcher: &Rc<Fetcher>) -> boo
     fill.confirm();
     let (store, fetcher) = (Arc::clone(store), Rc::clone(fetcher));
     actix_rt::spawn(async move {
-        run(&store, fill, flow, skip, &fetcher.published, fetcher.bucket).await;
+        run(&store, fill, body, skip, &fetcher.published, fetcher.bucket).await;
     });
     true
 }
@@ -80,7 +84,7 @@ pub async fn part(
     object: &Arc<Object>,
     part: &Range<u64>,
     fetcher: &Rc<Fetcher>,
-) -> Option<(Flow, u64)> {
+) -> Option<(OriginBody, u64)> {
     let mut asked = rest(object, part);
     while let Some(fields) = asked.take() {
         let fetched = match fetcher.get(&fields, None).await {
@@ -98,7 +102,7 @@ pub async fn part(
                 let skip = part.start - first;
                 let counters = &fetcher.published.counters.origin;
                 counters.reread_bytes.add(skip);
-                return Some((Flow::One(fetched.source), skip));
+                return Some((OriginBody::One(fetched.source), skip));
             }
             Begins::Nowhere if !is_passing(fetched.status) && object.may_be_had_whole() => {
                 asked = Some(HeaderMap::new());
@@ -180,7 +184,7 @@ fn begins_at(object: &Object, fetched: &Fetched, at: u64) -> Begins {
 pub async fn run(
     store: &Arc<Store>,
     fill: Fill,
-    mut flow: Flow,
+    mut body: OriginBody,
     mut skip: u64,
     published: &Arc<Published>,
     bucket: Bucket,
@@ -193,7 +197,7 @@ pub async fn run(
         }
         let piece = poll_fn(|cx| {
             let tuning = published.tuning_for(bucket).load();
-            flow.poll_piece(cx, &tuning)
+            body.poll_piece(cx, &tuning)
         });
         match piece.await {
             Some(Ok(mut piece)) => {

@@ -18,10 +18,9 @@ use crate::{
     path::{
         client::Client,
         error::ProxyError,
-        flow::Flow,
         framing::Framing,
         headers::{self, FORWARDED_HOST, FORWARDED_PROTO, REQUEST_ID},
-        origin::Fetched,
+        origin::{Fetched, body::OriginBody},
         range::ContentRange,
     },
     store::{
@@ -344,8 +343,8 @@ impl Front {
                     ask.answer(&object);
                     _ = sender.send(Ok(Got::Object(reader, ttfb)));
                     if let Some(fill) = fill {
-                        let flow = Flow::One(fetched.source);
-                        fill::run(&store, fill, flow, 0, &fetcher.published, fetcher.bucket).await;
+                        let body = OriginBody::One(fetched.source);
+                        fill::run(&store, fill, body, 0, &fetcher.published, fetcher.bucket).await;
                     }
                 }
                 None => {

@@ -11,7 +11,7 @@ use futures_util::{FutureExt as _, future::LocalBoxFuture};
 
 use super::{fetcher::Fetcher, fill};
 use crate::{
-    path::{flow::Flow, origin::reader::BodyError},
+    path::origin::{body::OriginBody, body_error::BodyError},
     store::{
         Store,
         body::Found,
@@ -45,9 +45,9 @@ pub struct StoredReader {
 /// A request of one reader's own.
 enum Own {
     /// Its head is awaited.
-    Asked(LocalBoxFuture<'static, Option<(Flow, u64)>>),
+    Asked(LocalBoxFuture<'static, Option<(OriginBody, u64)>>),
     /// Its body, how many bytes of that come before what is wanted, and where it began.
-    Comes(Box<Flow>, u64, u64),
+    Comes(Box<OriginBody>, u64, u64),
 }
 
 impl StoredReader {
@@ -152,13 +152,13 @@ impl StoredReader {
                 None => None,
                 Some(Own::Asked(ask)) => match ready!(ask.poll_unpin(cx)) {
                     None => return Poll::Ready(Some(Err(BodyError::NoRest))),
-                    Some((flow, skip)) => {
+                    Some((body, skip)) => {
                         let from = self.reader.at();
-                        self.own = Some(Own::Comes(Box::new(flow), skip, from));
+                        self.own = Some(Own::Comes(Box::new(body), skip, from));
                         continue;
                     }
                 },
-                Some(Own::Comes(flow, skip, _)) => match ready!(flow.poll_piece(cx, &tuning)) {
+                Some(Own::Comes(body, skip, _)) => match ready!(body.poll_piece(cx, &tuning)) {
                     Some(Ok(mut piece)) => {
                         let over = (*skip).min(piece.len() as u64);
                         *skip -= over;
@@ -192,9 +192,9 @@ impl StoredReader {
     }
 
     /// Its own connection to the origin, where it has one.
-    pub fn own(&mut self) -> Option<&mut Flow> {
+    pub fn own(&mut self) -> Option<&mut OriginBody> {
         match &mut self.own {
-            Some(Own::Comes(flow, ..)) => Some(flow),
+            Some(Own::Comes(body, ..)) => Some(body),
             _ => None,
         }
     }

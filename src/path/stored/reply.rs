@@ -13,7 +13,7 @@ use crate::{
         flow::Flow,
         framing::Framing,
         headers::{self, content_length},
-        origin::Fetched,
+        origin::{Fetched, body::OriginBody},
     },
     store::{
         Store,
@@ -58,7 +58,7 @@ impl Reply {
             headers: fetched.headers,
             told,
             framing: fetched.framing,
-            flow: Flow::One(fetched.source),
+            flow: Flow::Origin(OriginBody::One(fetched.source)),
         };
         reply.pass_on(id);
         reply

@@ -5,7 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Ask, Entry, Kind, Queue};
+use super::{
+    Queue,
+    entry::{Entry, Why},
+    slot_request::{Demand, Kind, SlotRequest},
+};
 use crate::path::{
     network::Network,
     origin::holder::{Holder, Waits, Yields},
@@ -16,45 +20,9 @@ const BODY_PATIENCE: Duration = Duration::from_millis(250);
 /// Where nothing could be done for those who wait, how soon it is looked again.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// For whom a slot is looked for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Need {
-    pub(super) network: Network,
-    pub(super) kind: Kind,
-    /// It has waited for very long.
-    pub(super) starved: bool,
-    /// It is not the reserve alone that is in its way.
-    pub(super) full: bool,
-}
-
-/// Why an exchange goes on without a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
-    /// It waited for its client.
-    Parked,
-    /// The origin was silent.
-    Silent,
-    /// The same, to find out whether it answers others.
-    Probe,
-    /// It is a body that moves.
-    Moves,
-}
-
-impl Why {
-    pub(super) fn is_silent(self) -> bool {
-        matches!(self, Why::Silent | Why::Probe)
-    }
-
-    /// How much it adds to those that last, and to those that probe.
-    pub(super) fn counts(self) -> (usize, usize) {
-        let lasts = matches!(self, Why::Silent | Why::Moves);
-        (usize::from(lasts), usize::from(self == Why::Probe))
-    }
-}
-
 impl<T> Queue<T> {
     /// Whether somebody must leave the reserve to others.
-    pub(super) fn kind(&self, ask: &Ask, now: Instant) -> Kind {
+    pub(super) fn kind(&self, ask: &SlotRequest, now: Instant) -> Kind {
         if ask.is_large || self.has_its_share(ask.network) || self.is_like_silent_ones(ask, now) {
             Kind::Large
         } else {
@@ -76,7 +44,7 @@ impl<T> Queue<T> {
     }
 
     /// Whether the origin is silent in another one for the same target, or in the same directory.
-    pub(super) fn is_like_silent_ones(&self, ask: &Ask, now: Instant) -> bool {
+    pub(super) fn is_like_silent_ones(&self, ask: &SlotRequest, now: Instant) -> bool {
         let named = |hash: &u64| *hash != 0;
         let alike = |entry: &Entry| {
             let both = entry.ask.target.iter().zip(&ask.target);
@@ -100,23 +68,23 @@ impl<T> Queue<T> {
     }
 
     /// Whether an exchange that waits for its client goes on without a slot, for somebody who needs it.
-    fn may_park(&self, entry: &Entry, need: Need) -> bool {
-        let gains = entry.ask.network == need.network;
-        self.beyond.len() < self.limits.waiting && !(gains && self.has_its_share(need.network))
+    fn may_park(&self, entry: &Entry, demand: Demand) -> bool {
+        let gains = entry.ask.network == demand.network;
+        self.beyond.len() < self.limits.waiting && !(gains && self.has_its_share(demand.network))
     }
 
     /// Whether one that the origin is silent in does.
-    fn may_be_silent(&self, entry: &Entry, need: Need) -> bool {
+    fn may_be_silent(&self, entry: &Entry, demand: Demand) -> bool {
         if self.alive {
-            return self.may_park(entry, need);
+            return self.may_park(entry, demand);
         }
         if self.mute && self.may_move() {
             return true;
         }
         let reserve = self.limits.reserve();
-        let gains = entry.ask.network == need.network;
-        let own = self.accounts.get(&need.network).map_or(0, |a| a.probes);
-        need.kind == Kind::Small
+        let gains = entry.ask.network == demand.network;
+        let own = self.accounts.get(&demand.network).map_or(0, |a| a.probes);
+        demand.kind == Kind::Small
             && self.beyond.len() < self.limits.waiting
             && self.probes < reserve
             && !(gains && own >= reserve.div_ceil(2))
@@ -142,7 +110,7 @@ impl<T> Queue<T> {
     }
 
     /// Makes a slot free for somebody, if one has it that can do without.
-    pub(super) fn relieve(&mut self, need: Need, now: Instant) -> bool {
+    pub(super) fn relieve(&mut self, demand: Demand, now: Instant) -> bool {
         if self.barren.is_some_and(|until| now < until) {
             return false;
         }
@@ -151,11 +119,11 @@ impl<T> Queue<T> {
         for (&id, entry) in &self.slots {
             if let Waits::Client(waited) = entry.holder.waits(now) {
                 any_parked = true;
-                if self.may_park(entry, need) {
+                if self.may_park(entry, demand) {
                     parked = parked.max(Some((waited, id)));
                 }
             } else if let Some(waited) = self.silence(entry, now)
-                && self.may_be_silent(entry, need)
+                && self.may_be_silent(entry, demand)
             {
                 silent = silent.max(Some((waited, id)));
             }
@@ -169,10 +137,10 @@ impl<T> Queue<T> {
             }
         }
         let breached =
-            need.full && need.kind == Kind::Small && large_ones > self.limits.at_most_large();
+            demand.full && demand.kind == Kind::Small && large_ones > self.limits.at_most_large();
         let body = large
             .filter(|_| breached)
-            .or(oldest.filter(|_| need.starved))
+            .or(oldest.filter(|_| demand.starved))
             .filter(|_| self.may_move());
         if let Some((_, id)) = parked {
             self.go_beyond(id, Why::Parked);
@@ -183,7 +151,7 @@ impl<T> Queue<T> {
             self.go_beyond(id, Why::Moves);
         } else {
             if any_parked {
-                self.ask_one(need.network, now);
+                self.ask_one(demand.network, now);
             }
             self.barren = Some(now + LOOK);
             return false;

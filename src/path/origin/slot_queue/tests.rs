@@ -34,14 +34,14 @@ impl House {
         self.now += Duration::from_secs(seconds);
     }
 
-    fn let_in(&mut self, ask: Ask) {
+    fn let_in(&mut self, ask: SlotRequest) {
         let holder = Arc::new(Holder::new(self.epoch, self.now));
         let id = self.queue.enter(ask, Arc::clone(&holder), self.now);
         self.inside.push((id, holder));
     }
 
     /// Whether somebody gets a slot at once.
-    fn comes(&mut self, mut ask: Ask) -> bool {
+    fn comes(&mut self, mut ask: SlotRequest) -> bool {
         let admitted = self.queue.admits(&mut ask, self.now);
         if admitted {
             self.let_in(ask);
@@ -49,7 +49,7 @@ impl House {
         admitted
     }
 
-    fn waits(&mut self, call: &'static str, ask: Ask) {
+    fn waits(&mut self, call: &'static str, ask: SlotRequest) {
         let came = self.now;
         self.queue.wait(came, Waiter { call, came, ask });
     }
@@ -76,16 +76,16 @@ fn from(host: u8) -> Network {
 }
 
 /// Something small, of a target of its own.
-fn small(host: u8, target: u64) -> Ask {
-    Ask {
+fn small(host: u8, target: u64) -> SlotRequest {
+    SlotRequest {
         network: from(host),
         target: [1000 + target, 0],
         is_large: false,
     }
 }
 
-fn large(host: u8) -> Ask {
-    Ask {
+fn large(host: u8) -> SlotRequest {
+    SlotRequest {
         is_large: true,
         ..small(host, 1)
     }
@@ -160,15 +160,15 @@ fn who_waits_for_its_client_gives_its_slot_and_goes_on_without() {
     holder.wait(true);
     house.queue.look_again();
     assert!(house.comes(small(2, 9)));
-    assert_eq!(holder.place(), Place::Beyond);
+    assert_eq!(holder.state(), SlotState::Beyond);
     assert_eq!((house.queue.in_use(), house.queue.beyond()), (8, 1));
     // It goes on: without one as long as none is free.
     let ask = small(1, 0);
     assert_eq!(house.queue.resume(Some(id), ask, &holder, house.now), id);
-    assert_eq!(holder.place(), Place::Beyond);
+    assert_eq!(holder.state(), SlotState::Beyond);
     house.leaves(1);
     house.queue.resume(Some(id), ask, &holder, house.now);
-    assert_eq!(holder.place(), Place::Slot);
+    assert_eq!(holder.state(), SlotState::Held);
     assert_eq!((house.queue.in_use(), house.queue.beyond()), (8, 0));
 }
 
@@ -231,7 +231,7 @@ fn where_nothing_is_left_a_connection_is_asked_for_of_who_has_most() {
 #[test]
 fn long_polls_give_their_slots_once_the_origin_answers_others() {
     let mut house = House::new(LIMITS);
-    let poll = |n| Ask {
+    let poll = |n| SlotRequest {
         target: [n, 7],
         ..small(1, 0)
     };
@@ -275,7 +275,7 @@ fn an_origin_that_is_overloaded_is_given_no_more_than_the_reserve() {
 #[test]
 fn where_nobody_is_answered_as_many_go_on_as_may_be_in_all() {
     let mut house = House::new(LIMITS);
-    let poll = |n| Ask {
+    let poll = |n| SlotRequest {
         target: [n, 7],
         ..small(1, 0)
     };

@@ -8,7 +8,7 @@ fn slots(n: usize) -> Arc<Slots> {
     Arc::new(Slots::new(n, n, 0, Arc::default()))
 }
 
-fn ask(slots: &Slots) -> Ask {
+fn ask(slots: &Slots) -> SlotRequest {
     slots.ask(Network::NONE, "/")
 }
 

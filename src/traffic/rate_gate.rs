@@ -16,9 +16,9 @@ use super::{
 };
 use crate::units::Rate;
 
-/// Admission at the rate in force. Shared by all workers; the limiter sets the rate.
+/// Admits requests to the origin at the rate in force. Shared by all workers; the limiter sets the rate.
 #[derive(Debug)]
-pub struct Gate {
+pub struct RateGate {
     /// What the schedule counts from.
     epoch: Instant,
     /// When the schedule is free again: nanoseconds since `epoch`.
@@ -36,10 +36,10 @@ pub struct Gate {
     rejected: AtomicU64,
 }
 
-/// Turned away: the wait would be too long, or too many wait already.
+/// The request is over the rate: the wait would be too long, or too many wait already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("over the rate limit; try again in {retry_after:?}")]
-pub struct Turned {
+pub struct OverRate {
     /// When it is worth trying again.
     pub retry_after: Duration,
 }
@@ -55,7 +55,7 @@ pub struct Admissions {
     pub rejected: u64,
 }
 
-impl Gate {
+impl RateGate {
     /// A gate at the initial rate, switched on.
     pub fn new(settings: &rate::Settings) -> Self {
         let gate = Self {
@@ -79,8 +79,13 @@ impl Gate {
     ///
     /// # Errors
     ///
-    /// [`Turned`], with nothing taken, if the wait would be longer than `max_wait` or the queue is full.
-    pub fn admit(&self, keys: Keys, now: Instant, max_wait: Duration) -> Result<Duration, Turned> {
+    /// [`OverRate`], with nothing taken, if the wait would be longer than `max_wait` or the queue is full.
+    pub fn admit(
+        &self,
+        keys: Keys,
+        now: Instant,
+        max_wait: Duration,
+    ) -> Result<Duration, OverRate> {
         if !self.is_for(keys) {
             self.admitted.fetch_add(1, Relaxed);
             return Ok(Duration::ZERO);
@@ -95,7 +100,7 @@ impl Gate {
         self.take(now, Duration::ZERO).is_ok()
     }
 
-    fn take(&self, now: Instant, max_wait: Duration) -> Result<Duration, Turned> {
+    fn take(&self, now: Instant, max_wait: Duration) -> Result<Duration, OverRate> {
         if !self.is_on() {
             self.admitted.fetch_add(1, Relaxed);
             return Ok(Duration::ZERO);
@@ -110,7 +115,7 @@ impl Gate {
             let slot = free_at.max(now);
             let wait = (slot - now).saturating_sub(head_start);
             if wait > longest {
-                return Err(Turned {
+                return Err(OverRate {
                     retry_after: Duration::from_nanos(wait - longest),
                 });
             }
@@ -233,9 +238,9 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn gate(per_second: f64, queue: usize) -> Gate {
+    fn gate(per_second: f64, queue: usize) -> RateGate {
         let rate = Rate::new(per_second).unwrap();
-        Gate::new(&rate::Settings {
+        RateGate::new(&rate::Settings {
             min: rate,
             max: rate,
             initial: None,

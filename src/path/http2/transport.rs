@@ -16,7 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{frame_budget::FrameBudget, frame_scan::FrameScan, linger::Linger, outgoing::Outgoing};
 use crate::{
     path::{
-        client::Client, line::ClientLine, seat::Seat, send_watch::SendWatch, transport::Transport,
+        client::Client, connection_permit::ConnectionPermit, line::ClientLine,
+        send_watch::SendWatch, transport::Transport,
     },
     traffic::{canary::split::Bucket, published::Published, quality::Class},
 };
@@ -38,7 +39,7 @@ enum End {
 
 /// A client's connection.
 #[derive(Debug)]
-pub struct Wire {
+pub struct H2Transport {
     io: Transport,
     line: ClientLine,
     class: Rc<Cell<Class>>,
@@ -57,20 +58,20 @@ pub struct Wire {
     end: End,
     bucket: Bucket,
     published: Arc<Published>,
-    _seat: Seat,
+    _permit: ConnectionPermit,
 }
 
-impl Wire {
+impl H2Transport {
     /// A connection just accepted, patient for so long with a client that takes nothing.
     pub fn new(
         io: Transport,
         line: ClientLine,
         patience: Duration,
-        seat: Seat,
+        permit: ConnectionPermit,
         client: &Client,
         frames: FrameBudget,
     ) -> Self {
-        Wire {
+        H2Transport {
             io,
             line,
             class: Rc::clone(&client.class),
@@ -85,7 +86,7 @@ impl Wire {
             end: End::Open,
             bucket: client.bucket,
             published: Arc::clone(client.published()),
-            _seat: seat,
+            _permit: permit,
         }
     }
 
@@ -106,7 +107,7 @@ impl Wire {
 
     /// Ready when the library may write: so many bytes at most.
     fn poll_gap(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Wire { io, out, .. } = self;
+        let H2Transport { io, out, .. } = self;
         match out.poll_gap(cx, |cx, bytes| Pin::new(&mut *io).poll_write(cx, bytes)) {
             Poll::Pending => self.poll_blocked(cx).map(Err),
             ready => ready,
@@ -140,7 +141,7 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for H2Transport {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -183,7 +184,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for H2Transport {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! What happens to an accepted socket before it is a stream of requests: its place, its options, TLS.
+//! What happens to an accepted socket before it is a stream of requests: its permit, its TCP options, TLS.
 
 use std::{rc::Rc, sync::Arc, time::Instant};
 
@@ -7,63 +7,64 @@ use tokio::net::TcpStream;
 use super::{
     client::Client,
     client_stream::ClientStream,
+    connection_permit::ConnectionPermit,
     headers,
-    http2::{Guest, frame_budget::FrameBudget, wire::Wire},
+    http2::{connection::H2Connection, frame_budget::FrameBudget, transport::H2Transport},
     idle::Connections,
     line::ClientLine,
     network::Network,
     policy::InForce,
-    seat::Seat,
     tls::{self, Tls},
     transport::Transport,
 };
 use crate::traffic::published::Published;
 
-/// A connection that was let in.
+/// A client connection, ready to be served.
 #[expect(
     clippy::large_enum_variant,
     reason = "it is taken apart at once, and most are the large one"
 )]
-pub enum Arrived {
+pub enum Accepted {
     /// It speaks HTTP/1.1.
     Http1(ClientStream),
     /// It speaks HTTP/2.
-    Http2(Box<Guest>),
+    Http2(Box<H2Connection>),
 }
 
-/// Where connections of one listener come in, on one worker.
+/// Makes client connections of the sockets that one listener accepts, on one worker.
 #[derive(Clone)]
-pub struct Entrance {
-    /// What they meet.
+pub struct Acceptor {
+    /// The policy in force: settings that they keep to.
     pub policy: InForce,
-    /// What the actors say.
+    /// What the actors decided, and the counters.
     pub published: Arc<Published>,
     /// TLS, where clients speak it.
     pub tls: Option<Arc<Tls>>,
-    /// All that are open, by address.
+    /// The HTTP/1.1 connections that are open, by address.
     pub open: Arc<Connections>,
-    /// How many may be open.
+    /// How many may be open at once.
     pub connections: u64,
 }
 
-impl Entrance {
-    /// Lets a connection in. None where it is gone, or was turned away without an answer.
-    pub async fn let_in(&self, io: TcpStream) -> Option<Arrived> {
+impl Acceptor {
+    /// Takes a connection on: TCP options, then the TLS handshake where clients speak TLS. None where the client is gone, or is
+    /// one too many and gets no answer. One too many without TLS is given on, to be answered 503.
+    pub async fn accept(&self, io: TcpStream) -> Option<Accepted> {
         // A client that is gone already has no address.
         let peer = io.peer_addr().ok()?;
-        let mut seat = Seat::take(Arc::clone(&self.published), self.connections);
+        let mut permit = ConnectionPermit::take(Arc::clone(&self.published), self.connections);
         let counters = &self.published.counters.clients;
-        if seat.over
+        if permit.over
             && let Some(tls) = &self.tls
             && tls.make_room(counters)
         {
-            seat.over = false;
+            permit.over = false;
         }
-        if seat.over && self.open.make_room() {
+        if permit.over && self.open.make_room() {
             counters.idle_closed.increment();
-            seat.over = false;
+            permit.over = false;
         }
-        if seat.over {
+        if permit.over {
             counters.over_limit.increment();
         }
         let policy = self.policy.load_full();
@@ -80,7 +81,7 @@ impl Entrance {
         let io = match &self.tls {
             None => Transport::Plain(io),
             // A handshake costs more than the one too many is worth.
-            Some(_) if seat.over => return None,
+            Some(_) if permit.over => return None,
             Some(tls) => {
                 // Boxed: it is short, and large; every connection would carry room for it.
                 Transport::Tls(Box::pin(tls.accept(io, peer.ip(), &policy.tls, counters)).await?)
@@ -95,8 +96,8 @@ impl Entrance {
         let limits = policy.connection_limits();
         if io.protocol() == Some(tls::H2) {
             let frames = FrameBudget::new(policy.http2.max_small_frames, Instant::now());
-            return Some(Arrived::Http2(Box::new(Guest {
-                wire: Wire::new(io, line, limits.send, seat, &client, frames),
+            return Some(Accepted::Http2(Box::new(H2Connection {
+                transport: H2Transport::new(io, line, limits.send, permit, &client, frames),
                 client,
                 limits,
                 settings: policy.http2.clone(),
@@ -104,8 +105,8 @@ impl Entrance {
             })));
         }
         let client = Rc::new(client);
-        let listed = (!seat.over).then(|| self.open.list(Network::of(peer.ip())));
-        let stream = ClientStream::new(io, client, seat, listed, limits, quickack, line);
-        Some(Arrived::Http1(stream))
+        let listed = (!permit.over).then(|| self.open.list(Network::of(peer.ip())));
+        let stream = ClientStream::new(io, client, permit, listed, limits, quickack, line);
+        Some(Accepted::Http1(stream))
     }
 }

@@ -1,4 +1,5 @@
-//! What the origin gave lately, and what may still be asked of it again; over all workers.
+//! What the transfers of bodies from one origin share, over all workers: how fast bodies came, how good the line is, and how
+//! many requests for the rest of a body may still be made.
 
 use std::{
     sync::{
@@ -14,10 +15,10 @@ use super::{connection::Connection, memory::Memory};
 use crate::{
     path::{tcp, transfers::Settings},
     traffic::{
-        budget::Budget,
         counters::Counters,
         line::{Line, LineStatus, Look},
         quality::Class,
+        token_bucket::TokenBucket,
     },
 };
 
@@ -26,29 +27,29 @@ const FIRST_STALLS: f64 = 4.0;
 /// Segments that come out of order for each lost one, roughly: those of a round trip on a line that loses some.
 const OUT_OF_ORDER_FOR_EACH_LOST: u64 = 8;
 
-/// The origin's recent past.
+/// Per-origin state shared by all workers: retry budgets, throughput, line quality.
 #[derive(Debug)]
-pub struct Lately {
-    /// Pays for requests for the rest of broken bodies.
-    pub resumes: Budget,
-    /// Pays for second connections for stalled bodies: filled by the bodies, not by time.
-    pub stalls: Budget,
-    /// How fast bodies came.
+pub struct TransferState {
+    /// One token for each request for the rest of a body that broke.
+    pub resumes: TokenBucket,
+    /// One token for each second connection beside a body that stalls. Bodies fill it, not time.
+    pub stalls: TokenBucket,
+    /// Throughput of bodies that came to their end, in bytes per second.
     pub pace: Average,
-    /// Bytes that parts of bodies hold.
+    /// Memory for the parts of bodies.
     pub memory: Arc<Memory>,
-    /// Over how many connections a body was worth fetching last.
+    /// How many connections the last body in parts ended up with; the next one begins so.
     pub width: AtomicUsize,
-    /// The line to the origin. A std mutex: held for a few instructions, a few times a second.
+    /// Quality of the line to the origin. A std mutex: held for a few instructions, a few times a second.
     line: Mutex<Line>,
 }
 
-impl Lately {
-    /// Nothing happened yet.
+impl TransferState {
+    /// The state before the first transfer.
     pub fn new(settings: &Settings, counters: Arc<Counters>, now: Instant) -> Self {
-        Lately {
-            resumes: Budget::new(settings.resume_burst, settings.resume_rate, now),
-            stalls: Budget::new(FIRST_STALLS, 0.0, now),
+        TransferState {
+            resumes: TokenBucket::new(settings.resume_burst, settings.resume_rate, now),
+            stalls: TokenBucket::new(FIRST_STALLS, 0.0, now),
             pace: Average::default(),
             memory: Memory::new(settings.parallel_memory.as_u64(), counters),
             width: AtomicUsize::new(1),
@@ -56,7 +57,7 @@ impl Lately {
         }
     }
 
-    /// Takes a look at the line, through one connection on it.
+    /// Judges the line by what the kernel says of one connection on it (TCP_INFO), and publishes its class.
     pub fn look(&self, connection: &Connection, origin_line: &ArcSwap<LineStatus>) {
         let Ok(info) = tcp::info(&*connection.socket()) else {
             return;
@@ -76,7 +77,7 @@ impl Lately {
         origin_line.store(Arc::new(LineStatus::from(&*line)));
     }
 
-    /// The class and the round trip of the line, as last seen.
+    /// The class and the smoothed round trip of the line, as last seen.
     pub fn line(&self) -> (Class, Duration) {
         let line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         (line.class(), line.last().round_trip)

@@ -13,15 +13,12 @@ use awc::FrozenClientRequest;
 use opentelemetry::trace::{SpanContext, TraceId};
 
 use super::{
-    Origin,
-    crowd::is_unreachable,
-    exchange::Answered,
-    fetch::{Beside, FetchError, target_of},
-    reader::{BodyError, Reader},
+    connector::Beside, exchange::Answered, reader::Reader, rest_error::RestError,
+    target::target_of, worker::Origin,
 };
 use crate::{
     path::{
-        continuation::{Ask, Continuation, Continued, Mismatch},
+        continuation::{Ask, Continuation, Continued},
         headers, trace,
     },
     traffic::{canary::split::Bucket, tolerance::Allowance},
@@ -35,65 +32,6 @@ pub struct Replay {
     ttfb: Duration,
     /// Whether the body may be asked for in parts, as far as its first answer and the settings say.
     in_parts: bool,
-}
-
-/// Why the rest does not come.
-#[derive(Debug, thiserror::Error)]
-pub enum ResumeError {
-    /// The origin is away or overloaded just now: another attempt may do.
-    #[error(transparent)]
-    Fetch(#[from] FetchError),
-    /// The same, in the origin's own words: the status, and how long it wants to be left alone.
-    #[error("the origin answered {0} to a request for the rest")]
-    Busy(u16, Option<Duration>),
-    /// No answer for so long that another attempt is more likely to bring one.
-    #[error("no answer to a request for the rest within {0:?}")]
-    Late(Duration),
-    /// It broke before a byte of it came.
-    #[error(transparent)]
-    Broke(#[from] BodyError),
-    /// The rest is not to be had. Another attempt would get the same.
-    #[error(transparent)]
-    Mismatch(#[from] Mismatch),
-}
-
-/// How the origin did not give what was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// It was too late with it.
-    Late,
-    /// It has too much to do, or says so: 429, 503, or no connection.
-    TurnedAway,
-    /// Another 5xx.
-    Failed,
-    /// What came is not what was asked for, and will not be.
-    Denied,
-}
-
-impl ResumeError {
-    /// What kind of refusal it is.
-    pub fn refusal(&self) -> Refusal {
-        match self {
-            ResumeError::Busy(429 | 503, _) => Refusal::TurnedAway,
-            ResumeError::Busy(..) => Refusal::Failed,
-            ResumeError::Fetch(error) if is_unreachable(error) => Refusal::TurnedAway,
-            ResumeError::Fetch(_) | ResumeError::Late(_) | ResumeError::Broke(_) => Refusal::Late,
-            ResumeError::Mismatch(_) => Refusal::Denied,
-        }
-    }
-
-    /// How long the origin wants to be left alone.
-    pub fn retry_after(&self) -> Duration {
-        match self {
-            ResumeError::Busy(_, after) => after.unwrap_or_default(),
-            _ => Duration::ZERO,
-        }
-    }
-
-    /// Whether another attempt may do better.
-    pub fn is_passing(&self) -> bool {
-        !matches!(self, ResumeError::Mismatch(_))
-    }
 }
 
 /// What there is of the rest.
@@ -172,12 +110,12 @@ impl Replay {
     ///
     /// # Errors
     ///
-    /// [`ResumeError`], which tells whether another attempt may do.
+    /// [`RestError`], which tells whether another attempt may do.
     pub async fn fetch_rest(
         self: Rc<Self>,
         mut continuation: Continuation,
         ask: Ask,
-    ) -> Result<Rest, ResumeError> {
+    ) -> Result<Rest, RestError> {
         let tuning = self.origin.published().tuning_for(self.bucket).load_full();
         let deadline = Instant::now() + tuning.exchange_timeout;
         let request = self.origin.frozen(
@@ -193,11 +131,12 @@ impl Replay {
             ..
         } = self
             .origin
+            .connector
             .exchange(&request, Beside::default(), &tuning, deadline)
             .await?;
         if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
             let after = headers.get(header::RETRY_AFTER).and_then(seconds);
-            return Err(ResumeError::Busy(status.as_u16(), after));
+            return Err(RestError::Busy(status.as_u16(), after));
         }
         let reader = match continuation.check(ask, status, &headers, head.framing)? {
             Continued::Body => {

@@ -1,0 +1,29 @@
+//! Permits for client connections: at most `server.max_connections` of them at once.
+
+use std::sync::Arc;
+
+use crate::traffic::published::Published;
+
+/// Counts one client connection as open for as long as this lives. It is taken as the connection is accepted.
+#[derive(Debug)]
+pub struct ConnectionPermit {
+    published: Arc<Published>,
+    /// Whether the connection is beyond the limit. It is counted all the same, and is to be refused.
+    pub over: bool,
+}
+
+impl ConnectionPermit {
+    /// Counts one more connection, of which `limit` may be open.
+    pub fn take(published: Arc<Published>, limit: u64) -> Self {
+        let counters = &published.counters.clients;
+        counters.accepted.increment();
+        let over = counters.open.up() > limit;
+        ConnectionPermit { published, over }
+    }
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        self.published.counters.clients.open.down();
+    }
+}

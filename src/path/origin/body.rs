@@ -1,0 +1,93 @@
+//! The bytes of one response body from the origin: over one connection, or over several.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use super::{body_error::BodyError, parallel::Parallel, source::Source};
+use crate::traffic::tuning::Tuning;
+
+/// A response body from the origin. It begins on one connection, and goes on over several where that is faster.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "each is in a transfer's own allocation, and most are one connection's"
+)]
+pub enum OriginBody {
+    /// Over one connection.
+    One(Source),
+    /// Over several.
+    Many(Box<Parallel>),
+    /// Nothing more comes: its connection was given up for good.
+    Closed,
+}
+
+impl OriginBody {
+    /// The next piece, which may be empty; `None` at the end.
+    pub fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        tuning: &Tuning,
+    ) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if let OriginBody::One(source) = self
+            && let Some(plan) = source.plan_parallel(tuning)
+            && let OriginBody::One(source) = std::mem::replace(self, OriginBody::Closed)
+        {
+            *self = OriginBody::Many(Box::new(Parallel::new(source, plan)));
+        }
+        match self {
+            OriginBody::One(source) => source.poll_piece(cx, tuning),
+            OriginBody::Many(parallel) => parallel.poll_piece(cx, tuning),
+            OriginBody::Closed => Poll::Ready(None),
+        }
+    }
+
+    /// All of it, if all of it is here.
+    pub fn take_whole(&mut self) -> Option<Bytes> {
+        match self {
+            OriginBody::One(source) => source.take_whole(),
+            OriginBody::Many(_) | OriginBody::Closed => None,
+        }
+    }
+
+    /// Gives up the connections that others need more.
+    pub fn make_room(&mut self, cx: &mut Context<'_>) {
+        if let OriginBody::Many(parallel) = self {
+            parallel.make_room(cx);
+        }
+    }
+
+    /// Nothing but the client is waited for.
+    pub fn park(&mut self, cx: &Context<'_>) {
+        match self {
+            OriginBody::One(source) => source.park(cx),
+            OriginBody::Many(parallel) => parallel.park(cx),
+            OriginBody::Closed => {}
+        }
+    }
+
+    /// Gives its connection up, while the client takes nothing and others need it. Returns whether the body can go on over
+    /// another one later.
+    pub fn give_up(&mut self) -> bool {
+        match self {
+            OriginBody::One(source) => source.give_up(),
+            OriginBody::Many(_) | OriginBody::Closed => false,
+        }
+    }
+
+    /// Whether others ask for its connection.
+    pub fn is_asked_for(&mut self) -> bool {
+        match self {
+            OriginBody::One(source) => source.is_asked_for(),
+            OriginBody::Many(_) | OriginBody::Closed => false,
+        }
+    }
+
+    /// Whether no more is to come.
+    pub fn is_done(&self) -> bool {
+        match self {
+            OriginBody::One(source) => source.is_done(),
+            OriginBody::Many(parallel) => parallel.is_done(),
+            OriginBody::Closed => true,
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! One worker's connections to the origin: opens them, keeps those that idle, and sends requests over them.
+
+use std::{rc::Rc, sync::Arc, time::Instant};
+
+use actix_http::{Method, header};
+use awc::FrozenClientRequest;
+use tokio::time::timeout_at;
+
+use super::{
+    connect::Target,
+    connection::Connection,
+    exchange::{Answered, Exchange},
+    fetch_error::FetchError,
+    head_error::HeadError,
+    pool::Pool,
+    resolver::Resolver,
+    send::send,
+    shared::Shared,
+    slots::NoSlot,
+    sockets::OpenSocket,
+};
+use crate::{
+    path::{client::Client, upload::Upload},
+    traffic::{published::Published, tuning::Tuning},
+};
+
+/// What goes on beside the exchange of the heads.
+#[derive(Default)]
+pub(super) struct Beside {
+    /// The request's body.
+    pub(super) upload: Option<Upload>,
+    /// Who gets interim responses.
+    pub(super) informed: Option<Rc<Client>>,
+}
+
+/// One worker's connections to the origin.
+pub(super) struct Connector {
+    shared: Shared,
+    pool: Rc<Pool>,
+    resolver: Resolver,
+}
+
+impl Connector {
+    /// No connection yet.
+    pub(super) fn new(shared: &Shared) -> Rc<Self> {
+        Rc::new(Connector {
+            pool: Pool::start(Arc::clone(&shared.sockets), Arc::clone(&shared.published)),
+            resolver: Resolver::new(shared.settings.url.host(), shared.anew.clone()),
+            shared: shared.clone(),
+        })
+    }
+
+    /// Those that idle.
+    pub(super) fn pool(&self) -> &Rc<Pool> {
+        &self.pool
+    }
+
+    /// What the actors say.
+    pub(super) fn published(&self) -> &Published {
+        &self.shared.published
+    }
+
+    /// Sends a request on a kept or a new connection and waits for the response head. An idempotent request without
+    /// body is sent once more if the kept connection it went out on turns out dead.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError`], with its cause.
+    pub(super) async fn exchange(
+        &self,
+        head: &FrozenClientRequest,
+        beside: Beside,
+        tuning: &Tuning,
+        deadline: Instant,
+    ) -> Result<Answered, FetchError> {
+        let Beside {
+            mut upload,
+            informed,
+        } = beside;
+        let replayable = upload.is_none() && is_idempotent(head.get_method());
+        let to_head = head.get_method() == Method::HEAD;
+        let max_head = self.shared.settings.max_head.as_u64() as usize;
+        let mut kept = self.pool.take();
+        loop {
+            let connection = match kept.take() {
+                Some(connection) => connection,
+                // Boxed: it is seldom taken, and large; every request would carry room for it.
+                None => Box::pin(self.connect(tuning, deadline)).await?,
+            };
+            let reused = connection.reused;
+            let told_in_vain = connection.told_in_vain;
+            let exchange = Exchange::new(
+                connection,
+                (to_head, head.headers().get(header::UPGRADE).cloned()),
+                informed.clone(),
+                max_head,
+            );
+            let sent = send(
+                head,
+                exchange.clone(),
+                upload.take(),
+                tuning.exchange_timeout,
+                deadline,
+            );
+            match sent.await {
+                Err(FetchError::Head(HeadError::Broken(_)))
+                    if reused && replayable && !exchange.answered() =>
+                {
+                    self.shared.published.counters.origin.retries.increment();
+                    tracing::debug!(
+                        "a kept origin connection was dead, the request goes out once more"
+                    );
+                }
+                // No answer at all, but the body of the answer before, which was not to come.
+                Err(FetchError::Head(HeadError::Malformed(_)))
+                    if reused && replayable && told_in_vain =>
+                {
+                    self.shared.published.counters.origin.retries.increment();
+                    tracing::debug!(
+                        "the origin sent a body behind an answer without one, the request goes out once more"
+                    );
+                }
+                sent => return sent,
+            }
+        }
+    }
+
+    /// Opens a connection for one request; where too many are open, once another one closed.
+    async fn connect(&self, tuning: &Tuning, deadline: Instant) -> Result<Connection, FetchError> {
+        // The sockets are everybody's, too.
+        let limit = self.shared.published.tuning.load().connections_at_once();
+        let reserved = timeout_at(deadline.into(), self.shared.sockets.reserve(limit)).await;
+        let open = reserved.map_err(|_| NoSlot { limit })?;
+        let mut connection = self.open(open, tuning, deadline).await?;
+        self.pool.lend(&mut connection);
+        Ok(connection)
+    }
+
+    /// Opens a connection that nobody needs yet; none where there is no room for it.
+    pub(super) async fn open_spare(&self) -> Result<Option<Connection>, FetchError> {
+        let tuning = self.shared.published.tuning.load_full();
+        let limit = tuning.connections_at_once();
+        let Some(open) = self.shared.sockets.try_reserve(limit) else {
+            return Ok(None);
+        };
+        let deadline = Instant::now() + tuning.connect_timeout;
+        self.open(open, &tuning, deadline).await.map(Some)
+    }
+
+    async fn open(
+        &self,
+        open: OpenSocket,
+        tuning: &Tuning,
+        deadline: Instant,
+    ) -> Result<Connection, FetchError> {
+        let url = &self.shared.settings.url;
+        let counters = &self.shared.published.counters.origin;
+        let target = Target {
+            resolver: &self.resolver,
+            host: url.host(),
+            port: url.port(),
+            tls: self.shared.tls.as_ref(),
+            options: tuning
+                .tcp_options
+                .then_some((&*self.shared.options, tuning.tcp_buffers)),
+            dns_cache: tuning.dns_cache,
+            connect_timeout: tuning.connect_timeout,
+            deadline,
+        };
+        counters.connects.increment();
+        target.connect(open).await.map_err(|error| {
+            counters.connect_failures.increment();
+            error.into()
+        })
+    }
+}
+
+/// Methods that may be repeated (RFC 9110 §9.2.2).
+fn is_idempotent(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
+}

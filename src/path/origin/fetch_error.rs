@@ -1,0 +1,45 @@
+//! Why a request to the origin got no response.
+
+use std::time::Duration;
+
+use super::{body_error::BodyError, connect::ConnectError, head_error::HeadError, slots::NoSlot};
+
+/// Why there is no response.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// No origin connection came free in time.
+    #[error(transparent)]
+    NoSlot(#[from] NoSlot),
+    /// No connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The response head is missing or broken.
+    #[error(transparent)]
+    Head(#[from] HeadError),
+    /// awc could not send the request or read the head.
+    #[error("{0}")]
+    Client(String),
+    /// The exchange took too long.
+    #[error("no response head within {0:?}")]
+    Timeout(Duration),
+    /// The body broke while it was read for more than one client.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// The request's own body failed.
+    #[error("the request body ended early")]
+    Upload,
+}
+
+impl FetchError {
+    /// Whether no connection was accepted, or it was closed without a word.
+    pub(super) fn is_unreachable(&self) -> bool {
+        use std::io::ErrorKind::{ConnectionRefused, ConnectionReset};
+        match self {
+            FetchError::Connect(ConnectError::Connect { source, .. }) => {
+                matches!(source.kind(), ConnectionRefused | ConnectionReset)
+            }
+            FetchError::Head(HeadError::Broken(_)) => true,
+            _ => false,
+        }
+    }
+}

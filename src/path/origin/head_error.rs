@@ -1,0 +1,22 @@
+//! Why a request to the origin got no response head.
+
+use std::io;
+
+use crate::path::framing::Malformed;
+
+/// Why there is no response head.
+#[derive(Debug, thiserror::Error)]
+pub enum HeadError {
+    /// The origin closed the connection, or it broke.
+    #[error("the connection broke before the response head: {0}")]
+    Broken(#[source] io::Error),
+    /// What came is no HTTP.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// The head does not end.
+    #[error("the response head is longer than {0} bytes")]
+    TooLong(usize),
+    /// The origin switched to a protocol that nobody had asked for.
+    #[error("the origin switched to a protocol that was not asked for")]
+    Switched,
+}

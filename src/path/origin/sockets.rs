@@ -1,0 +1,113 @@
+//! The count of open connections to the origin over the whole process, and its limit.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use tokio::sync::{Notify, futures::Notified};
+
+use crate::traffic::counters::Counters;
+
+/// The sockets of the whole process.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    open: AtomicUsize,
+    /// Connects that wait for an idle socket to close.
+    wanted: AtomicUsize,
+    /// Tells the reapers that one is wanted.
+    want: Notify,
+    /// Tells the connects that one closed.
+    closed: Notify,
+    counters: Arc<Counters>,
+}
+
+/// A socket that counts as open for as long as this lives.
+#[derive(Debug)]
+pub struct OpenSocket(Arc<Sockets>);
+
+impl Sockets {
+    /// No socket open yet.
+    pub fn new(counters: Arc<Counters>) -> Self {
+        Sockets {
+            counters,
+            ..Default::default()
+        }
+    }
+
+    /// Leave to open one more, at most `limit` in all. At the limit an idle one is closed first, wherever it is.
+    pub async fn reserve(self: &Arc<Self>, limit: usize) -> OpenSocket {
+        if let Some(open) = self.try_reserve(limit) {
+            return open;
+        }
+        let _wanting = Wanting::new(self);
+        loop {
+            let closed = self.closed.notified();
+            self.want.notify_waiters();
+            if let Some(open) = self.try_reserve(limit) {
+                return open;
+            }
+            // A reaper that was between two waits did not hear it: ask again soon.
+            _ = tokio::time::timeout(Duration::from_millis(20), closed).await;
+        }
+    }
+
+    /// Leave to open one more, if there is room.
+    pub fn try_reserve(self: &Arc<Self>, limit: usize) -> Option<OpenSocket> {
+        let most = self.most(limit);
+        self.open
+            .fetch_update(SeqCst, SeqCst, |open| (open < most).then_some(open + 1))
+            .ok()?;
+        self.counters.origin.open.up();
+        Some(OpenSocket(Arc::clone(self)))
+    }
+
+    /// Whether a connect waits for an idle socket to close.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted.load(SeqCst) > 0
+    }
+
+    /// Whether more are open than may be.
+    pub(super) fn are_too_many(&self, limit: usize) -> bool {
+        self.open.load(SeqCst) > self.most(limit)
+    }
+
+    /// Ready once somebody asks for one that idles.
+    pub(super) fn until_wanted(&self) -> Notified<'_> {
+        self.want.notified()
+    }
+
+    /// Whoever has a slot has a socket, and so has who goes on without one.
+    fn most(&self, limit: usize) -> usize {
+        let origin = &self.counters.origin;
+        limit.max(origin.in_use.get() as usize) + origin.beyond.get() as usize
+    }
+}
+
+impl Drop for OpenSocket {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, SeqCst);
+        self.0.counters.origin.open.down();
+        if self.0.wanted.load(SeqCst) > 0 {
+            self.0.closed.notify_waiters();
+        }
+    }
+}
+
+struct Wanting<'a>(&'a Sockets);
+
+impl<'a> Wanting<'a> {
+    fn new(sockets: &'a Sockets) -> Self {
+        sockets.wanted.fetch_add(1, SeqCst);
+        Wanting(sockets)
+    }
+}
+
+impl Drop for Wanting<'_> {
+    fn drop(&mut self) {
+        self.0.wanted.fetch_sub(1, SeqCst);
+    }
+}
