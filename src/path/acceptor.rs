@@ -94,18 +94,19 @@ impl Acceptor {
             Arc::clone(&self.published.counters),
         );
         let limits = policy.connection_limits();
+        let listed = (!permit.over).then(|| self.open.list(Network::of(peer.ip())));
         if io.protocol() == Some(tls::H2) {
             let frames = FrameBudget::new(policy.http2.max_small_frames, Instant::now());
             return Some(Accepted::Http2(Box::new(H2Connection {
                 transport: H2Transport::new(io, line, limits.send, permit, &client, frames),
                 client,
+                listed,
                 limits,
                 settings: policy.http2.clone(),
                 requests: self.connections,
             })));
         }
         let client = Rc::new(client);
-        let listed = (!permit.over).then(|| self.open.list(Network::of(peer.ip())));
         let stream = ClientStream::new(io, client, permit, listed, limits, quickack, line);
         Some(Accepted::Http1(stream))
     }

@@ -435,6 +435,10 @@ impl AsyncWrite for ClientStream {
             flushed => {
                 this.send.took();
                 if this.client.tunnel_ended.get() {
+                    if this.client.reset.get() {
+                        // The stream is dropped by it, and so the client is reset: no orderly end.
+                        return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+                    }
                     // actix-http waits first until the client closes, too.
                     ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
                 }

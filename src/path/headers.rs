@@ -20,6 +20,8 @@ static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// The host that the client asked for.
 pub static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// The client's address, as some proxies tell it.
+static REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// The request's id, taken from the client or made here.
 pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -72,6 +74,7 @@ fn is_alias(name: &HeaderName) -> bool {
         "x-forwarded-for"
             | "x-forwarded-proto"
             | "x-forwarded-host"
+            | "x-real-ip"
             | "x-request-id"
             | "content-length"
             | "transfer-encoding"
@@ -122,14 +125,15 @@ pub fn to_origin(
     headers.insert(REQUEST_ID.clone(), id.clone());
 }
 
-/// Adds who the request came from (X-Forwarded-*, and Forwarded by RFC 7239). What the client says of it is kept only
-/// from a trusted proxy.
+/// Adds who the request came from (X-Forwarded-*, and Forwarded by RFC 7239). What the client says of it, X-Real-IP too, is kept
+/// only from a trusted proxy.
 fn forward(headers: &mut HeaderMap, client: Client<'_>, host: Option<&HeaderValue>) {
     if !client.trusted {
         for name in [
             &FORWARDED_FOR,
             &FORWARDED_PROTO,
             &FORWARDED_HOST,
+            &REAL_IP,
             &header::FORWARDED,
         ] {
             headers.remove(name);
@@ -297,9 +301,11 @@ mod tests {
         let lies = [
             ("x-forwarded-for", "10.0.0.1"),
             ("x-forwarded-proto", "https"),
+            ("x-real-ip", "10.0.0.1"),
             ("forwarded", "for=10.0.0.1"),
         ];
         let to = sent(&lies, false);
+        assert!(!to.contains_key("x-real-ip"));
         assert_eq!(to.get("x-forwarded-for").unwrap(), "192.0.2.7");
         assert_eq!(to.get("x-forwarded-proto").unwrap(), "http");
         assert_eq!(to.get("forwarded").unwrap(), "for=192.0.2.7;proto=http");
@@ -311,6 +317,7 @@ mod tests {
             ("x_forwarded_for", "10.0.0.1"),
             ("X-Forwarded_For", "10.0.0.1"),
             ("x_forwarded-proto", "https"),
+            ("x_real_ip", "10.0.0.1"),
             ("x_request_id", "1"),
             ("content_length", "5"),
             ("transfer_encoding", "chunked"),
@@ -331,9 +338,11 @@ mod tests {
         let said = [
             ("x-forwarded-for", "10.0.0.1"),
             ("x-forwarded-proto", "https"),
+            ("x-real-ip", "10.0.0.1"),
             ("forwarded", "for=10.0.0.1"),
         ];
         let to = sent(&said, true);
+        assert_eq!(to.get("x-real-ip").unwrap(), "10.0.0.1");
         assert_eq!(to.get("x-forwarded-for").unwrap(), "10.0.0.1, 192.0.2.7");
         assert_eq!(to.get("x-forwarded-proto").unwrap(), "https");
         assert_eq!(

@@ -9,7 +9,7 @@ use h2::Reason;
 use crate::support::{
     DEADLINE,
     certificate::Certificate,
-    client::little_room,
+    client::{little_room, socket_from},
     eventually,
     origin::{Origin, ok, response},
     proxy::{Proxy, TOKEN},
@@ -481,6 +481,29 @@ fn more_requests_over_all_connections_than_connections_may_be_are_refused() {
     other.get(5, "/a");
     let refused = other.until(Frame::RST_STREAM, 5);
     assert_eq!(refused.code(), u32::from(Reason::REFUSED_STREAM));
+}
+
+#[test]
+fn connections_without_a_request_make_room_for_others_where_one_client_has_them_all() {
+    let (origin, certificate) = (origin(), Certificate::new());
+    let proxy = proxy(&origin, &certificate, |s| s.server.max_connections = 9);
+    let mut silent: Vec<_> = (0..8)
+        .map(|_| Frames::to(proxy.address(), &certificate, &[]))
+        .collect();
+    let mut busy = Frames::to(proxy.address(), &certificate, &[]);
+    busy.get(1, "/slow");
+    until("it is at the origin", || (origin.hits() == 1).then_some(()));
+    let socket = socket_from([127, 0, 0, 2].into(), proxy.address());
+    let io = Secure::over(socket, &certificate, &["h2"]).unwrap();
+    let mut other = Frames::over(io, &[]);
+    other.get(1, "/a");
+    other.until(Frame::HEADERS, 1);
+    silent[0].until(Frame::GOAWAY, 0);
+    let clients = &proxy.published().counters.clients;
+    assert_eq!(
+        (clients.over_limit.get(), clients.idle_closed.get()),
+        (0, 1)
+    );
 }
 
 /// CVE-2023-44487.

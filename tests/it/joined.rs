@@ -244,7 +244,6 @@ fn an_answer_that_says_nothing_is_not_given_to_who_sends_other_fields() {
         "x-auth-token",
         "private-token",
         "x-session-id",
-        "x-real-ip",
         "origin",
         "accept-language",
         "accept",

@@ -315,3 +315,19 @@ fn over_tls_on_both_sides_bytes_pass_too() {
     client.send("over tls");
     assert_eq!(client.exactly(13), b"helloover tls");
 }
+
+#[test]
+fn one_that_the_origin_resets_is_reset_for_the_client() {
+    let origin = Origin::following(|connection| {
+        if connection.head().is_some() {
+            connection.send(format!("{ACCEPT}hello"));
+            connection.wait();
+            connection.reset();
+        }
+    });
+    let proxy = Proxy::before(&origin, |_| {});
+    let mut client = proxy.client();
+    switched(&mut client);
+    origin.open_gate();
+    assert_eq!(client.rest(), (Vec::new(), End::Reset));
+}

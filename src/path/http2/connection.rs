@@ -1,10 +1,11 @@
 //! One HTTP/2 connection of a client, from its handshake to its end.
 
 use std::{
-    future::Future,
+    future::{Future, pending, poll_fn},
     pin::pin,
     rc::Rc,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -26,7 +27,7 @@ use super::{
     window::{self, UploadWindow},
 };
 use crate::{
-    path::{client::Client, connection_limits::ConnectionLimits},
+    path::{client::Client, connection_limits::ConnectionLimits, idle::Listed},
     traffic::token_bucket::TokenBucket,
 };
 
@@ -42,6 +43,8 @@ pub struct H2Connection {
     pub transport: H2Transport,
     /// The client.
     pub client: Client,
+    /// Its place among those that make room for others; none for one too many.
+    pub listed: Option<Listed>,
     /// Limits that a client must keep over any version of HTTP.
     pub limits: ConnectionLimits,
     /// Limits of HTTP/2.
@@ -62,6 +65,7 @@ impl H2Connection {
         let H2Connection {
             transport,
             client,
+            listed,
             limits,
             settings,
             requests,
@@ -94,6 +98,9 @@ impl H2Connection {
         // Whether it was told to leave.
         let mut leaves = false;
         loop {
+            if let Some(listed) = &listed {
+                listed.set_idle(streams.is_empty());
+            }
             tokio::select! {
                 // A stream that is over makes room before the next one is looked at.
                 biased;
@@ -152,6 +159,10 @@ impl H2Connection {
                     counters.frame_floods.increment();
                     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 }
+                () = asked_to_leave(listed.as_ref()), if streams.is_empty() && !leaves => {
+                    leaves = true;
+                    connection.abrupt_shutdown(Reason::NO_ERROR);
+                }
                 () = &mut draining, if !goodbye && !leaves => {
                     goodbye = true;
                     connection.graceful_shutdown();
@@ -171,6 +182,18 @@ impl H2Connection {
             }
         }
     }
+}
+
+/// Ready once the connection is to make room for others.
+async fn asked_to_leave(listed: Option<&Listed>) {
+    let Some(listed) = listed else {
+        return pending().await;
+    };
+    poll_fn(|cx| match listed.is_asked(cx.waker()) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    })
+    .await;
 }
 
 fn builder(limits: &ConnectionLimits, settings: &Settings) -> Builder {

@@ -104,6 +104,14 @@ pub fn little_room(address: SocketAddr) -> TcpStream {
     socket.into()
 }
 
+/// A connection from an address of its own, like 127.0.0.7.
+pub fn socket_from(own: IpAddr, address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::new(own, 0).into()).unwrap();
+    socket.connect(&address.into()).unwrap();
+    socket.into()
+}
+
 impl Client {
     /// Connects.
     pub fn to(address: SocketAddr) -> Self {
@@ -112,10 +120,7 @@ impl Client {
 
     /// Connects from an address of its own, like 127.0.0.7.
     pub fn from(own: IpAddr, address: SocketAddr) -> Self {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::new(own, 0).into()).unwrap();
-        socket.connect(&address.into()).unwrap();
-        Self::on(socket.into())
+        Self::on(socket_from(own, address))
     }
 
     /// Connects with so small a receive buffer that little fits between the proxy and a reader that stops.
