@@ -17,6 +17,7 @@ use super::{
     stored::{
         fetcher::Fetcher,
         front::{self, Front},
+        invalidation::Invalidation,
         reply::Reply,
     },
     target::Target,
@@ -104,6 +105,12 @@ async fn answer(request: &mut Request, context: &mut Context) -> Result<Answered
         network: context.network(),
     };
 
+    let invalidation = Invalidation::of(
+        &worker.store,
+        &asked.method,
+        &asked.headers,
+        asked.target.as_str(),
+    );
     let may_be_stored = tuning.store && asked.may_be_stored();
     if may_be_stored && let Some(answered) = from_store(&asked, &tuning, context).await? {
         return Ok(answered);
@@ -114,6 +121,9 @@ async fn answer(request: &mut Request, context: &mut Context) -> Result<Answered
         ProxyError::of(error, progress.as_ref().and_then(upload::Progress::fault))
     })?;
     context.meter.answered(fetched.status, Some(fetched.ttfb));
+    if let Some(invalidation) = invalidation {
+        invalidation.answered(fetched.status, &fetched.headers);
+    }
     if may_be_stored {
         front::tell_bypass(&mut fetched.headers);
     }

@@ -21,7 +21,7 @@ pub static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-pr
 /// The host that the client asked for.
 pub static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// The client's address, as some proxies tell it.
-static REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const REAL_IP: &str = "x-real-ip";
 /// The request's id, taken from the client or made here.
 pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -69,19 +69,17 @@ fn is_alias(name: &HeaderName) -> bool {
         return false;
     }
     let meant = name.replace('_', "-");
-    matches!(
-        meant.as_str(),
-        "x-forwarded-for"
-            | "x-forwarded-proto"
-            | "x-forwarded-host"
-            | "x-real-ip"
-            | "x-request-id"
-            | "content-length"
-            | "transfer-encoding"
-            | "proxy-connection"
-            | "proxy-authorization"
-            | "keep-alive"
-    )
+    meant.starts_with("x-forwarded-")
+        || matches!(
+            meant.as_str(),
+            "x-real-ip"
+                | "x-request-id"
+                | "content-length"
+                | "transfer-encoding"
+                | "proxy-connection"
+                | "proxy-authorization"
+                | "keep-alive"
+        )
 }
 
 /// The fields that Connection names.
@@ -114,6 +112,7 @@ pub fn to_origin(
             || is_alias(name)
             || *name == header::EXPECT
             || *name == header::CONTENT_LENGTH
+            || !client.trusted && tells_way(name)
             || named.iter().any(|n| n == name.as_str()))
     });
     // After that: what Connection names cannot take away what this hop says itself.
@@ -125,20 +124,14 @@ pub fn to_origin(
     headers.insert(REQUEST_ID.clone(), id.clone());
 }
 
-/// Adds who the request came from (X-Forwarded-*, and Forwarded by RFC 7239). What the client says of it, X-Real-IP too, is kept
-/// only from a trusted proxy.
+/// Whether a field tells which way a request came: only a trusted proxy is believed that.
+fn tells_way(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    *name == header::FORWARDED || text.starts_with("x-forwarded-") || text == REAL_IP
+}
+
+/// Adds who the request came from (X-Forwarded-*, and Forwarded by RFC 7239), to what a trusted proxy says of it.
 fn forward(headers: &mut HeaderMap, client: Client<'_>, host: Option<&HeaderValue>) {
-    if !client.trusted {
-        for name in [
-            &FORWARDED_FOR,
-            &FORWARDED_PROTO,
-            &FORWARDED_HOST,
-            &REAL_IP,
-            &header::FORWARDED,
-        ] {
-            headers.remove(name);
-        }
-    }
     let address = client.address.as_bytes();
     let all = match headers.contains_key(&FORWARDED_FOR) {
         true => joined(headers, &FORWARDED_FOR, address),
@@ -302,10 +295,14 @@ mod tests {
             ("x-forwarded-for", "10.0.0.1"),
             ("x-forwarded-proto", "https"),
             ("x-real-ip", "10.0.0.1"),
+            ("x-forwarded-port", "444"),
+            ("x-forwarded-prefix", "/evil"),
             ("forwarded", "for=10.0.0.1"),
         ];
         let to = sent(&lies, false);
-        assert!(!to.contains_key("x-real-ip"));
+        for gone in ["x-real-ip", "x-forwarded-port", "x-forwarded-prefix"] {
+            assert!(!to.contains_key(gone), "{gone}");
+        }
         assert_eq!(to.get("x-forwarded-for").unwrap(), "192.0.2.7");
         assert_eq!(to.get("x-forwarded-proto").unwrap(), "http");
         assert_eq!(to.get("forwarded").unwrap(), "for=192.0.2.7;proto=http");

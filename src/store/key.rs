@@ -76,6 +76,24 @@ impl Key {
         Some(Key::new(group, secure, host, &target))
     }
 
+    /// The key of a URL reference in a response to this key's request; none if it is at another host.
+    pub fn beside(&self, reference: &str) -> Option<Self> {
+        let reference = reference.trim();
+        let other = if reference.contains("://") {
+            Self::of_url(&self.group, reference)?
+        } else {
+            let (.., directory) = self.directory();
+            let target = match reference.split('#').next()? {
+                // Another host, by the same scheme.
+                other if other.starts_with("//") => return None,
+                path if path.starts_with('/') => path.to_owned(),
+                relative => format!("{directory}/{relative}"),
+            };
+            Self::new(&self.group, self.secure, &self.host, &target)
+        };
+        (other.host == self.host && other.secure == self.secure).then_some(other)
+    }
+
     /// The absolute URL.
     pub fn url(&self) -> String {
         let scheme = if self.secure { "https" } else { "http" };
@@ -110,6 +128,22 @@ mod tests {
 
     fn url(url: &str) -> Option<Key> {
         Key::of_url(&"default".into(), url)
+    }
+
+    #[test]
+    fn a_reference_is_followed_at_the_same_host_alone() {
+        let from = key(false, "h", "/a/b?c=/d");
+        let beside = |reference| from.beside(reference).map(|key| key.url());
+        for (reference, url) in [
+            ("/x", "http://h/x"),
+            ("x?y#z", "http://h/a/x?y"),
+            ("http://H:80/x", "http://h/x"),
+        ] {
+            assert_eq!(beside(reference).as_deref(), Some(url));
+        }
+        for other in ["https://h/x", "http://g/x", "//g/x", "ftp://h/x"] {
+            assert_eq!(beside(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -472,6 +472,18 @@ impl Shelf {
             .is_some_and(|&until| now < until)
     }
 
+    /// What is kept for a key goes, in memory and on disk: a request changed what it was made of (RFC 9111 §4.4). What was asked
+    /// for before is not kept, and who waits for it asks anew.
+    pub fn invalidate(&self, key: &Key) {
+        let entry = self.shard(key).entries.remove(key);
+        for object in entry.iter().flat_map(|entry| &entry.objects) {
+            object.leave();
+        }
+        if let Some(disk) = self.disk() {
+            disk.remove(key);
+        }
+    }
+
     /// All objects of a key.
     pub fn variants(&self, key: &Key) -> Vec<Arc<Object>> {
         let shard = self.shard(key);
@@ -507,10 +519,11 @@ impl Ask {
                 Some(entry) => {
                     let joined = entry.take(self.number);
                     let is_here = entry.objects.iter().any(|other| Arc::ptr_eq(other, object));
-                    if is_valid && !is_here {
+                    let is_kept = is_valid && joined.is_some() && !is_here;
+                    if is_kept {
                         entry.replace(object);
                     }
-                    (joined, is_valid && !is_here)
+                    (joined.unwrap_or_default(), is_kept)
                 }
             }
         };
@@ -537,10 +550,10 @@ impl Ask {
                     let joined = entry.take(self.number);
                     let same = |other: &&Arc<Object>| other.variant == object.variant;
                     let newer = entry.objects.iter().find(same).cloned();
-                    if newer.is_none() && is_valid {
+                    if newer.is_none() && is_valid && joined.is_some() {
                         entry.replace(&object);
                     }
-                    (joined, newer.unwrap_or(object))
+                    (joined.unwrap_or_default(), newer.unwrap_or(object))
                 }
             }
         };
@@ -602,7 +615,7 @@ impl Shard {
         if entry.objects.is_empty() && entry.asking.is_empty() {
             self.entries.remove(key);
         }
-        joined
+        joined.unwrap_or_default()
     }
 }
 
@@ -623,13 +636,11 @@ impl Entry {
         self.objects.push(Arc::clone(object));
     }
 
-    fn take(&mut self, number: u64) -> Vec<oneshot::Sender<Option<Arc<Object>>>> {
-        let at = self
-            .asking
-            .iter()
-            .position(|asking| asking.number == number);
-        at.map(|at| self.asking.swap_remove(at).joined)
-            .unwrap_or_default()
+    /// Who joined a request that is over; none where it was called off meanwhile.
+    fn take(&mut self, number: u64) -> Option<Vec<oneshot::Sender<Option<Arc<Object>>>>> {
+        let mut asking = self.asking.iter();
+        let at = asking.position(|asking| asking.number == number)?;
+        Some(self.asking.swap_remove(at).joined)
     }
 }
 

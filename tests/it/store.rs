@@ -689,3 +689,82 @@ fn what_has_no_validator_is_shared_once_all_of_it_is_here_and_one_that_breaks_co
         assert!(response.body == whole);
     }
 }
+
+#[test]
+fn a_request_that_changes_something_makes_what_is_kept_of_it_worthless() {
+    let version = Arc::new(AtomicUsize::new(0));
+    let now = Arc::clone(&version);
+    let origin = Origin::following(move |connection| {
+        while let Some(request) = connection.request() {
+            let answer = match (request.method().as_str(), request.target().as_slice()) {
+                ("GET", _) => response(
+                    "200 OK",
+                    "cache-control: max-age=60\r\n",
+                    now.load(SeqCst).to_string(),
+                ),
+                ("POST", b"/fails") => response("403 Forbidden", "", ""),
+                _ => response(
+                    "200 OK",
+                    "location: /list\r\ncontent-location: http://other/c\r\n",
+                    "",
+                ),
+            };
+            connection.send(answer);
+        }
+    });
+    let proxy = proxy(&origin);
+    let get = |target: &str| proxy.get(target).text();
+    let ask = |method: &str, target: &str| {
+        let mut client = proxy.client();
+        client.send(format!(
+            "{method} {target} HTTP/1.1\r\nhost: proxy\r\ncontent-length: 0\r\n\r\n"
+        ));
+        client.response();
+    };
+    for target in ["/a", "/list", "/fails", "/c"] {
+        assert_eq!(get(target), "0");
+    }
+    version.store(1, SeqCst);
+    ask("POST", "/fails");
+    for target in ["/a", "/list", "/fails", "/c"] {
+        assert_eq!(get(target), "0", "{target}");
+    }
+    ask("REPLACE", "/a");
+    assert_eq!((get("/a").as_str(), get("/list").as_str()), ("1", "1"));
+    assert_eq!((get("/fails").as_str(), get("/c").as_str()), ("0", "0"));
+}
+
+#[test]
+fn what_could_be_made_of_a_field_that_overrides_the_request_reaches_nobody_else() {
+    let origin = Origin::following(|connection| {
+        while let Some(request) = connection.request() {
+            let seen = [
+                "x-original-url",
+                "x-http-method-override",
+                "x-forwarded-prefix",
+                "x-host",
+            ]
+            .map(|name| request.field(name).unwrap_or_default())
+            .concat();
+            connection.send(response("200 OK", "cache-control: max-age=60\r\n", seen));
+        }
+    });
+    let proxy = proxy(&origin);
+    for (n, field) in ["x-original-url", "x-http-method-override", "x-host"]
+        .into_iter()
+        .enumerate()
+    {
+        let target = format!("/{n}");
+        let mut client = proxy.client();
+        let poisoned = client.get_with(&target, &format!("{field}: evil\r\n"));
+        // As a plain proxy would.
+        assert_eq!(poisoned.text(), "evil");
+        assert_eq!(proxy.get(&target).text(), "");
+    }
+    // This one no origin sees of a stranger.
+    let mut client = proxy.client();
+    assert_eq!(
+        client.get_with("/p", "x-forwarded-prefix: evil\r\n").text(),
+        ""
+    );
+}

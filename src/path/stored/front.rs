@@ -9,7 +9,7 @@ use std::{
 
 use actix_http::{
     Method, StatusCode,
-    header::{self, HeaderMap, HeaderValue},
+    header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 use tokio::{sync::oneshot, time::timeout};
 
@@ -41,6 +41,19 @@ const LATE: u32 = 8;
 
 /// And never before this.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Fields by which some origins answer another request than the one that was made. Who sends one goes by itself: what came of it
+/// must reach nobody who asks for the target.
+const OVERRIDES: [&str; 8] = [
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-original-host",
+    "x-host",
+    "x-http-host-override",
+];
 
 /// How often it is looked how fast a body comes that is waited for.
 const LOOK: Duration = Duration::from_secs(1);
@@ -88,12 +101,11 @@ impl Front {
     ) -> Option<Self> {
         let fields = &fetcher.fields;
         let directives = RequestDirectives::of(fields);
-        if directives.no_store {
+        let is_override = |name: &HeaderName| OVERRIDES.contains(&name.as_str());
+        if directives.no_store || fields.keys().any(is_override) {
             return None;
         }
-        let host = fields.get(&FORWARDED_HOST)?.to_str().ok()?;
-        let secure = fields.get(&FORWARDED_PROTO)?.as_bytes() == b"https";
-        let key = Key::new(&store.group, secure, host, fetcher.target.as_str());
+        let key = key_of(store, fields, fetcher.target.as_str())?;
         Some(Front {
             store: Arc::clone(store),
             key,
@@ -377,6 +389,13 @@ enum Validated {
     Unknown,
     /// Nothing in time.
     Late,
+}
+
+/// What a request with these fields, as the origin sees them, asks for; none if its host cannot be told.
+pub fn key_of(store: &Store, fields: &HeaderMap, target: &str) -> Option<Key> {
+    let host = fields.get(&FORWARDED_HOST)?.to_str().ok()?;
+    let secure = fields.get(&FORWARDED_PROTO)?.as_bytes() == b"https";
+    Some(Key::new(&store.group, secure, host, target))
 }
 
 /// Waits until all of an object is here, unless at its pace that takes longer than `patience`, or nobody can tell.

@@ -6,5 +6,6 @@ pub mod cache_status;
 pub mod fetcher;
 pub mod fill;
 pub mod front;
+pub mod invalidation;
 pub mod reader;
 pub mod reply;
