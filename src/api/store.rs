@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use serde::Serialize;
@@ -29,6 +29,7 @@ pub(super) struct Store {
     hit_percent: Option<f64>,
     bytes: Bytes,
     fills: Fills,
+    prefetch: Prefetch,
     /// Clients that went on by a request of their own: what they needed next did not stay until they got there.
     left_behind: u64,
     /// Parts of bodies that were pushed out for others.
@@ -65,6 +66,15 @@ struct Fills {
     failed: u64,
 }
 
+/// Segments of HLS streams that were fetched before anybody asked for them.
+#[derive(Debug, Serialize, ToSchema)]
+struct Prefetch {
+    fetched: u64,
+    /// Asked for within a minute.
+    used: u64,
+    unused: u64,
+}
+
 impl Store {
     pub(super) fn of(published: &Published) -> Option<Self> {
         let store = published.store.get()?;
@@ -80,6 +90,7 @@ impl Store {
         let (served, filled) = counters.bytes();
         let [running, finished, stopped, failed] = counters.fills();
         let memory = store.shelf.memory();
+        let [fetched, used, unused] = store.prefetch.counts(Instant::now());
         Some(Store {
             enabled: published.tuning.load().store,
             objects: store.shelf.objects(),
@@ -99,6 +110,11 @@ impl Store {
                 finished,
                 stopped,
                 failed,
+            },
+            prefetch: Prefetch {
+                fetched,
+                used,
+                unused,
             },
             left_behind: counters.readers_left_behind(),
             evictions: store.shelf.evictions(),

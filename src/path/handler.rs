@@ -144,6 +144,7 @@ async fn from_store(
         network: asked.network,
         target: asked.target.clone(),
         fields: asked.headers.clone(),
+        is_spare: false,
     });
     let informed = asked.informed.clone();
     let Some(front) = Front::of(&context.worker.store, &asked.method, fetcher, informed) else {

@@ -86,12 +86,17 @@ impl Key {
             let target = match reference.split('#').next()? {
                 // Another host, by the same scheme.
                 other if other.starts_with("//") => return None,
-                path if path.starts_with('/') => path.to_owned(),
-                relative => format!("{directory}/{relative}"),
+                path if path.starts_with('/') => without_dots(path),
+                relative => without_dots(&format!("{directory}/{relative}")),
             };
             Self::new(&self.group, self.secure, &self.host, &target)
         };
         (other.host == self.host && other.secure == self.secure).then_some(other)
+    }
+
+    /// Path and query.
+    pub fn target(&self) -> &str {
+        &self.target
     }
 
     /// The absolute URL.
@@ -118,6 +123,23 @@ impl Key {
     }
 }
 
+/// A path without its segments `.` and `..` (RFC 3986 §5.2.4), as clients resolve a reference; the query as it is.
+fn without_dots(target: &str) -> String {
+    let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
+    let mut kept = Vec::new();
+    for segment in path.split('/').skip(1) {
+        match segment {
+            "." => {}
+            ".." => _ = kept.pop(),
+            segment => kept.push(segment),
+        }
+    }
+    if path.ends_with("/.") || path.ends_with("/..") {
+        kept.push("");
+    }
+    format!("/{}{query}", kept.join("/"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +159,8 @@ mod tests {
         for (reference, url) in [
             ("/x", "http://h/x"),
             ("x?y#z", "http://h/a/x?y"),
+            ("../x/./y?../z", "http://h/x/y?../z"),
+            ("..", "http://h/"),
             ("http://H:80/x", "http://h/x"),
         ] {
             assert_eq!(beside(reference).as_deref(), Some(url));

@@ -2,7 +2,7 @@
 //!
 //! [`freshness`] says whether a response may be kept and how long it may be used, by [`directives`] (and [`dictionary`] for
 //! targeted fields); [`key`] and [`variant`] say for which requests; [`condition`] what it answers to a conditional or a range
-//! request, and [`validator`] what tells two versions apart; [`playlist`] what HLS adds. An [`object`] is a head and the intervals of its [`body`] that are here; the [`shelf`] is
+//! request, and [`validator`] what tells two versions apart; [`playlist`] what HLS adds, with [`segments`] and [`prefetch`] for what is fetched ahead. An [`object`] is a head and the intervals of its [`body`] that are here; the [`shelf`] is
 //! the index of all objects ([`shared_paths`] says which requests may wait for one answer), [`s3fifo`] says which of them go, and [`memory`] is the account that bounds them.
 //!
 //! Nothing here knows a connection: `path::stored` asks the origin, and hands the bytes out.
@@ -26,8 +26,10 @@ pub mod memory;
 pub mod object;
 pub mod octets;
 pub mod playlist;
+pub mod prefetch;
 pub mod purge;
 pub mod s3fifo;
+pub mod segments;
 pub mod settings;
 pub mod shared_paths;
 pub mod shelf;
@@ -40,6 +42,8 @@ pub use settings::Settings;
 use counters::Counters;
 use freshness::Rules;
 use memory::Memory;
+use prefetch::Prefetch;
+use segments::Segments;
 use shelf::Shelf;
 
 /// A fill is at most this share of the memory ahead of its fastest reader, as a divisor: one large body that is read slowly
@@ -59,6 +63,10 @@ pub struct Store {
     pub ignored: Vec<HeaderName>,
     /// What it counts.
     pub counters: Counters,
+    /// Which segments of HLS streams follow which.
+    pub segments: Segments,
+    /// What is fetched ahead of them.
+    pub prefetch: Arc<Prefetch>,
     /// The group of origins that it stands before.
     pub group: Arc<str>,
     started: Instant,
@@ -73,6 +81,8 @@ impl Store {
             ignored: settings.ignored(),
             settings,
             counters: Counters::default(),
+            segments: Segments::default(),
+            prefetch: Arc::default(),
             group: group.into(),
             started,
         })

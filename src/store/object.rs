@@ -5,7 +5,7 @@ use std::{
     ops::Range,
     pin::pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Waker},
@@ -111,6 +111,8 @@ pub struct Object {
     filled: Notify,
     /// Whether the origin was asked for all of it because it gives no parts.
     asked_whole: AtomicBool,
+    /// Where it was fetched before anybody asked for it: whether somebody has.
+    ahead: OnceLock<Arc<AtomicBool>>,
 }
 
 /// What is changed together. A std mutex: held for some instructions, never across an await.
@@ -172,6 +174,7 @@ impl Object {
             read: Notify::new(),
             filled: Notify::new(),
             asked_whole: AtomicBool::new(false),
+            ahead: OnceLock::new(),
         })
     }
 
@@ -208,6 +211,7 @@ impl Object {
             read: Notify::new(),
             filled: Notify::new(),
             asked_whole: AtomicBool::new(false),
+            ahead: OnceLock::new(),
         }))
     }
 
@@ -282,14 +286,13 @@ impl Object {
         }
     }
 
-    /// Where it is a live playlist, its segments say how soon it is old. Called once all of it is here.
-    pub fn bound_by_playlist(&self) {
-        let Some(playlist) = self.whole().and_then(|body| Playlist::parse(&body)) else {
-            return;
-        };
+    /// Where it is a live playlist, its segments say how soon it is old. Called once all of it is here. The playlist that it is.
+    pub fn bound_by_playlist(&self) -> Option<Playlist> {
+        let playlist = self.whole().and_then(|body| Playlist::parse(&body))?;
         if let (Some(lifetime), Some(stale)) = (playlist.lifetime(), playlist.stale_if_error()) {
             self.change(|freshness| freshness.bound(lifetime, stale));
         }
+        Some(playlist)
     }
 
     /// It is stale from now on.
@@ -352,7 +355,15 @@ impl Object {
 
     /// It answered one more request.
     pub fn hit(&self) {
+        if let Some(used) = self.ahead.get() {
+            used.store(true, Relaxed);
+        }
         self.hits.fetch_add(1, Relaxed);
+    }
+
+    /// It was fetched before anybody asked for it.
+    pub fn is_ahead(&self, used: Arc<AtomicBool>) {
+        _ = self.ahead.set(used);
     }
 
     /// How many requests it answered.

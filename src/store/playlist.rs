@@ -1,4 +1,4 @@
-//! What a store needs to know of an HLS media playlist (RFC 8216): how soon it is old.
+//! What a store needs to know of an HLS media playlist (RFC 8216): how soon it is old, and which segments it names.
 
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ pub struct Playlist {
     pub target_duration: Duration,
     /// Whether nothing more is added to it: it has EXT-X-ENDLIST.
     pub ended: bool,
+    /// The segments, in order, as URL references. Those that are only ranges of a file are left out.
+    pub segments: Vec<String>,
 }
 
 impl Playlist {
@@ -28,16 +30,25 @@ impl Playlist {
         }
         let mut target_duration = None;
         let mut ended = false;
+        let mut segments = Vec::new();
+        let mut is_range = false;
         for line in lines {
             if let Some(seconds) = line.strip_prefix("#EXT-X-TARGETDURATION:") {
                 target_duration = seconds.trim().parse().ok().filter(|&seconds| seconds > 0);
             } else if line == "#EXT-X-ENDLIST" {
                 ended = true;
+            } else if line.starts_with("#EXT-X-BYTERANGE") {
+                is_range = true;
+            } else if !line.is_empty() && !line.starts_with('#') {
+                if !std::mem::take(&mut is_range) {
+                    segments.push(line.to_owned());
+                }
             }
         }
         Some(Playlist {
             target_duration: Duration::from_secs(target_duration?),
             ended,
+            segments,
         })
     }
 
@@ -64,6 +75,8 @@ mod tests {
         let playlist = Playlist::parse(LIVE.as_bytes()).unwrap();
         assert_eq!(playlist.lifetime(), Some(Duration::from_secs(2)));
         assert_eq!(playlist.stale_if_error(), Some(Duration::from_secs(12)));
+        // The other one is a range.
+        assert_eq!(playlist.segments, ["a-7.ts"]);
         let ended = Playlist::parse(format!("{LIVE}#EXT-X-ENDLIST\n").as_bytes()).unwrap();
         assert!(ended.ended && ended.lifetime().is_none() && ended.stale_if_error().is_none());
     }

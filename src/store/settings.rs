@@ -41,6 +41,8 @@ pub struct Settings {
     /// A fill that nobody reads goes on if at most so much is left, or half.
     #[serde(with = "crate::units::sized")]
     pub finish_bytes: ByteSize,
+    /// Segments of an HLS stream that are fetched ahead of the one asked for last, where the origin is fast; 0: none.
+    pub prefetch: usize,
     /// Request fields that never matter for what the answer is.
     pub ignore_fields: Vec<String>,
     /// Fields that go before Cache-Control (RFC 9213).
@@ -57,6 +59,7 @@ reloadable!(Settings {
     error_max: AfterRestart,
     private_for: AfterRestart,
     finish_bytes: AfterRestart,
+    prefetch: AfterRestart,
     ignore_fields: AfterRestart,
     targeted_fields: AfterRestart,
 });
@@ -78,6 +81,12 @@ impl Settings {
         if let Some(disk) = self.on_disk() {
             disk.check()?;
         }
+        OutOfRange::unless(
+            self.prefetch <= 16,
+            "store.prefetch",
+            "0 to 16",
+            self.prefetch,
+        )?;
         for (key, names) in [
             ("store.ignore_fields", &self.ignore_fields),
             ("store.targeted_fields", &self.targeted_fields),

@@ -463,6 +463,11 @@ impl Shelf {
         (objects, bytes)
     }
 
+    /// Whether the last response in the same directory was for all.
+    pub fn is_shared(&self, key: &Key) -> bool {
+        self.shared_paths.holds(key)
+    }
+
     /// Whether requests for a key go by themselves for a while: its last answer was not for all.
     pub fn is_own(&self, key: &Key) -> bool {
         let (hash, now) = (self.hash(key), Instant::now());

@@ -38,6 +38,7 @@ mod operators;
 mod outage;
 mod parts;
 mod places;
+mod prefetch;
 mod properties;
 mod purge;
 mod redis;

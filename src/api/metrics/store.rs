@@ -1,5 +1,7 @@
 //! Metrics of the store: how requests were answered by it, what it holds, and what it fetched.
 
+use std::time::Instant;
+
 use crate::{
     api::exposition::{
         Exposition,
@@ -61,6 +63,14 @@ fn of(out: &mut Exposition, store: &Store) {
         "fileproxy_store_readers_left_behind_total",
         "Clients that went on by a request of their own: what they needed next did not stay until they got there.",
         counters.readers_left_behind(),
+    );
+    let [_, used, unused] = store.prefetch.counts(Instant::now());
+    out.by(
+        Counter,
+        "fileproxy_store_prefetched_total",
+        "Segments of HLS streams that were fetched ahead, by whether they were asked for within a minute.",
+        "outcome",
+        [("used", used), ("unused", unused)],
     );
     let memory = store.shelf.memory();
     out.one(

@@ -122,6 +122,26 @@ impl Origin {
             .await
     }
 
+    /// The same for a request that nobody waits for: only where a slot is free that nobody needs, and the rate lets it.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError`], with its cause.
+    pub async fn fetch_spare(
+        self: &Rc<Self>,
+        request: Request,
+        tuning: &Tuning,
+        deadline: Instant,
+    ) -> Result<Fetched, FetchError> {
+        let is_admitted = || self.published().gate.admit_spare(Instant::now());
+        let slot = self.try_slot().filter(|_| is_admitted());
+        let slot = slot.ok_or(FetchError::NoneSpare)?;
+        let head = self.request(request.method, request.target, request.headers)?;
+        let beside = Beside::default();
+        self.answer(head, beside, request.bucket, slot, tuning, deadline)
+            .await
+    }
+
     /// Sends a request whose turn it is, and waits for the response head.
     async fn answer(
         self: &Rc<Self>,

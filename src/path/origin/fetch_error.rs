@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{body_error::BodyError, connect::ConnectError, head_error::HeadError, slots::NoSlot};
+use super::{connect::ConnectError, head_error::HeadError, slots::NoSlot};
 
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
@@ -22,9 +22,9 @@ pub enum FetchError {
     /// The exchange took too long.
     #[error("no response head within {0:?}")]
     Timeout(Duration),
-    /// The body broke while it was read for more than one client.
-    #[error(transparent)]
-    Body(#[from] BodyError),
+    /// Nobody waits for it, and no slot was to spare.
+    #[error("no exchange is to spare")]
+    NoneSpare,
     /// The request's own body failed.
     #[error("the request body ended early")]
     Upload,

@@ -50,6 +50,8 @@ pub struct Fetcher {
     pub target: PathAndQuery,
     /// The fields that the origin sees, as the client asked.
     pub fields: HeaderMap,
+    /// Whether nobody waits for it: it is asked for only by what nobody else needs.
+    pub is_spare: bool,
 }
 
 impl Fetcher {
@@ -66,7 +68,9 @@ impl Fetcher {
     ) -> Result<(Fetched, Exchanged), ProxyError> {
         let tuning = self.published.tuning_for(self.bucket).load_full();
         let deadline = Instant::now() + tuning.exchange_timeout;
-        admission::admit(&self.published, &tuning, self.keys).await?;
+        if !self.is_spare {
+            admission::admit(&self.published, &tuning, self.keys).await?;
+        }
         let mut headers = self.fields.clone();
         for name in OF_ONE_REQUEST {
             headers.remove(name);
@@ -83,11 +87,32 @@ impl Fetcher {
             bucket: self.bucket,
             network: self.network,
         };
-        let fetched = self.origin.fetch(request, &tuning, deadline).await;
+        let fetched = match self.is_spare {
+            false => self.origin.fetch(request, &tuning, deadline).await,
+            true => self.origin.fetch_spare(request, &tuning, deadline).await,
+        };
         let fetched = fetched.map_err(|error| ProxyError::of(error, None))?;
         let answered = SystemTime::now();
         let asked = answered - fetched.ttfb;
         Ok((fetched, Exchanged { asked, answered }))
+    }
+
+    /// The same client's request for another target, for which nobody waits.
+    pub fn spare(&self, target: PathAndQuery) -> Self {
+        let mut fields = self.fields.clone();
+        for name in OF_ONE_REQUEST {
+            fields.remove(name);
+        }
+        Fetcher {
+            origin: Rc::clone(&self.origin),
+            published: Arc::clone(&self.published),
+            keys: self.keys,
+            bucket: self.bucket,
+            network: self.network,
+            target,
+            fields,
+            is_spare: true,
+        }
     }
 
     /// The fields by which the client asked for a part, or under a condition.

@@ -19,7 +19,7 @@ use crate::{
         Store,
         object::{Fill, Object},
     },
-    traffic::{canary::split::Bucket, published::Published},
+    traffic::published::Published,
 };
 
 /// Wait before the second attempt at the same bytes; doubled each time.
@@ -71,7 +71,7 @@ pub async fn begin(store: &Arc<Store>, fill: Fill, fetcher: &Rc<Fetcher>) -> boo
     fill.confirm();
     let (store, fetcher) = (Arc::clone(store), Rc::clone(fetcher));
     actix_rt::spawn(async move {
-        run(&store, fill, body, skip, &fetcher.published, fetcher.bucket).await;
+        run(&store, fill, body, skip, &fetcher).await;
     });
     true
 }
@@ -186,9 +186,9 @@ pub async fn run(
     fill: Fill,
     mut body: OriginBody,
     mut skip: u64,
-    published: &Arc<Published>,
-    bucket: Bucket,
+    fetcher: &Fetcher,
 ) {
+    let published = &fetcher.published;
     let object = Arc::clone(fill.object());
     store.counters.fill_begins();
     let end = loop {
@@ -196,7 +196,7 @@ pub async fn run(
             break End::Finished;
         }
         let piece = poll_fn(|cx| {
-            let tuning = published.tuning_for(bucket).load();
+            let tuning = published.tuning_for(fetcher.bucket).load();
             body.poll_piece(cx, &tuning)
         });
         match piece.await {
@@ -208,7 +208,7 @@ pub async fn run(
                     store.counters.filled(piece.len());
                     write(store, &object, &fill, piece).await;
                 }
-                if is_to_stop(store, &object, &fill) {
+                if is_to_stop(store, &object, &fill, published) {
                     break End::Stopped;
                 }
             }
@@ -218,7 +218,6 @@ pub async fn run(
             }
             None if object.length().is_none() => {
                 fill.complete();
-                object.bound_by_playlist();
                 store.counters.fill_ends(true, false);
                 return;
             }
@@ -232,9 +231,7 @@ pub async fn run(
     if end == End::Failed {
         object.fill_failed();
     }
-    if end == End::Finished {
-        object.bound_by_playlist();
-    } else if !object.can_be_resumed() {
+    if end != End::Finished && !object.can_be_resumed() {
         // Before whoever reads it hears of the break, and asks again.
         store.shelf.remove(&object);
         object.give_up();
@@ -263,7 +260,7 @@ async fn write(store: &Store, object: &Arc<Object>, fill: &Fill, piece: Bytes) {
 }
 
 /// Whether a fill is to end before its part does: its connection is worth more than bytes that nobody waits for.
-fn is_to_stop(store: &Store, object: &Object, fill: &Fill) -> bool {
+fn is_to_stop(store: &Store, object: &Object, fill: &Fill, published: &Published) -> bool {
     let Some(left) = fill.left() else {
         return false;
     };
@@ -277,8 +274,9 @@ fn is_to_stop(store: &Store, object: &Object, fill: &Fill) -> bool {
             // How much is left nobody knows.
             None => left.start <= most,
         };
-        // What has no validator is worth nothing as a part.
-        return !finishes || object.is_gone();
+        // Others wait for the exchange that it takes. What has no validator is worth nothing as a part.
+        let others_wait = published.counters.origin.waiting.get() > 0;
+        return !finishes || others_wait && object.can_be_resumed() || object.is_gone();
     };
     // Whoever reads on has the rest fetched when it gets there.
     object.can_be_resumed() && left.start.saturating_sub(readers.end) > store.ahead()

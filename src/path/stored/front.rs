@@ -8,31 +8,26 @@ use std::{
 };
 
 use actix_http::{
-    Method, StatusCode,
-    header::{self, HeaderMap, HeaderName, HeaderValue},
+    Method,
+    header::{self, HeaderMap, HeaderValue},
 };
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{cache_status::CacheStatus, fetcher::Fetcher, fill, reply::Reply};
+use super::{
+    asker::{Asker, Asking, Got, condition, is_failure},
+    cache_status::CacheStatus,
+    fetcher::Fetcher,
+    fill,
+    reply::Reply,
+};
 use crate::{
-    path::{
-        client::Client,
-        error::ProxyError,
-        framing::Framing,
-        headers::{self, FORWARDED_HOST, FORWARDED_PROTO, REQUEST_ID},
-        origin::{Fetched, body::OriginBody},
-        range::ContentRange,
-    },
+    path::{client::Client, error::ProxyError, origin::Fetched},
     store::{
         Store,
-        condition::{self, Stored},
         counters::Kind,
-        directives::RequestDirectives,
-        freshness::{self, Asked, Exchanged, Freshness, Use},
-        key::Key,
-        object::{Fill, Head, Object, Reader, Version},
-        shelf::{Ask, Joined, Place},
-        variant::Variant,
+        freshness::Use,
+        object::Object,
+        shelf::{Joined, Place},
     },
 };
 
@@ -41,19 +36,6 @@ const LATE: u32 = 8;
 
 /// And never before this.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
-
-/// Fields by which some origins answer another request than the one that was made. Who sends one goes by itself: what came of it
-/// must reach nobody who asks for the target.
-const OVERRIDES: [&str; 8] = [
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-original-url",
-    "x-rewrite-url",
-    "x-original-host",
-    "x-host",
-    "x-http-host-override",
-];
 
 /// How often it is looked how fast a body comes that is waited for.
 const LOOK: Duration = Duration::from_secs(1);
@@ -68,25 +50,10 @@ pub enum Answer {
     Bypass,
 }
 
-/// What came of asking the origin.
-enum Got {
-    /// An object for all, and the time to the origin's head. As long as its reader is held, its fill goes on.
-    Object(Reader, Option<Duration>),
-    /// The object that is here is still the same.
-    Same(Option<Duration>),
-    /// A response for this client alone.
-    Own(Box<Fetched>),
-}
-
-type Asking = oneshot::Receiver<Result<Got, ProxyError>>;
-
 /// One client's request, as the store sees it.
 pub struct Front {
-    store: Arc<Store>,
-    key: Key,
+    asker: Rc<Asker>,
     method: Method,
-    directives: RequestDirectives,
-    fetcher: Rc<Fetcher>,
     /// Who gets interim responses.
     client: Option<Rc<Client>>,
 }
@@ -99,19 +66,9 @@ impl Front {
         fetcher: Rc<Fetcher>,
         client: Option<Rc<Client>>,
     ) -> Option<Self> {
-        let fields = &fetcher.fields;
-        let directives = RequestDirectives::of(fields);
-        let is_override = |name: &HeaderName| OVERRIDES.contains(&name.as_str());
-        if directives.no_store || fields.keys().any(is_override) {
-            return None;
-        }
-        let key = key_of(store, fields, fetcher.target.as_str())?;
         Some(Front {
-            store: Arc::clone(store),
-            key,
+            asker: Asker::of(store, fetcher)?,
             method: method.clone(),
-            directives,
-            fetcher,
             client,
         })
     }
@@ -122,52 +79,62 @@ impl Front {
     ///
     /// [`ProxyError`], where the origin was asked and there is no response.
     pub async fn answer(&self, patience: Duration) -> Result<Answer, ProxyError> {
-        let fields = &self.fetcher.fields;
-        let ignored = &*self.store.ignored;
+        let fields = &self.asker.fetcher.fields;
+        let ignored = &*self.asker.store.ignored;
         // Of what has credentials nothing is kept, and HEAD brings nothing that could be.
         let is_own = fields.contains_key(header::AUTHORIZATION)
             || fields.contains_key(header::COOKIE)
             || self.method != Method::GET;
         loop {
             let place = if is_own {
-                let shelf = &self.store.shelf;
-                let here = match shelf.get(&self.key, fields, ignored) {
-                    None => shelf.recall(&self.key, fields, ignored).await,
+                let shelf = &self.asker.store.shelf;
+                let here = match shelf.get(&self.asker.key, fields, ignored) {
+                    None => shelf.recall(&self.asker.key, fields, ignored).await,
                     here => here,
                 };
                 here.map_or(Place::Alone, Place::Here)
             } else {
-                (self.store.shelf).place(&self.key, fields, ignored, Instant::now())
+                self.asker.place(Instant::now())
             };
             match place {
                 Place::Here(object) => return self.answer_by(object, patience, is_own).await,
-                Place::Alone if self.directives.only_if_cached => {
+                Place::Alone if self.asker.directives.only_if_cached => {
                     return Err(ProxyError::OnlyIfCached);
                 }
                 Place::Alone => return Ok(self.bypass()),
                 Place::Ask(ask) => {
-                    if let Some(object) = self.store.shelf.recall(&self.key, fields, ignored).await
+                    if let Some(object) = self
+                        .asker
+                        .store
+                        .shelf
+                        .recall(&self.asker.key, fields, ignored)
+                        .await
                     {
                         let object = ask.recalled(object);
                         return self.answer_by(object, patience, is_own).await;
                     }
-                    if self.directives.only_if_cached {
+                    if self.asker.directives.only_if_cached {
                         return Err(ProxyError::OnlyIfCached);
                     }
-                    let asking = self.ask(ask, self.fetcher.conditions(), None, true);
+                    let asking = self.asker.ask(
+                        ask,
+                        self.asker.fetcher.conditions(),
+                        None,
+                        self.client.clone(),
+                    );
                     return match asking.await {
                         Ok(Ok(Got::Object(reader, ttfb))) => {
                             Ok(self.serve(reader.object(), Kind::Miss, ttfb).await)
                         }
                         Ok(Ok(Got::Own(fetched))) => {
-                            self.store.count(Kind::Bypass);
+                            self.asker.store.count(Kind::Bypass);
                             Ok(Answer::Origin(fetched))
                         }
                         Ok(Ok(Got::Same(_))) | Err(_) => Ok(self.bypass()),
                         Ok(Err(error)) => Err(error),
                     };
                 }
-                Place::Join(_) if self.directives.only_if_cached => {
+                Place::Join(_) if self.asker.directives.only_if_cached => {
                     return Err(ProxyError::OnlyIfCached);
                 }
                 Place::Join(joined) => match timeout(patience / 2, joined).await {
@@ -186,30 +153,39 @@ impl Front {
     fn may_have(&self, object: &Object) -> bool {
         object
             .variant
-            .answers(&self.fetcher.fields, &self.store.ignored)
+            .answers(&self.asker.fetcher.fields, &self.asker.store.ignored)
             && !object.head().freshness.is_always_validated()
     }
 
     fn bypass(&self) -> Answer {
-        self.store.count(Kind::Bypass);
+        self.asker.store.count(Kind::Bypass);
         Answer::Bypass
     }
 
     /// The answer by an object, if it answers this request, and the origin gives what of it is missing; else the origin is asked for
     /// this client alone, as it asked.
     async fn serve(&self, object: &Arc<Object>, kind: Kind, ttfb: Option<Duration>) -> Answer {
-        let part = Reply::part(object, &self.method, &self.fetcher.fields);
+        let part = Reply::part(object, &self.method, &self.asker.fetcher.fields);
         // Asked for before the response begins: an origin that has another version by now, or gives no ranges, costs nobody his.
         if object.can_be_resumed()
             && let Some(part) = part
             && let Some(fill) = object.claim(part).await
-            && !fill::begin(&self.store, fill, &self.fetcher).await
+            && !fill::begin(&self.asker.store, fill, &self.asker.fetcher).await
         {
             return self.bypass();
         }
-        match Reply::of(&self.store, object, kind, &self.method, &self.fetcher) {
+        match Reply::of(
+            &self.asker.store,
+            object,
+            kind,
+            &self.method,
+            &self.asker.fetcher,
+        ) {
             Some(reply) => {
-                self.store.count(kind);
+                if self.method == Method::GET {
+                    self.asker.fetch_next();
+                }
+                self.asker.store.count(kind);
                 Answer::Store(Box::new(reply), ttfb)
             }
             None => self.bypass(),
@@ -233,9 +209,12 @@ impl Front {
         is_own: bool,
     ) -> Result<Answer, ProxyError> {
         let head = object.head();
-        let stale_if_error = match head.freshness.judge(&self.directives, SystemTime::now()) {
+        let stale_if_error = match head
+            .freshness
+            .judge(&self.asker.directives, SystemTime::now())
+        {
             Use::Fresh => return Ok(self.serve_sure(&object, Kind::Fresh, patience).await),
-            _ if self.directives.only_if_cached => return Err(ProxyError::OnlyIfCached),
+            _ if self.asker.directives.only_if_cached => return Err(ProxyError::OnlyIfCached),
             Use::StaleWhileRevalidate => {
                 if !object.is_left_alone(Instant::now()) {
                     _ = self.validate(&object);
@@ -250,7 +229,7 @@ impl Front {
         if stale_if_error && object.is_left_alone(Instant::now()) {
             return Ok(self.serve_sure(&object, Kind::StaleError, patience).await);
         }
-        let late = (self.fetcher.origin.usual_ttfb() * LATE).max(LEAST_PATIENCE);
+        let late = (self.asker.fetcher.origin.usual_ttfb() * LATE).max(LEAST_PATIENCE);
         // Who waits for another one's answer needs time to ask by itself.
         let (patience, others) = match stale_if_error {
             true => (late.min(patience), late.min(patience)),
@@ -283,7 +262,7 @@ impl Front {
             Validated::By(Ok(Got::Own(fetched)))
                 if !(stale_if_error && is_failure(fetched.status)) =>
             {
-                self.store.count(Kind::Bypass);
+                self.asker.store.count(Kind::Bypass);
                 return Ok(Answer::Origin(fetched));
             }
             Validated::By(Err(error)) if !stale_if_error => return Err(error),
@@ -296,80 +275,17 @@ impl Front {
 
     /// Asks the origin whether an object is still what it has, or waits for who does so already.
     fn validate(&self, object: &Arc<Object>) -> Validation {
-        let fields = &self.fetcher.fields;
-        match (self.store.shelf).ask_again(&self.key, fields, &self.store.ignored) {
+        let fields = &self.asker.fetcher.fields;
+        match (self.asker.store.shelf).ask_again(&self.asker.key, fields, &self.asker.store.ignored)
+        {
             Place::Ask(ask) => {
                 let condition = condition(&object.head());
-                Validation::Asking(self.ask(ask, condition, Some(Arc::clone(object)), false))
+                Validation::Asking((self.asker).ask(ask, condition, Some(Arc::clone(object)), None))
             }
             Place::Join(joined) => Validation::Joined(joined),
             // Neither is said where it is asked again.
             Place::Here(_) | Place::Alone => Validation::Joined(oneshot::channel().1),
         }
-    }
-
-    /// Asks the origin, in a task that goes on though this client leaves. `known`: what is validated by it.
-    fn ask(&self, ask: Ask, extra: HeaderMap, known: Option<Arc<Object>>, informs: bool) -> Asking {
-        let (sender, asking) = oneshot::channel();
-        let (store, fetcher) = (Arc::clone(&self.store), Rc::clone(&self.fetcher));
-        let directives = self.directives;
-        let informed = self.client.clone().filter(|_| informs);
-        actix_rt::spawn(async move {
-            let fetched = fetcher.get(&extra, informed).await;
-            let (fetched, exchanged) = match fetched {
-                Ok(fetched) => fetched,
-                Err(error) => {
-                    if let Some(known) = &known {
-                        known.failed(Instant::now());
-                    }
-                    // Whoever waits goes by itself.
-                    ask.refuse(Duration::ZERO, Instant::now());
-                    _ = sender.send(Err(error));
-                    return;
-                }
-            };
-            let ttfb = Some(fetched.ttfb);
-            if let Some(known) = &known {
-                if fetched.status == StatusCode::NOT_MODIFIED {
-                    if let Some(head) = validated(&store, known, &fetched, &directives, exchanged) {
-                        known.set_head(head);
-                        ask.answer(known);
-                        _ = sender.send(Ok(Got::Same(ttfb)));
-                        return;
-                    }
-                } else if is_failure(fetched.status) {
-                    known.failed(Instant::now());
-                }
-            }
-            if fetched.status == StatusCode::NOT_MODIFIED {
-                // To a condition of the client's own: others have another one, or none.
-                drop(ask);
-                _ = sender.send(Ok(Got::Own(Box::new(fetched))));
-                return;
-            }
-            match keep(&store, &ask, &fetcher, &fetched, &directives, exchanged) {
-                Some((object, part)) => {
-                    let fill = object.fill(part);
-                    fill.iter().for_each(Fill::confirm);
-                    let reader = object.reader(0);
-                    ask.answer(&object);
-                    _ = sender.send(Ok(Got::Object(reader, ttfb)));
-                    if let Some(fill) = fill {
-                        let body = OriginBody::One(fetched.source);
-                        fill::run(&store, fill, body, 0, &fetcher.published, fetcher.bucket).await;
-                    }
-                }
-                None => {
-                    let lasting = match is_failure(fetched.status) {
-                        true => Duration::ZERO,
-                        false => store.settings.private_for,
-                    };
-                    ask.refuse(lasting, Instant::now());
-                    _ = sender.send(Ok(Got::Own(Box::new(fetched))));
-                }
-            }
-        });
-        asking
     }
 }
 
@@ -391,13 +307,6 @@ enum Validated {
     Late,
 }
 
-/// What a request with these fields, as the origin sees them, asks for; none if its host cannot be told.
-pub fn key_of(store: &Store, fields: &HeaderMap, target: &str) -> Option<Key> {
-    let host = fields.get(&FORWARDED_HOST)?.to_str().ok()?;
-    let secure = fields.get(&FORWARDED_PROTO)?.as_bytes() == b"https";
-    Some(Key::new(&store.group, secure, host, target))
-}
-
 /// Waits until all of an object is here, unless at its pace that takes longer than `patience`, or nobody can tell.
 async fn will_be_whole(object: &Object, patience: Duration) -> bool {
     let begun = Instant::now();
@@ -412,128 +321,6 @@ async fn will_be_whole(object: &Object, patience: Duration) -> bool {
         }
     }
     object.is_whole()
-}
-
-/// Whether a status says that the origin fails (RFC 5861 §4).
-fn is_failure(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 500 | 502 | 503 | 504)
-}
-
-/// What asks whether a response has changed.
-fn condition(head: &Head) -> HeaderMap {
-    let mut condition = HeaderMap::new();
-    if let Some(tag) = head.fields.get(header::ETAG) {
-        condition.insert(header::IF_NONE_MATCH, tag.clone());
-    }
-    if let Some(modified) = head.fields.get(header::LAST_MODIFIED) {
-        condition.insert(header::IF_MODIFIED_SINCE, modified.clone());
-    }
-    condition
-}
-
-/// The head of an object that a 304 validated; none where it may be kept no more, or is of another version.
-fn validated(
-    store: &Store,
-    known: &Object,
-    fetched: &Fetched,
-    directives: &RequestDirectives,
-    exchanged: Exchanged,
-) -> Option<Head> {
-    let head = known.head();
-    let mut fields = head.fields.clone();
-    let mut news = fetched.headers.clone();
-    plain(&mut news);
-    let is_other = match &known.version {
-        Some(version) => version.validator.contradicts(&news),
-        None => {
-            let tag = news.get(header::ETAG);
-            tag.is_some() && tag != fields.get(header::ETAG)
-        }
-    };
-    if is_other {
-        return None;
-    }
-    freshness::update(&mut fields, &news);
-    let asked = Asked {
-        method: &Method::GET,
-        credentials: false,
-        directives,
-    };
-    let freshness = Freshness::of(asked, head.status, &fields, exchanged, &store.rules).ok()?;
-    Some(Head {
-        status: head.status,
-        fields,
-        freshness,
-        validated: exchanged.answered,
-    })
-}
-
-/// An object for a response, and the part of it that the response brings; none where it is not for all, or there is no room.
-fn keep(
-    store: &Store,
-    ask: &Ask,
-    fetcher: &Fetcher,
-    fetched: &Fetched,
-    directives: &RequestDirectives,
-    exchanged: Exchanged,
-) -> Option<(Arc<Object>, std::ops::Range<u64>)> {
-    // What ends where its connection does may have been cut: nobody can tell.
-    let has_end = matches!(fetched.framing, Framing::Length(_) | Framing::Chunked);
-    if fetched.switched.is_some() || !has_end {
-        return None;
-    }
-    let asked = Asked {
-        method: &Method::GET,
-        credentials: fetcher.fields.contains_key(header::AUTHORIZATION),
-        directives,
-    };
-    let (status, part, length) = match (fetched.status, fetched.framing) {
-        (StatusCode::PARTIAL_CONTENT, framing) => {
-            let range = ContentRange::parse(fetched.headers.get(header::CONTENT_RANGE)?)?;
-            let part = range.first..range.last + 1;
-            let complete = range.complete?;
-            let whole = Stored {
-                fields: &fetched.headers,
-                length: Some(complete),
-            };
-            // What contradicts itself, or is not what was asked for, is passed on and not kept.
-            let told = framing == Framing::Length(part.end - part.start)
-                && whole.answer(&fetcher.fields) == condition::Answer::Part(part.clone());
-            (StatusCode::OK, part, Some(complete).filter(|_| told))
-        }
-        (status, Framing::Length(length)) => (status, 0..length, Some(length)),
-        (status, _) => (status, 0..u64::MAX, None),
-    };
-    let mut fields = fetched.headers.clone();
-    plain(&mut fields);
-    let freshness = Freshness::of(asked, status, &fields, exchanged, &store.rules).ok()?;
-    let version = length.and_then(|length| Version::of(&fields, length));
-    // Without a validator only a whole body is one response's.
-    if fetched.status == StatusCode::PARTIAL_CONTENT && version.is_none() {
-        return None;
-    }
-    fields.remove(header::CONTENT_RANGE);
-    let variant = Variant::of(
-        &fetcher.fields,
-        &fields,
-        freshness.is_for_all(),
-        &store.ignored,
-    );
-    let head = Head {
-        status,
-        fields,
-        freshness,
-        validated: exchanged.answered,
-    };
-    let room = store.shelf.room(Object::cost(ask.key(), &variant, &head))?;
-    let object = Object::new(ask.key().clone(), variant, version, head, length, room);
-    Some((object, part))
-}
-
-/// Takes out what is of one hop, or of one request.
-fn plain(fields: &mut HeaderMap) {
-    headers::to_client_early(fields);
-    fields.remove(&REQUEST_ID);
 }
 
 /// Adds how a response came to be that the store has nothing to do with.

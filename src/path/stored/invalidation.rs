@@ -7,7 +7,7 @@ use actix_http::{
     header::{self, HeaderMap},
 };
 
-use super::front::key_of;
+use super::asker::key_of;
 use crate::store::{Store, key::Key};
 
 /// What a request by an unsafe method may change.

@@ -1,7 +1,8 @@
-//! Answers out of the store, and fills it: [`front`] says who answers a request, [`fetcher`] asks the origin on the store's
-//! behalf, [`fill`] writes what comes into an object, [`reader`] hands an object's bytes to one client, [`reply`] says what a
+//! Answers out of the store, and fills it: [`front`] says who answers a request, `asker` asks for what may be kept, by
+//! [`fetcher`], which makes the request, [`fill`] writes what comes into an object, [`reader`] hands an object's bytes to one client, [`reply`] says what a
 //! stored response looks like to it, and [`cache_status`] how it came to be.
 
+mod asker;
 pub mod cache_status;
 pub mod fetcher;
 pub mod fill;
