@@ -39,10 +39,8 @@ impl Playlist {
                 ended = true;
             } else if line.starts_with("#EXT-X-BYTERANGE") {
                 is_range = true;
-            } else if !line.is_empty() && !line.starts_with('#') {
-                if !std::mem::take(&mut is_range) {
-                    segments.push(line.to_owned());
-                }
+            } else if !line.is_empty() && !line.starts_with('#') && !std::mem::take(&mut is_range) {
+                segments.push(line.to_owned());
             }
         }
         Some(Playlist {

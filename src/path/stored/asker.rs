@@ -3,7 +3,7 @@
 
 use std::{
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -100,13 +100,14 @@ impl Asker {
     }
 
     /// Asks the origin, in a task that goes on though the client leaves. `known`: what is validated by it. Who is `informed` gets
-    /// interim responses.
+    /// interim responses. `ahead`: nobody asked for it yet, and this is to be set once somebody does.
     pub fn ask(
         self: &Rc<Self>,
         ask: Ask,
         extra: HeaderMap,
         known: Option<Arc<Object>>,
         informed: Option<Rc<Client>>,
+        ahead: Option<Arc<AtomicBool>>,
     ) -> Asking {
         let (sender, asking) = oneshot::channel();
         let this = Rc::clone(self);
@@ -146,6 +147,9 @@ impl Asker {
             }
             match keep(store, &ask, fetcher, &fetched, directives, exchanged) {
                 Some((object, part)) => {
+                    if let Some(used) = ahead {
+                        object.is_ahead(used);
+                    }
                     let fill = object.fill(part);
                     fill.iter().for_each(Fill::confirm);
                     let reader = object.reader(0);
@@ -230,10 +234,10 @@ impl Asker {
             return;
         };
         actix_rt::spawn(async move {
-            let asking = asker.ask(ask, HeaderMap::new(), None, None);
+            let used = Some(Arc::clone(&ahead.used));
+            let asking = asker.ask(ask, HeaderMap::new(), None, None, used);
             if let Ok(Ok(Got::Object(reader, _))) = asking.await {
                 let object = Arc::clone(reader.object());
-                object.is_ahead(Arc::clone(&ahead.used));
                 // Read by nobody, its fill has the lowest rank.
                 drop(reader);
                 object.settled().await;

@@ -121,6 +121,7 @@ impl Front {
                         self.asker.fetcher.conditions(),
                         None,
                         self.client.clone(),
+                        None,
                     );
                     return match asking.await {
                         Ok(Ok(Got::Object(reader, ttfb))) => {
@@ -280,7 +281,13 @@ impl Front {
         {
             Place::Ask(ask) => {
                 let condition = condition(&object.head());
-                Validation::Asking((self.asker).ask(ask, condition, Some(Arc::clone(object)), None))
+                Validation::Asking((self.asker).ask(
+                    ask,
+                    condition,
+                    Some(Arc::clone(object)),
+                    None,
+                    None,
+                ))
             }
             Place::Join(joined) => Validation::Joined(joined),
             // Neither is said where it is asked again.
