@@ -167,9 +167,13 @@ mod tests {
         assert_eq!(round(false), 160);
         let fewer = round(false);
         assert!(fewer <= 80, "{fewer}");
-        (0..4).for_each(|_| drop(round(false)));
+        for _ in 0..4 {
+            round(false);
+        }
         assert_eq!(round(false), 10);
-        (0..40).for_each(|_| drop(round(true)));
+        for _ in 0..40 {
+            round(true);
+        }
         assert_eq!(round(true), 160);
         let [fetched, used, unused] = prefetch.counts(now);
         assert_eq!(fetched, used + unused);
