@@ -40,6 +40,17 @@ impl Usage {
     }
 }
 
+/// CPU seconds of this process's children that have ended and were waited for.
+#[must_use]
+pub fn cpu_of_children() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+    // As in `members`.
+    let waited = fields.split(' ').skip(13).take(2);
+    let ticks: f64 = waited.filter_map(|f| f.parse::<f64>().ok()).sum();
+    ticks / sys::ticks_per_second()
+}
+
 /// The processes of a group and their CPU seconds, those of children they waited for included.
 fn members(group: u32) -> Vec<(u32, f64)> {
     let ticks = sys::ticks_per_second();

@@ -47,6 +47,9 @@ pub struct Comparison {
     pub cpu_seconds: f64,
     /// CPU seconds of the origin.
     pub origin_cpu_seconds: f64,
+    /// CPU seconds of the load generator; 0 in records of before.
+    #[serde(default)]
+    pub generator_cpu_seconds: f64,
     /// Memory of the proxy right after, in bytes.
     pub memory_bytes: u64,
 }

@@ -23,6 +23,7 @@ use crate::{
     report::{document::Document, tables},
     sys,
     units::ByteSize,
+    usage::cpu_of_children,
 };
 
 /// Runs the comparison and writes records and a table into the lab's out folder.
@@ -149,7 +150,9 @@ async fn one(
     let time = rfc3339(unix_seconds());
     let (before, origin_before) = (contestant.cpu(), origin.cpu());
     let url = format!("http://{}{}", contestant.address, origin::path(size));
+    let generator_before = cpu_of_children();
     let found = wrk::run(host, dir, &url, options.connections, options.lasting).await?;
+    let generator = cpu_of_children() - generator_before;
     let (usage, origin_after) = (contestant.usage(), origin.cpu());
     if let Some(process) = &mut contestant.process
         && let Some(status) = process.ended()
@@ -187,6 +190,7 @@ async fn one(
         cpu_seconds_per_gb: cpu / (bytes / 1e9),
         cpu_seconds: cpu,
         origin_cpu_seconds: origin_after - origin_before,
+        generator_cpu_seconds: generator,
         memory_bytes: usage.memory_bytes,
     })
 }
