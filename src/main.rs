@@ -18,6 +18,7 @@ use fileproxy::{
         Settings, SettingsError,
         layers::{Layers, SettingsFiles, Stray},
     },
+    store::disk::OpenError,
     telemetry,
     traffic::{level::Level, redacted::redacted},
 };
@@ -175,7 +176,7 @@ fn serve(files: &SettingsFiles) -> Result<(), Failure> {
         let mut hangups = signal(SignalKind::hangup()).map_err(Failure::run)?;
         let files = files.clone();
         let source = Box::new(move || Settings::read(&files));
-        let app = Application::start_from(settings, source, inherited).map_err(Failure::run)?;
+        let app = Application::start_from(settings, source, inherited).map_err(not_started)?;
         told(&app, &origin, level);
         app.announce();
         let mut end = pin!(ending());
@@ -192,6 +193,16 @@ fn serve(files: &SettingsFiles) -> Result<(), Failure> {
         }
         Ok(())
     })
+}
+
+/// What the store cannot use is as good as a wrong setting.
+fn not_started(error: StartError) -> Failure {
+    match error {
+        StartError::Store(OpenError::Directory(_) | OpenError::Memory) => {
+            Failure::Settings(error.to_string())
+        }
+        error => Failure::run(error),
+    }
 }
 
 /// Tells where it serves, and where a browser finds the dashboard.

@@ -70,7 +70,7 @@ pub enum StartError {
     #[error(transparent)]
     Collector(#[from] CollectorError),
     /// The store's directory cannot be used.
-    #[error("store.directory: {0}")]
+    #[error(transparent)]
     Store(#[from] OpenError),
     /// The actors cannot be started.
     #[error(transparent)]

@@ -1,8 +1,15 @@
 //! What the command line says and how it ends when something is wrong: texts for people, exit codes for scripts.
 
 use std::{
+    fs,
     net::TcpListener,
     process::{Command, Output},
+};
+
+use crate::support::{
+    origin::{Origin, ok},
+    program::Program,
+    proxy::Upstream as _,
 };
 
 /// The program with these arguments and settings, and nothing else of this machine's.
@@ -97,6 +104,39 @@ fn what_check_prints_is_a_settings_file_with_the_same_settings() {
     assert!(again.contains("again.toml\n"), "{again}");
     let variables = "# from the defaults, FILEPROXY__ADMIN__TOKEN,FILEPROXY__TCP__SEND_BUFFER\n";
     assert!(printed.contains(variables), "{printed}");
+}
+
+#[test]
+fn a_directory_that_the_store_cannot_use_ends_with_code_2_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let start = |directory: &str| {
+        let settings = [
+            ("SERVER__LISTEN", "127.0.0.1:0"),
+            ("ADMIN__LOCAL", "127.0.0.1:0"),
+            ("STORE__DIRECTORY", directory),
+        ];
+        let output = run(&[], &settings);
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("settings: store.directory: "), "{said}");
+        said
+    };
+    fs::write(path("file"), "mine").unwrap();
+    assert!(start(&path("file")).contains("is no directory"));
+    assert_eq!(fs::read(path("file")).unwrap(), b"mine");
+
+    fs::create_dir(path("other")).unwrap();
+    fs::write(path("other/song.mp3"), "mine").unwrap();
+    assert!(start(&path("other")).contains("not of this store's format"));
+    assert_eq!(fs::read(path("other/song.mp3")).unwrap(), b"mine");
+
+    let origin = Origin::answering(|_| ok("file"));
+    let settings = format!("[store]\ndirectory = {:?}\n", path("used"));
+    let _other = Program::before(&origin.url(), &settings);
+    assert!(start(&path("used")).contains("is used by another instance"));
+
+    assert!(start("/proc/none").contains("/proc/none"));
 }
 
 #[test]
