@@ -268,6 +268,13 @@ fn reasons(published: &Published, now: Instant, clock: SystemTime) -> Vec<String
         reasons.push("redis does not answer".to_owned());
     }
     reasons.extend(why_away(published).map(str::to_owned));
+    let disk = published.store.get().and_then(|store| store.shelf.disk());
+    if let Some(trouble) = disk.and_then(|disk| disk.trouble()) {
+        reasons.push(format!(
+            "nothing is written to store.directory: {}",
+            trouble.reason
+        ));
+    }
     if let Some(Certificate { status, not_after }) = Certificate::of(published, clock) {
         match status {
             Worth::Valid | Worth::Expiring => {}

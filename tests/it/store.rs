@@ -768,3 +768,30 @@ fn what_could_be_made_of_a_field_that_overrides_the_request_reaches_nobody_else(
         ""
     );
 }
+
+#[test]
+fn a_disk_that_goes_away_reaches_no_client_and_is_told_in_health() {
+    let folder = tempfile::tempdir().unwrap();
+    let origin = serving(
+        object(16, 200_000),
+        "etag: \"v1\"\r\ncache-control: max-age=60\r\n",
+    );
+    let proxy = Proxy::before(&origin, |settings| {
+        kept(settings);
+        settings.store.directory = folder.path().join("store");
+    });
+    assert_eq!(proxy.get("/a").status, 200);
+    assert_eq!(proxy.json("/health")["status"], "healthy");
+    std::fs::remove_dir_all(folder.path().join("store")).unwrap();
+    let told = "nothing is written to store.directory";
+    let mut n = 0;
+    until("it is told", || {
+        n += 1;
+        let answer = proxy.get(&format!("/{n}"));
+        assert!(answer.status == 200 && answer.body == object(16, 200_000));
+        let reason = proxy.json("/health")["reason"].to_string();
+        reason.contains(told).then_some(())
+    });
+    assert_eq!(proxy.json("/health")["status"], "degraded");
+    assert_eq!(proxy.get("/a").status, 200);
+}
