@@ -6,7 +6,7 @@ use std::{
 };
 
 use actix::{Actor, ActorContext, Context, Handler};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
     directory::Directory,
@@ -16,9 +16,11 @@ use super::{
 };
 use crate::traffic::{
     answers::Heard,
+    binding_limit::{BindingLimit, Look as Bound, Watch},
     concurrency::{self, ConcurrencyPolicy, FEW, Look},
     published::{self, Retune},
     rate::{RateChange, RatePolicy, Settings},
+    rate_gate::Admissions,
     summary::Summary,
     tuning::Tuning,
 };
@@ -28,6 +30,10 @@ use crate::traffic::{
 pub(super) struct RateLimiter {
     policy: RatePolicy,
     concurrency: ConcurrencyPolicy,
+    /// Whether a maximum of the settings holds requests back.
+    watch: Watch,
+    /// What the gate had let in and turned away at the last tick, and when that was.
+    admitted: (Admissions, Instant),
     directory: Arc<Directory>,
     lease: Lease,
 }
@@ -50,6 +56,8 @@ impl RateLimiter {
         Self {
             concurrency: ConcurrencyPolicy::new(concurrency, limit, now),
             policy: RatePolicy::new(settings, published.gate.rate(), so_far, now),
+            watch: Watch::default(),
+            admitted: (published.gate.admissions(), now),
             directory,
             lease,
         }
@@ -123,6 +131,59 @@ impl RateLimiter {
         }
     }
 
+    /// Tells where requests wait, or are turned away, for a maximum of the settings and not for the origin.
+    fn judge_binding(&mut self, now: Instant) {
+        let published = &self.directory.published;
+        let admissions = published.gate.admissions();
+        let (before, at) = std::mem::replace(&mut self.admitted, (admissions, now));
+        let seconds = now.saturating_duration_since(at).as_secs_f64().max(0.001);
+        let tuning = published.tuning.load();
+        let most = tuning.connections_at_once();
+        let origin = &published.counters.origin;
+        let held = (admissions.delayed - before.delayed) + (admissions.rejected - before.rejected);
+        let look = if published.gate.is_on() && self.policy.is_at_most() && held > 0 {
+            let asked =
+                (admissions.admitted - before.admitted) + (admissions.rejected - before.rejected);
+            Bound {
+                key: Some("rate_limit.max".to_owned()),
+                value: self.policy.rate().per_second(),
+                // Who waits would come at once.
+                needed: asked as f64 / seconds + published.gate.waiting(now) as f64,
+            }
+        } else if origin.waiting.get() > 0 && published.concurrency.limit(most) >= most {
+            let name = match tuning.connections < tuning.connections_per_host {
+                true => "connections",
+                false => "connections_per_host",
+            };
+            Bound {
+                key: Some(format!("levels.{}.{name}", tuning.level)),
+                value: most as f64,
+                needed: (origin.in_use.get() + origin.waiting.get()) as f64,
+            }
+        } else {
+            Bound {
+                key: None,
+                value: 0.0,
+                needed: 0.0,
+            }
+        };
+        let bound = self.watch.observe(look, now, SystemTime::now());
+        if let Some((limit, true)) = &bound {
+            let BindingLimit {
+                key, value, needed, ..
+            } = limit;
+            let (value, needed) = (value.round(), needed.round());
+            warn!(
+                key,
+                value, needed, "a limit of the settings holds requests back, not the origin"
+            );
+        }
+        let published = &self.directory.published;
+        published
+            .binding_limit
+            .store(bound.map(|(limit, _)| Arc::new(limit)));
+    }
+
     /// Puts a rate in force and notes it.
     fn set(&self, change: RateChange) {
         let published = &self.directory.published;
@@ -154,6 +215,7 @@ impl Handler<NewSummary> for RateLimiter {
         // A message about the tuning that got lost is made up for here.
         self.switch(&published.tuning.load());
         self.judge_concurrency(&summary);
+        self.judge_binding(summary.at);
         let published = &self.directory.published;
         if !published.gate.is_on() {
             return self.policy.skip(&summary.judged, summary.at);

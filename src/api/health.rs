@@ -9,6 +9,7 @@ use actix_web::{HttpResponse, http::StatusCode, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::binding_limit::BindingLimit;
 use super::{config::Config, numbers::millis, response::json_response};
 use crate::{
     problem::Problem,
@@ -40,6 +41,8 @@ pub(super) struct Health {
     origins: Vec<OriginHealth>,
     /// Whether stale answers go out, for the origin fails; null if not.
     serving_stale: Option<super::store::ServingStale>,
+    /// A maximum of the settings that holds requests back; null where none does.
+    binding_limit: Option<BindingLimit>,
     /// The certificate that clients see; null without TLS.
     certificate: Option<Certificate>,
     /// The actors by name.
@@ -208,6 +211,7 @@ pub(super) async fn health(published: web::Data<Published>) -> HttpResponse {
                 quality: published.quality(),
             }],
             serving_stale: super::store::ServingStale::of(published, now),
+            binding_limit: BindingLimit::of(published),
             certificate: Certificate::of(published, now),
             actors: ActorHealth::all(published),
             performance_optimization: PerformanceOptimization {

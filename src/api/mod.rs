@@ -6,6 +6,7 @@ pub mod admin;
 mod assets;
 mod attempts;
 mod authorization;
+mod binding_limit;
 mod canary;
 mod client_network;
 mod config;

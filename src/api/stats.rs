@@ -30,6 +30,7 @@ mod origin_pool;
 mod transfers;
 mod workers;
 
+use super::binding_limit::BindingLimit;
 use limits::{Concurrency, LimitedBy, RateLimiter};
 use network::Network;
 use origin_pool::OriginPool;
@@ -59,6 +60,8 @@ pub(super) struct Stats {
     rate_limiter: RateLimiter,
     concurrency: Concurrency,
     limited_by: LimitedBy,
+    /// Null where none is.
+    binding_limit: Option<BindingLimit>,
     origin_pool: OriginPool,
     transfers: Transfers,
     /// Null only before the process serves.
@@ -94,6 +97,7 @@ impl Stats {
             rate_limiter: RateLimiter::of(published),
             concurrency: Concurrency::of(published),
             limited_by: LimitedBy::of(published),
+            binding_limit: BindingLimit::of(published),
             origin_pool: OriginPool::of(published),
             transfers: Transfers::of(published),
             store: super::store::Store::of(published),

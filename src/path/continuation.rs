@@ -7,9 +7,9 @@ use actix_http::{
 
 use super::{
     framing::Framing,
-    range::{self, ContentRange, is_coded},
+    range::{self, ContentRange},
 };
-use crate::store::validator::{Validator, single};
+use crate::store::validator::{Validator, is_coded, single};
 
 /// Where a body stands, and what must hold for another response to go on with it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -70,13 +70,6 @@ fn number(digits: &str) -> Option<u64> {
         .then(|| digits.parse().ok())?
 }
 
-/// Whether the body is coded: its bytes may then differ from one answer to the next, whatever the tag says.
-pub fn is_coded(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(header::CONTENT_ENCODING)
-        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
-}
-
 /// How many bytes the body of a 206 with one range has, whatever its framing says.
 pub fn length(headers: &HeaderMap) -> Option<u64> {
     let range = ContentRange::parse(single(headers, header::CONTENT_RANGE)?)?;

@@ -24,7 +24,7 @@ use super::{
     key::Key,
     memory::Room,
     playlist::Playlist,
-    validator::Validator,
+    validator::{Validator, is_coded},
     variant::Variant,
 };
 
@@ -53,15 +53,19 @@ impl std::fmt::Display for Version {
 }
 
 impl Version {
-    /// The version of a response with these fields and this complete length; none without a strong validator.
+    /// The version of a response with these fields and this complete length; none without a strong validator, or where it is coded:
+    /// many servers code on the fly, give the same validator to what is not coded, and parts of that alone.
     pub fn of(fields: &HeaderMap, length: u64) -> Option<Self> {
+        if is_coded(fields) {
+            return None;
+        }
         let validator = Validator::of(fields)?;
         Some(Version { validator, length })
     }
 
     /// Whether a response with these fields and this complete length is of the same version.
     pub fn names(&self, fields: &HeaderMap, length: u64) -> bool {
-        self.length == length && self.validator.names(fields)
+        self.length == length && self.validator.names(fields) && !is_coded(fields)
     }
 }
 

@@ -63,6 +63,13 @@ impl Validator {
     }
 }
 
+/// Whether the body is coded: its bytes may then differ from one answer to the next, whatever the tag says.
+pub fn is_coded(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::CONTENT_ENCODING)
+        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
 /// The entity tag, if it is a strong one, and the only one.
 fn strong_tag(headers: &HeaderMap) -> Option<&HeaderValue> {
     let tag = single(headers, header::ETAG)?;

@@ -4,6 +4,7 @@
 //! a runtime. The actors own the changing parts; the path reads what they publish.
 
 pub mod answers;
+pub mod binding_limit;
 pub mod canary;
 pub mod ceiling;
 pub mod concurrency;

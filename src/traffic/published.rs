@@ -19,6 +19,7 @@ use utoipa::ToSchema;
 use crate::store::Store;
 
 use super::{
+    binding_limit::BindingLimit,
     canary::{
         Canary, Rollout,
         split::{Bucket, Group, Split},
@@ -73,6 +74,8 @@ pub struct Published {
     pub actors: ArcSwap<BTreeMap<&'static str, ActorStatus>>,
     /// The line to the origin, by what the kernel knows of it. Written by the path, a few times a second.
     pub origin_line: ArcSwap<LineStatus>,
+    /// A maximum of the settings that holds requests back; none where none does. Written by `RateLimiter`.
+    pub binding_limit: ArcSwapOption<BindingLimit>,
     /// Whether the origin can be reached. Written by `QualityClassifier`.
     pub origin_status: ArcSwap<OriginStatus>,
     /// From when to when the certificate that clients see is valid; none without TLS. Written by whoever looks after it.
@@ -119,6 +122,7 @@ impl Published {
             redis: ArcSwap::from_pointee(RedisStatus::default()),
             actors: ArcSwap::default(),
             origin_line: ArcSwap::from_pointee(LineStatus::from(&Line::default())),
+            binding_limit: ArcSwapOption::empty(),
             origin_status: ArcSwap::from_pointee(OriginStatus::Unknown),
             certificate: ArcSwapOption::empty(),
             store: OnceLock::new(),

@@ -146,6 +146,11 @@ impl RatePolicy {
         self.rate
     }
 
+    /// Whether the rate is as high as the settings let it be.
+    pub fn is_at_most(&self) -> bool {
+        self.rate >= self.max
+    }
+
     /// Whom the rate is for: requests that belong to all of these groups. Empty: for everybody.
     pub fn blamed(&self) -> &[Group] {
         self.blame.as_ref().map_or(&[], |blame| &blame.groups)

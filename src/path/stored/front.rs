@@ -125,7 +125,7 @@ impl Front {
                     );
                     return match asking.await {
                         Ok(Ok(Got::Object(reader, ttfb))) => {
-                            Ok(self.serve(reader.object(), Kind::Miss, ttfb).await)
+                            Ok(self.serve(reader.object(), Kind::Miss, ttfb, true).await)
                         }
                         Ok(Ok(Got::Own(fetched))) => {
                             self.asker.store.count(Kind::Bypass);
@@ -140,7 +140,7 @@ impl Front {
                 }
                 Place::Join(joined) => match timeout(patience / 2, joined).await {
                     Ok(Ok(Some(object))) if self.may_have(&object) => {
-                        return Ok(self.serve_sure(&object, Kind::Joined, patience).await);
+                        return Ok(self.serve_sure(&object, Kind::Joined, None, patience).await);
                     }
                     // Its request was given up: whoever looks first goes in its place.
                     Ok(Err(_)) => {}
@@ -164,8 +164,14 @@ impl Front {
     }
 
     /// The answer by an object, if it answers this request, and the origin gives what of it is missing; else the origin is asked for
-    /// this client alone, as it asked.
-    async fn serve(&self, object: &Arc<Object>, kind: Kind, ttfb: Option<Duration>) -> Answer {
+    /// this client alone, as it asked. `is_own`: just this request brought the object.
+    async fn serve(
+        &self,
+        object: &Arc<Object>,
+        kind: Kind,
+        ttfb: Option<Duration>,
+        is_own: bool,
+    ) -> Answer {
         let part = Reply::part(object, &self.method, &self.asker.fetcher.fields);
         // Asked for before the response begins: an origin that has another version by now, or gives no ranges, costs nobody his.
         if object.can_be_resumed()
@@ -181,6 +187,7 @@ impl Front {
             kind,
             &self.method,
             &self.asker.fetcher,
+            is_own,
         ) {
             Some(reply) => {
                 if self.method == Method::GET {
@@ -195,9 +202,15 @@ impl Front {
 
     /// The same, for a client whose own request did not bring the object. What has a strong validator can be gone on with if its
     /// fill breaks; of what has none all must be here first, and is waited for: a response that breaks must not cost others theirs.
-    async fn serve_sure(&self, object: &Arc<Object>, kind: Kind, patience: Duration) -> Answer {
+    async fn serve_sure(
+        &self,
+        object: &Arc<Object>,
+        kind: Kind,
+        ttfb: Option<Duration>,
+        patience: Duration,
+    ) -> Answer {
         match object.can_be_resumed() || will_be_whole(object, patience / 2).await {
-            true => self.serve(object, kind, None).await,
+            true => self.serve(object, kind, ttfb, false).await,
             false => self.bypass(),
         }
     }
@@ -214,13 +227,15 @@ impl Front {
             .freshness
             .judge(&self.asker.directives, SystemTime::now())
         {
-            Use::Fresh => return Ok(self.serve_sure(&object, Kind::Fresh, patience).await),
+            Use::Fresh => return Ok(self.serve_sure(&object, Kind::Fresh, None, patience).await),
             _ if self.asker.directives.only_if_cached => return Err(ProxyError::OnlyIfCached),
             Use::StaleWhileRevalidate => {
                 if !object.is_left_alone(Instant::now()) {
                     _ = self.validate(&object);
                 }
-                return Ok(self.serve_sure(&object, Kind::StaleWhile, patience).await);
+                return Ok(self
+                    .serve_sure(&object, Kind::StaleWhile, None, patience)
+                    .await);
             }
             Use::Validate { stale_if_error } => stale_if_error,
         };
@@ -228,7 +243,9 @@ impl Front {
             return Ok(self.bypass());
         }
         if stale_if_error && object.is_left_alone(Instant::now()) {
-            return Ok(self.serve_sure(&object, Kind::StaleError, patience).await);
+            return Ok(self
+                .serve_sure(&object, Kind::StaleError, None, patience)
+                .await);
         }
         let late = (self.asker.fetcher.origin.usual_ttfb() * LATE).max(LEAST_PATIENCE);
         // Who waits for another one's answer needs time to ask by itself.
@@ -247,7 +264,7 @@ impl Front {
                     Validated::By(Ok(Got::Same(None)))
                 }
                 Ok(Ok(Some(other))) if self.may_have(&other) => {
-                    return Ok(self.serve_sure(&other, Kind::Joined, patience).await);
+                    return Ok(self.serve_sure(&other, Kind::Joined, None, patience).await);
                 }
                 Ok(_) => Validated::Unknown,
                 Err(_) => Validated::Late,
@@ -255,10 +272,12 @@ impl Front {
         };
         let kind = match validated {
             Validated::By(Ok(Got::Same(ttfb))) => {
-                return Ok(self.serve(&object, Kind::Revalidated, ttfb).await);
+                return Ok(self
+                    .serve_sure(&object, Kind::Revalidated, ttfb, patience)
+                    .await);
             }
             Validated::By(Ok(Got::Object(other, ttfb))) => {
-                return Ok(self.serve(other.object(), Kind::Miss, ttfb).await);
+                return Ok(self.serve(other.object(), Kind::Miss, ttfb, false).await);
             }
             Validated::By(Ok(Got::Own(fetched)))
                 if !(stale_if_error && is_failure(fetched.status)) =>
@@ -271,7 +290,7 @@ impl Front {
             Validated::Late => Kind::StaleSlow,
             Validated::By(_) | Validated::Unknown => Kind::StaleError,
         };
-        Ok(self.serve_sure(&object, kind, patience).await)
+        Ok(self.serve_sure(&object, kind, None, patience).await)
     }
 
     /// Asks the origin whether an object is still what it has, or waits for who does so already.

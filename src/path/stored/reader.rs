@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// So many fills may fail in a row before the body is broken.
-const ATTEMPTS: u64 = 6;
+const ATTEMPTS: u64 = 3;
 
 /// So often a reader may find bytes missing within [`EXTENT`] of the time before, until it has a request of its own: others push
 /// out what is fetched for it before it gets there.

@@ -90,17 +90,20 @@ impl Reply {
         Stored { fields, length }.answer(asked)
     }
 
-    /// What `object` answers to the client's request; none where only the origin can tell.
+    /// What `object` answers to the client's request; `is_own`: it was brought by just that. None where only the origin can tell.
     pub fn of(
         store: &Arc<Store>,
         object: &Arc<Object>,
         kind: Kind,
         method: &Method,
         fetcher: &Rc<Fetcher>,
+        is_own: bool,
     ) -> Option<Self> {
         let head = object.head();
         let length = object.length();
         let (status, part) = match Self::answer(&head, length, &fetcher.fields) {
+            // The origin gave all of it to this very request.
+            Answer::Unknown if is_own && length.is_none() => (head.status, None),
             Answer::Unknown => return None,
             Answer::NotModified => (StatusCode::NOT_MODIFIED, None),
             Answer::Unsatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, None),

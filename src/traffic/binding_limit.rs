@@ -1,0 +1,138 @@
+//! A maximum of the settings that holds requests back, where it is not the origin: for whoever operates the proxy. Pure: time is an
+//! argument.
+
+use std::time::{Duration, Instant, SystemTime};
+
+/// A limit that binds for shorter is a burst.
+const LASTING: Duration = Duration::from_secs(10);
+
+/// A pause in it of so long is none.
+const PAUSE: Duration = Duration::from_secs(3);
+
+/// From one line in the log to the next.
+const BETWEEN_LINES: Duration = Duration::from_secs(60);
+
+/// What is seen at one tick.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Look {
+    /// The key of the maximum at which requests wait or are turned away; none where no maximum is reached.
+    pub key: Option<String>,
+    /// What it is set to.
+    pub value: f64,
+    /// What all who ask just now would need.
+    pub needed: f64,
+}
+
+/// A maximum that has held requests back for a while.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BindingLimit {
+    /// Its key in the settings.
+    pub key: String,
+    /// What it is set to.
+    pub value: f64,
+    /// The most that would have been needed since it binds.
+    pub needed: f64,
+    /// Since when it binds.
+    pub since: SystemTime,
+}
+
+/// Follows what is seen from tick to tick.
+#[derive(Debug, Default)]
+pub struct Watch {
+    bound: Option<Bound>,
+    said: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Bound {
+    limit: BindingLimit,
+    first: Instant,
+    last: Instant,
+}
+
+impl Watch {
+    /// The limit that binds, and whether it is time to say so in the log.
+    pub fn observe(
+        &mut self,
+        look: Look,
+        now: Instant,
+        clock: SystemTime,
+    ) -> Option<(BindingLimit, bool)> {
+        match (look.key, &mut self.bound) {
+            (Some(key), Some(bound)) if bound.limit.key == key => {
+                bound.last = now;
+                bound.limit.value = look.value;
+                bound.limit.needed = bound.limit.needed.max(look.needed);
+            }
+            (Some(key), bound) => {
+                *bound = Some(Bound {
+                    limit: BindingLimit {
+                        key,
+                        value: look.value,
+                        needed: look.needed,
+                        since: clock,
+                    },
+                    first: now,
+                    last: now,
+                });
+            }
+            (None, bound) => {
+                bound.take_if(|bound| now.saturating_duration_since(bound.last) > PAUSE);
+            }
+        }
+        let bound = self.bound.as_ref()?;
+        if now.saturating_duration_since(bound.first) < LASTING {
+            return None;
+        }
+        let is_due = |said| now.saturating_duration_since(said) >= BETWEEN_LINES;
+        let says = self.said.is_none_or(is_due);
+        if says {
+            self.said = Some(now);
+        }
+        Some((bound.limit.clone(), says))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(key: &str, needed: f64) -> Look {
+        Look {
+            key: (!key.is_empty()).then(|| key.to_owned()),
+            value: 100.0,
+            needed,
+        }
+    }
+
+    #[test]
+    fn a_limit_that_binds_for_ten_seconds_is_told_once_a_minute() {
+        let (mut watch, start, clock) = (Watch::default(), Instant::now(), SystemTime::now());
+        let mut lines = 0;
+        for second in 0..130 {
+            let now = start + Duration::from_secs(second);
+            let needed = if second == 3 { 250.0 } else { 120.0 };
+            // A pause of two seconds is none.
+            let key = if second % 9 < 2 { "" } else { "rate_limit.max" };
+            match watch.observe(look(key, needed), now, clock) {
+                None => assert!(second < 12, "{second}"),
+                Some((limit, says)) => {
+                    assert!(second >= 12);
+                    assert_eq!((limit.needed, limit.since), (250.0, clock));
+                    lines += u32::from(says);
+                }
+            }
+        }
+        assert_eq!(lines, 2);
+    }
+
+    #[test]
+    fn a_burst_or_one_limit_after_another_is_none() {
+        let (mut watch, start, clock) = (Watch::default(), Instant::now(), SystemTime::now());
+        for second in 0..100 {
+            let now = start + Duration::from_secs(second);
+            let key = ["a", "b", ""][(second / 8) as usize % 3];
+            assert_eq!(watch.observe(look(key, 1.0), now, clock), None);
+        }
+    }
+}
