@@ -34,7 +34,7 @@ use futures_util::future::join_all;
 use self::{
     answer::Answer,
     asking::{Http, Kind},
-    behaviour::{Pace, Row},
+    behaviour::{Access, Pace, Row},
     file_server::For,
     streams::Link,
     verdict::Case,
@@ -146,7 +146,11 @@ impl Trial {
                 let wanted = named("FILEPROXY_RULE_ROW", &row.name)
                     && named("FILEPROXY_RULE_CLIENT", &format!("{kind:?}"));
                 let chosen = all || (at + kind as usize).is_multiple_of(ONE_OF);
-                if wanted && chosen && kind.suits(row, over) {
+                // What is for all and yet good for so many times nobody can tell: parts use it up.
+                let used_up = self.whose == For::All
+                    && matches!(row.behaviour.access, Access::Times(..))
+                    && matches!(kind, Kind::Again | Kind::Two | Kind::Pipelined);
+                if wanted && chosen && !used_up && kind.suits(row, over) {
                     pairs.push((at, kind));
                 }
             }
