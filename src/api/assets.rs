@@ -36,13 +36,14 @@ macro_rules! asset {
 }
 
 /// Every file. uPlot is as its authors publish it.
-pub(super) const ALL: [Asset; 13] = [
+pub(super) const ALL: [Asset; 14] = [
     asset!("icon.svg", "image/svg+xml", "icon.svg"),
     asset!("style.css", CSS, "style.css"),
     asset!("monitor.css", CSS, "monitor.css"),
     asset!("monitor.js", SCRIPT, "monitor.js"),
     asset!("charts.js", SCRIPT, "charts.js"),
     asset!("history.js", SCRIPT, "history.js"),
+    asset!("purging.js", SCRIPT, "purging.js"),
     asset!("steering.js", SCRIPT, "steering.js"),
     asset!("stream.js", SCRIPT, "stream.js"),
     asset!("tables.js", SCRIPT, "tables.js"),

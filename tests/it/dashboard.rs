@@ -212,6 +212,30 @@ fn the_level_is_set_from_the_dashboard_by_keyboard_and_the_token_is_kept_nowhere
 }
 
 #[test]
+fn the_store_is_shown_and_purged_from_the_dashboard() {
+    let origin = Origin::saying(
+        "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 4\r\n\r\nfilm",
+    );
+    let proxy = Proxy::before(&origin, |settings| settings.levels.high.store = true);
+    for _ in 0..4 {
+        assert_eq!(proxy.get("/film").text(), "film");
+    }
+    assert_eq!(origin.hits(), 1);
+    let browser = Browser::start(1280, 900);
+    browser.open(&monitor(&proxy));
+    browser.until_text("#link", "live");
+    browser.until_text("#stored", "75 %");
+    browser.type_into("#purge [name=what]", "http://proxy/film");
+    browser.type_into("#purge [name=token]", "wrong\u{e007}");
+    browser.until_text("#purged", "Not purged: the token is wrong");
+    browser.run("document.querySelector('#purge [name=token]').value = ''");
+    browser.type_into("#purge [name=token]", &format!("{TOKEN}\u{e007}"));
+    browser.until_text("#purged", "Purged: in memory 1");
+    assert_eq!(proxy.get("/film").text(), "film");
+    assert_eq!(origin.hits(), 2);
+}
+
+#[test]
 fn a_canary_is_begun_and_taken_back_on_the_dashboard_with_both_groups_side_by_side() {
     let origin = Origin::saying(ANSWER);
     let proxy = Proxy::before(&origin, |_| {});

@@ -1,15 +1,23 @@
 //! What a client must keep to, and the clear answer that it gets if it does not.
 
-use std::{io::Write as _, thread, time::Duration};
+use std::{
+    io::Write as _,
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    thread,
+    time::Duration,
+};
 
 use bytesize::ByteSize;
-use fileproxy::traffic::{level::Level, sample::Outcome};
+use fileproxy::{
+    traffic::{level::Level, sample::Outcome},
+    units::Rate,
+};
 
 use crate::support::{
     client::{Client, End, Ending},
     origin::{Origin, ok},
     proxy::Proxy,
-    until,
+    until, until_within,
 };
 
 fn count(proxy: &Proxy, which: &str) -> u64 {
@@ -489,5 +497,43 @@ fn nothing_is_left_behind_by_any_of_it() {
             && counters.origin.in_use.get() == 0
             && counters.origin.waiting.get() == 0;
         gone.then_some(())
+    });
+}
+
+#[test]
+fn a_maximum_of_the_settings_that_holds_requests_back_is_named_with_what_it_would_take() {
+    let origin = fine();
+    let proxy = Proxy::before(&origin, |settings| {
+        settings.rate_limit.min = Rate::new(10.0).unwrap();
+        settings.rate_limit.max = Rate::new(40.0).unwrap();
+        settings.rate_limit.initial = Some(Rate::new(40.0).unwrap());
+    });
+    assert!(proxy.stats()["binding_limit"].is_null());
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while !over.load(SeqCst) {
+                    proxy.get("/a");
+                }
+            });
+        }
+        let limit = until_within(Duration::from_secs(60), "it is told", || {
+            let limit = proxy.stats()["binding_limit"].clone();
+            (!limit.is_null()).then_some(limit)
+        });
+        assert_eq!(
+            (limit["key"].as_str(), limit["value"].as_f64()),
+            (Some("rate_limit.max"), Some(40.0))
+        );
+        assert!(limit["needed"].as_f64() > Some(40.0), "{limit}");
+        assert_eq!(
+            proxy.json("/health")["binding_limit"]["key"],
+            "rate_limit.max"
+        );
+        over.store(true, SeqCst);
+    });
+    until("it is over", || {
+        proxy.stats()["binding_limit"].is_null().then_some(())
     });
 }

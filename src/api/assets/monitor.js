@@ -2,9 +2,10 @@
 
 import { Charts } from "./charts.js";
 import { History } from "./history.js";
+import { Purging } from "./purging.js";
 import { Steering } from "./steering.js";
 import { Stream } from "./stream.js";
-import { showCanary, showNow, showParts, showRetunes, showTransfers } from "./tables.js";
+import { showCanary, showNow, showParts, showRetunes, showStore, showTransfers } from "./tables.js";
 import { when } from "./units.js";
 
 const byId = (id) => document.getElementById(id);
@@ -13,16 +14,23 @@ const broken = byId("broken");
 const history = new History();
 const charts = new Charts(byId("charts"), history);
 const steering = new Steering(byId("steer"), byId("steered"));
+new Purging(byId("purge"), byId("purged"));
 let stats = {};
+
+/** A maximum of the settings that holds requests back, in words. */
+const bound = ({ key, value, needed }) => `${key} is ${value} and holds requests back, not the origin: ${needed} would be needed`;
 
 function show() {
   // a page that nobody sees is drawn when it is looked at again
   if (document.hidden) return;
   byId("origin").textContent = `before ${stats.network_quality?.origin ?? "?"}`;
   byId("away").hidden = stats.network_quality?.origin_status !== "unreachable";
+  byId("bound").hidden = !stats.binding_limit;
+  byId("bound").textContent = stats.binding_limit ? bound(stats.binding_limit) : "";
   showNow(byId("now"), stats, history);
   showRetunes(byId("retunes"), stats.retunes ?? []);
   showTransfers(byId("kept"), stats.transfers ?? {});
+  showStore(byId("stored"), stats.store ?? {});
   showParts(byId("actors"), stats);
   showCanary(byId("canary"), stats.canary, (change) => steering.steer(change));
   steering.show(stats);

@@ -43,7 +43,7 @@ export function showNow(list, stats, history) {
     [
       "Rate limit",
       rate_limiter.enabled ? readable(rate_limiter.rate_per_second, "/s") : "off",
-      `${readable(rate_limiter.rejected, "")} turned away`,
+      rate_limiter.enabled ? `${readable(rate_limiter.rejected, "")} turned away` : "at this level",
     ],
     [
       "To the origin",
@@ -103,12 +103,31 @@ export function showTransfers(table, transfers) {
   ]);
 }
 
+/** What the store answered, holds and fetched. */
+export function showStore(table, { enabled, requests = {}, hit_percent, bytes = {}, fills = {}, memory = {}, disk, prefetch = {}, objects }) {
+  const stale = (requests.stale_while ?? 0) + (requests.stale_error ?? 0) + (requests.stale_slow ?? 0);
+  const mega = (bytes) => readable(bytes === undefined || bytes === null ? undefined : bytes / 1e6, "MB");
+  const share = (used, limit) => (limit ? `of ${mega(limit)}` : "");
+  fill(table, [
+    ["Figure", "Value", ""],
+    ["answered without the origin", readable(hit_percent, "%"), enabled === false ? "off at this level" : ""],
+    ["bytes saved", mega(bytes.saved), `${mega(bytes.served)} served`],
+    ["answered stale", readable(stale, ""), stale > 0 ? `${readable(requests.stale_error, "")} for the origin failed` : ""],
+    ["joined another request", readable(requests.joined, ""), ""],
+    ["fetched from the origin", readable(fills.running, ""), `now; ${readable(fills.failed, "")} failed so far`],
+    ["fetched ahead", readable(prefetch.fetched, ""), `${readable(prefetch.used, "")} used, ${readable(prefetch.unused, "")} not`],
+    ["objects", readable(objects, ""), ""],
+    ["memory", mega(memory.used_bytes), share(memory.used_bytes, memory.limit_bytes)],
+    ["disk", disk ? mega(disk.bytes) : "–", disk ? disk.trouble?.reason ?? share(disk.bytes, disk.limit) : "none is set"],
+  ]);
+}
+
 export function showParts(table, { actors = {}, redis = {}, workers = {}, network = {} }) {
   const line = network.origin ?? {};
   const loss = line.loss_percent === undefined || line.loss_percent === null ? "" : `, ${readable(line.loss_percent, "%")} lost`;
   const restarts = (count) => (count === 1 ? "started anew once" : count > 0 ? `started anew ${count} times` : "");
   fill(table, [
-    ["Part", "State", ""],
+    ["Component", "State", ""],
     ...Object.entries(actors).map(([name, actor]) => [words(name), actor.status, restarts(actor.restarts)]),
     ["redis", redis.status ?? "–", redis.status === "connected" ? `ping ${readable(redis.latency_ms, "ms")}` : ""],
     ["workers", readable(workers.count, ""), workers.samples_dropped ? `${readable(workers.samples_dropped, "")} samples dropped` : ""],
