@@ -21,7 +21,7 @@ use super::{
 };
 use crate::traffic::{canary::split::Bucket, published::Published};
 
-/// One response body on its way: the source, what was read ahead, and the account of it.
+/// One response body on its way to a client: where its bytes come from, those read ahead, and the meter of its request.
 pub struct Transfer {
     flow: Flow,
     ahead: VecDeque<Bytes>,
@@ -29,7 +29,7 @@ pub struct Transfer {
     published: Arc<Published>,
     bucket: Bucket,
     meter: Meter,
-    /// Found while something could still be handed out; told after that.
+    /// The break, found while bytes read before it are still to be handed out: the client gets those first.
     failed: Option<BodyError>,
     ended: bool,
     told: bool,

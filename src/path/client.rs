@@ -1,4 +1,4 @@
-//! A client, as its connection's stream and its requests' handlers both know it.
+//! The state of a client connection that its stream and its requests' handlers share. Over HTTP/2, of one stream.
 
 use std::{
     cell::{Cell, RefCell},
@@ -22,20 +22,21 @@ use crate::traffic::{
 /// Bytes of interim responses that may wait for a client.
 const MAX_INTERIM: usize = 16 * 1024;
 
-/// What the handler knows of the connection that a request came on.
+/// A client connection, or one HTTP/2 stream of it, as the handler and the connection's stream both know it.
 #[derive(Debug)]
 pub struct Client {
     /// The client's address.
     pub peer: SocketAddr,
-    /// The same, as X-Forwarded-For says it.
+    /// The client's address as the value that X-Forwarded-For gets.
     pub address: HeaderValue,
     /// Whether it is a trusted proxy.
     pub trusted: bool,
-    /// The class of its line: the connection's, whatever comes over it at once.
+    /// The class of its line. HTTP/2 streams share it with their connection.
     pub(super) class: Rc<Cell<Class>>,
     /// Whether it speaks TLS.
     pub secure: bool,
-    /// Its place for a canary; of a trusted proxy, none: many clients share its connection.
+    /// The bucket of its address, by which a canary takes clients in; a shared one for a trusted proxy, which many clients are
+    /// behind.
     pub bucket: Bucket,
     /// Requests that are in a handler, or whose response is under way.
     pub(super) engaged: Cell<u32>,
@@ -48,20 +49,20 @@ pub struct Client {
     pub(super) body_refused: Cell<bool>,
     /// Whether the request at hand offers to speak WebSocket. What of Upgrade a handler sees is such an offer.
     pub(super) offers_websocket: Cell<bool>,
-    /// What it offers, where that is another protocol.
+    /// The protocol that it offers to speak, where that is not WebSocket.
     pub(super) other_offer: RefCell<Option<HeaderValue>>,
-    /// Whether such an offer was taken.
+    /// Whether its offer to switch protocols was taken.
     pub(super) switched: Cell<bool>,
-    /// Whether its connection ends because its request was no HTTP.
+    /// Why its connection ends, where its request broke the rules behind its head.
     pub(super) refused: Cell<Option<Refusal>>,
-    /// Interim responses that are to go out before the answer.
+    /// Interim responses (1xx) in the form of HTTP/1.1, to be written before the answer.
     pub(super) interim_heads: RefCell<BytesMut>,
     /// Whether the other protocol has come to its end.
     pub(super) tunnel_ended: Cell<bool>,
     /// Whether an answer is being written: half of it may be out.
     pub(super) writing: Cell<bool>,
     pub(super) published: Arc<Published>,
-    /// Sends its interim responses, over HTTP/2.
+    /// Sends its interim responses over HTTP/2; none over HTTP/1.1.
     pub(super) interim: Option<Rc<Answering>>,
 }
 
@@ -74,7 +75,7 @@ pub struct Held(Rc<Client>);
 pub struct Engaged(Held);
 
 impl Client {
-    /// The place of a connection for a canary.
+    /// The bucket by which a canary takes this client in, or does not.
     pub fn bucket_of(peer: SocketAddr, trusted: bool) -> Bucket {
         if trusted {
             Bucket::SHARED
@@ -88,7 +89,7 @@ impl Client {
         self.class.get()
     }
 
-    /// A client of which nothing has come yet.
+    /// A client whose connection was just accepted.
     pub fn new(peer: SocketAddr, trusted: bool, secure: bool, published: Arc<Published>) -> Self {
         Client {
             peer,
@@ -115,7 +116,7 @@ impl Client {
         }
     }
 
-    /// The same client with another request of its own.
+    /// State of one HTTP/2 stream: shares peer and line with its connection; request state starts empty.
     pub fn again(&self) -> Self {
         Client {
             address: self.address.clone(),
@@ -138,7 +139,7 @@ impl Client {
         }
     }
 
-    /// What the actors say, and what is counted.
+    /// What the actors decided, and the counters.
     pub fn published(&self) -> &Arc<Published> {
         &self.published
     }
@@ -157,24 +158,24 @@ impl Client {
         client.or_else(|| request.extensions().get::<Rc<Self>>().cloned())
     }
 
-    /// A head has become a request.
+    /// Counts a request whose head is complete.
     pub fn begin(&self) {
         self.begun.set(self.begun.get() + 1);
     }
 
-    /// A response is under way until the answer is dropped.
+    /// Marks a response as under way, until the returned guard is dropped.
     pub fn hold(self: &Rc<Self>) -> Held {
         self.engaged.set(self.engaged.get() + 1);
         Held(Rc::clone(self))
     }
 
-    /// The same for a request to the origin, which is counted.
+    /// As [`Client::hold`], for a request that goes to the origin: that is counted.
     pub fn engage(self: &Rc<Self>) -> Engaged {
         self.published.counters.clients.requests.up();
         Engaged(self.hold())
     }
 
-    /// The transfer that reads on while the socket takes nothing.
+    /// Sets the body that is sent to it: that reads on while the socket takes nothing.
     pub fn sends(&self, transfer: Rc<RefCell<dyn ReadAhead>>) {
         *self.transfer.borrow_mut() = Some(Rc::downgrade(&transfer));
     }
@@ -250,12 +251,12 @@ impl Client {
 }
 
 impl Engaged {
-    /// Whose request it is.
+    /// The client whose request this is.
     pub fn client(&self) -> &Client {
         &self.0.0
     }
 
-    /// Body bytes were handed to the client.
+    /// Counts body bytes that were handed to the client.
     pub fn sent(&self, bytes: u64) {
         self.counters().sent_bytes.add(bytes);
     }

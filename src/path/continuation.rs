@@ -28,7 +28,7 @@ pub struct Continuation {
     ranges: bool,
 }
 
-/// What is asked for to go on with a body.
+/// What a request that goes on with a body asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// The rest, after a break. A 200 with all of it will do as well.
@@ -37,7 +37,7 @@ pub enum Ask {
     Part,
     /// The rest, while the response at hand still lives: only a 206 will do, and only of the length that was told.
     Beside,
-    /// All of it, for the sake of its end, which no part proves.
+    /// All of it, because only a response with all of the body proves where it ends.
     Whole,
 }
 
@@ -120,7 +120,7 @@ impl Continuation {
         }
     }
 
-    /// The same from another position on.
+    /// As this, from another position on.
     pub fn at(&self, next: u64) -> Self {
         Continuation {
             next,
@@ -138,7 +138,7 @@ impl Continuation {
         self.end
     }
 
-    /// So many bytes of the body were taken.
+    /// Moves the position on by so many bytes.
     pub fn advance(&mut self, bytes: u64) {
         self.next += bytes;
     }
@@ -168,7 +168,7 @@ impl Continuation {
         self.next
     }
 
-    /// What to send as If-Range.
+    /// The validator to send as If-Range.
     pub fn validator(&self) -> &Validator {
         &self.validator
     }

@@ -30,7 +30,7 @@ struct Held {
     crowds: BTreeSet<(usize, Reverse<u64>, IpAddr)>,
 }
 
-/// A handshake is under way for as long as this lives.
+/// One handshake that is under way, for as long as this lives.
 #[derive(Debug)]
 pub struct Handshake<'a> {
     all: &'a Handshakes,
@@ -40,7 +40,7 @@ pub struct Handshake<'a> {
 }
 
 impl Handshakes {
-    /// One more, of a client at this address.
+    /// Adds a handshake of a client at this address.
     pub fn begin(&self, address: IpAddr) -> Handshake<'_> {
         let address = network(address);
         let (evict, evicted) = oneshot::channel();
@@ -58,7 +58,7 @@ impl Handshakes {
         }
     }
 
-    /// Ends the oldest one of the address that has the most; whether any had too many.
+    /// Ends the oldest handshake of the address with the most, if that has [`CROWD`] or more. Returns whether one ended.
     pub fn evict(&self) -> bool {
         let mut held = self.held();
         let Some(&(count, _, address)) = held.crowds.last() else {

@@ -18,7 +18,7 @@ use super::network::Network;
 /// A network with fewer connections loses none: they may be honest, and whoever comes next would have no better right.
 const CROWD: usize = 8;
 
-/// The connections of the whole process.
+/// The HTTP/1.1 connections of the whole process, by network.
 #[derive(Debug, Default)]
 pub struct Connections {
     // a std mutex: held for a few instructions, never across an await
@@ -34,7 +34,7 @@ struct Held {
     crowds: BTreeSet<(usize, Reverse<u64>, Network)>,
 }
 
-/// What a connection tells of itself, and is told.
+/// Shared by a connection and the list: whether it is idle, and whether it was asked to close.
 #[derive(Debug)]
 struct State {
     is_idle: AtomicBool,
@@ -42,7 +42,7 @@ struct State {
     waker: AtomicWaker,
 }
 
-/// A connection is among them for as long as this lives.
+/// One connection's entry in the list, for as long as this lives.
 #[derive(Debug)]
 pub struct Listed {
     all: Arc<Connections>,
@@ -52,7 +52,7 @@ pub struct Listed {
 }
 
 impl Connections {
-    /// One more, of a client in this network, that has not asked for anything yet.
+    /// Adds an idle connection of a client in this network.
     pub fn list(self: &Arc<Self>, network: Network) -> Listed {
         let state = Arc::new(State {
             is_idle: AtomicBool::new(true),
@@ -73,7 +73,8 @@ impl Connections {
         }
     }
 
-    /// Has the oldest idle one end, of the network that has the most connections and any that is idle. Whether there was one.
+    /// Closes the oldest idle connection of the network with the most, among those that have [`CROWD`] or more. Returns whether
+    /// there was one.
     pub fn make_room(&self) -> bool {
         let held = self.held();
         let crowds = held.crowds.iter().rev();
@@ -114,12 +115,12 @@ impl Held {
 }
 
 impl Listed {
-    /// Whether no request is under way.
+    /// Says whether no request is under way.
     pub fn set_idle(&self, is_idle: bool) {
         self.state.is_idle.store(is_idle, SeqCst);
     }
 
-    /// Whether it is to make room for others. `waker` is woken when it is.
+    /// Whether it is to close for others. `waker` is woken when that changes.
     pub fn is_asked(&self, waker: &Waker) -> bool {
         self.state.waker.register(waker);
         self.state.is_asked.load(SeqCst)

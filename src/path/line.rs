@@ -67,7 +67,7 @@ impl Settings {
     }
 }
 
-/// One client's line.
+/// The quality of one client's line, and the socket options that follow it. It counts in its class while this lives.
 #[derive(Debug)]
 pub struct ClientLine {
     line: line::Line,
@@ -79,7 +79,7 @@ pub struct ClientLine {
 }
 
 impl ClientLine {
-    /// A line of which nothing is known.
+    /// A line that nothing is known of: it counts as good.
     pub fn new(settings: Arc<Settings>, counters: Arc<Counters>) -> Self {
         counters.clients.by_class[Class::Good as usize].up();
         ClientLine {
@@ -91,7 +91,8 @@ impl ClientLine {
         }
     }
 
-    /// Looks at the socket if it is time to, and lets it follow its class.
+    /// Reads TCP_INFO, at most once in `lines.look`. Where the class changed and `follow` is set, congestion control and the
+    /// unsent low-water mark change with it.
     pub fn look(&mut self, socket: &impl AsFd, now: Instant, follow: bool) {
         if self
             .looked

@@ -1,4 +1,4 @@
-//! The account of one request: begun when its head is here, told on every way out.
+//! Measures one request, from its head to its end: a sample, the access line and the trace come of it.
 
 use std::{
     net::IpAddr,
@@ -23,8 +23,8 @@ use crate::{
     },
 };
 
-/// The account of one request. Dropped, it reports a sample and writes the access line; a request that nobody ended
-/// otherwise is one whose client left.
+/// Measures one request. Dropped, it reports a sample, writes the access line and ends the trace. A request that nobody ended
+/// before is one whose client left.
 pub struct Meter {
     reporter: Reporter,
     line: Option<AccessLine>,
@@ -34,18 +34,18 @@ pub struct Meter {
     origin_ttfb: Option<Duration>,
     ttfb: Option<Duration>,
     bytes: u64,
-    /// How long it counts as a request, where it goes on as something else.
+    /// Time from its head to the switch of protocols, where there was one: the request's total.
     switched: Option<Duration>,
     cause: Option<String>,
     keys: Keys,
     canary: Option<Membership>,
     trace: Option<Box<Trace>>,
-    /// What is logged of the request carries its id by it.
+    /// The tracing span with the request's id: log lines about the request are written inside it.
     span: Span,
     engaged: Engaged,
 }
 
-/// What only the access line needs.
+/// Facts that only the access line needs.
 #[derive(Debug)]
 struct AccessLine {
     id: HeaderValue,
@@ -56,7 +56,7 @@ struct AccessLine {
     details: Option<Box<Details>>,
 }
 
-/// What a client says of itself, for its access line.
+/// Facts that the access line has where `log.access_details` is on.
 #[derive(Debug)]
 struct Details {
     protocol: &'static str,
@@ -92,7 +92,8 @@ impl Details {
 }
 
 impl Meter {
-    /// Begins the account of a request with these keys on this side of a canary, if one runs.
+    /// Begins to measure a request whose head is here. `keys` group it for the rate limit, `canary` is its client's group if a
+    /// canary runs.
     pub fn start(
         reporter: Reporter,
         engaged: Engaged,
@@ -152,7 +153,7 @@ impl Meter {
         }
     }
 
-    /// What is logged of the request carries its id by it.
+    /// The tracing span with the request's id: log lines about the request are written inside it.
     pub fn span(&self) -> &Span {
         &self.span
     }

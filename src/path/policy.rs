@@ -19,20 +19,21 @@ use crate::traffic::published::Published;
 /// The policy in force, as all workers see it.
 pub type InForce = Arc<ArcSwap<Policy>>;
 
-/// What connections and requests meet.
+/// The settings that connections and requests keep to. A reload replaces the whole; what is under way keeps the one that it
+/// began with.
 #[derive(Debug)]
 pub struct Policy {
-    /// What clients must keep to.
+    /// `[server]`: limits for clients.
     pub server: server::Settings,
     /// Which TCP options are set.
     pub tcp: Arc<tcp::Settings>,
-    /// What a connection over a bad line gets.
+    /// `[lines]`: socket options for a client whose line is poor.
     pub lines: Arc<line::Settings>,
-    /// What a handshake must keep to.
+    /// `[tls]`: limits for handshakes.
     pub tls: tls::Settings,
-    /// What clients that speak HTTP/2 must keep to.
+    /// `[http2]`: limits of HTTP/2.
     pub http2: http2::settings::Settings,
-    /// What connections that switch to another protocol must keep to, and their permits.
+    /// `[upgrades]`: limits for connections that speak another protocol, and their permits.
     pub upgrades: (upgrades::Settings, Arc<upgrades::UpgradePermits>),
     /// The origin, as all workers share it.
     pub origin: Arc<Shared>,
@@ -40,7 +41,7 @@ pub struct Policy {
     pub host: Option<HeaderValue>,
     /// Whether each request writes an access line.
     pub access_log: bool,
-    /// Whether that line has what a client says of itself.
+    /// Whether that line has User-Agent, Referer and the version of HTTP.
     pub access_details: bool,
 }
 
@@ -65,7 +66,7 @@ pub struct PolicySettings<'a> {
     pub transfers: &'a transfers::Settings,
     /// Whether each request writes an access line.
     pub access_log: bool,
-    /// Whether that line has what a client says of itself.
+    /// Whether that line has User-Agent, Referer and the version of HTTP.
     pub access_details: bool,
 }
 
@@ -117,7 +118,7 @@ impl Policy {
         }
     }
 
-    /// What a client's connection must keep to.
+    /// Limits for a client connection.
     pub fn connection_limits(&self) -> ConnectionLimits {
         ConnectionLimits {
             max_head: self.server.max_head.as_u64() as usize,
@@ -128,7 +129,7 @@ impl Policy {
         }
     }
 
-    /// What an upload must keep to.
+    /// Limits for a request's body.
     pub fn upload_limits(&self) -> upload::Limits {
         upload::Limits {
             idle: self.server.body_timeout,

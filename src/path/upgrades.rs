@@ -55,7 +55,7 @@ impl Settings {
     }
 }
 
-/// The permits of the whole process.
+/// Counts the connections that speak another protocol, in all and for each client address.
 #[derive(Debug)]
 pub struct UpgradePermits {
     /// A std mutex: held for one look into the map, never across an await.
@@ -63,7 +63,7 @@ pub struct UpgradePermits {
     published: Arc<Published>,
 }
 
-/// One connection counts for as long as this lives.
+/// Counts one connection that speaks another protocol, for as long as this lives.
 #[derive(Debug)]
 pub struct UpgradePermit {
     permits: Arc<UpgradePermits>,
@@ -71,7 +71,7 @@ pub struct UpgradePermit {
 }
 
 impl UpgradePermits {
-    /// None taken.
+    /// No connection has switched yet.
     pub fn new(published: Arc<Published>) -> Self {
         UpgradePermits {
             taken: Mutex::default(),

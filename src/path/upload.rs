@@ -19,12 +19,12 @@ use tokio::time::Sleep;
 use super::{client::Client, headers, origin::slots::Slot};
 use crate::traffic::counters::Counters;
 
-/// What small bodies may hold in all until they are whole.
+/// Memory for bodies that are read whole before they get an exchange slot: bytes, over all uploads.
 const HELD: u64 = 64 * 1024 * 1024;
-/// A larger body is waited for so long before it waits for a slot.
+/// How long the first bytes of a larger body are waited for before it queues for an exchange slot.
 const FIRST_BYTES: Duration = Duration::from_secs(1);
 
-/// What a client that sends a body must keep to.
+/// Limits that a client must keep while it sends a body.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Longest wait for the next bytes.
@@ -56,14 +56,14 @@ pub struct Upload {
     waited: Duration,
     bytes: u64,
     timer: Option<Pin<Box<Sleep>>>,
-    /// What came before it had a slot.
+    /// Pieces that came before it had an exchange slot.
     gathered: VecDeque<Bytes>,
     held: Option<Held>,
-    /// The slot that it sends by; none once the origin has answered.
+    /// The slot of its exchange, lent until the origin has answered.
     slot: Option<LentSlot>,
 }
 
-/// A slot as an upload and its exchange share it.
+/// An exchange slot that an upload and its exchange share: the upload gives it up while it waits for its client.
 pub type LentSlot = Rc<RefCell<Option<Slot>>>;
 
 /// Bytes that count as held until this is dropped.
@@ -89,7 +89,7 @@ impl Drop for Held {
     }
 }
 
-/// How an upload does, for whoever waits for the answer to it.
+/// Progress of an upload, for whoever waits for the answer to it.
 #[derive(Clone, Debug)]
 pub struct Progress(Rc<State>);
 
@@ -117,7 +117,7 @@ impl Progress {
         self.0.fault.get().is_some()
     }
 
-    /// The response moves.
+    /// Notes that bytes of the response moved: the client has not to be faster than that.
     pub fn touch(&self) {
         self.0.last.set(Instant::now());
     }
@@ -235,7 +235,7 @@ impl Upload {
         }
     }
 
-    /// How it does, from now on.
+    /// A view of its progress, which stays up to date.
     pub fn progress(&self) -> Progress {
         self.progress.clone()
     }
@@ -250,7 +250,7 @@ impl Upload {
         self.progress.0.ended.set(true);
     }
 
-    /// Whether the client sends less than it must.
+    /// Whether the client sends more slowly than `limits.rate`, after it was waited for so long in all.
     fn trickles(&self, waited: Duration) -> bool {
         !self.progress.0.answered.get()
             && waited > self.limits.grace

@@ -11,7 +11,7 @@ use crate::{actors::Reporter, store::Store, traffic::published::Published};
 
 /// What one worker thread needs for its requests: made once, shared by all of its connections.
 pub struct Worker {
-    /// What requests must keep to; a reload replaces it.
+    /// The policy in force; a reload replaces it.
     policy: InForce,
     /// The origin, with this worker's connections to it, and what it was made of.
     origin: RefCell<(Arc<Shared>, Rc<Origin>)>,
@@ -19,7 +19,7 @@ pub struct Worker {
     pub(super) reporter: Reporter,
     /// What the actors decided, and the counters.
     pub(super) published: Arc<Published>,
-    /// What is kept of the origin's responses.
+    /// Stored responses of the origin.
     pub(super) store: Arc<Store>,
     /// Makes spans, where a collector is set.
     pub(super) tracer: Option<Tracer>,

@@ -17,7 +17,7 @@ use crate::path::{
 /// A response's head.
 #[derive(Debug)]
 pub(super) struct AnswerHead {
-    /// What it says of the message.
+    /// How the message is framed.
     pub(super) head: Head,
     /// The status.
     pub(super) status: StatusCode,

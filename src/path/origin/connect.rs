@@ -54,7 +54,7 @@ pub enum ConnectError {
     Timeout(Duration),
 }
 
-/// What a connect needs to know.
+/// Where to connect, and how.
 pub struct Target<'a> {
     /// The host's addresses.
     pub resolver: &'a Resolver,
@@ -70,7 +70,7 @@ pub struct Target<'a> {
     pub dns_cache: Duration,
     /// Longest connect to one address, and longest handshake.
     pub connect_timeout: Duration,
-    /// Nothing goes on past this.
+    /// The connect fails at this time, whatever is under way.
     pub deadline: Instant,
 }
 

@@ -24,12 +24,12 @@ use crate::{
     traffic::{published::Published, tuning::Tuning},
 };
 
-/// What goes on beside the exchange of the heads.
+/// What an exchange does beside sending the request's head and waiting for the response's.
 #[derive(Default)]
 pub(super) struct Beside {
     /// The request's body.
     pub(super) upload: Option<Upload>,
-    /// Who gets interim responses.
+    /// The client that gets interim responses; none where they are dropped.
     pub(super) informed: Option<Rc<Client>>,
 }
 
@@ -50,12 +50,12 @@ impl Connector {
         })
     }
 
-    /// Those that idle.
+    /// The idle ones.
     pub(super) fn pool(&self) -> &Rc<Pool> {
         &self.pool
     }
 
-    /// What the actors say.
+    /// What the actors decided, and the counters.
     pub(super) fn published(&self) -> &Published {
         &self.shared.published
     }

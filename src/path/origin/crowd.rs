@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 /// How long no part is asked for after they were given up: until that request has had its chance. Twice as long for each
 /// time that it was of no use, so that who asks for what he does not get cannot make the origin busy so.
 const REST: Duration = Duration::from_secs(3);
-/// The same at most.
+/// The longest such rest.
 const LONGEST_REST: Duration = Duration::from_secs(60);
 /// After so long without a use, or without any, it begins anew.
 const FORGOTTEN: Duration = Duration::from_secs(300);
@@ -24,25 +24,25 @@ const LINGERS: Duration = Duration::from_secs(1);
 /// How long the bodies may take to give their parts up.
 const CLEARING: Duration = Duration::from_millis(200);
 
-/// When none is asked for.
+/// The time in which no part is asked for, so that a request which was turned away gets its chance.
 #[derive(Clone, Copy, Debug)]
 struct Rest {
     /// When the last part ended.
     since: Option<Instant>,
     until: Instant,
-    /// How long it is the next time.
+    /// How long the next rest will be.
     next: Duration,
 }
 
-/// The parts under way. Shared by all workers.
+/// The parts of bodies that are under way at the origin. Shared by all workers.
 #[derive(Debug)]
 pub struct Crowd {
     under_way: AtomicUsize,
-    /// Of them, those that the origin has not answered.
+    /// How many of them have no response head yet.
     unanswered: AtomicUsize,
-    /// Bodies in parts that may keep a slot for the part that is due.
+    /// Bodies that keep a spare slot for the part that their client waits for.
     anchored: AtomicUsize,
-    /// How often parts were given up.
+    /// How often all parts were called back; bodies compare it with what they saw last.
     calls: AtomicU64,
     rest: Mutex<Rest>,
     /// Wakes the bodies. A std mutex: held for a few instructions, once for each body in parts.
@@ -51,7 +51,7 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// None under way.
+    /// No part is under way.
     pub fn new(now: Instant) -> Self {
         Crowd {
             under_way: AtomicUsize::new(0),
@@ -68,7 +68,7 @@ impl Crowd {
         }
     }
 
-    /// A body that comes in parts from now on.
+    /// Adds a body that comes in parts from now on, so that its parts can be called back.
     pub(super) fn join(self: &Arc<Self>) -> Member {
         let waker = Arc::new(AtomicWaker::new());
         let mut bodies = self.bodies.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,7 +81,7 @@ impl Crowd {
         }
     }
 
-    /// One more part is asked for.
+    /// Counts one more part, which is about to be asked for.
     pub(super) fn part(self: &Arc<Self>) -> PartUnderWay {
         self.under_way.fetch_add(1, SeqCst);
         self.unanswered.fetch_add(1, SeqCst);
@@ -91,14 +91,14 @@ impl Crowd {
         }
     }
 
-    /// Leave to keep a slot for the part that is due, for at most `most` bodies.
+    /// Lets one more body keep a spare slot for the part that its client waits for, if fewer than `most` do.
     pub(super) fn anchor(self: &Arc<Self>, most: usize) -> Option<Anchor> {
         let one_more = |anchored| (anchored < most).then_some(anchored + 1);
         self.anchored.fetch_update(SeqCst, SeqCst, one_more).ok()?;
         Some(Anchor(Arc::clone(self)))
     }
 
-    /// Has all parts given up, and none asked for until the request that needs the room had its chance.
+    /// Calls all parts back, and lets none be asked for until the request that needs the room had its chance.
     pub(super) fn make_room(&self, now: Instant) {
         {
             let mut rest = self.rest();
@@ -114,7 +114,7 @@ impl Crowd {
         }
     }
 
-    /// The same, and waits a moment until they are.
+    /// As [`Crowd::make_room`], and waits until no part is under way, 200 ms at most.
     pub(super) async fn clear(&self) {
         let cleared = self.cleared.notified();
         self.make_room(Instant::now());
@@ -133,7 +133,7 @@ impl Crowd {
         self.unanswered.load(SeqCst)
     }
 
-    /// What the room was made for: whether it was of use.
+    /// Says whether the request for which parts were called back got through. Where it did not, the next rest is twice as long.
     pub(super) fn made_room(&self, of_use: bool) {
         let mut rest = self.rest();
         rest.next = if of_use {
@@ -149,7 +149,7 @@ impl Crowd {
         self.under_way() > 0 || self.rest().since.is_some_and(lingers)
     }
 
-    /// Whether no part may be asked for just now.
+    /// Whether no part may be asked for at `now`.
     pub(super) fn rests(&self, now: Instant) -> bool {
         now < self.rest().until
     }
@@ -159,7 +159,7 @@ impl Crowd {
     }
 }
 
-/// A body in parts, which hears when they are to be given up.
+/// A body in parts, as the crowd knows it: it hears when its parts are called back.
 pub(super) struct Member {
     waker: Arc<AtomicWaker>,
     heard: u64,
@@ -167,7 +167,7 @@ pub(super) struct Member {
 }
 
 impl Member {
-    /// Whether the parts are to be given up. `waker` is woken when that changes.
+    /// Whether the parts were called back since this was last asked. `waker` is woken when they are.
     pub(super) fn is_called(&mut self, waker: &Waker) -> bool {
         self.waker.register(waker);
         let calls = self.crowd.calls.load(SeqCst);
@@ -175,14 +175,14 @@ impl Member {
     }
 }
 
-/// A part that is under way for as long as this lives.
+/// Counts one part as under way, for as long as this lives.
 pub(super) struct PartUnderWay {
     crowd: Arc<Crowd>,
     answered: bool,
 }
 
 impl PartUnderWay {
-    /// The origin gives the part. Whether that is news.
+    /// Notes that the first bytes of the part came. Returns true the first time.
     pub(super) fn answered(&mut self) -> bool {
         if !self.answered {
             self.crowd.unanswered.fetch_sub(1, SeqCst);
@@ -201,7 +201,7 @@ impl Drop for PartUnderWay {
     }
 }
 
-/// Leave to keep a slot for the part that is due.
+/// Lets a body keep a spare slot for the part that its client waits for, for as long as this lives.
 pub(super) struct Anchor(Arc<Crowd>);
 
 impl Drop for Anchor {

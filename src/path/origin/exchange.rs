@@ -49,9 +49,9 @@ struct State {
     connection: Option<Connection>,
     /// Whether the request is HEAD: its response has no body.
     to_head: bool,
-    /// What the request offers to speak.
+    /// The protocol that the request offers to switch to, if it does.
     offer: Option<HeaderValue>,
-    /// Who gets interim responses, where anybody does.
+    /// The client that gets interim responses; none where they are dropped.
     informed: Option<Rc<Client>>,
     max_head: usize,
     /// Whether any byte of a response came.
@@ -67,7 +67,7 @@ struct State {
 /// A response head, and the connection that its body comes from.
 #[derive(Debug)]
 pub struct Answered {
-    /// What the head says of the message.
+    /// How the message is framed, by its head.
     pub head: Head,
     /// The status.
     pub status: StatusCode,

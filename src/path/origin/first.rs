@@ -20,17 +20,17 @@ const SHARE: u64 = 32;
 /// It is read at least so often, for half of what servers lately wait for.
 const OFTEN: Duration = Duration::from_secs(20);
 
-/// The first response.
+/// The first response of a body in parts: the fallback, kept open until the body is complete.
 pub(super) struct First {
     source: Source,
     /// The position of the next byte of it.
     next: u64,
-    /// Read beyond the end of its part.
+    /// Bytes that were read and lie behind the end of the part that they were read for.
     over: Bytes,
-    /// Bytes that may be read past while nobody needs it.
+    /// Bytes that may be read and thrown away, to keep the connection alive while nobody needs it.
     budget: u64,
     read: Instant,
-    /// Bytes that were read past.
+    /// Bytes that were read and thrown away.
     pub(super) wasted: u64,
 }
 
@@ -52,13 +52,13 @@ impl First {
         self.next
     }
 
-    /// Parts brought so many bytes.
+    /// Notes that parts brought so many bytes: a share of them may be read here.
     pub(super) fn came(&mut self, bytes: usize) {
         // No more at once than a few reads: it is to trickle.
         self.budget = (self.budget + bytes as u64).min(4 * SHARE * READ as u64);
     }
 
-    /// Whether a little of it may be read, though nobody needs it.
+    /// Whether a little of it is to be read now, though nobody needs it, so that the origin does not close its connection.
     pub(super) fn may_trickle(&mut self) -> bool {
         let now = Instant::now();
         let due = self.budget >= SHARE * READ as u64;
@@ -94,7 +94,7 @@ impl First {
         Poll::Ready(Ok(()))
     }
 
-    /// The next piece, up to `end`. A break is mended as ever.
+    /// The next piece, up to `end`. A break is mended as for any body.
     pub(super) fn poll_piece(
         &mut self,
         cx: &mut Context<'_>,
@@ -113,12 +113,12 @@ impl First {
         Poll::Ready(Some(Ok(piece)))
     }
 
-    /// The origin is not waited for just now.
+    /// Stops the clocks for stalls and idle reads, because nobody waits for this response just now.
     pub(super) fn pause(&mut self) {
         self.source.pause();
     }
 
-    /// All else waits for this: see [`Source::hurry`].
+    /// Shortens the stall window, because the caller has nothing else to read. See [`Source::hurry`].
     pub(super) fn hurry(&mut self, window: Duration) {
         self.source.hurry(window);
     }

@@ -2,10 +2,10 @@
 
 use crate::traffic::tolerance::Allowance;
 
-/// So many parts that were given say that the target takes it.
+/// After so many parts that came, targets like this one count as ones that give parts.
 const PROOF: u32 = 8;
 
-/// Leave to ask for parts.
+/// How many parts of one body may be asked for at once.
 #[derive(Debug)]
 pub(super) struct Grant {
     most: usize,
@@ -15,7 +15,7 @@ pub(super) struct Grant {
 }
 
 impl Grant {
-    /// What is allowed to begin with.
+    /// Begins with what is known of targets like this one.
     pub(super) fn new(allowance: Allowance) -> Self {
         let (most, grows) = match allowance {
             Allowance::Nothing => (0, false),
@@ -36,8 +36,8 @@ impl Grant {
         if self.over { 0 } else { self.most }
     }
 
-    /// The origin gave one: one more may be asked for, as in TCP's slow start. Whether it has given enough by now to
-    /// say so of the target.
+    /// Notes that the origin gave a part: one more may be asked for, as in TCP's slow start. Returns true once it has given
+    /// [`PROOF`] of them.
     pub(super) fn given(&mut self) -> bool {
         if self.grows {
             self.most = self.most.saturating_add(1);

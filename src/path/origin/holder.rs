@@ -9,7 +9,7 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 
-/// One exchange.
+/// What one exchange with a slot waits for. The exchange writes it, the queue reads it.
 #[derive(Debug)]
 pub(super) struct Holder {
     /// Times are counted from here.
@@ -18,13 +18,13 @@ pub(super) struct Holder {
     /// that is waited for, not the origin.
     waits: AtomicU64,
     state: AtomicU8,
-    /// What the exchange does when its connection is asked for.
+    /// A [`Yields`].
     yields: AtomicU8,
     asked: AtomicBool,
     /// Whether it will bring more than most.
     large: AtomicBool,
     answered: AtomicBool,
-    /// Wakes an exchange that waits for its client.
+    /// Wakes the exchange when its connection is asked for.
     waker: AtomicWaker,
 }
 
@@ -52,14 +52,14 @@ pub enum Yields {
     ByRange,
 }
 
-/// What an exchange waits for.
+/// For what an exchange waits, and how long already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Waits {
     /// Nothing: bytes move.
     No,
-    /// The origin, for so long.
+    /// For bytes of the origin, for so long.
     Origin(Duration),
-    /// The client, for so long.
+    /// For the client to take or send bytes, for so long.
     Client(Duration),
 }
 
@@ -80,7 +80,8 @@ impl Holder {
         holder
     }
 
-    /// It waits from now on, unless it did already for the same. What it waited for before.
+    /// Notes that it waits from now on, for its client or for the origin. Returns what it waited for before, or none where it
+    /// waits for the same already.
     pub(super) fn wait(&self, for_client: bool) -> Option<Waits> {
         let waits = self.waits.load(Relaxed);
         if waits != 0 && (waits & 1 == 1) == for_client {
@@ -99,7 +100,7 @@ impl Holder {
             .store(nanos << 1 | u64::from(for_client), Relaxed);
     }
 
-    /// Bytes move. Whether it had waited for its client until now; none where it had not waited.
+    /// Notes that bytes move. Returns whether it had waited for its client until now, or none where it had not waited.
     pub(super) fn moves(&self) -> Option<bool> {
         // Most calls change nothing.
         if self.waits.load(Relaxed) == 0 {
@@ -108,7 +109,7 @@ impl Holder {
         Some(self.waits.swap(0, Relaxed) & 1 == 1)
     }
 
-    /// What it waits for.
+    /// What it waits for at `now`.
     pub(super) fn waits(&self, now: Instant) -> Waits {
         let waits = self.waits.load(Relaxed);
         if waits == 0 {
@@ -154,7 +155,7 @@ impl Holder {
         self.waker.register(waker);
     }
 
-    /// Asks it for its connection.
+    /// Asks it for its connection, and wakes it.
     pub(super) fn ask(&self) {
         self.asked.store(true, Relaxed);
         self.waker.wake();
@@ -168,7 +169,7 @@ impl Holder {
         self.asked.store(false, Relaxed);
     }
 
-    /// The origin answered.
+    /// Notes that the response head is here, and whether the body will be large.
     pub(super) fn answered(&self, is_large: bool) {
         self.answered.store(true, Relaxed);
         if is_large {

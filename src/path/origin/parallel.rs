@@ -43,16 +43,17 @@ pub struct Parallel {
     pub(super) end: u64,
     pub(super) width: Width,
     pub(super) grant: Grant,
-    /// None once it broke, or all is here.
+    /// Fallback: the original response, kept open until the body is complete. None once it broke.
     pub(super) first: Option<First>,
     reserve: Reserve,
     /// Since when the client waits for the part that is due; none while it does not.
     waits_since: Option<Instant>,
-    /// The transfer's own: one connection may always be open, until all is here.
+    /// The slot of the body itself: one connection may always be open, until all of the body is here.
     slot: Option<Slot>,
-    /// Leave to keep one more, for the part that is due: else those who wait would leave it to the first response.
+    /// Lets it keep one more slot for the part that the client waits for: else that would go to whoever queues, and the part be
+    /// left to the first response.
     anchor: Option<Anchor>,
-    /// Kept so.
+    /// The slot kept by `anchor`, while no part uses it.
     pub(super) spare: Option<Slot>,
     pub(super) member: Member,
 }
@@ -94,7 +95,7 @@ impl Parallel {
         }
     }
 
-    /// The origin is not waited for just now.
+    /// Stops the clocks for stalls and idle reads, because nobody waits for the origin just now.
     pub fn pause(&mut self) {
         self.width.hold_back();
         self.waits_since = None;
@@ -106,7 +107,7 @@ impl Parallel {
         }
     }
 
-    /// Nothing but the client is waited for: the connections can do without slots.
+    /// Called while the client takes nothing: the slots go to whoever needs them.
     pub fn park(&mut self, cx: &Context<'_>) {
         self.pause();
         let sources = self.parts.iter_mut().filter_map(Part::source_mut);
@@ -235,7 +236,7 @@ impl Parallel {
         }
     }
 
-    /// A part's own request brought so many bytes.
+    /// Notes that the request of part `i` brought so many bytes.
     fn came(&mut self, i: usize, bytes: usize) {
         self.width.came(bytes);
         if let Some(first) = &mut self.first {
@@ -282,7 +283,7 @@ impl Parallel {
             .is_some_and(|first| first.next() == position)
     }
 
-    /// Nothing is asked for, though more is to come.
+    /// Adds a part at the frontier, without a request: called where no part is left and more of the body is to come.
     fn go_on(&mut self) {
         let left = self.end - self.frontier;
         let segment = self.segment();

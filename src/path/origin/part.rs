@@ -12,21 +12,23 @@ use super::{
 };
 use crate::traffic::tuning::Tuning;
 
-/// One part.
+/// One part of a body: a range, and the bytes of it that came and wait for their turn.
 pub(super) struct Part {
-    /// What brings it; none where it is here, or nobody was asked for the rest of it.
+    /// Its request; none once all of it has come, and for a gap.
     pub(super) fetch: Option<Fetch>,
-    /// The next byte to come.
+    /// The position of the next byte to come.
     pub(super) next: u64,
-    /// The byte behind the part.
+    /// The position behind its last byte.
     pub(super) end: u64,
+    /// Bytes that came, in order, and were not handed out yet.
     pub(super) ahead: VecDeque<Bytes>,
-    /// What came and its framing has not vouched for yet: it is none of the part's as long as that is so.
+    /// Bytes that came and that the framing has not vouched for yet, because their chunk has not ended. They are kept apart.
     pub(super) unproven: BytesMut,
+    /// The memory reserved for it.
     pub(super) room: Option<Room>,
 }
 
-/// What brings a part: a request of its own.
+/// The request for a part.
 pub(super) struct Fetch {
     pub(super) source: Source,
     pub(super) slot: Option<Slot>,
@@ -34,7 +36,7 @@ pub(super) struct Fetch {
 }
 
 impl Part {
-    /// A part that nobody was asked for. The first response brings it when it gets there.
+    /// A part without a request. The first response brings it when it gets there.
     pub(super) fn gap(next: u64, end: u64) -> Self {
         Part {
             fetch: None,
@@ -51,7 +53,7 @@ impl Part {
         self.next >= self.end
     }
 
-    /// Whether some of it is to come, and nobody was asked for that.
+    /// Whether bytes of it are missing and no request is under way for them.
     pub(super) fn is_gap(&self) -> bool {
         self.fetch.is_none() && !self.is_here()
     }
@@ -71,12 +73,12 @@ impl Part {
         self.fetch.as_ref().map(|fetch| &fetch.source)
     }
 
-    /// The same, to change it.
+    /// As [`Part::source`], to change it.
     pub(super) fn source_mut(&mut self) -> Option<&mut Source> {
         self.fetch.as_mut().map(|fetch| &mut fetch.source)
     }
 
-    /// Less is wanted of it.
+    /// Moves its end forward: less is wanted of it.
     pub(super) fn limit(&mut self, end: u64) {
         self.end = end;
         if let Some(source) = self.source_mut() {

@@ -102,7 +102,7 @@ impl Pool {
         self.usage.borrow_mut().observe(self.in_use.get(), now);
     }
 
-    /// How many fewer are open than were lately in use at once.
+    /// How many connections are missing to the peak in use at once over the last 30 to 60 s.
     pub fn missing(&self, now: Instant) -> usize {
         let open = self.in_use.get() + self.idle.borrow().len();
         self.usage.borrow_mut().peak(now).saturating_sub(open)
@@ -121,7 +121,7 @@ impl Pool {
         self.reaper.borrow().wake_by_ref();
     }
 
-    /// Closes what is dead, too old or over the limit; the oldest first.
+    /// Closes connections that are dead, too old or over the limit; the oldest first.
     fn reap(&self, waker: &Waker) {
         *self.reaper.borrow_mut() = waker.clone();
         let tuning = self.published.tuning.load();

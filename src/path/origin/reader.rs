@@ -23,11 +23,11 @@ use crate::path::framing::{Decoder, Framing, Head, Step};
 /// clients cost little.
 pub const READ: usize = 32 * 1024;
 
-/// One body on one connection.
+/// One body on one connection of the origin.
 pub struct Reader {
     connection: Option<Connection>,
     decoder: Decoder,
-    /// What was read before it was asked for.
+    /// Bytes that were read before the caller asked for any.
     ahead: Option<Bytes>,
     /// How many more bytes may come, where the head says it beside the framing.
     promised: Option<u64>,
@@ -100,7 +100,7 @@ impl Reader {
         arrived && self.ahead.is_none()
     }
 
-    /// Waits for the first bytes of the body, `idle` at most, and keeps them for later.
+    /// Waits for the first bytes of the body, `idle` at most, and keeps them for the next [`Reader::poll_piece`].
     ///
     /// # Errors
     ///
@@ -138,7 +138,7 @@ impl Reader {
         self.waiting
     }
 
-    /// The origin is not waited for just now.
+    /// Stops the clock for idle reads, because nobody waits for the origin just now.
     pub fn pause(&mut self) {
         self.waiting = None;
     }

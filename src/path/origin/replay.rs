@@ -34,7 +34,7 @@ pub struct Replay {
     in_parts: bool,
 }
 
-/// What there is of the rest.
+/// The answer to a request for the rest.
 pub struct Rest {
     /// Where what comes begins: at the next byte, or before it.
     pub continuation: Continuation,
@@ -61,7 +61,7 @@ impl Replay {
         })
     }
 
-    /// Whom it goes to.
+    /// The origin that it goes to.
     pub fn origin(&self) -> &Rc<Origin> {
         &self.origin
     }
@@ -79,7 +79,7 @@ impl Replay {
             .map(SpanContext::trace_id)
     }
 
-    /// What the body may be asked for beside its first response.
+    /// How many parts of the body may be asked for beside its first response, by what is known of targets like it.
     pub fn allowance(&self, now: Instant) -> Allowance {
         if !self.in_parts {
             return Allowance::Nothing;
@@ -88,13 +88,13 @@ impl Replay {
         tolerance.allowance(&target_of(&self.request), now)
     }
 
-    /// A part was refused.
+    /// Notes that a part was refused: targets like this one are asked for fewer.
     pub fn refused(&self, now: Instant) {
         let tolerance = &self.origin.published().tolerance;
         tolerance.refused(&target_of(&self.request), now);
     }
 
-    /// Several parts were given.
+    /// Notes that several parts came: targets like this one may be asked for more.
     pub fn tolerated(&self, now: Instant) {
         let tolerance = &self.origin.published().tolerance;
         tolerance.tolerated(&target_of(&self.request), now);

@@ -25,21 +25,21 @@ pub enum RestError {
     Mismatch(#[from] Mismatch),
 }
 
-/// How the origin did not give what was asked for.
+/// In what way the origin refused the rest of a body, or a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestRefusal {
-    /// It was too late with it.
+    /// It did not answer in time.
     Late,
-    /// It has too much to do, or says so: 429, 503, or no connection.
+    /// It has too much to do: 429, 503, or it took no connection.
     TurnedAway,
     /// Another 5xx.
     Failed,
-    /// What came is not what was asked for, and will not be.
+    /// It answered with something else than the rest of this version, and would do so again.
     Denied,
 }
 
 impl RestError {
-    /// What kind of refusal it is.
+    /// In what way the origin refused.
     pub fn refusal(&self) -> RestRefusal {
         match self {
             RestError::Busy(429 | 503, _) => RestRefusal::TurnedAway,

@@ -60,7 +60,7 @@ impl Sending {
         self.written
     }
 
-    /// How the client does.
+    /// The progress of the upload.
     pub(super) fn progress(&self) -> Progress {
         self.upload.progress()
     }
@@ -167,10 +167,10 @@ struct State {
     waiting: RefCell<Option<Waker>>,
 }
 
-/// How it ended.
+/// How the upload ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UploadEnd {
-    /// All of it is out.
+    /// All of it is written.
     Whole,
     /// By the client's fault.
     Broken,

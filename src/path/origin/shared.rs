@@ -16,13 +16,13 @@ use crate::{
     traffic::published::Published,
 };
 
-/// What all workers share of the origin.
+/// What all workers share of one origin.
 #[derive(Clone, Debug)]
 pub struct Shared {
     pub(super) settings: Arc<Settings>,
     pub(super) options: Arc<tcp::Settings>,
     pub(super) transfers: Arc<transfers::Settings>,
-    /// What body transfers share.
+    /// Retry budgets, throughput and line quality, for all bodies.
     pub(super) transfer_state: Arc<TransferState>,
     pub(super) tls: Option<Tls>,
     pub(super) slots: Arc<Slots>,

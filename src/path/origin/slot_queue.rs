@@ -35,10 +35,10 @@ const RESERVE: usize = 8;
 /// Whoever waited so long gets the slot of the body that has had one longest.
 const STARVED: Duration = Duration::from_secs(5);
 
-/// What is in force.
+/// Limits of the queue.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Slots.
+    /// Slots: exchanges at once.
     pub(super) at_once: usize,
     /// Exchanges with a slot, and bodies that move without one.
     pub(super) in_all: usize,
@@ -67,7 +67,7 @@ impl Limits {
 /// A place in the queue: the time from which it is served, and for equal times the number of the arrival.
 pub(super) type Position = (Instant, u64);
 
-/// Where somebody waits.
+/// Where a waiter is in the queue.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spot {
     network: Network,
@@ -75,10 +75,10 @@ pub(super) struct Spot {
     turn: Position,
 }
 
-/// Somebody who waits.
+/// An exchange that waits for a slot.
 #[derive(Debug)]
 pub(super) struct Waiter<T> {
-    /// How to reach it.
+    /// How it is reached.
     pub(super) call: T,
     /// When it came.
     pub(super) came: Instant,
@@ -86,7 +86,7 @@ pub(super) struct Waiter<T> {
     pub(super) ask: SlotRequest,
 }
 
-/// What one network has.
+/// What one client network has of the queue.
 #[derive(Debug)]
 struct Account<T> {
     in_use: usize,
@@ -96,7 +96,7 @@ struct Account<T> {
     waiting: [BTreeMap<Position, Waiter<T>>; 2],
 }
 
-/// All of it.
+/// Exchanges under way, and those who wait for a slot. `T` is how a waiter is reached.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     pub(super) limits: Limits,
@@ -116,7 +116,7 @@ pub(super) struct Queue<T> {
     /// The first of each network that waits, by [`Kind`].
     order: [BTreeSet<(usize, Position, Network)>; 2],
     came: u64,
-    /// Nothing can be done for those who wait until then.
+    /// Until then no slot can be taken from anybody: it was tried, and nothing has changed.
     barren: Option<Instant>,
     asked: Option<Arc<Holder>>,
 }
@@ -221,7 +221,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// It has a slot from now on.
+    /// Gives an exchange a slot. Returns its number.
     pub(super) fn enter(&mut self, ask: SlotRequest, holder: Arc<Holder>, now: Instant) -> u64 {
         self.came += 1;
         let id = self.came;
@@ -241,7 +241,7 @@ impl<T> Queue<T> {
         id
     }
 
-    /// It waits.
+    /// Adds a waiter, which is let in from `turn` on.
     pub(super) fn wait(&mut self, turn: Instant, waiter: Waiter<T>) -> Spot {
         self.came += 1;
         let spot = Spot {
@@ -255,14 +255,14 @@ impl<T> Queue<T> {
         spot
     }
 
-    /// It waits no more.
+    /// Takes a waiter out of the queue.
     pub(super) fn forget(&mut self, spot: Spot) {
         self.change(spot.network, |account| {
             account.waiting[spot.kind as usize].remove(&spot.turn);
         });
     }
 
-    /// Whose turn it is; none if there is no slot for anybody.
+    /// Takes the waiter out that gets a slot next; none if there is no slot for anybody.
     pub(super) fn next(&mut self, now: Instant) -> Option<Waiter<T>> {
         loop {
             let first = [Kind::Small, Kind::Large].map(|kind| self.order[kind as usize].first());
@@ -309,7 +309,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// It ended. Whether it had a slot, and since when.
+    /// Takes an exchange out that ended. Returns since when it had a slot, if it still had one.
     pub(super) fn leave(&mut self, id: u64) -> Option<Instant> {
         self.barren = None;
         if let Some(entry) = self.slots.remove(&id) {
@@ -323,12 +323,13 @@ impl<T> Queue<T> {
         None
     }
 
-    /// Something changed that may help those who wait.
+    /// Lets the next call look for a slot again, because something has changed.
     pub(super) fn look_again(&mut self) {
         self.barren = None;
     }
 
-    /// It goes on: with a slot if there is one, else without. `id` is none for one that had given up its connection.
+    /// Lets an exchange go on that was without a slot: with one if one is free, else without. `id` is none for one that had
+    /// given up its connection. Returns its number.
     pub(super) fn resume(
         &mut self,
         id: Option<u64>,
@@ -382,7 +383,7 @@ impl<T> Queue<T> {
         self.beyond.insert(id, entry);
     }
 
-    /// It was taken out of those beyond.
+    /// Updates the counts after an exchange was taken out of `beyond`.
     fn forget_beyond(&mut self, entry: &Entry) {
         let (lasts, probes) = entry.why.counts();
         self.lasting -= lasts;

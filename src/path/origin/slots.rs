@@ -33,12 +33,12 @@ use crate::{path::network::Network, traffic::counters::Counters};
 /// The origin may be silent for so long before an exchange counts as one that only waits, or for eight times as long as
 /// answers took at their best of late.
 const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
-/// So many times the recent best.
+/// The origin counts as silent after so many times the recent best response time.
 const LATE: u32 = 8;
 /// The origin is alive if it answered somebody soon within so long, and mute if it answered nobody.
 const ALIVE: Duration = Duration::from_secs(2);
 
-/// The process's slots.
+/// The exchange slots of the whole process: how many exchanges may be under way at the origin at once.
 #[derive(Debug)]
 pub struct Slots {
     /// A std mutex: held for a few instructions, never across an await.
@@ -46,7 +46,7 @@ pub struct Slots {
     /// The limits in force, as in `queue`. Written under it.
     at_once: AtomicUsize,
     in_all: AtomicUsize,
-    /// Those who wait. Changed under `queue`.
+    /// How many wait. Changed under the lock of `queue`.
     waiting: AtomicUsize,
     epoch: Instant,
     /// When somebody was last answered soon, in nanoseconds since the epoch; zero: never.
@@ -57,7 +57,8 @@ pub struct Slots {
     counters: Arc<Counters>,
 }
 
-/// Leave for one exchange. Dropped, it goes to whoever is next.
+/// An exchange slot: the right to one exchange with the origin, from its request until its body is here. While the exchange only
+/// waits for its client, the slot may go to another one, and this one goes on without. Dropped, it goes to whoever is next.
 #[derive(Debug)]
 pub struct Slot {
     slots: Arc<Slots>,
@@ -293,7 +294,7 @@ impl Slots {
 }
 
 impl Slot {
-    /// The origin answered: how long the exchange takes says something of it.
+    /// Notes that the response head is here: how long that took tells how the origin does.
     pub fn answered(&self, is_large: bool) {
         self.holder.answered(is_large);
         let now = Instant::now();
@@ -305,21 +306,21 @@ impl Slot {
         }
     }
 
-    /// Bytes move again, or are asked for.
+    /// Notes that bytes move, or are asked for.
     pub fn moves(&mut self) {
         if let Some(was_for_client) = self.holder.moves() {
             self.goes_on(was_for_client);
         }
     }
 
-    /// Only the origin is waited for.
+    /// Notes that it waits for the origin.
     pub fn waits_for_origin(&mut self) {
         if let Some(before) = self.holder.wait(false) {
             self.goes_on(matches!(before, Waits::Client(_)));
         }
     }
 
-    /// Only the client is waited for: whoever needs the slot may have it.
+    /// Notes that it waits for its client: whoever needs the slot may have it.
     pub fn waits_for_client(&mut self) {
         if self.id.is_none() || self.holder.wait(true).is_none() {
             return;
@@ -332,13 +333,13 @@ impl Slot {
         }
     }
 
-    /// The same for an exchange that may be asked for its connection: it is woken then.
+    /// As [`Slot::waits_for_client`], for an exchange that may also be asked for its connection: the waker of `cx` is woken then.
     pub fn parks(&mut self, cx: &Context<'_>) {
         self.holder.wake_by(cx.waker());
         self.waits_for_client();
     }
 
-    /// What the exchange does when its connection is asked for while it waits for its client.
+    /// Sets what the exchange does when its connection is asked for while it waits for its client.
     pub fn yields(&self, yields: Yields) {
         self.holder.set_yields(yields);
     }
@@ -348,8 +349,8 @@ impl Slot {
         self.holder.is_asked()
     }
 
-    /// It was asked for its connection, as one that can go on by Range, and cannot: from now on it counts as one that
-    /// would end, and somebody else is asked. Whether that is so.
+    /// Refuses to give its connection up, because its rest could not be asked for later after all. From now on it counts as one
+    /// that would end, and another exchange is asked. Returns false where it counts so already.
     pub fn declines(&mut self) -> bool {
         if self.holder.yields() != Yields::ByRange {
             return false;
@@ -361,7 +362,7 @@ impl Slot {
         true
     }
 
-    /// The exchange has given up its connection. It gets another place when it moves again.
+    /// Notes that the exchange has given up its connection. It asks for a slot again when it moves.
     pub fn give_up(&mut self) {
         self.holder.forget_asked();
         if self.leave() {
@@ -370,7 +371,7 @@ impl Slot {
         }
     }
 
-    /// It went on. If it had lost its slot, it has one again if one is free.
+    /// Gives it a slot again, if it had lost its own and one is free.
     fn goes_on(&mut self, was_for_client: bool) {
         if was_for_client && self.holder.state() != SlotState::GivenUp {
             self.slots.counters.origin.parked.down();
@@ -385,7 +386,7 @@ impl Slot {
         }
     }
 
-    /// Gives its place back, without letting anybody in. Whether it had one.
+    /// Takes it out of the queue, without letting anybody in. Returns whether it was there.
     fn leave(&mut self) -> bool {
         let Some(id) = self.id.take() else {
             return false;

@@ -38,7 +38,7 @@ impl Sockets {
         }
     }
 
-    /// Leave to open one more, at most `limit` in all. At the limit an idle one is closed first, wherever it is.
+    /// Waits until one more may be opened, of `limit` in all. At the limit an idle one is closed first, on whatever worker.
     pub async fn reserve(self: &Arc<Self>, limit: usize) -> OpenSocket {
         if let Some(open) = self.try_reserve(limit) {
             return open;
@@ -55,7 +55,7 @@ impl Sockets {
         }
     }
 
-    /// Leave to open one more, if there is room.
+    /// Lets one more be opened, if fewer than `limit` are open.
     pub fn try_reserve(self: &Arc<Self>, limit: usize) -> Option<OpenSocket> {
         let most = self.most(limit);
         self.open
@@ -80,7 +80,7 @@ impl Sockets {
         self.want.notified()
     }
 
-    /// Whoever has a slot has a socket, and so has who goes on without one.
+    /// The limit in force: every exchange has a socket, those beyond their slots too.
     fn most(&self, limit: usize) -> usize {
         let origin = &self.counters.origin;
         limit.max(origin.in_use.get() as usize) + origin.beyond.get() as usize

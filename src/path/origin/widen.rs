@@ -79,7 +79,7 @@ impl Parallel {
         self.replay.origin().transfers().parallel_segment.as_u64()
     }
 
-    /// Nothing is left to open: what comes now is waited for, and a part that stands still is asked for once more soon.
+    /// Shortens the stall window of every part, because none is left to open and the last ones are waited for.
     fn hurry(&mut self) {
         let window = self.replay.origin().width_period() * 2;
         for source in self.parts.iter_mut().filter_map(Part::source_mut) {
@@ -222,13 +222,13 @@ impl Parallel {
         memory.reserve(bytes.saturating_add(READ as u64))
     }
 
-    /// Leave for one more request that nobody else is waiting to make.
+    /// A slot for one more part: the spare one, else one that nobody waits for.
     fn leave(&mut self) -> Option<Slot> {
         let kept = self.spare.take();
         kept.or_else(|| self.replay.origin().slot_for_a_part())
     }
 
-    /// A request for a part, on a connection of its own.
+    /// Sends a request for a part, on a connection of its own.
     fn fetch(&self, from: u64, end: u64, slot: Option<Slot>) -> Fetch {
         let origin = self.replay.origin();
         origin.published().counters.origin.parts.increment();

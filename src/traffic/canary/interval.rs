@@ -15,9 +15,9 @@ use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 pub struct Estimate {
     /// The estimate itself.
     pub value: f64,
-    /// Not less.
+    /// Lower bound of the confidence interval; negative infinity if unknown.
     pub low: f64,
-    /// Not more.
+    /// Upper bound of the confidence interval; infinity if unknown.
     pub high: f64,
 }
 

@@ -8,8 +8,11 @@ use crate::path::origin::holder::Holder;
 /// An exchange that is under way: with a slot, or beyond them.
 #[derive(Debug)]
 pub(super) struct Entry {
+    /// What it waits for, as it says itself.
     pub(super) holder: Arc<Holder>,
+    /// The request by which it got its slot.
     pub(super) ask: SlotRequest,
+    /// When it got that.
     pub(super) taken: Instant,
     /// Why it goes on without a slot.
     pub(super) why: Why,
@@ -22,9 +25,9 @@ pub(super) enum Why {
     Parked,
     /// The origin was silent.
     Silent,
-    /// The same, to find out whether it answers others.
+    /// The origin was silent, and its slot went to another request to find out whether it answers that.
     Probe,
-    /// It is a body that moves.
+    /// Its body moved, but it held a slot for long while others waited.
     Moves,
 }
 

@@ -5,9 +5,9 @@ use crate::path::network::Network;
 /// A request for a slot.
 #[derive(Clone, Copy, Debug)]
 pub struct SlotRequest {
-    /// Who asks.
+    /// The client's network: networks share the slots evenly.
     pub network: Network,
-    /// What for: hashes of the target's path and of its directory; zero where it is the topmost.
+    /// Hashes of the target's path and of its directory; zero where that is the topmost.
     pub target: [u64; 2],
     /// Whether it will bring more than most, or take longer.
     pub is_large: bool,
@@ -27,8 +27,8 @@ pub(in crate::path::origin) enum Kind {
 pub(super) struct Demand {
     pub(super) network: Network,
     pub(super) kind: Kind,
-    /// It has waited for very long.
+    /// Whether it has waited for more than 5 s.
     pub(super) starved: bool,
-    /// It is not the reserve alone that is in its way.
+    /// Whether no slot is free at all; else one of the reserve is, which it may not have.
     pub(super) full: bool,
 }
