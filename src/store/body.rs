@@ -112,6 +112,11 @@ impl Body {
         !self.fills.is_empty()
     }
 
+    /// Whether the byte at `at` is being fetched.
+    pub fn is_filling_at(&self, at: u64) -> bool {
+        self.fills.values().any(|fill| fill.covers(at))
+    }
+
     /// What there is at `at`. Where it says [`Found::Wait`], the task of `cx` is woken once more can be told.
     pub fn read(&mut self, at: u64, cx: &mut Context<'_>) -> Found {
         if self.length.is_some_and(|length| at >= length) {

@@ -480,19 +480,29 @@ impl Object {
         })
     }
 
-    /// The first part of `part` that is neither here nor sure to come, for the caller to fetch; none where there is no such part.
-    /// Waits while somebody else asks the origin for it.
-    pub async fn claim(self: &Arc<Self>, part: Range<u64>) -> Option<Fill> {
+    /// The first part of `part` that is neither here nor sure to come, for the caller to fetch. Waits while somebody else asks the
+    /// origin for it; where that was in vain it is not tried again: who waits must not be held up by one after the other.
+    pub async fn claim(self: &Arc<Self>, part: Range<u64>) -> Claim {
+        let mut waited = None;
         loop {
             let mut filled = pin!(self.filled.notified());
             filled.as_mut().enable();
-            let at = self.inside().unsure(&part)?;
-            let fill = self.fill(at..part.end);
-            if fill.is_some() {
-                return fill;
+            let Some(at) = self.inside().unsure(&part) else {
+                return Claim::Sure;
+            };
+            if waited == Some(at) && !self.is_filling_at(at) {
+                return Claim::Failed;
             }
+            if let Some(fill) = self.fill(at..part.end) {
+                return Claim::Fetch(fill);
+            }
+            waited = Some(at);
             filled.await;
         }
+    }
+
+    fn is_filling_at(&self, at: u64) -> bool {
+        self.inside().body.is_filling_at(at)
     }
 
     /// What lies in this extent goes. The bytes that came free.
@@ -751,6 +761,17 @@ impl Drop for Reader {
         self.object.inside().readers.remove(&self.number);
         self.object.read.notify_waiters();
     }
+}
+
+/// What is to be done before a part of an object is handed out.
+#[derive(Debug)]
+pub enum Claim {
+    /// Nothing: all of it is here, or sure to come.
+    Sure,
+    /// This is to be fetched, by whoever claimed it.
+    Fetch(Fill),
+    /// Somebody else asked for it in vain.
+    Failed,
 }
 
 /// A part of an object that is being fetched. Dropped, what it has not brought is missing, and whoever waits for it is woken.

@@ -81,7 +81,7 @@ impl Watch {
             }
         }
         let bound = self.bound.as_ref()?;
-        if now.saturating_duration_since(bound.first) < LASTING {
+        if bound.last.saturating_duration_since(bound.first) < LASTING {
             return None;
         }
         let is_due = |said| now.saturating_duration_since(said) >= BETWEEN_LINES;

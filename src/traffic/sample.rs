@@ -85,14 +85,18 @@ impl Outcome {
 }
 
 impl Sample {
-    /// Whether the origin took part.
-    pub fn reached_origin(&self) -> bool {
-        // A hit of the store: whatever came to its end without a word from the origin.
+    /// Whether the store answered it: it came to its end without a word from the origin.
+    pub fn is_hit(&self) -> bool {
         let ended = matches!(
             self.outcome,
             Outcome::Completed | Outcome::Refused | Outcome::OriginFailed
         );
-        self.outcome.reached_origin() && !(ended && self.origin_ttfb.is_none())
+        ended && self.origin_ttfb.is_none()
+    }
+
+    /// Whether the origin took part.
+    pub fn reached_origin(&self) -> bool {
+        self.outcome.reached_origin() && !self.is_hit()
     }
 }
 

@@ -224,7 +224,7 @@ fn the_store_is_shown_and_purged_from_the_dashboard() {
     let browser = Browser::start(1280, 900);
     browser.open(&monitor(&proxy));
     browser.until_text("#link", "live");
-    browser.until_text("#stored", "75 %");
+    browser.until_text("#stored", "75.0 %");
     browser.type_into("#purge [name=what]", "http://proxy/film");
     browser.type_into("#purge [name=token]", "wrong\u{e007}");
     browser.until_text("#purged", "Not purged: the token is wrong");

@@ -26,7 +26,7 @@ use crate::{
         Store,
         counters::Kind,
         freshness::Use,
-        object::Object,
+        object::{Claim, Object},
         shelf::{Joined, Place},
     },
 };
@@ -174,12 +174,17 @@ impl Front {
     ) -> Answer {
         let part = Reply::part(object, &self.method, &self.asker.fetcher.fields);
         // Asked for before the response begins: an origin that has another version by now, or gives no ranges, costs nobody his.
-        if object.can_be_resumed()
-            && let Some(part) = part
-            && let Some(fill) = object.claim(part).await
-            && !fill::begin(&self.asker.store, fill, &self.asker.fetcher).await
-        {
-            return self.bypass();
+        if let Some(part) = part.filter(|_| object.can_be_resumed()) {
+            let comes = match object.claim(part).await {
+                Claim::Sure => true,
+                Claim::Fetch(fill) => {
+                    fill::begin(&self.asker.store, fill, &self.asker.fetcher).await
+                }
+                Claim::Failed => false,
+            };
+            if !comes {
+                return self.bypass();
+            }
         }
         match Reply::of(
             &self.asker.store,

@@ -53,10 +53,12 @@ impl Referee {
         self.trial = Some(Trial::new(&self.settings, canary.stage, now));
     }
 
-    /// Counts one sample, if it belongs to what runs. One that began before does not.
+    /// Counts one sample, if it belongs to what runs. One that began before does not, nor does what the store answered: that would
+    /// make a level look well before an origin that is not.
     pub fn record(&mut self, sample: &Sample) {
         if let (Some(member), Some(trial)) = (sample.canary, &mut self.trial)
             && member.stage == trial.stage()
+            && !sample.is_hit()
         {
             trial.record(sample, member);
         }
@@ -160,7 +162,7 @@ mod tests {
                     } else {
                         Outcome::Completed
                     },
-                    origin_ttfb: None,
+                    origin_ttfb: Some(Duration::from_millis(1)),
                     ttfb: None,
                     total: Duration::from_secs_f64(took / 1000.0),
                     bytes: 100_000,
