@@ -58,7 +58,7 @@ impl Handshakes {
         }
     }
 
-    /// Ends the oldest handshake of the address with the most, if that has [`CROWD`] or more. Returns whether one ended.
+    /// Ends the oldest handshake of the address with the most, if that has `CROWD` or more. Returns whether one ended.
     pub fn evict(&self) -> bool {
         let mut held = self.held();
         let Some(&(count, _, address)) = held.crowds.last() else {

@@ -73,7 +73,7 @@ impl Connections {
         }
     }
 
-    /// Closes the oldest idle connection of the network with the most, among those that have [`CROWD`] or more. Returns whether
+    /// Closes the oldest idle connection of the network with the most, among those that have `CROWD` or more. Returns whether
     /// there was one.
     pub fn make_room(&self) -> bool {
         let held = self.held();
