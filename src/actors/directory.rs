@@ -8,7 +8,7 @@ use super::{
     mailbox::Mailbox,
     messages::{
         AdoptRollout, NewClass, NewSettings, NewSummary, NewTuning, RollBack, Samples,
-        SaveRollback, SaveRollout, SetLevel,
+        SaveRollback, SaveRollout, SetLevel, SharePurge,
     },
 };
 use crate::traffic::published::Published;
@@ -40,6 +40,8 @@ pub(super) struct Directory {
     pub save_rollout: Mailbox<SaveRollout>,
     /// To `RedisPool`.
     pub save_rollback: Mailbox<SaveRollback>,
+    /// To `RedisPool`.
+    pub share_purge: Mailbox<SharePurge>,
     /// To `RedisPool`.
     pub redis_tuning: Mailbox<NewTuning>,
 
@@ -73,6 +75,7 @@ impl Directory {
             limiter_settings: Mailbox::default(),
             save_rollout: Mailbox::default(),
             save_rollback: Mailbox::default(),
+            share_purge: Mailbox::default(),
             redis_tuning: Mailbox::default(),
             set_level: Mailbox::default(),
             adopt_rollout: Mailbox::default(),

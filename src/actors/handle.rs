@@ -10,7 +10,7 @@ use super::{actor_name::ActorName, fault::Fault};
 use super::{
     directory::Directory,
     level_change::{LevelChange, LevelSource, NotSet, TunerAway},
-    messages::{NewSettings, SetLevel},
+    messages::{NewSettings, SetLevel, SharePurge},
     metrics_window::MetricsWindow,
     quality_classifier::QualityClassifier,
     rate_limiter::RateLimiter,
@@ -21,6 +21,7 @@ use super::{
     tuner::Tuner,
     watchdog::Watchdog,
 };
+use crate::store::purge::What;
 use crate::traffic::{
     canary::{Percent, referee::Referee},
     level::Level,
@@ -126,6 +127,13 @@ impl Actors {
             // There is no conflict for a level that is for everybody.
             Err(NotSet::Away(_) | NotSet::Conflict(_)) => Err(TunerAway),
         }
+    }
+
+    /// Tells all other instances that this was purged here. Whether they will hear of it.
+    pub async fn share_purge(&self, what: Vec<What>, soft: bool) -> bool {
+        let purge = SharePurge { what, soft };
+        let shared = self.0.directory.share_purge.ask(purge).await;
+        shared.unwrap_or(false)
     }
 
     /// Sets the level for `percent` of the clients, which begins a canary; 100 is all clients, 0 takes a canary back.

@@ -9,6 +9,7 @@ use super::{
     level_change::{LevelChange, LevelSource},
     settings::Settings,
 };
+use crate::store::purge::What;
 use crate::traffic::{
     canary::{Conflict, Percent, Rollout},
     level::Level,
@@ -69,6 +70,15 @@ pub(super) struct SaveRollout(pub Rollout);
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct SaveRollback(pub Rollout);
+
+/// From the purge endpoint to the Redis pool: this was purged here; tell all other instances. The result is whether they will hear
+/// of it.
+#[derive(Message)]
+#[rtype(result = "bool")]
+pub(super) struct SharePurge {
+    pub what: Vec<What>,
+    pub soft: bool,
+}
 
 /// From the tuner to limiter and Redis pool: the tuning in force from now on.
 #[derive(Clone, Message)]

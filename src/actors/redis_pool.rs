@@ -3,23 +3,27 @@
 //! Nobody waits for Redis: every exchange is a task of its own with a deadline, at most one ping is under way, and the
 //! actor stays free for messages. What was published last stays in force while Redis is away.
 //!
-//! The keys are below `redis.prefix`: see `rollout_keys` and `heartbeat`.
+//! The keys are below `redis.prefix`: see `rollout_keys`, `purge_stream` and `heartbeat`.
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, WrapFuture,
+};
+use actix_rt::task::spawn_blocking;
 use tracing::{info, warn};
 
 use super::{
     directory::Directory,
     lease::Lease,
-    messages::{AdoptRollout, NewTuning, SaveRollback, SaveRollout},
+    messages::{AdoptRollout, NewTuning, SaveRollback, SaveRollout, SharePurge},
     supervised_actor::supervised,
     survivor::Survivor,
 };
+use crate::store::{Store, purge::What};
 use crate::traffic::{
     canary::{Canary, Rollout},
     level::Level,
@@ -29,6 +33,7 @@ use crate::traffic::{
 mod command_limit;
 mod heartbeat;
 mod link;
+mod purge_stream;
 mod rollout_keys;
 pub(super) mod settings;
 mod shared_rollout;
@@ -39,6 +44,7 @@ use command_limit::CommandLimit;
 pub(super) use heartbeat::instance_name;
 pub(super) use link::install_crypto;
 use link::{Link, Trouble};
+use purge_stream::{Entry, PurgeStream};
 use rollout_keys::RolloutKeys;
 pub use settings::Settings;
 use shared_rollout::Pending;
@@ -50,6 +56,11 @@ pub use target::{NotATarget, Target};
 pub(super) struct RedisPool {
     settings: Settings,
     keys: RolloutKeys,
+    purges: PurgeStream,
+    /// The last purge of the stream that was taken; none until it is known.
+    purged: Option<String>,
+    /// Whether purges are being read or taken.
+    purging: bool,
     /// Time between two pings: `metrics.tick`.
     tick: Duration,
     /// This instance's name in Redis.
@@ -71,7 +82,7 @@ pub(super) struct RedisPool {
     beat_at: Option<Instant>,
 }
 
-supervised!(RedisPool, hears save_rollout, save_rollback, redis_tuning);
+supervised!(RedisPool, hears save_rollout, save_rollback, share_purge, redis_tuning);
 
 impl RedisPool {
     pub fn new(
@@ -86,6 +97,9 @@ impl RedisPool {
         Self {
             settings: settings.clone(),
             keys: RolloutKeys::new(&settings.prefix),
+            purges: PurgeStream::new(&settings.prefix),
+            purged: None,
+            purging: false,
             tick,
             instance,
             shared,
@@ -158,6 +172,7 @@ impl RedisPool {
         self.latency = Some(latency);
         self.link = Some(link);
         let now = Instant::now();
+        self.follow_purges(ctx);
         if self.status != RedisLink::Connected {
             self.status = RedisLink::Connected;
             let latency_ms = latency.as_secs_f64() * 1000.0;
@@ -195,6 +210,78 @@ impl RedisPool {
         let expires = *heartbeat * 3;
         let beat = heartbeat::write(prefix, &self.instance, expires, &self.directory.published);
         self.run(ctx, "take the heartbeat", vec![beat], |_, _, _| {});
+    }
+
+    /// Takes what other instances purged since it was last looked.
+    fn follow_purges(&mut self, ctx: &mut Context<Self>) {
+        let Some(store) = self.directory.published.store.get().map(Arc::clone) else {
+            return;
+        };
+        let (Some(link), false) = (self.link.clone(), self.purging) else {
+            return;
+        };
+        let Some(permit) = self.commands.acquire() else {
+            return;
+        };
+        self.purging = true;
+        let (stream, known) = (self.purges.clone(), self.purged.clone());
+        let instance = self.instance.clone();
+        let follow = async move {
+            let last = match known {
+                None => position(&store).await,
+                known => known,
+            };
+            let command = match &last {
+                Some(last) => stream.since(last),
+                None => stream.newest(),
+            };
+            let reply = link
+                .run(&command)
+                .await
+                .map_err(|trouble| trouble.to_string())?;
+            let Some(last) = last else {
+                let newest = PurgeStream::newest_of(reply).map_err(|error| error.to_string())?;
+                set_position(&store, &newest).await;
+                return Ok(newest);
+            };
+            let news = PurgeStream::news_of(&last, reply).map_err(|error| error.to_string())?;
+            let now = SystemTime::now();
+            match &news.entries {
+                None => {
+                    warn!(
+                        "what other instances purged is not known any more: everything is purged"
+                    );
+                    let purged = store.purge(&What::All, false, now).await;
+                    purged.map_err(|error| error.to_string())?;
+                    store.counters.purged_by_others();
+                }
+                Some(entries) => {
+                    for entry in entries.iter().filter(|entry| entry.by != instance) {
+                        for what in &entry.what {
+                            let purged = store.purge(what, entry.soft, now).await;
+                            purged.map_err(|error| error.to_string())?;
+                        }
+                        info!(by = entry.by, what = ?entry.what, soft = entry.soft, "purged by another instance");
+                        store.counters.purged_by_others();
+                    }
+                }
+            }
+            if news.last != last {
+                set_position(&store, &news.last).await;
+            }
+            Ok::<_, String>(news.last)
+        };
+        ctx.spawn(follow.into_actor(self).map(move |followed, this, _| {
+            drop(permit);
+            this.purging = false;
+            match followed {
+                Ok(last) => this.purged = Some(last),
+                Err(why) => warn!(
+                    why,
+                    "purges of other instances were not taken: they are tried again"
+                ),
+            }
+        }));
     }
 
     /// Writes to Redis what was set here, or else reads what it holds.
@@ -301,6 +388,19 @@ impl RedisPool {
     }
 }
 
+/// How far the purges of other instances were taken before a restart. A disk that is slow holds up nobody.
+async fn position(store: &Arc<Store>) -> Option<String> {
+    let store = Arc::clone(store);
+    let read = spawn_blocking(move || store.purge_position()).await;
+    read.ok().flatten()
+}
+
+/// They were taken so far.
+async fn set_position(store: &Arc<Store>, id: &str) {
+    let (store, id) = (Arc::clone(store), id.to_owned());
+    _ = spawn_blocking(move || store.set_purge_position(&id)).await;
+}
+
 impl Actor for RedisPool {
     type Context = Context<Self>;
 
@@ -338,6 +438,30 @@ impl Handler<SaveRollback> for RedisPool {
     fn handle(&mut self, SaveRollback(rollout): SaveRollback, ctx: &mut Self::Context) {
         self.shared.lock().rolled_back(rollout);
         self.share_if_connected(ctx);
+    }
+}
+
+impl Handler<SharePurge> for RedisPool {
+    type Result = ResponseFuture<bool>;
+
+    fn handle(
+        &mut self,
+        SharePurge { what, soft }: SharePurge,
+        _: &mut Self::Context,
+    ) -> Self::Result {
+        let by = self.instance.clone();
+        let add = self.purges.add(&Entry { by, what, soft });
+        let link = self.link.clone().zip(self.commands.acquire());
+        Box::pin(async move {
+            let Some((link, _permit)) = link else {
+                return false;
+            };
+            let added = link.run(&add).await;
+            if let Err(trouble) = &added {
+                warn!(%trouble, "redis did not take a purge for the other instances");
+            }
+            added.is_ok()
+        })
     }
 }
 

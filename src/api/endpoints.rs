@@ -47,6 +47,7 @@ pub fn configure(cfg: &mut web::ServiceConfig, state: State) {
     } = state;
     let published = web::Data::from(published);
     let token = web::Data::new(token);
+    let actors = web::Data::new(actors);
     let document = web::Data::new(Document(Description::openapi));
     let numbers = |resource: Resource| resource.app_data(published.clone());
     cfg.service(numbers(readable("/health", health::health)))
@@ -57,7 +58,7 @@ pub fn configure(cfg: &mut web::ServiceConfig, state: State) {
         .service(
             numbers(at(optimization::PATH))
                 .app_data(token.clone())
-                .app_data(web::Data::new(actors))
+                .app_data(actors.clone())
                 .route(web::get().to(optimization::show))
                 .route(web::head().to(optimization::show))
                 .route(web::post().to(optimization::set))
@@ -66,6 +67,7 @@ pub fn configure(cfg: &mut web::ServiceConfig, state: State) {
         .service(
             numbers(at(purge::PATH))
                 .app_data(token.clone())
+                .app_data(actors)
                 .route(web::post().to(purge::purge))
                 .default_service(web::to(only_post)),
         )

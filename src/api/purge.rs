@@ -14,6 +14,7 @@ use super::{
     response::json_response,
 };
 use crate::{
+    actors::Actors,
     problem::Problem,
     store::{
         Store,
@@ -22,7 +23,7 @@ use crate::{
         purge::{Found, What},
         tags::LONGEST,
     },
-    traffic::published::Published,
+    traffic::published::{Published, RedisLink},
 };
 
 /// The endpoint's path.
@@ -56,6 +57,20 @@ struct PurgeResult {
     disk: Option<PurgedOnDisk>,
     /// Whether it was made stale instead of taken out.
     soft: bool,
+    /// Whether all instances hear of it.
+    fleet: Fleet,
+}
+
+/// Whether a purge reaches all instances that share a Redis.
+#[derive(Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Fleet {
+    /// No Redis is set: there are no others.
+    None,
+    /// They take it within a second or two, and those that are away when they are back.
+    Reached,
+    /// Redis does not answer: ask each of them, or again.
+    NotReached,
 }
 
 /// Responses, and the bytes of their bodies.
@@ -105,7 +120,8 @@ enum NotPurged {
     NoStore,
 }
 
-/// Takes responses out of the store, or makes them stale, on this instance. Once it is answered, a restart brings nothing back.
+/// Takes responses out of the store, or makes them stale, on this instance and all that share its Redis. Once it is answered, a
+/// restart brings nothing back.
 #[utoipa::path(post, path = PATH, tag = "steering", security(("token" = [])), request_body = PurgeRequest, responses(
     (status = 200, description = "What was found, and is there no more", body = PurgeResult),
     (status = 400, description = "The body is not what is allowed", body = Problem, content_type = Problem::MEDIA_TYPE),
@@ -122,8 +138,9 @@ pub(super) async fn purge(
     body: web::Payload,
     token: web::Data<AdminToken>,
     published: web::Data<Published>,
+    actors: web::Data<Actors>,
 ) -> HttpResponse {
-    match try_purge(&request, body, &token, &published).await {
+    match try_purge(&request, body, &token, &published, &actors).await {
         Ok(response) => response,
         Err(NotPurged::Unauthorized(why)) => why.response(&request),
         Err(why) => {
@@ -143,6 +160,7 @@ async fn try_purge(
     body: web::Payload,
     token: &AdminToken,
     published: &Published,
+    actors: &Actors,
 ) -> Result<HttpResponse, NotPurged> {
     authorize(request, token).await?;
     let store = published.store.get().ok_or(NotPurged::NoStore)?;
@@ -154,6 +172,13 @@ async fn try_purge(
         found = found.and(store.purge(what, soft, now).await?);
     }
     info!(who = %who(request), ?meant, soft, objects = found.memory.0, "admin: store purged");
+    let fleet = if published.redis.load().link == RedisLink::Disabled {
+        Fleet::None
+    } else if actors.share_purge(meant, soft).await {
+        Fleet::Reached
+    } else {
+        Fleet::NotReached
+    };
     let (objects, bytes) = found.memory;
     Ok(json_response(
         StatusCode::OK,
@@ -165,6 +190,7 @@ async fn try_purge(
                 complete,
             }),
             soft,
+            fleet,
         },
     ))
 }

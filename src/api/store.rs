@@ -34,6 +34,8 @@ pub(super) struct Store {
     left_behind: u64,
     /// Parts of bodies that were pushed out for others.
     evictions: u64,
+    /// Purges that other instances were asked for and this one took, too.
+    purges_of_others: u64,
     /// The disk tier; null where `store.directory` is not set.
     disk: Option<Figures>,
 }
@@ -118,6 +120,7 @@ impl Store {
             },
             left_behind: counters.readers_left_behind(),
             evictions: store.shelf.evictions(),
+            purges_of_others: counters.purges_of_others(),
             disk: store.shelf.disk().map(|disk| disk.figures()),
         })
     }

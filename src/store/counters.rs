@@ -70,6 +70,7 @@ pub struct Counters {
     fills_stopped: AtomicU64,
     fills_failed: AtomicU64,
     left_behind: AtomicU64,
+    purged_by_others: AtomicU64,
     /// When the last answer went out that was stale for the origin failed or was late, in milliseconds since the start; 0: none.
     stale_last: AtomicU64,
     /// When the first of those went out that follow each other closely, in the same way.
@@ -115,6 +116,16 @@ impl Counters {
             _ => &self.fills_stopped,
         };
         counter.fetch_add(1, Relaxed);
+    }
+
+    /// A purge of another instance was taken.
+    pub fn purged_by_others(&self) {
+        self.purged_by_others.fetch_add(1, Relaxed);
+    }
+
+    /// How many purges of other instances were taken.
+    pub fn purges_of_others(&self) -> u64 {
+        self.purged_by_others.load(Relaxed)
     }
 
     /// A fill could not even begin.

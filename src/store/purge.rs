@@ -59,6 +59,31 @@ impl Store {
     }
 }
 
+/// The file beside the disk tier's that holds how far the purges of other instances were taken.
+const POSITION: &str = "purges";
+
+impl Store {
+    /// How far the purges of other instances were taken before a restart; none without a disk tier, for what is in memory alone
+    /// needs none of before.
+    pub fn purge_position(&self) -> Option<String> {
+        let path = self.shelf.disk()?.path().join(POSITION);
+        let text = std::fs::read_to_string(path).ok()?;
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
+    /// They were taken up to this one. Where that cannot be written, some are taken again after a restart, or all is purged.
+    pub fn set_purge_position(&self, id: &str) {
+        let Some(disk) = self.shelf.disk() else {
+            return;
+        };
+        let (path, new) = (disk.path().join(POSITION), disk.path().join("purges.new"));
+        let written = std::fs::write(&new, id).and_then(|()| std::fs::rename(&new, &path));
+        if let Err(error) = written {
+            tracing::warn!(%error, "how far purges were taken cannot be written");
+        }
+    }
+}
+
 fn means(what: &What, object: &Object) -> bool {
     match what {
         What::All => true,

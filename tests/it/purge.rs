@@ -1,12 +1,16 @@
 //! `POST /admin/store/purge` and `GET /admin/store`: what is taken out of the store, and what it knows.
 
-use fileproxy::settings::Settings;
+use std::path::Path;
+
+use fileproxy::{actors::redis_pool::Target, settings::Settings};
 use serde_json::{Value, json};
 
 use super::support::{
     client::Response,
     origin::{Origin, response},
     proxy::{Proxy, TOKEN},
+    redis_server::RedisServer,
+    until,
 };
 
 /// An origin whose responses are kept for a minute, each with two tags: `news`, and its path without the slash.
@@ -211,4 +215,93 @@ fn a_purge_that_makes_no_sense_is_told_by_its_key_and_loses_nothing() {
         401
     );
     assert!(is_hit(&get(&proxy, "/a")));
+}
+
+/// Two instances, or one after a restart, that share a Redis.
+fn of_a_fleet(origin: &Origin, redis: &str, directory: Option<&Path>) -> Proxy {
+    let proxy = Proxy::before(origin, |settings| {
+        kept(settings);
+        settings.redis.url = Target::parse(redis).unwrap();
+        if let Some(directory) = directory {
+            settings.store.directory = directory.to_owned();
+        }
+    });
+    until("redis is connected", || {
+        (proxy.json("/health")["redis"]["status"] == "connected").then_some(())
+    });
+    proxy
+}
+
+fn until_taken(proxy: &Proxy, purges: u64) {
+    until("it hears of it", || {
+        (proxy.stats()["store"]["purges_of_others"] == purges).then_some(())
+    });
+}
+
+#[test]
+fn a_purge_reaches_all_instances_and_those_that_were_away() {
+    let redis = actix_rt::System::new().block_on(RedisServer::start());
+    let origin = origin();
+    let (folder, all) = (tempfile::tempdir().unwrap(), json!({"all": true}));
+    let directory = folder.path().join("store");
+    let one = of_a_fleet(&origin, &redis.url(), None);
+    let mut other = of_a_fleet(&origin, &redis.url(), Some(&directory));
+    // Each knows where the stream is before anything is in it.
+    until("both follow", || {
+        directory.join("purges").exists().then_some(())
+    });
+    for proxy in [&one, &other] {
+        assert_eq!(get(proxy, "/a").status, 200);
+        assert_eq!(get(proxy, "/b").status, 200);
+    }
+    assert_eq!(origin.hits(), 4);
+    let answer = purge(&one, &json!({"url": "http://files.example/a"}));
+    assert_eq!(answer["fleet"], "reached");
+    until_taken(&other, 1);
+    get(&other, "/a");
+    get(&other, "/b");
+    get(&one, "/b");
+    assert_eq!(origin.hits(), 5);
+    // It takes its own no second time.
+    assert_eq!(one.stats()["store"]["purges_of_others"], 0);
+
+    // On disk, and away while it is purged.
+    until("all is on disk", || {
+        (other.stats()["store"]["disk"]["objects"] == 2).then_some(())
+    });
+    other.drain();
+    other.until_ended();
+    assert_eq!(purge(&one, &json!({"tags": ["b"]}))["fleet"], "reached");
+    let other = of_a_fleet(&origin, &redis.url(), Some(&directory));
+    until_taken(&other, 1);
+    let before = origin.hits();
+    get(&other, "/b");
+    assert_eq!(origin.hits(), before + 1);
+
+    // What nobody knows any more may have been anything.
+    assert_eq!(get(&other, "/c").status, 200);
+    purge(&one, &json!({"tags": ["none"]}));
+    until_taken(&other, 2);
+    redis.cli(&["DEL", "fileproxy:purges"]);
+    until_taken(&other, 3);
+    let before = origin.hits();
+    get(&other, "/c");
+    assert_eq!(origin.hits(), before + 1);
+    assert_eq!(purge(&other, &all)["fleet"], "reached");
+}
+
+#[test]
+fn a_purge_says_where_it_does_not_reach_the_fleet() {
+    let mut redis = actix_rt::System::new().block_on(RedisServer::start());
+    let origin = origin();
+    let alone = Proxy::before(&origin, kept);
+    assert_eq!(purge(&alone, &json!({"all": true}))["fleet"], "none");
+    let one = of_a_fleet(&origin, &redis.url(), None);
+    get(&one, "/a");
+    redis.kill();
+    let answer = purge(&one, &json!({"all": true}));
+    assert_eq!(
+        (&answer["fleet"], &answer["memory"]["objects"]),
+        (&json!("not_reached"), &json!(1))
+    );
 }

@@ -1,6 +1,7 @@
 //! The disk tier, as workers see it: nothing here waits for the disk but what is awaited, and that not for long.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, atomic::Ordering::Relaxed},
     thread::{self, JoinHandle},
     time::{Duration, Instant, SystemTime},
@@ -323,6 +324,11 @@ impl Disk {
     /// Whether the journal is still being read.
     pub fn is_loading(&self) -> bool {
         self.shared.held().loading.is_some()
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> PathBuf {
+        self.shared.directory.load().path().to_owned()
     }
 
     /// What keeps it from writing, if anything does.

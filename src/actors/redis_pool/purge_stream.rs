@@ -1,0 +1,163 @@
+//! `<prefix>:purges`: the purges of all instances as a Redis stream, so that an instance that was away reads on from where it was.
+//!
+//! Each instance remembers the id of the last entry that it took. It reads from that id on, that entry included: where it is not the
+//! first that comes, the stream was cut off or lost meanwhile, and what is missing nobody knows.
+
+use redis::{Cmd, Value};
+use serde::{Deserialize, Serialize};
+
+use crate::store::purge::What;
+
+/// Entries that the stream keeps, about: an instance that misses more purges everything.
+const KEPT: u64 = 10_000;
+
+/// Entries that are read at once.
+const AT_ONCE: u64 = 100;
+
+/// The id before any entry.
+const BEFORE_ALL: &str = "0-0";
+
+/// One purge.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The instance that it was asked of, and which has done it.
+    pub by: String,
+    /// What is purged.
+    pub what: Vec<What>,
+    /// Whether it is only made stale.
+    pub soft: bool,
+}
+
+/// What came behind the last entry that was taken.
+#[derive(Debug, PartialEq)]
+pub struct News {
+    /// Entries in order. None: what came meanwhile is not known any more.
+    pub entries: Option<Vec<Entry>>,
+    /// The id of the last of them.
+    pub last: String,
+}
+
+/// The stream's key, and the commands that read and write it.
+#[derive(Clone, Debug)]
+pub struct PurgeStream {
+    key: String,
+}
+
+impl PurgeStream {
+    /// The stream whose key begins with `prefix`.
+    pub fn new(prefix: &str) -> Self {
+        PurgeStream {
+            key: format!("{prefix}:purges"),
+        }
+    }
+
+    /// Adds an entry.
+    pub fn add(&self, entry: &Entry) -> Cmd {
+        let mut add = redis::cmd("XADD");
+        add.arg(&self.key).arg("MAXLEN").arg("~").arg(KEPT);
+        add.arg("*")
+            .arg("purge")
+            .arg(serde_json::to_string(entry).unwrap_or_default());
+        add
+    }
+
+    /// Reads the newest id: where an instance begins that remembers none.
+    pub fn newest(&self) -> Cmd {
+        let mut newest = redis::cmd("XREVRANGE");
+        newest.arg(&self.key).arg("+").arg("-").arg("COUNT").arg(1);
+        newest
+    }
+
+    /// Reads from the entry with the id `last` on.
+    pub fn since(&self, last: &str) -> Cmd {
+        let mut since = redis::cmd("XRANGE");
+        since.arg(&self.key).arg(last).arg("+");
+        since.arg("COUNT").arg(AT_ONCE + 1);
+        since
+    }
+
+    /// What the reply to [`PurgeStream::newest`] says.
+    ///
+    /// # Errors
+    ///
+    /// It is no such reply.
+    pub fn newest_of(reply: Value) -> Result<String, redis::ParsingError> {
+        let lines: Vec<(String, Vec<String>)> = redis::from_redis_value(reply)?;
+        let newest = lines.into_iter().next().map(|(id, _)| id);
+        Ok(newest.unwrap_or_else(|| BEFORE_ALL.to_owned()))
+    }
+
+    /// What the reply to [`PurgeStream::since`] says.
+    ///
+    /// # Errors
+    ///
+    /// It is no such reply.
+    pub fn news_of(last: &str, reply: Value) -> Result<News, redis::ParsingError> {
+        let mut lines: Vec<(String, Vec<String>)> = redis::from_redis_value(reply)?;
+        let newest = lines.last().map_or(BEFORE_ALL, |(id, _)| id).to_owned();
+        if last != BEFORE_ALL {
+            if lines.first().is_none_or(|(id, _)| id != last) {
+                return Ok(News {
+                    entries: None,
+                    last: newest,
+                });
+            }
+            lines.remove(0);
+        }
+        let entries = lines.iter().map(|(_, fields)| {
+            let text = fields.get(1)?;
+            serde_json::from_str(text).ok()
+        });
+        // An entry that cannot be read may mean anything.
+        Ok(News {
+            entries: entries.collect(),
+            last: newest,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(id: &str, entry: &str) -> Value {
+        let text = |text: &str| Value::BulkString(text.into());
+        Value::Array(vec![
+            text(id),
+            Value::Array(vec![text("purge"), text(entry)]),
+        ])
+    }
+
+    fn news(last: &str, lines: Vec<Value>) -> News {
+        PurgeStream::news_of(last, Value::Array(lines)).unwrap()
+    }
+
+    #[test]
+    fn what_follows_the_last_entry_is_news_and_a_gap_is_told() {
+        let entry = Entry {
+            by: "a".into(),
+            what: vec![What::All],
+            soft: false,
+        };
+        let text = serde_json::to_string(&entry).unwrap();
+        let (one, two) = (line("1-0", &text), line("2-0", &text));
+        let entries = Some(vec![entry.clone()]);
+        let last = "2-0".to_owned();
+        assert_eq!(
+            news("1-0", vec![one.clone(), two.clone()]),
+            News { entries, last }
+        );
+        let entries = Some(vec![]);
+        let last = "1-0".to_owned();
+        assert_eq!(news("1-0", vec![one.clone()]), News { entries, last });
+        assert_eq!(news("0-0", vec![one]).entries, Some(vec![entry]));
+        for lost in [
+            vec![],
+            vec![two],
+            vec![line("1-0", &text), line("2-0", "?")],
+        ] {
+            assert_eq!(news("1-0", lost).entries, None);
+        }
+        assert_eq!(news("0-0", vec![]).last, "0-0");
+    }
+}
