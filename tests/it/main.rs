@@ -29,6 +29,7 @@ mod forwarding;
 mod http2;
 mod interim;
 mod joined;
+mod kubernetes;
 mod limits;
 mod listeners;
 mod log;
