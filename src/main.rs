@@ -9,7 +9,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 use fileproxy::{
     app::{Application, Findings, StartError, preflight},
     demo::{self, Demo, network::Network, origin::Origin},
@@ -74,6 +75,14 @@ enum Command {
         #[arg(default_value = "http://127.0.0.1:10080/health/ready")]
         url: String,
     },
+    /// Print the completions of a shell, for its own folder of them.
+    Completions {
+        /// Which shell.
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Print the man page, for a folder like /usr/share/man/man1.
+    Man,
 }
 
 /// Why the program ends.
@@ -103,6 +112,8 @@ fn main() -> ExitCode {
         Command::Demo(options) => show(&files, options),
         Command::Origin { listen, network } => origin(listen, network),
         Command::Probe { url } => probe(&url),
+        Command::Completions { shell } => completions(shell),
+        Command::Man => man(),
     };
     let code = match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -362,6 +373,36 @@ fn origin(listen: SocketAddr, network: Network) -> Result<(), Failure> {
         origin.stop();
         Ok(())
     })
+}
+
+fn completions(shell: Shell) -> Result<(), Failure> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "fileproxy", &mut text);
+    print(&String::from_utf8_lossy(&text))
+}
+
+/// One page for all commands.
+fn man() -> Result<(), Failure> {
+    let mut command = Cli::command();
+    command.build();
+    let mut page = Vec::new();
+    let render = |page: &mut Vec<u8>| -> io::Result<()> {
+        clap_mangen::Man::new(command.clone()).render(page)?;
+        for of in command
+            .get_subcommands()
+            .filter(|of| of.get_name() != "help")
+        {
+            let man = clap_mangen::Man::new(of.clone());
+            writeln!(page, ".SH {}", of.get_name().to_uppercase())?;
+            man.render_description_section(page)?;
+            if of.get_arguments().any(|argument| !argument.is_global_set()) {
+                man.render_options_section(page)?;
+            }
+        }
+        Ok(())
+    };
+    render(&mut page).map_err(Failure::run)?;
+    print(&String::from_utf8_lossy(&page))
 }
 
 fn probe(url: &str) -> Result<(), Failure> {

@@ -260,7 +260,6 @@ mod tests {
     fn what_every_client_tells_of_itself_does_not_matter() {
         let one = fields(&[
             ("user-agent", "a"),
-            ("referer", "b"),
             ("sec-fetch-mode", "cors"),
             ("range", "bytes=0-1"),
         ]);

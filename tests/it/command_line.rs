@@ -140,6 +140,33 @@ fn a_directory_that_the_store_cannot_use_ends_with_code_2_and_loses_nothing() {
 }
 
 #[test]
+fn completions_and_the_man_page_name_every_command() {
+    let commands = [
+        "serve",
+        "check",
+        "demo",
+        "origin",
+        "probe",
+        "completions",
+        "man",
+    ];
+    for shell in ["bash", "zsh", "fish"] {
+        let output = run(&["completions", shell], &[]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        for command in commands {
+            assert!(text.contains(command), "{shell}: {command}");
+        }
+    }
+    let page = String::from_utf8(run(&["man"], &[]).stdout).unwrap();
+    assert!(page.contains(".TH fileproxy 1"), "{page}");
+    for command in commands {
+        assert!(page.contains(command), "{command}");
+    }
+    assert_eq!(run(&["completions", "tcl"], &[]).status.code(), Some(2));
+}
+
+#[test]
 fn a_taken_port_ends_with_code_1_and_says_which() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
