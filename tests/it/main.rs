@@ -37,6 +37,7 @@ mod metrics;
 mod odd_heads;
 mod operators;
 mod outage;
+mod packaging;
 mod parts;
 mod places;
 mod prefetch;
