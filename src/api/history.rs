@@ -150,7 +150,11 @@ impl Row {
             millis(window.total.p95),
             millis(window.total.p99),
             clients.requests.get() as f64,
-            published.gate.rate().per_second(),
+            // A gap, too, where it is off.
+            match published.gate.is_on() {
+                true => published.gate.rate().per_second(),
+                false => f64::NAN,
+            },
             per_second(before.delayed, totals.delayed, passed),
             per_second(before.rejected, totals.rejected, passed),
             published.gate.waiting(totals.at) as f64,

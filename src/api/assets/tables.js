@@ -36,9 +36,9 @@ export function showNow(list, stats, history) {
   const tiles = [
     ["Requests", readable(history.last("requests_per_second"), "/s"), `${readable(workers.requests_in_flight, "")} in flight`],
     ["Throughput", readable(history.last("sent_mbps"), "Mbit/s"), "response bodies"],
-    ["Clients", readable(workers.connections_open, ""), `${readable(workers.connections_accepted, "")} so far`],
-    ["First byte p95", readable(window.p95_ttfb_ms, "ms"), `p50 ${readable(window.p50_ttfb_ms, "ms")}`],
-    ["Total time p95", readable(window.p95_response_time_ms, "ms"), `p50 ${readable(window.p50_response_time_ms, "ms")}`],
+    ["Connections", readable(workers.connections_open, ""), `${readable(workers.connections_accepted, "")} so far; this page is one`],
+    ["First byte p95", readable(window.p95_ttfb_ms, "ms"), `p50 ${readable(window.p50_ttfb_ms, "ms")}; of those that had one`],
+    ["Total time p95", readable(window.p95_response_time_ms, "ms"), `p50 ${readable(window.p50_response_time_ms, "ms")}; of all requests`],
     ["Error rate", readable(window.error_rate_percent, "%"), `${readable(window.error_count, "")} of ${readable(window.total_requests, "")}`],
     [
       "Rate limit",
@@ -93,13 +93,14 @@ export function showRetunes(table, retunes) {
 export function showTransfers(table, transfers) {
   const row = (what, mended, failed, note) => [what, readable(mended, ""), readable(failed, ""), note];
   const failed = (...counts) => counts.reduce((sum, count) => sum + (count ?? 0), 0);
-  const off = (enabled) => (enabled ? "" : "off at this level");
+  // What was counted before the level changed stays.
+  const off = (enabled, count) => (enabled ? "" : count > 0 ? "off now: from before" : "off at this level");
   const refused = transfers.parts_refused > 0 ? `${readable(transfers.parts_refused, "")} parts asked for again` : "";
   fill(table, [
     ["Bodies that", "went on", "did not", ""],
-    row("broke", transfers.resumed, failed(transfers.resumes_given_up, transfers.resumes_denied), off(transfers.resume_enabled)),
-    row("stalled", transfers.stalls_mended, failed(transfers.stalls_denied), off(transfers.resume_enabled)),
-    row("came in parallel", transfers.parallel, transfers.parts_given_up, off(transfers.parallel_enabled) || refused),
+    row("broke", transfers.resumed, failed(transfers.resumes_given_up, transfers.resumes_denied), off(transfers.resume_enabled, transfers.resumed)),
+    row("stalled", transfers.stalls_mended, failed(transfers.stalls_denied), off(transfers.resume_enabled, transfers.stalls_mended)),
+    row("came in parallel", transfers.parallel, transfers.parts_given_up, off(transfers.parallel_enabled, transfers.parallel) || refused),
   ]);
 }
 
