@@ -13,7 +13,7 @@ use crate::store::purge::What;
 use crate::traffic::{
     canary::{Conflict, Percent, Rollout},
     level::Level,
-    origin::OriginId,
+    origin_id::OriginId,
     quality::Class,
     sample::Sample,
     summary::Summary,

@@ -10,7 +10,8 @@ use tracing::{info, warn};
 
 use super::messages::NewClass;
 use crate::traffic::{
-    origin::{OriginId, OriginState, OriginStatus},
+    origin::{OriginState, OriginStatus},
+    origin_id::OriginId,
     origin_summary::{Contact, OriginPace},
     published::{Published, Retune, Retuned},
     quality::{Classifier, Settings},
@@ -138,7 +139,7 @@ impl OriginJudge {
             return;
         }
         self.origin.status.store(Arc::new(to));
-        let origin = &self.origin.url;
+        let (origin, url) = (&self.origin.name, &self.origin.url);
         // That it is there at the start is what everybody expects.
         if from != OriginStatus::Unknown || to == OriginStatus::Unreachable {
             published.retunes.push(Retune {
@@ -151,8 +152,8 @@ impl OriginJudge {
             });
         }
         match to {
-            OriginStatus::Unreachable => warn!(%origin, %from, %to, why, "origin away"),
-            _ => info!(%origin, %from, %to, why, "origin there"),
+            OriginStatus::Unreachable => warn!(origin, url, %from, %to, why, "origin away"),
+            _ => info!(origin, url, %from, %to, why, "origin there"),
         }
     }
 }

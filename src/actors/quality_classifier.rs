@@ -15,7 +15,7 @@ use super::{
     origin_judge::OriginJudge,
     supervised_actor::supervised,
 };
-use crate::traffic::{origin::OriginId, quality::Settings};
+use crate::traffic::{origin_id::OriginId, quality::Settings};
 
 /// Longest connect of a probe.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -18,7 +18,7 @@ use crate::{
     traffic::{
         canary::split::Membership,
         keys::Keys,
-        origin::OriginId,
+        origin_id::OriginId,
         quality::Class,
         sample::{Outcome, Sample},
     },

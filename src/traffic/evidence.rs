@@ -139,7 +139,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
-    use crate::traffic::origin::OriginId;
+    use crate::traffic::origin_id::OriginId;
     use crate::traffic::sample::Outcome;
 
     const WINDOW: Duration = Duration::from_secs(10);

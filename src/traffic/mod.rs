@@ -17,6 +17,7 @@ pub mod level;
 pub mod line;
 pub mod line_budget;
 pub mod origin;
+pub mod origin_id;
 pub mod origin_summary;
 pub mod origin_window;
 pub mod origins;

@@ -22,6 +22,7 @@ use super::{
     concurrency::Concurrency,
     counters::OriginCounters,
     line::{Line, LineStatus},
+    origin_id::OriginId,
     quality::Class,
     rate_gate::RateGate,
     redacted::redacted,
@@ -29,10 +30,6 @@ use super::{
     tolerance::Tolerance,
     tuning::Tuning,
 };
-
-/// The number by which samples and messages name an origin; it is not used again for another one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct OriginId(pub u32);
 
 /// How settings name an origin.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::origin::{OriginId, OriginState};
+use super::{origin::OriginState, origin_id::OriginId};
 
 /// All origins, in the order of the settings.
 #[derive(Debug)]

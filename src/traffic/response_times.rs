@@ -119,7 +119,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
-    use crate::traffic::origin::OriginId;
+    use crate::traffic::origin_id::OriginId;
     use crate::traffic::{keys::Keys, sample::Outcome};
 
     const SECOND: Duration = Duration::from_secs(1);

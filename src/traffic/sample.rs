@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{canary::split::Membership, keys::Keys, origin::OriginId};
+use super::{canary::split::Membership, keys::Keys, origin_id::OriginId};
 
 /// How a request ended. Names are stable: they stand in the access log and in /stats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{
-    distribution::Distributions, origin::OriginId, origin_summary::OriginSummary, sample::Outcome,
+    distribution::Distributions, origin_id::OriginId, origin_summary::OriginSummary,
+    sample::Outcome,
 };
 
 /// What the window knew at one instant.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     distribution::Distributions,
-    origin::OriginId,
+    origin_id::OriginId,
     origin_window::{Judging, OriginWindow},
     quality,
     sample::{Outcome, Sample},
@@ -351,7 +351,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::traffic::origin::OriginId;
+    use crate::traffic::origin_id::OriginId;
     use crate::traffic::{keys::Keys, outliers::Count};
 
     const SECOND: Duration = Duration::from_secs(1);

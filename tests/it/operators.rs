@@ -80,7 +80,7 @@ async fn health_has_the_fields_of_the_contract() {
     assert_eq!(health["http_client"], json!({"status": "healthy"}));
     assert_eq!(
         health["origins"],
-        json!([{"url": "http://127.0.0.1:9", "status": "unknown", "quality": null}])
+        json!([{"name": "default", "url": "http://127.0.0.1:9", "status": "unknown", "quality": null}])
     );
     assert_eq!(
         keys(&health["actors"]),

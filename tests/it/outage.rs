@@ -15,7 +15,7 @@ use crate::support::{
 fn unknown(proxy: &Proxy) -> Option<bool> {
     let metrics = proxy.get("/metrics").text();
     let of =
-        |class: &str| metrics.contains(&format!("fileproxy_origin_class{{class=\"{class}\"}} 1"));
+        |class: &str| metrics.contains(&format!("fileproxy_origin_class{{origin=\"default\",class=\"{class}\"}} 1"));
     let told = [
         origin_of(proxy)["quality"].is_null(),
         proxy.stats()["network_quality"]["quality"].is_null(),

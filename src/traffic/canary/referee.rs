@@ -84,7 +84,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::traffic::origin::OriginId;
+    use crate::traffic::origin_id::OriginId;
     use crate::traffic::{
         canary::{
             Candidate, Percent,

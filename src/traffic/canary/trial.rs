@@ -366,7 +366,7 @@ impl Side {
 mod tests {
     use super::*;
     use crate::traffic::keys::Keys;
-    use crate::traffic::origin::OriginId;
+    use crate::traffic::origin_id::OriginId;
 
     const SECOND: Duration = Duration::from_secs(1);
 
