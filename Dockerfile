@@ -1,7 +1,12 @@
-# The image of fileproxy: `docker build -t fileproxy .`
+# The image of fileproxy from its source: `docker build -t fileproxy .`; of a program that is built already: packaging/image.sh.
 
 FROM rust:1-bookworm AS builder
 WORKDIR /build
+
+# A static program, so that the image has nothing beside it. cargo builds it for this processor.
+RUN apt-get update && apt-get install --yes --no-install-recommends musl-tools ca-certificates \
+    && rustup target add "$(uname -m)-unknown-linux-musl" \
+    && mkdir .cargo && printf '[build]\ntarget = "%s-unknown-linux-musl"\n' "$(uname -m)" > .cargo/config.toml
 
 # The dependencies first, in a layer of their own: it stays until Cargo.toml or Cargo.lock change.
 COPY Cargo.toml Cargo.lock ./
@@ -18,13 +23,9 @@ COPY src src
 RUN find src -name '*.rs' -exec touch {} + \
     && cargo build --profile dist --locked --package fileproxy
 
-# All that the image has: the program, the libraries that it is linked with, the certificates that https origins are verified
-# with, and the settings.
-COPY settings /image/app/settings
-RUN mkdir -p /image/tmp && chmod 1777 /image/tmp \
-    && install -D -t /image/usr/local/bin target/dist/fileproxy \
-    && install -D -m 644 -t /image/etc/ssl/certs /etc/ssl/certs/ca-certificates.crt \
-    && ldd target/dist/fileproxy | grep -o '/[^ ]*' | xargs -I {} cp -L --parents {} /image
+# All that the image has: the program, the certificates that https origins are verified with, and the settings.
+COPY packaging/image.sh packaging/
+RUN FOLDER=/image packaging/image.sh target/*-unknown-linux-musl/dist/fileproxy -
 
 FROM scratch
 LABEL org.opencontainers.image.title="fileproxy" \

@@ -1,96 +1,116 @@
 #!/usr/bin/env bash
-# Makes what a release gives out, in target/release-files: a Debian package, the program by itself, and their checksums.
+# Makes what a release gives out, in target/release-files: for each processor a static program, which runs on any Linux, and a
+# Debian package with it; and their checksums. Each program is tried (packaging/try.sh).
 #
-#   packaging/release.sh                       builds with the profile dist (fat LTO: slow), for this machine's processor
-#   PROGRAM=target/debug/fileproxy packaging/release.sh    packs a program that is built already
-#   TARGET=x86_64-unknown-linux-musl packaging/release.sh  a static program: `rustup target add` it before, and musl-tools
+#   packaging/release.sh                   for x86-64 and arm64, with the profile dist (fat LTO: some minutes each)
+#   packaging/release.sh aarch64-unknown-linux-musl             for these targets only
+#   packaging/release.sh --skip-missing    leaves out a target that this machine lacks tools for
+#   PROGRAM=target/debug/fileproxy packaging/release.sh         packs a program that is built already, for this machine
 #
-# Needs dpkg-deb (Debian, Ubuntu: it is there) and gzip.
+# What is missing is said before anything is built, with how to get it on Debian. OUT is another folder.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-target=${TARGET:-}
 out=${OUT:-target/release-files}
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -1)
-case "${target:-$(uname -m)}" in
-    x86_64*) architecture=amd64 ;;
-    aarch64*) architecture=arm64 ;;
-    *) echo "packaging/release.sh: for this processor there is no name of a Debian package: ${target:-$(uname -m)}" >&2; exit 1 ;;
-esac
+host=$(uname -m)
 
-if [ -z "${PROGRAM:-}" ]; then
-    cargo build --profile dist --locked --package fileproxy ${target:+--target "$target"}
-    PROGRAM=target/${target:+$target/}dist/fileproxy
+die() {
+    printf 'packaging/release.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+# Debian's name of a target's processor.
+architecture() {
+    case "$1" in
+        x86_64*) echo amd64 ;;
+        aarch64*) echo arm64 ;;
+        *) die "unknown processor: $1 (there are x86_64-unknown-linux-musl and aarch64-unknown-linux-musl)" ;;
+    esac
+}
+
+# The C compiler for a target: ring and mimalloc have C in them.
+compiler() {
+    if [ "${1%%-*}" = "$host" ]; then echo musl-gcc; else echo "${1%%-*}-linux-gnu-gcc"; fi
+}
+
+# What starts a target's programs here: nothing for this machine's own.
+emulator() {
+    [ "${1%%-*}" = "$host" ] || echo "qemu-${1%%-*}-static"
+}
+
+# One line for each thing that a target needs and that is not there.
+missing() {
+    local target=$1 cc emulator
+    cc=$(compiler "$target")
+    emulator=$(emulator "$target")
+    [ -d "$(rustc --print target-libdir --target "$target" 2>/dev/null)" ] ||
+        echo "Rust's library for $target: rustup target add $target"
+    if ! command -v "$cc" >/dev/null; then
+        case "$cc" in
+            musl-gcc) echo "musl-gcc: apt-get install musl-tools" ;;
+            *) echo "$cc: apt-get install gcc-${target%%-*}-linux-gnu libc6-dev-$(architecture "$target")-cross" ;;
+        esac
+    fi
+    [ -z "$emulator" ] || command -v "$emulator" >/dev/null ||
+        echo "$emulator, to try the program: apt-get install qemu-user-static"
+}
+
+build() {
+    local target=$1 name settings=()
+    # For this machine's processor cargo finds both by itself; musl-gcc as the linker would make a program that crashes.
+    if [ "${target%%-*}" != "$host" ]; then
+        name=$(tr a-z- A-Z_ <<<"$target")
+        settings=("CC_${target//-/_}=$(compiler "$target")" "CARGO_TARGET_${name}_LINKER=$(compiler "$target")")
+    fi
+    env "${settings[@]}" cargo build --profile dist --locked --package fileproxy --target "$target"
+}
+
+# Tries a program and puts it and its package into $out.
+pack() {
+    local program=$1 architecture=$2 emulator=$3
+    packaging/try.sh "$program" "$emulator"
+    install "$program" "$out/fileproxy-$version-linux-$architecture"
+    packaging/deb.sh "$program" "$version" "$architecture" "$out" "$emulator"
+}
+
+skip=
+if [ "${1:-}" = --skip-missing ]; then
+    skip=1
+    shift
 fi
-
-tree=$(mktemp -d)
-chmod 755 "$tree"
-trap 'rm -rf "$tree"' EXIT
-install -D "$PROGRAM" "$tree/usr/bin/fileproxy"
-install -D -m 644 settings/base.toml "$tree/etc/fileproxy/base.toml"
-for unit in settings/systemd/*; do
-    install -D -m 644 "$unit" "$tree/usr/lib/systemd/system/$(basename "$unit")"
+case "${1:-}" in -*) die "what is $1? packaging/release.sh [--skip-missing] [TARGET...]" ;; esac
+for tool in dpkg-deb gzip sha256sum curl; do
+    command -v "$tool" >/dev/null || die "$tool is missing"
 done
-sed -i 's|/usr/local/bin/fileproxy|/usr/bin/fileproxy|' "$tree/usr/lib/systemd/system/fileproxy.service"
-install -d "$tree/usr/lib/sysusers.d" "$tree/usr/share/man/man1" "$tree/usr/share/doc/fileproxy" \
-    "$tree/usr/share/bash-completion/completions" "$tree/usr/share/zsh/vendor-completions" \
-    "$tree/usr/share/fish/vendor_completions.d"
-echo 'u fileproxy - "fileproxy" - -' > "$tree/usr/lib/sysusers.d/fileproxy.conf"
-# A program for another processor cannot print them: the one of HOST_PROGRAM does.
-printer=${HOST_PROGRAM:-$PROGRAM}
-"$printer" man | gzip -9n > "$tree/usr/share/man/man1/fileproxy.1.gz"
-"$printer" completions bash > "$tree/usr/share/bash-completion/completions/fileproxy"
-"$printer" completions zsh > "$tree/usr/share/zsh/vendor-completions/_fileproxy"
-"$printer" completions fish > "$tree/usr/share/fish/vendor_completions.d/fileproxy.fish"
-gzip -9n < CHANGELOG.md > "$tree/usr/share/doc/fileproxy/changelog.gz"
-install -m 644 LICENSE "$tree/usr/share/doc/fileproxy/copyright"
-install -m 644 settings/alerts.yml settings/grafana-dashboard.json "$tree/usr/share/doc/fileproxy/"
 
-install -d "$tree/DEBIAN"
-echo /etc/fileproxy/base.toml > "$tree/DEBIAN/conffiles"
-cat > "$tree/DEBIAN/control" <<CONTROL
-Package: fileproxy
-Version: $version
-Architecture: $architecture
-Maintainer: fileproxy maintainers <maintainers@example.invalid>
-Section: net
-Priority: optional
-Installed-Size: $(du -sk "$tree/usr" | cut -f1)
-Depends: $(if ldd "$PROGRAM" 2>/dev/null | grep -q libc.so; then echo "libc6, libgcc-s1, "; fi)ca-certificates
-Description: reverse proxy for files that keeps delivering when the network is bad
- It stands between clients and an origin that has files: video segments, downloads,
- large static objects. It mends bodies that break, stores what HTTP lets it store,
- protects the origin, and shows its operator why it does what it does.
-CONTROL
-# The user, and the units for systemd to see. The service is started by whoever has set the origin.
-cat > "$tree/DEBIAN/postinst" <<'SCRIPT'
-#!/bin/sh
-set -e
-if [ "$1" = configure ]; then
-    if command -v systemd-sysusers >/dev/null; then
-        systemd-sysusers fileproxy.conf
-    elif ! getent passwd fileproxy >/dev/null; then
-        useradd --system --no-create-home --shell /usr/sbin/nologin fileproxy
-    fi
-    if [ -d /run/systemd/system ]; then
-        systemctl daemon-reload
-        # After an update: the new program takes the sockets over.
-        systemctl try-restart fileproxy.service
-    fi
+targets=()
+if [ -z "${PROGRAM:-}" ]; then
+    [ $# -gt 0 ] || set -- x86_64-unknown-linux-musl aarch64-unknown-linux-musl
+    lacks=
+    for target in "$@"; do
+        architecture "$target" >/dev/null
+        what=$(missing "$target")
+        if [ -z "$what" ]; then
+            targets+=("$target")
+        else
+            printf '%s needs what is not here:\n%s\n' "$target" "$what" >&2
+            lacks=1
+        fi
+    done
+    [ -z "$lacks" ] || [ -n "$skip" ] || die "nothing was built; --skip-missing leaves such targets out"
+    [ ${#targets[@]} -gt 0 ] || die "no target is left"
 fi
-SCRIPT
-cat > "$tree/DEBIAN/prerm" <<'SCRIPT'
-#!/bin/sh
-set -e
-if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
-    systemctl stop fileproxy.service fileproxy.socket fileproxy-admin.socket || true
-fi
-SCRIPT
-chmod 755 "$tree/DEBIAN/postinst" "$tree/DEBIAN/prerm"
 
 mkdir -p "$out"
-package=fileproxy_${version}_$architecture.deb
-dpkg-deb --root-owner-group --build "$tree" "$out/$package" >/dev/null
-program=fileproxy-$version-${target:-linux-$architecture}
-install "$PROGRAM" "$out/$program"
-(cd "$out" && sha256sum "$package" "$program" > SHA256SUMS && cat SHA256SUMS)
+rm -f "$out"/fileproxy[-_]* "$out/SHA256SUMS"
+if [ -n "${PROGRAM:-}" ]; then
+    pack "$PROGRAM" "$(architecture "$host")" ""
+fi
+for target in "${targets[@]}"; do
+    build "$target"
+    program=target/$target/dist/fileproxy
+    ! ldd "$program" 2>/dev/null | grep -q '=>' || die "$program is not static"
+    pack "$program" "$(architecture "$target")" "$(emulator "$target")"
+done
+(cd "$out" && sha256sum fileproxy[-_]* > SHA256SUMS && cat SHA256SUMS)

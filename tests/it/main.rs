@@ -12,6 +12,7 @@ mod adaptation;
 mod ahead;
 mod brokenness;
 mod canary;
+mod chart;
 mod command_line;
 mod compose;
 mod connections;

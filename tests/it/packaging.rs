@@ -1,4 +1,5 @@
-//! The Debian package that a release gives out, made of the program at hand.
+//! What a release gives out, made of the program at hand: the program itself, tried, a Debian package, and their checksums. And
+//! what goes into an image.
 
 use std::{path::Path, process::Command};
 
@@ -21,7 +22,8 @@ fn a_release_has_a_package_with_all_that_an_operator_needs_and_checksums_that_ho
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("PROGRAM", env!("CARGO_BIN_EXE_fileproxy"))
         .env("OUT", out.path())
-        .env_remove("TARGET")
+        // A program with all that a debugger wants takes long to compress.
+        .env("DPKG_DEB_COMPRESSOR_TYPE", "none")
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&made.stderr);
@@ -65,9 +67,152 @@ fn a_release_has_a_package_with_all_that_an_operator_needs_and_checksums_that_ho
     let program = unpacked.join("usr/bin/fileproxy").display().to_string();
     let version = said(&program, &["--version"]).unwrap();
     assert!(version.contains(env!("CARGO_PKG_VERSION")));
+    let listed = std::fs::read_to_string(out.path().join("SHA256SUMS")).unwrap();
+    assert_eq!(listed.lines().count(), 2, "{listed}");
     let sums = Command::new("sha256sum")
         .args(["--check", "--quiet", "SHA256SUMS"])
         .current_dir(Path::new(out.path()))
         .status();
     assert!(sums.unwrap().success());
+}
+
+/// A script of packaging/, with nothing on its PATH but what is named, and what the machine has under /usr/bin and /bin unless
+/// `bare`; whether it was content, and what it said of errors.
+fn told(script: &str, arguments: &[&str], path: &Path) -> (bool, String) {
+    let output = Command::new("/bin/bash")
+        .arg(script)
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env_remove("PROGRAM")
+        .env("OUT", path.join("out"))
+        .env("PATH", path)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.success(), said)
+}
+
+#[test]
+fn a_release_says_what_it_lacks_before_it_builds_anything() {
+    // A machine that has the shell's tools and no compiler.
+    let folder = tempfile::tempdir().unwrap();
+    for tool in [
+        "bash",
+        "cut",
+        "dirname",
+        "dpkg-deb",
+        "gzip",
+        "head",
+        "sed",
+        "sha256sum",
+        "tr",
+        "uname",
+        "curl",
+    ] {
+        let found = said("which", &[tool]);
+        let Some(found) = found else { continue };
+        std::os::unix::fs::symlink(found.trim(), folder.path().join(tool)).unwrap();
+    }
+    let target = "aarch64-unknown-linux-musl";
+    let (content, text) = told("packaging/release.sh", &[target], folder.path());
+    assert!(!content);
+    assert!(
+        text.contains(&format!("rustup target add {target}")),
+        "{text}"
+    );
+    assert!(text.contains("apt-get install"), "{text}");
+    assert!(text.contains("nothing was built"), "{text}");
+    // Left out if that is asked for: then nothing is left.
+    let arguments = ["--skip-missing", target];
+    let (content, text) = told("packaging/release.sh", &arguments, folder.path());
+    assert!(!content && text.contains("no target is left"), "{text}");
+    let (content, text) = told("packaging/release.sh", &["sparc"], folder.path());
+    assert!(!content && text.contains("unknown processor"), "{text}");
+    assert!(!folder.path().join("out").exists());
+}
+
+#[test]
+fn a_program_that_spoils_bytes_is_not_given_out() {
+    let folder = tempfile::tempdir().unwrap();
+    // Everything as it should be, but that its origin has another file each time.
+    let program = folder.path().join("fileproxy");
+    let text = format!(
+        "#!/bin/sh\ncase \"$1\" in origin) exec python3 -u -c '{}' ;; *) exec {} \"$@\" ;; esac\n",
+        "import http.server, os\n\
+         class Other(http.server.BaseHTTPRequestHandler):\n\
+         \x20 def do_GET(self):\n\
+         \x20   self.send_response(200)\n\
+         \x20   self.send_header(\"Content-Length\", \"10485760\")\n\
+         \x20   self.end_headers()\n\
+         \x20   self.wfile.write(os.urandom(10485760))\n\
+         server = http.server.HTTPServer((\"127.0.0.1\", 0), Other)\n\
+         print(\"127.0.0.1:%d\" % server.server_port)\n\
+         server.serve_forever()",
+        env!("CARGO_BIN_EXE_fileproxy")
+    );
+    std::fs::write(&program, text).unwrap();
+    let runs = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&program, runs).unwrap();
+    let output = Command::new("packaging/try.sh")
+        .arg(&program)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains("other bytes"), "{said}");
+}
+
+#[test]
+fn an_image_has_the_program_certificates_and_settings_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificates = folder.path().join("certificates.pem");
+    std::fs::write(&certificates, "certificates").unwrap();
+    let image = folder.path().join("image");
+    // A static program is any that needs no library: here a text.
+    let program = folder.path().join("program");
+    std::fs::write(&program, "static").unwrap();
+    let make = |program: &Path| {
+        let output = Command::new("packaging/image.sh")
+            .arg(program)
+            .arg("fileproxy")
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("FOLDER", &image)
+            .env("CERTIFICATES", &certificates)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), said)
+    };
+    let (done, text) = make(Path::new(env!("CARGO_BIN_EXE_fileproxy")));
+    assert!(!done && text.contains("needs libraries"), "{text}");
+    let (done, text) = make(&program);
+    assert!(done, "{text}");
+    let files = said("find", &[&image.display().to_string(), "-type", "f"]).unwrap();
+    let mut files: Vec<_> = files
+        .lines()
+        .map(|file| Path::new(file).strip_prefix(&image).unwrap())
+        .collect();
+    files.sort();
+    let expected = [
+        "app/settings/base.toml",
+        "etc/ssl/certs/ca-certificates.crt",
+        "usr/local/bin/fileproxy",
+    ];
+    assert_eq!(files, expected.map(Path::new));
+}
+
+#[test]
+fn both_dockerfiles_make_the_same_image() {
+    let stage = |file: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let text = std::fs::read_to_string(path).unwrap();
+        let at = text.find("FROM scratch").unwrap();
+        let lines = text[at..].lines().filter(|line| !line.starts_with("COPY "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let image = stage("Dockerfile");
+    assert_eq!(image, stage("packaging/Dockerfile"));
+    let user = image.iter().find_map(|line| line.strip_prefix("USER "));
+    assert_eq!(user, Some("10001:10001"));
 }

@@ -5,6 +5,7 @@ pub mod browser;
 pub mod certificate;
 pub mod client;
 pub mod instance;
+pub mod manifests;
 pub mod message;
 pub mod need;
 pub mod origin;

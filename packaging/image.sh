@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Makes an image of a static program: packaging/image.sh PROGRAM NAME [PLATFORM]
+#
+#   packaging/image.sh target/release-files/fileproxy-0.1.0-linux-amd64 fileproxy:0.1.0
+#   packaging/image.sh target/release-files/fileproxy-0.1.0-linux-arm64 fileproxy:0.1.0-arm64 linux/arm64
+#
+# Nothing is pulled: all that the image has is the program, its settings, and the certificates that https origins are verified
+# with, those of this machine (CERTIFICATES: another file). FOLDER=name only makes that folder, and no image.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+program=$1 name=$2 platform=${3:-}
+certificates=${CERTIFICATES:-/etc/ssl/certs/ca-certificates.crt}
+
+die() {
+    printf 'packaging/image.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+[ -r "$certificates" ] || die "$certificates is missing: apt-get install ca-certificates, or set CERTIFICATES"
+! ldd "$program" 2>/dev/null | grep -q '=>' || die "$program needs libraries, which the image has not: packaging/release.sh makes a static one"
+
+folder=${FOLDER:-}
+if [ -z "$folder" ]; then
+    command -v docker >/dev/null || die "docker is missing"
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+fi
+install -D -m 755 "$program" "$folder/usr/local/bin/fileproxy"
+install -D -m 644 "$certificates" "$folder/etc/ssl/certs/ca-certificates.crt"
+install -D -m 644 settings/base.toml "$folder/app/settings/base.toml"
+install -d -m 1777 "$folder/tmp"
+[ -n "${FOLDER:-}" ] || docker build ${platform:+--platform "$platform"} --file packaging/Dockerfile --tag "$name" "$folder"
