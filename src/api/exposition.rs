@@ -15,6 +15,9 @@ pub(super) enum Kind {
     Gauge,
 }
 
+/// A family that has a sample for each origin: its name, its help, and how the value is read.
+pub(super) type Family<S> = (&'static str, &'static str, fn(&S) -> u64);
+
 /// A text in this format, while it is written.
 #[derive(Debug, Default)]
 pub(super) struct Exposition(String);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::{
     api::exposition::{
-        Exposition,
+        Exposition, Family,
         Kind::{Counter, Gauge},
     },
     traffic::{
@@ -84,7 +84,7 @@ fn rate_limit(out: &mut Exposition, origins: &Origins) {
         origins,
         |origin| origin.gate.waiting(now),
     );
-    let counts: [(&str, &str, fn(Admissions) -> u64); 3] = [
+    let counts: [Family<Admissions>; 3] = [
         (
             "fileproxy_rate_limit_admitted_total",
             "Requests let through, at once or after a wait.",
@@ -103,7 +103,7 @@ fn rate_limit(out: &mut Exposition, origins: &Origins) {
     ];
     for (name, help, count) in counts {
         out.of_each(Counter, name, help, origins, |origin| {
-            count(origin.gate.admissions())
+            count(&origin.gate.admissions())
         });
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     api::exposition::{
-        Exposition,
+        Exposition, Family,
         Kind::{Counter, Gauge},
     },
     traffic::{counters::OriginCounters, origin::OriginState, published::Published},
@@ -10,7 +10,7 @@ use crate::{
 
 pub(in crate::api) fn write(out: &mut Exposition, published: &Published) {
     let origins = &published.origins;
-    let gauges: [(&str, &str, fn(&OriginState) -> u64); 9] = [
+    let gauges: [Family<OriginState>; 9] = [
         (
             "fileproxy_origin_connections",
             "Sockets open to the origin, idle ones included.",
@@ -60,7 +60,7 @@ pub(in crate::api) fn write(out: &mut Exposition, published: &Published) {
     for (name, help, value) in gauges {
         out.of_each(Gauge, name, help, origins, value);
     }
-    let counters: [(&str, &str, fn(&OriginCounters) -> u64); 9] = [
+    let counters: [Family<OriginCounters>; 9] = [
         (
             "fileproxy_origin_connects_total",
             "Connections to the origin opened.",

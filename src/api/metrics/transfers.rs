@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::{
     api::exposition::{
-        Exposition,
+        Exposition, Family,
         Kind::{Counter, Gauge},
     },
     traffic::{counters::OriginCounters, published::Published},
@@ -31,7 +31,7 @@ pub(in crate::api) fn write(out: &mut Exposition, published: &Published) {
         "origin",
         bears,
     );
-    let counters: [(&str, &str, fn(&OriginCounters) -> u64); 11] = [
+    let counters: [Family<OriginCounters>; 11] = [
         (
             "fileproxy_resume_requests_total",
             "Requests for the rest of a body that broke.",
