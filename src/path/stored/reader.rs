@@ -105,7 +105,6 @@ impl StoredReader {
                     let object = self.reader.object();
                     let failed = object.failed_fills();
                     if failed >= ATTEMPTS || !object.can_be_resumed() {
-                        eprintln!("NOREST at {at} failed");
                         return Poll::Ready(Some(Err(BodyError::NoRest)));
                     }
                     if self.is_left_behind(at) {
