@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use actix_http::{HttpService, Protocol};
+use actix_http::{HttpService, KeepAlive, Protocol};
 use actix_rt::net::TcpStream;
 use actix_server::{GracefulShutdownSignal, Server};
 use actix_service::{Service as _, ServiceFactory, fn_factory, fn_service, map_config};
@@ -18,6 +18,7 @@ use actix_web::{
     dev::{AppConfig, ServiceRequest},
     middleware::Condition,
 };
+use futures_util::FutureExt as _;
 use tracing_actix_web::TracingLogger;
 
 use super::{
@@ -131,6 +132,8 @@ fn connection(
     draining: GracefulShutdownSignal,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()> {
     let server = &setup.settings.server;
+    let worker = (serves != Serves::Operators).then(|| worker(&setup));
+    let leaving = draining.clone();
     let acceptor = Acceptor {
         policy: Arc::clone(&setup.policy),
         published: Arc::clone(&setup.published),
@@ -141,28 +144,30 @@ fn connection(
             Serves::Operators => server.max_connections.saturating_add(OPERATORS),
             Serves::Both | Serves::Files => server.max_connections,
         },
+        worker: worker.clone(),
+        leaving: Rc::new(move || {
+            let leaving = leaving.clone();
+            async move {
+                leaving.notified().await;
+                tokio::time::sleep(ON_ITS_WAY).await;
+            }
+            .boxed_local()
+        }),
     };
-    let leaving = draining.clone();
     let http1 = HttpService::build()
-        .keep_alive(server.keep_alive)
+        // `ClientStream` ends idle connections: it answers requests that actix-http does not hear of.
+        .keep_alive(KeepAlive::Os)
         // `ClientStream` has its own timeout for request heads.
         .client_request_timeout(Duration::ZERO)
         .client_disconnect_timeout(DISCONNECT)
         // `ClientStream` notices a client that left, and ends its request.
         .h1_allow_half_closed(true)
         .h1_write_buffer_size(WRITE_BUFFER)
-        .graceful_shutdown_signal(move || {
-            let leaving = leaving.clone();
-            async move {
-                leaving.notified().await;
-                tokio::time::sleep(ON_ITS_WAY).await;
-            }
-        })
         .on_connect_ext(|io: &ClientStream, data| {
             data.insert(Rc::clone(io.client()));
         });
     let dispatch = Dispatch {
-        worker: (serves != Serves::Operators).then(|| worker(&setup)),
+        worker,
         endpoints: serves != Serves::Files,
         cors: setup.settings.cors.enabled,
         published: Arc::clone(&setup.published),

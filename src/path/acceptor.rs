@@ -2,6 +2,7 @@
 
 use std::{rc::Rc, sync::Arc, time::Instant};
 
+use futures_util::future::LocalBoxFuture;
 use tokio::net::TcpStream;
 
 use super::{
@@ -16,6 +17,7 @@ use super::{
     policy::InForce,
     tls::{self, Tls},
     transport::Transport,
+    worker::Worker,
 };
 use crate::traffic::published::Published;
 
@@ -44,6 +46,10 @@ pub struct Acceptor {
     pub open: Arc<Connections>,
     /// How many may be open at once.
     pub connections: u64,
+    /// The worker that answers requests; none on the operators' own address.
+    pub worker: Option<Rc<Worker>>,
+    /// Makes what is ready once the process drains and idle connections are to end.
+    pub leaving: Rc<dyn Fn() -> LocalBoxFuture<'static, ()>>,
 }
 
 impl Acceptor {
@@ -107,7 +113,8 @@ impl Acceptor {
             })));
         }
         let client = Rc::new(client);
-        let stream = ClientStream::new(io, client, permit, listed, limits, quickack, line);
+        let beside = (self.worker.clone(), (self.leaving)());
+        let stream = ClientStream::new(io, client, permit, listed, limits, quickack, line, beside);
         Some(Accepted::Http1(stream))
     }
 }

@@ -14,7 +14,12 @@ use actix_http::{
 };
 use bytes::BytesMut;
 
-use super::{http2::outgoing::Answering, read_ahead::ReadAhead, refusal::Refusal};
+use super::{
+    http2::outgoing::Answering,
+    read_ahead::ReadAhead,
+    refusal::Refusal,
+    rendered::response::{Asked, Hit},
+};
 use crate::traffic::{
     canary::split::Bucket, counters::ClientCounters, published::Published, quality::Class,
 };
@@ -61,6 +66,8 @@ pub struct Client {
     pub(super) tunnel_ended: Cell<bool>,
     /// Whether an answer is being written: half of it may be out.
     pub(super) writing: Cell<bool>,
+    /// What answers the request at hand and may be given again, once its head is seen.
+    pub(super) repeatable: RefCell<Option<Box<(Hit, Asked)>>>,
     pub(super) published: Arc<Published>,
     /// Sends its interim responses over HTTP/2; none over HTTP/1.1.
     pub(super) interim: Option<Rc<Answering>>,
@@ -110,6 +117,7 @@ impl Client {
             refused: Cell::new(None),
             interim_heads: RefCell::default(),
             writing: Cell::new(false),
+            repeatable: RefCell::default(),
             tunnel_ended: Cell::new(false),
             published,
             interim: None,
@@ -133,6 +141,7 @@ impl Client {
             refused: Cell::new(None),
             interim_heads: RefCell::default(),
             writing: Cell::new(false),
+            repeatable: RefCell::default(),
             tunnel_ended: Cell::new(false),
             interim: None,
             ..*self

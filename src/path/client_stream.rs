@@ -10,11 +10,12 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use actix_http::header::HeaderValue;
-use bytes::Buf as _;
+use bytes::{Buf as _, Bytes};
+use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -23,15 +24,25 @@ use super::{
     client::Client,
     connection_limits::ConnectionLimits,
     connection_permit::ConnectionPermit,
+    context::new_id,
     head_deadline::HeadDeadline,
     idle::Listed,
     line::ClientLine,
+    meter::Meter,
     refusal::{LINGER, Refusal, Refusing, poll_discard},
+    rendered::{
+        answer::RenderedAnswer,
+        head::RenderedHead,
+        response::RenderedResponse,
+        table::{self, RenderedResponses},
+    },
     request_reader::RequestReader,
     send_watch::SendWatch,
     tcp,
     transport::Transport,
+    worker::Worker,
 };
+use crate::store::counters::Kind;
 
 /// How much a client may send ahead while its request is answered; the rest waits in the socket.
 const AHEAD: usize = 64 * 1024;
@@ -58,6 +69,14 @@ pub struct ClientStream {
     deadline: HeadDeadline,
     line: ClientLine,
     send: SendWatch,
+    /// The worker that answers requests; none on the operators' own address.
+    worker: Option<Rc<Worker>>,
+    /// The head of the request at hand, where it came alone and in one piece.
+    asked: Option<Box<[u8]>>,
+    /// A rendered response on its way: actix-http has not heard of its request.
+    rendered: Option<RenderedAnswer>,
+    /// Ready once the process drains and idle connections are to end.
+    leaving: LocalBoxFuture<'static, ()>,
 }
 
 enum Phase {
@@ -77,6 +96,7 @@ impl ClientStream {
         limits: ConnectionLimits,
         quickack: bool,
         line: ClientLine,
+        (worker, leaving): (Option<Rc<Worker>>, LocalBoxFuture<'static, ()>),
     ) -> Self {
         let too_many = permit.over;
         let mut stream = ClientStream {
@@ -95,6 +115,10 @@ impl ClientStream {
             deadline: HeadDeadline::new(limits.head),
             line,
             send: SendWatch::new(limits.send),
+            worker,
+            asked: None,
+            rendered: None,
+            leaving,
         };
         if too_many {
             stream.refuse(Refusal::TooMany);
@@ -165,6 +189,7 @@ impl ClientStream {
         if self.client.switched.get() && !self.reader.is_raw() {
             self.reader.switch();
         }
+        ready!(self.poll_rendered(cx))?;
         loop {
             let requests = self.reader.requests();
             let mut looked = self.reader.release(buf);
@@ -186,11 +211,22 @@ impl ClientStream {
                         false => Ok(()),
                     });
                 }
+                if self.begin_rendered(&buf.filled()[before..]) {
+                    buf.set_filled(before);
+                    ready!(self.poll_rendered(cx))?;
+                    continue;
+                }
                 if self.quickack && self.is_engaged() {
                     // An upload: its sender waits for acknowledgements, not for an answer that could carry them.
                     tcp::rearm_quickack(self.io.tcp());
                 }
+                let is_alone = self.reader.is_clean();
+                let came = buf.filled().len() - before;
                 looked = self.reader.accept(buf, before);
+                let head = &buf.filled()[before..];
+                if is_alone && head.len() == came && self.reader.waits() && looked.is_ok() {
+                    self.note_asked(head);
+                }
             }
             if let Err(refusal) = looked {
                 buf.set_filled(before);
@@ -209,8 +245,137 @@ impl ClientStream {
         }
     }
 
+    /// Keeps a head by which a response may be found again.
+    fn note_asked(&mut self, head: &[u8]) {
+        let may_repeat = head.starts_with(b"GET ") || head.starts_with(b"HEAD ");
+        let stores = self
+            .worker
+            .as_ref()
+            .is_some_and(|worker| worker.stores(&self.client));
+        if may_repeat && stores && head.len() <= table::LONGEST {
+            self.asked = Some(head.into());
+        }
+    }
+
+    /// Keeps the response that actix-http begins to write, where the handler says that it may be given again.
+    fn note_rendered(&mut self, written: &[u8]) {
+        let (repeatable, asked) = (self.client.repeatable.take(), self.asked.take());
+        let (Some(worker), Some(repeatable), Some(head)) = (&self.worker, repeatable, asked) else {
+            return;
+        };
+        let (hit, asked) = *repeatable;
+        let Some(rendered) = RenderedHead::of(written, asked.id.is_none()) else {
+            return;
+        };
+        let cost = RenderedResponse::cost(&rendered, head.len());
+        let Some(room) = worker.store.shelf.room(cost) else {
+            return;
+        };
+        let response = RenderedResponse::new(hit, asked, self.client.secure, rendered, room);
+        let table: &mut RenderedResponses = &mut worker.rendered().1;
+        table.insert(head, Rc::new(response));
+    }
+
+    /// Begins to answer a request by what was answered to the same bytes before, if nothing else is under way and all of that
+    /// still holds.
+    fn begin_rendered(&mut self, came: &[u8]) -> bool {
+        let Some(worker) = &self.worker else {
+            return false;
+        };
+        let is_between = self.reader.is_clean() && !self.is_engaged() && !self.closes;
+        if !is_between || !worker.stores(&self.client) || worker.published.is_draining() {
+            return false;
+        }
+        let mut rendered = worker.rendered();
+        let (policy, table) = &mut *rendered;
+        let Some(response) = table.get(came) else {
+            return false;
+        };
+        if response.secure != self.client.secure {
+            return false;
+        }
+        let Some(found) = response.find(SystemTime::now()) else {
+            table.remove(came);
+            return false;
+        };
+        let asked = &response.asked;
+        let id = asked.id.clone().unwrap_or_else(new_id);
+        let client = self.client.peer.ip().to_canonical();
+        let mut meter = Meter::start(
+            worker.reporter.clone(),
+            self.client.engage(),
+            asked.origin,
+            asked.keys.of_client(client),
+            worker.published.split.membership(self.client.bucket),
+            &id,
+        );
+        if policy.access_log {
+            meter.log(&id, &asked.method, &asked.path, client, None);
+        }
+        meter.answered(found.status, None);
+        let head = response.head(&found, &id);
+        found.object.hit();
+        worker.store.count(Kind::Fresh);
+        worker
+            .store
+            .counters
+            .served(found.body.iter().map(Bytes::len).sum());
+        self.reader.passed_by();
+        self.deadline.stop();
+        self.rendered = Some(RenderedAnswer::new(head, found.body, meter));
+        true
+    }
+
+    /// Writes what is left of a rendered response. Ready when there is none.
+    fn poll_rendered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(answer) = &mut self.rendered else {
+            return Poll::Ready(Ok(()));
+        };
+        let mut written = Poll::Ready(Ok(()));
+        while !answer.is_written() {
+            let io = Pin::new(&mut self.io);
+            match answer.write(|slices| io.poll_write_vectored(cx, slices)) {
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    answer.advance(n);
+                    self.send.took();
+                }
+                Poll::Ready(Ok(_)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    written = Poll::Pending;
+                    break;
+                }
+            }
+        }
+        self.look_at_line();
+        // TLS holds what the socket does not take.
+        if written.is_ready() {
+            written = Pin::new(&mut self.io).poll_flush(cx);
+        }
+        match written {
+            Poll::Pending => self.poll_blocked(cx).map(Err),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) => {
+                self.send.took();
+                if let Some(answer) = self.rendered.take() {
+                    answer.complete();
+                }
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    /// Looks how good the client's line is.
+    fn look_at_line(&mut self) {
+        let published = &self.client.published;
+        let follow = published.level_for(self.client.bucket).load().follow_lines;
+        self.line.look(self.io.tcp(), Instant::now(), follow);
+        self.client.class.set(self.line.class());
+    }
+
     /// A head goes on.
     fn begin(&mut self) {
+        self.client.repeatable.take();
         self.deadline.stop();
         self.awaits_socket = false;
         self.begun_before = self.client.begun.get();
@@ -276,6 +441,10 @@ impl ClientStream {
         }
         if !is_idle {
             self.deadline.stop();
+            return;
+        }
+        if self.reader.begun_head() == 0 && self.leaving.poll_unpin(cx).is_ready() {
+            self.phase = Phase::Ended;
             return;
         }
         let listed = self.listed.as_ref();
@@ -377,6 +546,7 @@ impl AsyncWrite for ClientStream {
             Phase::Refusing(_) => return this.poll_refusing(cx).map(|()| Ok(bytes.len())),
             Phase::Ended => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
+        ready!(this.poll_rendered(cx))?;
         if this.reader.is_unanswered()
             && !this.is_engaged()
             && this.client.begun.get() == this.begun_before
@@ -405,11 +575,9 @@ impl AsyncWrite for ClientStream {
                     && let AnswerHead::Answer { closes } = AnswerHead::of(bytes)
                 {
                     (this.begun_answer, this.closes) = (true, closes);
+                    this.note_rendered(bytes);
                 }
-                let published = &this.client.published;
-                let follow = published.level_for(this.client.bucket).load().follow_lines;
-                this.line.look(this.io.tcp(), Instant::now(), follow);
-                this.client.class.set(this.line.class());
+                this.look_at_line();
                 written
             }
         }
@@ -449,6 +617,7 @@ impl AsyncWrite for ClientStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_refusing(cx));
+        ready!(self.poll_rendered(cx))?;
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, rc::Rc, sync::Arc};
 
 use actix_http::{
-    HttpMessage as _, Request, Response,
+    HttpMessage as _, Request, Response, Uri, Version,
     body::BoxBody,
     header::{self, HeaderMap, HeaderValue},
 };
@@ -17,6 +17,7 @@ use super::{
     network::Network,
     origin::Origin,
     policy::Policy,
+    rendered::response::{Asked, Hit},
     trace::{self, Trace},
     upgrades::UpgradePermit,
     worker::Worker,
@@ -39,6 +40,8 @@ pub(super) struct Context {
     pub bucket: Bucket,
     /// Its id: the client's own, or one made here.
     pub id: HeaderValue,
+    /// Whether the client gave it that id.
+    has_own_id: bool,
     /// Lets its connection switch to another protocol; none where that was not offered or is not taken.
     pub upgrade: Option<UpgradePermit>,
     /// Its account: reports a sample on every way out.
@@ -50,7 +53,7 @@ impl Context {
     pub fn of(request: &Request, worker: Rc<Worker>) -> Option<Self> {
         let client = Client::of(request)?;
         let (policy, origin) = worker.in_force();
-        let id = request_id(request);
+        let (id, has_own_id) = request_id(request);
         let asked_by = asked_by(request, &client, &policy);
         let bucket = Bucket::of(asked_by);
         let uri = request.uri();
@@ -89,9 +92,35 @@ impl Context {
             asked_by,
             bucket,
             id,
+            has_own_id,
             upgrade: None,
             meter,
         })
+    }
+
+    /// What answers it may be given again to a request by the same bytes, where nothing beside them decides what it is. Requests of
+    /// trusted proxies, in traces or with details in the access line go the whole way.
+    pub fn may_repeat(&self, request: &Request, hit: Box<Hit>) {
+        let is_http1 = self.client.interim.is_none() && request.version() == Version::HTTP_11;
+        let is_plain = self.worker.tracer.is_none() && !self.policy.access_details;
+        if !is_http1 || !is_plain || self.client.trusted {
+            return;
+        }
+        // Copies: what is part of the request would keep the buffer that it was read into.
+        let copy = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).ok();
+        let Ok(path) = Uri::try_from(request.path()) else {
+            return;
+        };
+        let asked = Asked {
+            method: request.method().clone(),
+            path,
+            keys: self.meter.keys(),
+            origin: self.origin.state().id,
+            id: self.has_own_id.then(|| copy(&self.id)).flatten(),
+        };
+        self.client
+            .repeatable
+            .replace(Some(Box::new((*hit, asked))));
     }
 
     /// The network that it is from: networks share what all need.
@@ -148,10 +177,15 @@ impl Context {
 }
 
 /// The client's own id, or one made for this request.
-fn request_id(request: &Request) -> HeaderValue {
-    if let Some(id) = headers::request_id(request.headers()) {
-        return id.clone();
+fn request_id(request: &Request) -> (HeaderValue, bool) {
+    match headers::request_id(request.headers()) {
+        Some(id) => (id.clone(), true),
+        None => (new_id(), false),
     }
+}
+
+/// An id for a request that brings none.
+pub(super) fn new_id() -> HeaderValue {
     let mut text = uuid::Uuid::encode_buffer();
     let text = uuid::Uuid::new_v4().hyphenated().encode_lower(&mut text);
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))

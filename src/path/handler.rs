@@ -38,7 +38,12 @@ pub async fn forward(mut request: Request, worker: Rc<Worker>) -> Response<BoxBo
     let span = context.meter.span().clone();
     let answered = answer(&mut request, &mut context).instrument(span);
     match answered.await {
-        Ok(Answered::Store(reply)) => relay(&request, *reply, context),
+        Ok(Answered::Store(mut reply)) => {
+            if let Some(hit) = reply.hit.take() {
+                context.may_repeat(&request, hit);
+            }
+            relay(&request, *reply, context)
+        }
         Ok(Answered::Origin(mut fetched)) => {
             match (fetched.switched.take(), context.upgrade.take()) {
                 (Some(origin), Some(permit)) => {

@@ -1,6 +1,6 @@
 //! What a request walks through, in order: [`listener`], [`acceptor`] ([`connection_permit`], TCP options, [`tls`]), then
 //! [`client_stream`] for HTTP/1.1 or [`http2`], [`client`], [`handler`] (the whole way on one screen) with the request's
-//! `context`, [`target`], [`headers`], the store ([`stored`]) or [`admission`] (the limiter's gate) and [`origin`], and for the
+//! `context`, [`target`], [`headers`], the store ([`stored`], and [`rendered`] for what was asked for before) or [`admission`] (the limiter's gate) and [`origin`], and for the
 //! response `relay` and [`body`]; [`error`] is the only place where an error becomes a status. [`policy`] is what they keep to,
 //! by the settings in force; a [`worker`] is a thread's own.
 
@@ -42,6 +42,7 @@ pub mod raw_target;
 pub mod read_ahead;
 pub mod refusal;
 mod relay;
+pub mod rendered;
 pub mod repair;
 pub mod request_head;
 pub mod request_reader;

@@ -29,6 +29,7 @@ pub(super) fn relay(request: &Request, reply: Reply, mut context: Context) -> Re
         told,
         framing,
         mut flow,
+        hit: _,
     } = reply;
     let mut response = Response::new(status);
     *response.headers_mut() = headers;

@@ -75,6 +75,17 @@ impl RequestReader {
         self.requests
     }
 
+    /// Whether the next head is waited for, and nothing of it is here.
+    pub fn is_clean(&self) -> bool {
+        let holds_none = self.kept.is_empty() && self.head.is_empty();
+        matches!(self.phase, Phase::Head) && self.answered && holds_none
+    }
+
+    /// A whole head was answered without going on.
+    pub fn passed_by(&mut self) {
+        self.requests += 1;
+    }
+
     /// Whether a request is not answered yet.
     pub fn is_unanswered(&self) -> bool {
         !self.answered

@@ -359,6 +359,22 @@ impl Body {
         bytes
     }
 
+    /// The bytes of `part`, in order, if all of them are here.
+    pub fn part(&self, part: &Range<u64>) -> Option<Vec<Bytes>> {
+        let (begin, _) = self.pieces.range(..=part.start).next_back()?;
+        let (mut at, mut found) = (part.start, Vec::new());
+        for (&begin, piece) in self.pieces.range(*begin..part.end) {
+            let end = begin + piece.len() as u64;
+            if begin > at || end <= at {
+                return None;
+            }
+            let (from, to) = (at - begin, end.min(part.end) - begin);
+            found.push(piece.slice(from as usize..to as usize));
+            at = begin + to;
+        }
+        (at == part.end).then_some(found)
+    }
+
     /// All of it in one piece, if all of it is here.
     pub fn whole(&self) -> Option<Bytes> {
         if !self.is_whole() {
@@ -393,6 +409,26 @@ mod tests {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Relaxed);
         }
+    }
+
+    #[test]
+    fn a_part_is_given_in_order_or_not_at_all() {
+        let mut body = Body::new(Some(30));
+        for begin in [0, 10, 20] {
+            let bytes: Vec<u8> = (begin..begin + 10).map(|at| at as u8).collect();
+            body.put(begin, &Bytes::from(bytes));
+        }
+        let whole: Vec<u8> = (0..30).collect();
+        for (from, to) in [(0, 30), (3, 7), (3, 12), (10, 20), (9, 21), (29, 30)] {
+            let part = body.part(&(from..to)).unwrap().concat();
+            assert_eq!(part, whole[from as usize..to as usize], "{from}..{to}");
+        }
+        body.drop_pieces(10..20);
+        assert_eq!(body.part(&(0..30)), None);
+        assert_eq!(body.part(&(5..11)), None);
+        assert_eq!(body.part(&(12..25)), None);
+        assert_eq!(body.part(&(0..10)).unwrap().concat(), whole[..10]);
+        assert_eq!(body.part(&(25..31)), None);
     }
 
     fn read(body: &mut Body, at: u64) -> Found {

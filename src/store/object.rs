@@ -342,6 +342,20 @@ impl Object {
         self.inside().body.whole()
     }
 
+    /// The bytes of `part`, in order, where all of them are in memory: they count as used.
+    pub fn in_memory(&self, part: &Range<u64>) -> Option<Vec<Bytes>> {
+        if part.is_empty() {
+            return Some(Vec::new());
+        }
+        let mut inside = self.inside();
+        let pieces = inside.body.part(part)?;
+        for extent in part.start / EXTENT..=(part.end - 1) / EXTENT {
+            let uses = inside.uses.entry(extent).or_default();
+            *uses = (*uses + 1).min(MOST_USES);
+        }
+        Some(pieces)
+    }
+
     /// Whether it can be gone on with where a fill broke: only what has a strong validator can.
     pub fn can_be_resumed(&self) -> bool {
         self.version.is_some()

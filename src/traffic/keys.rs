@@ -49,16 +49,18 @@ impl Keys {
     /// The keys of a client's request for this path and query.
     pub fn of(path: &str, query: Option<&str>, client: IpAddr) -> Self {
         let directory = path.rfind('/').map_or("", |slash| &path[..slash]);
-        let network = match client.to_canonical() {
-            IpAddr::V4(v4) => u128::from(v4.to_bits()),
-            IpAddr::V6(v6) => v6.to_bits() >> 64 << 64,
-        };
         Keys([
             hash((path, query)),
             hash(path),
             hash(directory),
-            hash(network),
+            hash(network(client)),
         ])
+    }
+
+    /// The keys of another client's request for the same.
+    pub fn of_client(mut self, client: IpAddr) -> Self {
+        self.0[Dimension::Client as usize] = hash(network(client));
+        self
     }
 
     /// The group that the request belongs to.
@@ -79,6 +81,14 @@ impl Keys {
     /// Whether it belongs to this group.
     pub fn is_of(&self, group: Group) -> bool {
         self.group(group.dimension) == group
+    }
+}
+
+/// An address as far as clients are told apart by it.
+fn network(client: IpAddr) -> u128 {
+    match client.to_canonical() {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()),
+        IpAddr::V6(v6) => v6.to_bits() >> 64 << 64,
     }
 }
 

@@ -191,17 +191,19 @@ impl Asker {
         }
     }
 
-    /// A client got this: where it is a segment of a known playlist, the next ones are fetched.
-    pub fn fetch_next(&self) {
+    /// A client got this: where it is a segment of a known playlist, the next ones are fetched. Whether there are some.
+    pub fn fetch_next(&self) -> bool {
         let most = match self.class() {
             Class::Good => self.store.settings.prefetch,
             Class::Medium => self.store.settings.prefetch.min(2),
             Class::Poor | Class::VeryPoor => self.store.settings.prefetch.min(1),
         };
-        if most > 0 {
-            let next = self.store.segments.behind(&self.key, most);
-            next.iter().for_each(|next| self.fetch_ahead(next));
+        if most == 0 {
+            return false;
         }
+        let next = self.store.segments.behind(&self.key, most);
+        next.iter().for_each(|next| self.fetch_ahead(next));
+        !next.is_empty()
     }
 
     fn class(&self) -> Class {

@@ -21,7 +21,10 @@ use super::{
     reply::Reply,
 };
 use crate::{
-    path::{client::Client, error::ProxyError, origin::Fetched},
+    path::{
+        client::Client, error::ProxyError, framing::Framing, origin::Fetched,
+        rendered::response::Hit,
+    },
     store::{
         Store,
         counters::Kind,
@@ -194,15 +197,39 @@ impl Front {
             &self.asker.fetcher,
             is_own,
         ) {
-            Some(reply) => {
-                if self.method == Method::GET {
-                    self.asker.fetch_next();
+            Some(mut reply) => {
+                let leads_on = self.method == Method::GET && self.asker.fetch_next();
+                if kind == Kind::Fresh && !leads_on {
+                    reply.hit = self.hit(object, &reply);
                 }
                 self.asker.store.count(kind);
                 Answer::Store(Box::new(reply), ttfb)
             }
             None => self.bypass(),
         }
+    }
+
+    /// What of the object a reply is, so that the same may be given again; none where the origin's Date is not known.
+    fn hit(&self, object: &Arc<Object>, reply: &Reply) -> Option<Box<Hit>> {
+        let head = object.head();
+        let part = match reply.framing {
+            Framing::None => None,
+            Framing::Length(length) => {
+                let part = Reply::part(object, &self.method, &self.asker.fetcher.fields);
+                let begin = part.map_or(0, |part| part.start);
+                Some(begin..begin + length)
+            }
+            _ => return None,
+        };
+        head.fields.contains_key(header::DATE).then(|| {
+            Box::new(Hit {
+                object: Arc::downgrade(object),
+                head: Arc::downgrade(&head),
+                directives: self.asker.directives,
+                part,
+                status: reply.status,
+            })
+        })
     }
 
     /// The same, for a client whose own request did not bring the object. What has a strong validator can be gone on with if its

@@ -14,6 +14,7 @@ use crate::{
         framing::Framing,
         headers::{self, content_length},
         origin::{Fetched, body::OriginBody},
+        rendered::response::Hit,
     },
     store::{
         Store,
@@ -35,6 +36,8 @@ pub struct Reply {
     pub framing: Framing,
     /// The body.
     pub flow: Flow,
+    /// What of the store it is, where it needed nothing but memory.
+    pub hit: Option<Box<Hit>>,
 }
 
 /// Fields that a 304 carries (RFC 9110 §15.4.5), and Last-Modified, for who has no entity tag.
@@ -59,6 +62,7 @@ impl Reply {
             told,
             framing: fetched.framing,
             flow: Flow::Origin(OriginBody::One(fetched.source)),
+            hit: None,
         };
         reply.pass_on(id);
         reply
@@ -145,6 +149,7 @@ impl Reply {
             told,
             framing,
             flow: Flow::Stored(Box::new(reader)),
+            hit: None,
         })
     }
 }
