@@ -30,6 +30,8 @@ pub(super) struct Store {
     bytes: Bytes,
     fills: Fills,
     prefetch: Prefetch,
+    /// Of the fresh ones, those that were given again to a request by the same bytes as one before: the cheapest.
+    repeated: u64,
     /// Clients that went on by a request of their own: what they needed next did not stay until they got there.
     left_behind: u64,
     /// Parts of bodies that were pushed out for others.
@@ -118,6 +120,7 @@ impl Store {
                 used,
                 unused,
             },
+            repeated: counters.responses_repeated(),
             left_behind: counters.readers_left_behind(),
             evictions: store.shelf.evictions(),
             purges_of_others: counters.purges_of_others(),

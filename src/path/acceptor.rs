@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use super::{
     client::Client,
-    client_stream::ClientStream,
+    client_stream::{ClientStream, Served},
     connection_permit::ConnectionPermit,
     headers,
     http2::{connection::H2Connection, frame_budget::FrameBudget, transport::H2Transport},
@@ -113,8 +113,12 @@ impl Acceptor {
             })));
         }
         let client = Rc::new(client);
-        let beside = (self.worker.clone(), (self.leaving)());
-        let stream = ClientStream::new(io, client, permit, listed, limits, quickack, line, beside);
+        let served = Served {
+            worker: self.worker.clone(),
+            leaving: (self.leaving)(),
+            quickack,
+        };
+        let stream = ClientStream::new(io, client, permit, listed, limits, line, served);
         Some(Accepted::Http1(stream))
     }
 }

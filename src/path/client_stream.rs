@@ -79,6 +79,16 @@ pub struct ClientStream {
     leaving: LocalBoxFuture<'static, ()>,
 }
 
+/// How the requests of a connection are served.
+pub struct Served {
+    /// The worker that answers them; none on the operators' own address.
+    pub worker: Option<Rc<Worker>>,
+    /// Ready once the process drains and idle connections are to end.
+    pub leaving: LocalBoxFuture<'static, ()>,
+    /// Whether what comes of a body is acknowledged at once.
+    pub quickack: bool,
+}
+
 enum Phase {
     Open,
     /// An answer of the stream's own goes out.
@@ -94,9 +104,8 @@ impl ClientStream {
         permit: ConnectionPermit,
         listed: Option<Listed>,
         limits: ConnectionLimits,
-        quickack: bool,
         line: ClientLine,
-        (worker, leaving): (Option<Rc<Worker>>, LocalBoxFuture<'static, ()>),
+        served: Served,
     ) -> Self {
         let too_many = permit.over;
         let mut stream = ClientStream {
@@ -105,7 +114,7 @@ impl ClientStream {
             _permit: permit,
             listed,
             limits,
-            quickack,
+            quickack: served.quickack,
             phase: Phase::Open,
             reader: RequestReader::new(limits.max_head),
             begun_before: 0,
@@ -115,10 +124,10 @@ impl ClientStream {
             deadline: HeadDeadline::new(limits.head),
             line,
             send: SendWatch::new(limits.send),
-            worker,
+            worker: served.worker,
             asked: None,
             rendered: None,
-            leaving,
+            leaving: served.leaving,
         };
         if too_many {
             stream.refuse(Refusal::TooMany);
@@ -316,6 +325,7 @@ impl ClientStream {
         let head = response.head(&found, &id);
         found.object.hit();
         worker.store.count(Kind::Fresh);
+        worker.store.counters.repeated();
         worker
             .store
             .counters
@@ -328,41 +338,34 @@ impl ClientStream {
 
     /// Writes what is left of a rendered response. Ready when there is none.
     fn poll_rendered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(answer) = &mut self.rendered else {
+        if self.rendered.is_none() {
             return Poll::Ready(Ok(()));
+        }
+        let written = match self.poll_write_rendered(cx) {
+            Poll::Pending => ready!(self.poll_blocked(cx).map(Err)),
+            Poll::Ready(written) => written,
         };
-        let mut written = Poll::Ready(Ok(()));
-        while !answer.is_written() {
+        self.send.took();
+        if let Some(answer) = self.rendered.take()
+            && written.is_ok()
+        {
+            answer.complete();
+        }
+        Poll::Ready(written)
+    }
+
+    fn poll_write_rendered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(answer) = self.rendered.as_mut().filter(|answer| !answer.is_written()) {
             let io = Pin::new(&mut self.io);
-            match answer.write(|slices| io.poll_write_vectored(cx, slices)) {
-                Poll::Ready(Ok(n)) if n > 0 => {
-                    answer.advance(n);
-                    self.send.took();
-                }
-                Poll::Ready(Ok(_)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {
-                    written = Poll::Pending;
-                    break;
-                }
+            match ready!(answer.write(|slices| io.poll_write_vectored(cx, slices)))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                n => answer.advance(n),
             }
+            self.send.took();
+            self.look_at_line();
         }
-        self.look_at_line();
         // TLS holds what the socket does not take.
-        if written.is_ready() {
-            written = Pin::new(&mut self.io).poll_flush(cx);
-        }
-        match written {
-            Poll::Pending => self.poll_blocked(cx).map(Err),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Ready(Ok(())) => {
-                self.send.took();
-                if let Some(answer) = self.rendered.take() {
-                    answer.complete();
-                }
-                Poll::Ready(Ok(()))
-            }
-        }
+        Pin::new(&mut self.io).poll_flush(cx)
     }
 
     /// Looks how good the client's line is.
@@ -585,6 +588,7 @@ impl AsyncWrite for ClientStream {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        ready!(this.poll_rendered(cx))?;
         if matches!(this.phase, Phase::Open) {
             this.answered(cx);
         }

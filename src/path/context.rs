@@ -100,7 +100,7 @@ impl Context {
 
     /// What answers it may be given again to a request by the same bytes, where nothing beside them decides what it is. Requests of
     /// trusted proxies, in traces or with details in the access line go the whole way.
-    pub fn may_repeat(&self, request: &Request, hit: Box<Hit>) {
+    pub fn may_repeat(&self, request: &Request, hit: Hit) {
         let is_http1 = self.client.interim.is_none() && request.version() == Version::HTTP_11;
         let is_plain = self.worker.tracer.is_none() && !self.policy.access_details;
         if !is_http1 || !is_plain || self.client.trusted {
@@ -118,9 +118,7 @@ impl Context {
             origin: self.origin.state().id,
             id: self.has_own_id.then(|| copy(&self.id)).flatten(),
         };
-        self.client
-            .repeatable
-            .replace(Some(Box::new((*hit, asked))));
+        self.client.repeatable.replace(Some(Box::new((hit, asked))));
     }
 
     /// The network that it is from: networks share what all need.

@@ -40,7 +40,7 @@ pub async fn forward(mut request: Request, worker: Rc<Worker>) -> Response<BoxBo
     match answered.await {
         Ok(Answered::Store(mut reply)) => {
             if let Some(hit) = reply.hit.take() {
-                context.may_repeat(&request, hit);
+                context.may_repeat(&request, *hit);
             }
             relay(&request, *reply, context)
         }

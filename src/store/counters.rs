@@ -71,6 +71,7 @@ pub struct Counters {
     fills_failed: AtomicU64,
     left_behind: AtomicU64,
     purged_by_others: AtomicU64,
+    repeated: AtomicU64,
     /// When the last answer went out that was stale for the origin failed or was late, in milliseconds since the start; 0: none.
     stale_last: AtomicU64,
     /// When the first of those went out that follow each other closely, in the same way.
@@ -116,6 +117,16 @@ impl Counters {
             _ => &self.fills_stopped,
         };
         counter.fetch_add(1, Relaxed);
+    }
+
+    /// A response was given again to a request by the same bytes.
+    pub fn repeated(&self) {
+        self.repeated.fetch_add(1, Relaxed);
+    }
+
+    /// How many responses were given again so.
+    pub fn responses_repeated(&self) -> u64 {
+        self.repeated.load(Relaxed)
     }
 
     /// A purge of another instance was taken.

@@ -47,6 +47,7 @@ mod purge;
 mod redis;
 mod refusals;
 mod reload;
+mod repeated;
 mod requests;
 mod rule;
 mod settings;
