@@ -26,8 +26,8 @@
 //!                                                                                     |        | class
 //!  api::admin --level--> Tuner <--level of other instances-- RedisPool                |        v
 //!                          |                                                          |      Tuner
-//!                          +--tuning--> RateLimiter <---------------------------------+
-//!                          +--tuning--> RedisPool
+//!                          +--level---> RateLimiter <---------------------------------+
+//!                          +--level---> RedisPool
 //!                          |<--a candidate level is worse-- MetricsWindow
 //!                          +--publishes--> traffic::published <--reads-- path, api
 //! ```

@@ -19,6 +19,7 @@ use crate::{
     traffic::{
         canary, concurrency,
         level::Level,
+        origin::NamedOrigin,
         quality, rate,
         tuning::{ClassTable, LevelTable, Tables},
         window,
@@ -288,7 +289,11 @@ impl Settings {
             redis: self.redis.clone(),
             canary: self.canary.clone(),
             supervision: self.supervision.clone(),
-            origin: self.origin.url.to_string(),
+            origin: NamedOrigin {
+                name: "default".to_owned(),
+                url: self.origin.url.to_string(),
+            },
+            others: Vec::new(),
         }
     }
 

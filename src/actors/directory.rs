@@ -7,8 +7,8 @@ use super::{actor_name::ActorName, fault::Fault};
 use super::{
     mailbox::Mailbox,
     messages::{
-        AdoptRollout, NewClass, NewSettings, NewSummary, NewTuning, RollBack, Samples,
-        SaveRollback, SaveRollout, SetLevel, SharePurge,
+        AdoptRollout, NewClass, NewLevel, NewSettings, NewSummary, RollBack, Samples, SaveRollback,
+        SaveRollout, SetLevel, SharePurge,
     },
 };
 use crate::traffic::published::Published;
@@ -32,7 +32,7 @@ pub(super) struct Directory {
     /// To `RateLimiter`.
     pub limiter_summary: Mailbox<NewSummary>,
     /// To `RateLimiter`.
-    pub limiter_tuning: Mailbox<NewTuning>,
+    pub limiter_level: Mailbox<NewLevel>,
     /// To `RateLimiter`.
     pub limiter_settings: Mailbox<NewSettings>,
 
@@ -43,7 +43,7 @@ pub(super) struct Directory {
     /// To `RedisPool`.
     pub share_purge: Mailbox<SharePurge>,
     /// To `RedisPool`.
-    pub redis_tuning: Mailbox<NewTuning>,
+    pub redis_level: Mailbox<NewLevel>,
 
     /// To `Tuner`.
     pub set_level: Mailbox<SetLevel>,
@@ -71,12 +71,12 @@ impl Directory {
             classifier_summary: Mailbox::default(),
             classifier_settings: Mailbox::default(),
             limiter_summary: Mailbox::default(),
-            limiter_tuning: Mailbox::default(),
+            limiter_level: Mailbox::default(),
             limiter_settings: Mailbox::default(),
             save_rollout: Mailbox::default(),
             save_rollback: Mailbox::default(),
             share_purge: Mailbox::default(),
-            redis_tuning: Mailbox::default(),
+            redis_level: Mailbox::default(),
             set_level: Mailbox::default(),
             adopt_rollout: Mailbox::default(),
             roll_back: Mailbox::default(),

@@ -73,7 +73,7 @@ pub fn start(settings: &Settings, published: Arc<Published>) -> Result<Actors, N
     let (s, d) = (current.clone(), directory.clone());
     watchdog.start(move |lease| {
         let s = s.load();
-        QualityClassifier::new(&s.quality, &s.origin, d.clone(), lease)
+        QualityClassifier::new(&s.quality, d.clone(), lease)
     })?;
 
     let (s, d) = (current.clone(), directory.clone());

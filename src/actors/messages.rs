@@ -13,10 +13,11 @@ use crate::store::purge::What;
 use crate::traffic::{
     canary::{Conflict, Percent, Rollout},
     level::Level,
+    origin_id::OriginId,
     quality::Class,
     sample::Sample,
     summary::Summary,
-    tuning::Tuning,
+    tuning::LevelInForce,
 };
 
 /// From a worker to the window: requests that ended.
@@ -29,10 +30,11 @@ pub(super) struct Samples(pub Vec<Sample>);
 #[rtype(result = "()")]
 pub(super) struct NewSummary(pub Arc<Summary>);
 
-/// From the classifier to the tuner: the class of the network to the origin, and why it changed.
+/// From the classifier to the tuner: the class of the network to this origin, and why it changed.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct NewClass {
+    pub origin: OriginId,
     pub class: Class,
     pub why: String,
 }
@@ -80,10 +82,10 @@ pub(super) struct SharePurge {
     pub soft: bool,
 }
 
-/// From the tuner to limiter and Redis pool: the tuning in force from now on.
+/// From the tuner to limiter and Redis pool: what the level in force from now on says.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
-pub(super) struct NewTuning(pub Arc<Tuning>);
+pub(super) struct NewLevel(pub Arc<LevelInForce>);
 
 /// After a reload, to every actor whose settings can change while it runs: the settings in force from now on.
 #[derive(Clone, Message)]

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! workers --samples--> MetricsWindow --summary, every tick--> QualityClassifier --class--> Tuner
-//!                                     \-----------------------> RateLimiter <----tuning----/ |
+//!                                     \-----------------------> RateLimiter <----level-----/ |
 //!                                     \--a candidate level is worse--------------------> Tuner
-//! admin ---level--> Tuner <--level from other instances-- RedisPool <----------tuning------/
+//! admin ---level--> Tuner <--level from other instances-- RedisPool <----------level-------/
 //! ```
+//!
+//! Classifier and limiter keep one state for each origin (`OriginJudge`, `OriginLimiter`), and the window sums up each
+//! origin's samples apart.
 //!
 //! Each runs on a thread of its own (an arbiter), so that none can hold up another or a worker. A watchdog replaces
 //! an actor that panicked or does not answer; what its successor needs lies in [`Published`], or in a survivor.
@@ -22,6 +25,8 @@ mod level_change;
 mod mailbox;
 mod messages;
 mod metrics_window;
+mod origin_judge;
+mod origin_limiter;
 mod quality_classifier;
 mod rate_limiter;
 pub mod redis_pool;

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use super::{
     directory::Directory,
     lease::Lease,
-    messages::{AdoptRollout, NewTuning, SaveRollback, SaveRollout, SharePurge},
+    messages::{AdoptRollout, NewLevel, SaveRollback, SaveRollout, SharePurge},
     supervised_actor::supervised,
     survivor::Survivor,
 };
@@ -82,7 +82,7 @@ pub(super) struct RedisPool {
     beat_at: Option<Instant>,
 }
 
-supervised!(RedisPool, hears save_rollout, save_rollback, share_purge, redis_tuning);
+supervised!(RedisPool, hears save_rollout, save_rollback, share_purge, redis_level);
 
 impl RedisPool {
     pub fn new(
@@ -93,7 +93,7 @@ impl RedisPool {
         directory: Arc<Directory>,
         lease: Lease,
     ) -> Self {
-        let most = directory.published.tuning.load().redis_pool;
+        let most = directory.published.level.load().redis_pool;
         Self {
             settings: settings.clone(),
             keys: RolloutKeys::new(&settings.prefix),
@@ -473,11 +473,11 @@ impl Handler<ReadRollout> for RedisPool {
     }
 }
 
-impl Handler<NewTuning> for RedisPool {
+impl Handler<NewLevel> for RedisPool {
     type Result = ();
 
-    fn handle(&mut self, NewTuning(tuning): NewTuning, _: &mut Self::Context) {
-        self.commands.set_most(tuning.redis_pool);
+    fn handle(&mut self, NewLevel(level): NewLevel, _: &mut Self::Context) {
+        self.commands.set_most(level.redis_pool);
         self.publish();
     }
 }

@@ -80,7 +80,7 @@ impl Batch {
                 self.begun.notify_one();
             }
             Err(SendError::Closed(Samples(samples)) | SendError::Full(Samples(samples))) => {
-                let dropped = &self.directory.published.counters.clients.samples_dropped;
+                let dropped = &self.directory.published.clients.samples_dropped;
                 dropped.add(samples.len() as u64);
             }
         }

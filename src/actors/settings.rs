@@ -1,9 +1,20 @@
 //! The settings of all actors together.
 
+use std::{sync::Arc, time::Instant};
+
 use super::{redis_pool::settings::Settings as RedisSettings, supervision::Supervision};
 use crate::traffic::{
-    canary, concurrency, level::Level, published::Published, quality, rate, rate_gate::RateGate,
-    tuning::Tables, window,
+    canary::{self, split::Split},
+    concurrency,
+    level::Level,
+    origin::{NamedOrigin, OriginState},
+    origin_id::OriginId,
+    origins::Origins,
+    published::Published,
+    quality, rate,
+    rate_gate::RateGate,
+    tuning::Tables,
+    window,
 };
 
 /// The settings of all actors: a copy of the sections that they read.
@@ -25,19 +36,36 @@ pub struct Settings {
     pub canary: canary::Settings,
     /// `[supervision]`
     pub supervision: Supervision,
-    /// The origin's URL. Its host and port get a test connection while no request shows whether the origin is reachable.
-    pub origin: String,
+    /// The first origin. Its host and port get a test connection while no request shows whether it is reachable.
+    pub origin: NamedOrigin,
+    /// The origins beside it.
+    pub others: Vec<NamedOrigin>,
 }
 
 impl Settings {
-    /// What is published before the actors run: the tuning of `level` on a network of class `good`, and the rate gate
-    /// at its initial rate. `workers` is the number of worker threads, for `/stats`.
+    /// What is published before the actors run: `level` for all clients, and each origin on a network of class `good`,
+    /// with its rate gate at the initial rate. `workers` is the number of worker threads, for `/stats`.
     pub fn published(&self, level: Level, workers: usize) -> Published {
-        Published::new(
-            self.tables.tuning(level, quality::Class::default()),
-            RateGate::new(&self.rate_limit),
-            &self.origin,
-            workers,
-        )
+        let (split, now) = (Arc::<Split>::default(), Instant::now());
+        let tuning = self.tables.tuning(level, quality::Class::default());
+        let state = |id, named| {
+            let gate = RateGate::new(&self.rate_limit);
+            let (tuning, split) = (tuning.clone(), Arc::clone(&split));
+            Arc::new(OriginState::new(
+                OriginId(id),
+                named,
+                tuning,
+                gate,
+                split,
+                now,
+            ))
+        };
+        let others = (1..).zip(&self.others);
+        let origins = Origins::new(
+            state(0, &self.origin),
+            others.map(|(id, named)| state(id, named)).collect(),
+        );
+        let level = self.tables.level(level);
+        Published::new(level, origins, Arc::clone(&split), workers)
     }
 }

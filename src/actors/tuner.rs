@@ -10,7 +10,7 @@ use super::{
     lease::Lease,
     level_change::{LevelChange, LevelSource},
     messages::{
-        AdoptRollout, NewClass, NewSettings, NewTuning, RollBack, SaveRollback, SaveRollout,
+        AdoptRollout, NewClass, NewLevel, NewSettings, RollBack, SaveRollback, SaveRollout,
         SetLevel,
     },
     supervised_actor::supervised,
@@ -18,8 +18,8 @@ use super::{
 use crate::traffic::{
     canary::{Candidate, Conflict, Percent, Rollback, Rollout},
     level::Level,
+    origin::OriginState,
     published::{self, Retune},
-    quality::Class,
     tuning::{Tables, Tuning},
 };
 
@@ -42,33 +42,43 @@ impl Tuner {
         }
     }
 
-    /// Publishes the tuning of level and class, and tells those who follow it.
-    fn retune(&self, level: Level, class: Class) {
-        let tuning = Arc::new(self.tables.tuning(level, class));
-        self.directory.published.tuning.store(tuning.clone());
+    /// Publishes what follows from a level for all clients outside a canary, and tells those who follow it.
+    fn set_level(&self, level: Level) {
+        let published = &self.directory.published;
+        for origin in published.origins.iter() {
+            let class = origin.tuning.load().class;
+            origin
+                .tuning
+                .store(Arc::new(self.tables.tuning(level, class)));
+        }
+        let level = Arc::new(self.tables.level(level));
+        published.level.store(Arc::clone(&level));
         // An actor that is full or dead reads what is published.
-        let new = NewTuning(tuning);
-        _ = self.directory.limiter_tuning.tell(new.clone());
-        _ = self.directory.redis_tuning.tell(new);
+        let new = NewLevel(level);
+        _ = self.directory.limiter_level.tell(new.clone());
+        _ = self.directory.redis_level.tell(new);
     }
 
-    /// The tuning of the clients that a change for `percent` of them is about, while `rollout` is in force: the canary's,
-    /// or that of all others.
+    /// The tuning towards the first origin of the clients that a change for `percent` of them is about, while `rollout` is
+    /// in force: the canary's, or that of all others.
     fn concerned(&self, rollout: &Rollout, percent: Percent) -> Arc<Tuning> {
-        let published = &self.directory.published;
+        let origin = self.directory.published.origin();
         match rollout.canary.candidate {
-            Some(_) if percent != Percent::ALL => published.candidate.load_full(),
-            _ => published.tuning.load_full(),
+            Some(_) if percent != Percent::ALL => origin.candidate.load_full(),
+            _ => origin.tuning.load_full(),
         }
     }
 
-    /// Publishes the canary of a rollout: the candidate's tuning first, then which clients have it.
-    fn publish_canary(&self, rollout: &Rollout, class: Class) {
+    /// Publishes the canary of a rollout: what the candidate's level says first, then which clients have it.
+    fn publish_canary(&self, rollout: &Rollout) {
         let published = &self.directory.published;
         let percent = match rollout.canary.candidate {
             Some(candidate) => {
-                let tuning = self.tables.tuning(candidate.level, class);
-                published.candidate.store(Arc::new(tuning));
+                for origin in published.origins.iter() {
+                    self.set_candidate(origin, candidate.level);
+                }
+                let level = self.tables.level(candidate.level);
+                published.candidate.store(Arc::new(level));
                 candidate.percent
             }
             None => Percent::NONE,
@@ -77,18 +87,24 @@ impl Tuner {
         published.canary.store(Arc::new(rollout.canary.clone()));
     }
 
+    /// The tuning of a canary of this level towards one origin.
+    fn set_candidate(&self, origin: &OriginState, level: Level) {
+        let class = origin.tuning.load().class;
+        let tuning = self.tables.tuning(level, class);
+        origin.candidate.store(Arc::new(tuning));
+    }
+
     /// Puts a rollout in force, and notes what it changes with its reason.
     fn apply(&self, to: &Rollout, why: &str) {
         let published = &self.directory.published;
         let from = published.rollout();
-        let class = published.tuning.load().class;
         if to.level != from.level {
-            self.retune(to.level, class);
+            self.set_level(to.level);
             let (from, to) = (from.level.as_str(), to.level.as_str());
-            self.note(published::Retuned::Level, from, to, why.to_owned());
+            self.note(published::Retuned::Level, None, from, to, why.to_owned());
         }
         if to.canary != from.canary {
-            self.publish_canary(to, class);
+            self.publish_canary(to);
         }
         if to.canary.candidate != from.canary.candidate {
             let shown = |candidate: Option<Candidate>| {
@@ -101,14 +117,25 @@ impl Tuner {
                 _ => why.to_owned(),
             };
             let (from, to) = (shown(from.canary.candidate), shown(to.canary.candidate));
-            self.note(published::Retuned::Canary, &from, &to, why);
+            self.note(published::Retuned::Canary, None, &from, &to, why);
         }
     }
 
     /// Writes a change to the log and to the list of retunes.
-    fn note(&self, what: published::Retuned, from: &str, to: &str, why: String) {
+    fn note(
+        &self,
+        what: published::Retuned,
+        origin: Option<&OriginState>,
+        from: &str,
+        to: &str,
+        why: String,
+    ) {
+        let origin = origin.map(|origin| origin.name.clone());
         match what {
-            published::Retuned::Class => info!(from, to, why, "network class changed"),
+            published::Retuned::Class => {
+                let origin = origin.as_deref().unwrap_or_default();
+                info!(origin, from, to, why, "network class changed");
+            }
             published::Retuned::Canary if why.starts_with("rolled back") => {
                 warn!(from, to, why, "canary changed");
             }
@@ -118,6 +145,7 @@ impl Tuner {
         self.directory.published.retunes.push(Retune {
             at: SystemTime::now(),
             what,
+            origin,
             from: from.to_owned(),
             to: to.to_owned(),
             why,
@@ -196,13 +224,21 @@ impl Handler<NewClass> for Tuner {
         if self.lease.is_revoked() {
             return ctx.stop();
         }
-        let before = self.directory.published.tuning.load_full();
-        if new.class != before.class {
-            self.retune(before.level, new.class);
-            self.publish_canary(&self.directory.published.rollout(), new.class);
-            let (from, to) = (before.class.as_str(), new.class.as_str());
-            self.note(published::Retuned::Class, from, to, new.why);
+        let published = &self.directory.published;
+        let Some(origin) = published.origins.get(new.origin) else {
+            return;
+        };
+        let before = origin.tuning.load_full();
+        if new.class == before.class {
+            return;
         }
+        let tuning = self.tables.tuning(before.level, new.class);
+        origin.tuning.store(Arc::new(tuning));
+        if let Some(candidate) = published.rollout().canary.candidate {
+            self.set_candidate(origin, candidate.level);
+        }
+        let (from, to) = (before.class.as_str(), new.class.as_str());
+        self.note(published::Retuned::Class, Some(origin), from, to, new.why);
     }
 }
 
@@ -216,9 +252,9 @@ impl Handler<NewSettings> for Tuner {
         if self.tables != settings.tables {
             self.tables = settings.tables.clone();
             let published = Arc::clone(&self.directory.published);
-            let now = published.tuning.load_full();
-            self.retune(now.level, now.class);
-            self.publish_canary(&published.rollout(), now.class);
+            let rollout = published.rollout();
+            self.set_level(rollout.level);
+            self.publish_canary(&rollout);
         }
     }
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::numbers::rounded;
-use crate::traffic::published::Published;
+use crate::traffic::{origin::OriginState, origins::Origins};
 
 /// A maximum of the settings that has held requests back for over 10 s, where it is not the origin.
 #[derive(Debug, Serialize, ToSchema)]
@@ -21,8 +21,13 @@ pub(super) struct BindingLimit {
 }
 
 impl BindingLimit {
-    pub(super) fn of(published: &Published) -> Option<Self> {
-        let limit = published.binding_limit.load();
+    /// The first that binds, of all origins.
+    pub(super) fn of_any(origins: &Origins) -> Option<Self> {
+        origins.iter().find_map(|origin| Self::of(origin))
+    }
+
+    pub(super) fn of(origin: &OriginState) -> Option<Self> {
+        let limit = origin.binding_limit.load();
         limit.as_deref().map(|limit| BindingLimit {
             key: limit.key.clone(),
             value: rounded(limit.value, 2),

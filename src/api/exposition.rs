@@ -4,7 +4,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use crate::traffic::distribution::Distribution;
+use crate::traffic::{distribution::Distribution, origin::OriginState, origins::Origins};
 
 /// The type of a family of samples.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +14,9 @@ pub(super) enum Kind {
     /// A value that goes up and down.
     Gauge,
 }
+
+/// A family that has a sample for each origin: its name, its help, and how the value is read.
+pub(super) type Family<S> = (&'static str, &'static str, fn(&S) -> u64);
 
 /// A text in this format, while it is written.
 #[derive(Debug, Default)]
@@ -46,6 +49,41 @@ impl Exposition {
         self.begin(kind_name(kind), name, help);
         for (word, value) in samples {
             self.sample(format_args!("{name}{{{label}=\"{word}\"}}"), value);
+        }
+    }
+
+    /// Writes a family with a sample for each origin, by its name.
+    pub(super) fn of_each<V: Display>(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        help: &str,
+        origins: &Origins,
+        value: impl Fn(&OriginState) -> V,
+    ) {
+        let samples = origins.iter().map(|origin| (&origin.name, value(origin)));
+        self.by(kind, name, help, "origin", samples);
+    }
+
+    /// Writes a family with samples for each origin, told apart by one more label.
+    pub(super) fn of_each_by<L: Display, V: Display, S: IntoIterator<Item = (L, V)>>(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        help: &str,
+        origins: &Origins,
+        label: &str,
+        samples: impl Fn(&OriginState) -> S,
+    ) {
+        self.begin(kind_name(kind), name, help);
+        for origin in origins.iter() {
+            for (word, value) in samples(origin) {
+                let origin = &origin.name;
+                self.sample(
+                    format_args!("{name}{{origin=\"{origin}\",{label}=\"{word}\"}}"),
+                    value,
+                );
+            }
         }
     }
 

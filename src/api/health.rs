@@ -15,7 +15,8 @@ use crate::{
     problem::Problem,
     traffic::{
         level::Level,
-        published::{OriginStatus, Published, RedisLink},
+        origin::{OriginState, OriginStatus},
+        published::{Published, RedisLink},
         quality::Class,
         validity::Worth,
     },
@@ -93,6 +94,7 @@ struct HttpClient {
 /// One origin.
 #[derive(Debug, Serialize, ToSchema)]
 struct OriginHealth {
+    name: String,
     /// Without user and password.
     url: String,
     status: OriginStatus,
@@ -188,8 +190,7 @@ pub(super) async fn health(published: web::Data<Published>) -> HttpResponse {
         Status::Draining => StatusCode::SERVICE_UNAVAILABLE,
         Status::Healthy | Status::Degraded => StatusCode::OK,
     };
-    let tuning = published.tuning.load();
-    let origin = **published.origin_status.load();
+    let tuning = published.origin().tuning.load();
     json_response(
         code,
         &Health {
@@ -200,18 +201,21 @@ pub(super) async fn health(published: web::Data<Published>) -> HttpResponse {
             uptime_seconds: published.started.elapsed().as_secs(),
             redis: Redis::of(published),
             http_client: HttpClient {
-                status: match why_away(published) {
+                status: match published.origins.iter().find_map(|origin| why_away(origin)) {
                     Some(_) => Status::Degraded,
                     None => Status::Healthy,
                 },
             },
-            origins: vec![OriginHealth {
-                url: published.origin.clone(),
-                status: origin,
-                quality: published.quality(),
-            }],
+            origins: (published.origins.iter())
+                .map(|origin| OriginHealth {
+                    name: origin.name.clone(),
+                    url: origin.url.clone(),
+                    status: **origin.status.load(),
+                    quality: origin.quality(),
+                })
+                .collect(),
             serving_stale: super::store::ServingStale::of(published, now),
-            binding_limit: BindingLimit::of(published),
+            binding_limit: BindingLimit::of_any(&published.origins),
             certificate: Certificate::of(published, now),
             actors: ActorHealth::all(published),
             performance_optimization: PerformanceOptimization {
@@ -254,11 +258,11 @@ pub(super) async fn ready(published: web::Data<Published>) -> HttpResponse {
     json_response(code, &Check { status })
 }
 
-/// Why the origin counts as away; none if it does not. Before the first tick a connect that failed says so already.
-fn why_away(published: &Published) -> Option<&'static str> {
-    match **published.origin_status.load() {
+/// Why an origin counts as away; none if it does not. Before the first tick a connect that failed says so already.
+fn why_away(origin: &OriginState) -> Option<&'static str> {
+    match **origin.status.load() {
         OriginStatus::Unreachable => Some("the origin cannot be reached"),
-        OriginStatus::Unknown if published.counters.origin.connect_failures.get() > 0 => {
+        OriginStatus::Unknown if origin.counters.connect_failures.get() > 0 => {
             Some("no connection to the origin has come about yet")
         }
         OriginStatus::Unknown | OriginStatus::Reachable => None,
@@ -271,7 +275,14 @@ fn reasons(published: &Published, now: Instant, clock: SystemTime) -> Vec<String
     if published.redis.load().link == RedisLink::Disconnected {
         reasons.push("redis does not answer".to_owned());
     }
-    reasons.extend(why_away(published).map(str::to_owned));
+    let several = published.origins.iter().count() > 1;
+    reasons.extend(published.origins.iter().filter_map(|origin| {
+        let why = why_away(origin)?;
+        Some(match several {
+            true => format!("{}: {why}", origin.name),
+            false => why.to_owned(),
+        })
+    }));
     let disk = published.store.get().and_then(|store| store.shelf.disk());
     if let Some(trouble) = disk.and_then(|disk| disk.trouble()) {
         reasons.push(format!(

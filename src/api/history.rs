@@ -8,7 +8,7 @@ use std::{
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use super::numbers::{millis, rounded};
-use crate::traffic::{published::Published, quality::Class};
+use crate::traffic::{origin::OriginState, published::Published, quality::Class};
 
 /// The names of a row's numbers, in their order.
 const COLUMNS: [&str; 25] = [
@@ -70,16 +70,19 @@ struct Totals {
 
 impl Totals {
     fn of(published: &Published, now: Instant) -> Self {
-        let (clients, origin) = (&published.counters.clients, &published.counters.origin);
-        let admissions = published.gate.admissions();
+        let clients = &published.clients;
+        let all =
+            |of: fn(&OriginState) -> u64| published.origins.iter().map(|origin| of(origin)).sum();
         let summary = published.summary.load();
         Self {
             at: now,
             sent: clients.sent_bytes.get(),
-            delayed: admissions.delayed,
-            rejected: admissions.rejected,
-            resumed: origin.resumed.get() + origin.stalls_mended.get(),
-            parallel: origin.parallel_transfers.get(),
+            delayed: all(|origin| origin.gate.admissions().delayed),
+            rejected: all(|origin| origin.gate.admissions().rejected),
+            resumed: all(|origin| {
+                origin.counters.resumed.get() + origin.counters.stalls_mended.get()
+            }),
+            parallel: all(|origin| origin.counters.parallel_transfers.get()),
             counted: summary.at,
             requests: summary.total.requests,
             requests_per_second: 0.0,
@@ -132,9 +135,15 @@ impl History {
 impl Row {
     fn of(published: &Published, before: &Totals, totals: &Totals) -> Self {
         let summary = published.summary.load();
-        let tuning = published.tuning.load();
         let window = &summary.window;
-        let (clients, origin) = (&published.counters.clients, &published.counters.origin);
+        let clients = &published.clients;
+        let all = |of: fn(&OriginState) -> u64| {
+            published
+                .origins
+                .iter()
+                .map(|origin| of(origin))
+                .sum::<u64>() as f64
+        };
         let passed = totals.at.saturating_duration_since(before.at);
         let lines = |class: Class| clients.by_class[class as usize].get() as f64;
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -151,22 +160,27 @@ impl Row {
             millis(window.total.p99),
             clients.requests.get() as f64,
             // A gap, too, where it is off.
-            match published.gate.is_on() {
-                true => published.gate.rate().per_second(),
+            match published.origins.iter().all(|origin| origin.gate.is_on()) {
+                true => published
+                    .origins
+                    .iter()
+                    .map(|origin| origin.gate.rate().per_second())
+                    .sum(),
                 false => f64::NAN,
             },
             per_second(before.delayed, totals.delayed, passed),
             per_second(before.rejected, totals.rejected, passed),
-            published.gate.waiting(totals.at) as f64,
-            origin.in_use.get() as f64,
-            origin.waiting.get() as f64,
-            published.concurrency.limit(tuning.connections_at_once()) as f64,
+            all(|origin| origin.gate.waiting(Instant::now())),
+            all(|origin| origin.counters.in_use.get()),
+            all(|origin| origin.counters.waiting.get()),
+            all(|origin| origin.concurrency.limit(origin.most_at_once()) as u64),
             lines(Class::Good),
             lines(Class::Medium),
             lines(Class::Poor),
             lines(Class::VeryPoor),
             // No number while nobody knows: a gap in the chart.
             published
+                .origin()
                 .quality()
                 .map_or(f64::NAN, |class| f64::from(class as u8)),
             per_second(before.resumed, totals.resumed, passed),

@@ -32,7 +32,7 @@ pub(super) async fn metrics(published: web::Data<Published>) -> HttpResponse {
 fn exposition(published: &Published) -> Exposition {
     let mut out = Exposition::default();
     process::write(&mut out, published);
-    let clients = &published.counters.clients;
+    let clients = &published.clients;
     requests::write(&mut out, &published.summary.load(), clients);
     clients::write(&mut out, published);
     origin::write(&mut out, published);

@@ -75,7 +75,7 @@ struct Changed {
     (status = "default", description = "Any error", body = Problem, content_type = Problem::MEDIA_TYPE),
 ))]
 pub(super) async fn show(published: web::Data<Published>) -> HttpResponse {
-    let tuning = published.tuning.load();
+    let tuning = published.origin().tuning.load();
     json_response(
         StatusCode::OK,
         &Shown {

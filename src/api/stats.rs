@@ -10,7 +10,6 @@ use super::{
     canary::Canary,
     figures::{Figures, Metrics, Outcomes, Window},
     health::{ActorHealth, Redis},
-    numbers::millis,
     response::json_response,
 };
 use crate::{
@@ -18,14 +17,13 @@ use crate::{
     traffic::{
         counters::LOG,
         level::Level,
-        published::{OriginStatus, Published, Retuned},
-        quality::Class,
-        summary::Summary,
+        published::{Published, Retuned},
     },
 };
 
 mod limits;
 mod network;
+mod origin;
 mod origin_pool;
 mod transfers;
 mod workers;
@@ -33,6 +31,7 @@ mod workers;
 use super::binding_limit::BindingLimit;
 use limits::{Concurrency, LimitedBy, RateLimiter};
 use network::Network;
+use origin::{NetworkQuality, Origin};
 use origin_pool::OriginPool;
 use transfers::Transfers;
 use workers::Workers;
@@ -66,6 +65,8 @@ pub(super) struct Stats {
     transfers: Transfers,
     /// Null only before the process serves.
     store: Option<super::store::Store>,
+    /// Each origin by its name. What stands outside of this of an origin is the first one's.
+    origins: BTreeMap<String, Origin>,
     network: Network,
     workers: Workers,
     log: Log,
@@ -82,25 +83,28 @@ pub(super) struct Stats {
 impl Stats {
     pub(super) fn of(published: &Published) -> Self {
         let summary = published.summary.load();
-        let tuning = published.tuning.load();
+        let origin = published.origin();
         Self {
             performance_optimizer: PerformanceOptimizer {
                 metrics: Metrics::of(&summary),
                 // A whole number, as the Python service had it.
-                current_rate_limit: published.gate.rate().per_second().round() as u64,
-                optimization_level: tuning.level,
+                current_rate_limit: origin.gate.rate().per_second().round() as u64,
+                optimization_level: published.level.load().level,
             },
             total: Figures::of(&summary.total),
             window: Window::of(&summary),
             outcomes: Outcomes::of(&summary.total),
-            network_quality: NetworkQuality::of(published, &summary),
-            rate_limiter: RateLimiter::of(published),
-            concurrency: Concurrency::of(published),
-            limited_by: LimitedBy::of(published),
-            binding_limit: BindingLimit::of(published),
-            origin_pool: OriginPool::of(published),
-            transfers: Transfers::of(published),
+            network_quality: NetworkQuality::of(origin, &summary),
+            rate_limiter: RateLimiter::of(origin),
+            concurrency: Concurrency::of(origin),
+            limited_by: LimitedBy::of(origin),
+            binding_limit: BindingLimit::of_any(&published.origins),
+            origin_pool: OriginPool::of(origin, &published.clients),
+            transfers: Transfers::of(origin),
             store: super::store::Store::of(published),
+            origins: (published.origins.iter())
+                .map(|origin| (origin.name.clone(), Origin::of(origin, published, &summary)))
+                .collect(),
             network: Network::of(published),
             workers: Workers::of(published),
             log: Log {
@@ -124,32 +128,6 @@ struct PerformanceOptimizer {
     optimization_level: Level,
 }
 
-/// The network to the origin, by its response time.
-#[derive(Debug, Serialize, ToSchema)]
-struct NetworkQuality {
-    /// The class, by the median time to the origin's first byte; null while nobody knows how the origin answers.
-    quality: Option<Class>,
-    /// Its URL, without user and password.
-    origin: String,
-    origin_status: OriginStatus,
-    /// The median that the class is judged by; null without a sample.
-    median_origin_response_time_ms: Option<f64>,
-    /// Samples of the median.
-    samples: u64,
-}
-
-impl NetworkQuality {
-    fn of(published: &Published, summary: &Summary) -> Self {
-        Self {
-            quality: published.quality(),
-            origin: published.origin.clone(),
-            origin_status: **published.origin_status.load(),
-            median_origin_response_time_ms: summary.origin.median.map(millis),
-            samples: summary.origin.samples,
-        }
-    }
-}
-
 /// The log of the process.
 #[derive(Debug, Serialize, ToSchema)]
 struct Log {
@@ -163,6 +141,8 @@ struct Retune {
     #[schema(format = DateTime)]
     at: String,
     what: Retuned,
+    /// The origin that it is about; null where it is about all.
+    origin: Option<String>,
     from: String,
     to: String,
     /// The reason.
@@ -178,6 +158,7 @@ impl Retune {
             .map(|retune| Self {
                 at: humantime::format_rfc3339_millis(retune.at).to_string(),
                 what: retune.what,
+                origin: retune.origin,
                 from: retune.from,
                 to: retune.to,
                 why: retune.why,

@@ -94,7 +94,7 @@ impl Store {
         let memory = store.shelf.memory();
         let [fetched, used, unused] = store.prefetch.counts(Instant::now());
         Some(Store {
-            enabled: published.tuning.load().store,
+            enabled: published.level.load().store,
             objects: store.shelf.objects(),
             memory: Memory {
                 used_bytes: memory.used(),

@@ -229,7 +229,7 @@ impl Application {
         systemd::stopping();
         self.published.drain();
         let notice = self.policy.load().server.drain_notice;
-        let requests = self.published.counters.clients.requests.get();
+        let requests = self.published.clients.requests.get();
         tracing::info!(requests, ?notice, "draining: /health says 503 now");
         tokio::time::sleep(notice).await;
         std::mem::take(&mut self.closing).close().await;
@@ -238,7 +238,7 @@ impl Application {
         tokio::time::sleep(HANDED_OVER).await;
         self.pulse.until_all_turned(TURN).await;
         self.handle.stop(true).await;
-        let cut = self.published.counters.clients.requests.get();
+        let cut = self.published.clients.requests.get();
         tracing::info!(cut, "drained");
         self.stop().await;
     }

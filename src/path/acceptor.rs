@@ -53,7 +53,7 @@ impl Acceptor {
         // A client that is gone already has no address.
         let peer = io.peer_addr().ok()?;
         let mut permit = ConnectionPermit::take(Arc::clone(&self.published), self.connections);
-        let counters = &self.published.counters.clients;
+        let counters = &self.published.clients;
         if permit.over
             && let Some(tls) = &self.tls
             && tls.make_room(counters)
@@ -70,14 +70,14 @@ impl Acceptor {
         let policy = self.policy.load_full();
         let trusted = headers::is_trusted(peer.ip(), &policy.server.trusted_proxies);
         let bucket = Client::bucket_of(peer, trusted);
-        let tuning = self.published.tuning_for(bucket).load();
-        if tuning.tcp_options
-            && let Err(error) = policy.tcp.apply(&io, tuning.tcp_buffers)
+        let level = self.published.level_for(bucket).load();
+        if level.tcp_options
+            && let Err(error) = policy.tcp.apply(&io, level.tcp_buffers)
         {
             tracing::debug!(%error, "a client's socket refused an option");
         }
-        let quickack = tuning.tcp_options && policy.tcp.quickack;
-        drop(tuning);
+        let quickack = level.tcp_options && policy.tcp.quickack;
+        drop(level);
         let io = match &self.tls {
             None => Transport::Plain(io),
             // A handshake costs more than the one too many is worth.
@@ -91,7 +91,7 @@ impl Acceptor {
         let client = Client::new(peer, trusted, io.is_secure(), published);
         let line = ClientLine::new(
             Arc::clone(&policy.lines),
-            Arc::clone(&self.published.counters),
+            Arc::clone(&self.published.clients),
         );
         let limits = policy.connection_limits();
         let listed = (!permit.over).then(|| self.open.list(Network::of(peer.ip())));

@@ -3,15 +3,15 @@
 use std::time::Instant;
 
 use super::error::ProxyError;
-use crate::traffic::{keys::Keys, published::Published, tuning::Tuning};
+use crate::traffic::{keys::Keys, origin::OriginState, tuning::Tuning};
 
-/// Waits for leave to send one request to the origin, first in, first out, at most for the connect timeout.
+/// Waits for leave to send one request to this origin, first in, first out, at most for the connect timeout.
 ///
 /// # Errors
 ///
 /// [`ProxyError::Limited`] where the wait would be longer, or too many wait already.
-pub async fn admit(published: &Published, tuning: &Tuning, keys: Keys) -> Result<(), ProxyError> {
-    let wait = published
+pub async fn admit(origin: &OriginState, tuning: &Tuning, keys: Keys) -> Result<(), ProxyError> {
+    let wait = origin
         .gate
         .admit(keys, Instant::now(), tuning.connect_timeout)
         .map_err(ProxyError::Limited)?;

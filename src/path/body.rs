@@ -19,7 +19,7 @@ use super::{
     origin::{body::OriginBody, body_error::BodyError, reader::READ},
     read_ahead::ReadAhead,
 };
-use crate::traffic::{canary::split::Bucket, published::Published};
+use crate::traffic::{canary::split::Bucket, origin::OriginState, published::Published};
 
 /// One response body on its way to a client: where its bytes come from, those read ahead, and the meter of its request.
 pub struct Transfer {
@@ -27,6 +27,7 @@ pub struct Transfer {
     ahead: VecDeque<Bytes>,
     ahead_bytes: usize,
     published: Arc<Published>,
+    origin: Arc<OriginState>,
     bucket: Bucket,
     meter: Meter,
     /// The break, found while bytes read before it are still to be handed out: the client gets those first.
@@ -36,10 +37,11 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    /// A transfer that has not begun, to a client of this bucket.
+    /// A transfer from this origin, or of what is stored of it, that has not begun, to a client of this bucket.
     pub fn new(
         flow: Flow,
         published: Arc<Published>,
+        origin: Arc<OriginState>,
         bucket: Bucket,
         meter: Meter,
     ) -> Rc<RefCell<Self>> {
@@ -48,6 +50,7 @@ impl Transfer {
             ahead: VecDeque::new(),
             ahead_bytes: 0,
             published,
+            origin,
             bucket,
             meter,
             failed: None,
@@ -64,7 +67,7 @@ impl Transfer {
         if self.ended || self.failed.is_some() {
             return Poll::Ready(None);
         }
-        let tuning = self.published.tuning_for(self.bucket).load();
+        let tuning = self.origin.tuning_for(self.bucket).load();
         match self.flow.poll_piece(cx, &tuning) {
             Poll::Ready(Some(Ok(piece))) => Poll::Ready(Some(piece)),
             Poll::Ready(Some(Err(error))) => {
@@ -84,8 +87,9 @@ impl Transfer {
         let Some(first) = std::task::ready!(self.poll_piece(cx)) else {
             return Poll::Ready(None);
         };
-        let chunk = self.published.tuning_for(self.bucket).load();
-        let chunk = chunk.chunk_for(self.meter.client_class()).as_u64() as usize;
+        let chunk = self.origin.tuning_for(self.bucket).load().chunk;
+        let level = self.published.level_for(self.bucket).load();
+        let chunk = level.chunk_for(self.meter.client_class(), chunk).as_u64() as usize;
         if first.len() >= chunk || self.ended || self.flow.is_done() && self.ahead.is_empty() {
             return Poll::Ready(Some(first));
         }
@@ -115,7 +119,7 @@ impl ReadAhead for Transfer {
             return;
         };
         if body.is_asked_for() && !body.give_up() {
-            self.published.counters.origin.cut.increment();
+            self.origin.counters.cut.increment();
             tracing::warn!(
                 "a body was ended: its client takes nothing, and others have no connection left"
             );
@@ -123,8 +127,9 @@ impl ReadAhead for Transfer {
             self.failed = Some(BodyError::Unread);
             return;
         }
-        let tuning = self.published.tuning_for(self.bucket).load();
-        let buffer = tuning.buffer_for(self.meter.client_class()).as_u64() as usize;
+        let tuning = self.origin.tuning_for(self.bucket).load();
+        let level = self.published.level_for(self.bucket).load();
+        let buffer = level.buffer_for(self.meter.client_class()).as_u64() as usize;
         body.make_room(cx);
         while self.ahead_bytes + READ <= buffer.max(READ) {
             match self.flow.poll_piece(cx, &tuning) {

@@ -171,7 +171,7 @@ impl Client {
 
     /// As [`Client::hold`], for a request that goes to the origin: that is counted.
     pub fn engage(self: &Rc<Self>) -> Engaged {
-        self.published.counters.clients.requests.up();
+        self.published.clients.requests.up();
         Engaged(self.hold())
     }
 
@@ -222,7 +222,7 @@ impl Client {
         status: StatusCode,
         fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
     ) {
-        let counters = &self.published.counters.clients;
+        let counters = &self.published.clients;
         if let Some(answering) = &self.interim {
             answering.send_interim(status, fields);
             counters.interim.increment();
@@ -262,7 +262,7 @@ impl Engaged {
     }
 
     fn counters(&self) -> &ClientCounters {
-        &self.0.0.published.counters.clients
+        &self.0.0.published.clients
     }
 }
 

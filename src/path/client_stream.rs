@@ -118,7 +118,7 @@ impl ClientStream {
         let log = self.limits.log && !self.is_engaged();
         refusal.account(&self.client.published, self.client.peer.ip(), log);
         if !self.is_engaged() {
-            let counters = &self.client.published.counters.clients;
+            let counters = &self.client.published.clients;
             counters.responded(refusal.status().as_u16());
         }
         self.phase = Phase::Refusing(Refusing::answering(refusal));
@@ -328,7 +328,7 @@ impl ClientStream {
     fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         self.client.poll_ahead(cx);
         let error = ready!(self.send.poll(cx, self.io.tcp()));
-        let counters = &self.client.published.counters.clients;
+        let counters = &self.client.published.clients;
         counters.send_timeouts.increment();
         self.client.end_with_reset(true);
         Poll::Ready(error)
@@ -407,7 +407,7 @@ impl AsyncWrite for ClientStream {
                     (this.begun_answer, this.closes) = (true, closes);
                 }
                 let published = &this.client.published;
-                let follow = published.tuning_for(this.client.bucket).load().follow_lines;
+                let follow = published.level_for(this.client.bucket).load().follow_lines;
                 this.line.look(this.io.tcp(), Instant::now(), follow);
                 this.client.class.set(this.line.class());
                 written

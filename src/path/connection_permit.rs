@@ -15,7 +15,7 @@ pub struct ConnectionPermit {
 impl ConnectionPermit {
     /// Counts one more connection, of which `limit` may be open.
     pub fn take(published: Arc<Published>, limit: u64) -> Self {
-        let counters = &published.counters.clients;
+        let counters = &published.clients;
         counters.accepted.increment();
         let over = counters.open.up() > limit;
         ConnectionPermit { published, over }
@@ -24,6 +24,6 @@ impl ConnectionPermit {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        self.published.counters.clients.open.down();
+        self.published.clients.open.down();
     }
 }

@@ -57,6 +57,7 @@ impl Context {
         let mut meter = Meter::start(
             worker.reporter.clone(),
             client.engage(),
+            origin.state().id,
             Keys::of(uri.path(), uri.query(), asked_by),
             worker.published.split.membership(bucket),
             &id,
@@ -138,7 +139,7 @@ impl Context {
     pub fn refuse(mut self, request: &Request, error: &ProxyError) -> Response<BoxBody> {
         self.meter.failed(error);
         if matches!(error, ProxyError::SlowUpload) {
-            let counters = &self.worker.published.counters.clients;
+            let counters = &self.worker.published.clients;
             counters.body_timeouts.increment();
             self.client.refuses_body();
         }

@@ -1,6 +1,6 @@
 //! The whole way of a request on one screen: its context, who answers it, and the response.
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{rc::Rc, time::Instant};
 
 use actix_http::{
     HttpMessage as _, Method, Request, Response, StatusCode, Version, body::BoxBody, header,
@@ -86,7 +86,11 @@ async fn answer(request: &mut Request, context: &mut Context) -> Result<Answered
     let upload = Upload::of(request, &context.client, limits);
     let progress = upload.as_ref().map(Upload::progress);
     let worker = Rc::clone(&context.worker);
-    let tuning = worker.published.tuning_for(context.bucket).load_full();
+    let tuning = context
+        .origin
+        .state()
+        .tuning_for(context.bucket)
+        .load_full();
     let deadline = Instant::now() + tuning.exchange_timeout;
     // HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
     let informed = (request.version() >= Version::HTTP_11).then(|| Rc::clone(&context.client));
@@ -111,11 +115,12 @@ async fn answer(request: &mut Request, context: &mut Context) -> Result<Answered
         &asked.headers,
         asked.target.as_str(),
     );
-    let may_be_stored = tuning.store && asked.may_be_stored();
+    let stores = worker.published.level_for(context.bucket).load().store;
+    let may_be_stored = stores && asked.may_be_stored();
     if may_be_stored && let Some(answered) = from_store(&asked, &tuning, context).await? {
         return Ok(answered);
     }
-    admission::admit(&worker.published, &tuning, context.meter.keys()).await?;
+    admission::admit(context.origin.state(), &tuning, context.meter.keys()).await?;
     let fetched = context.origin.fetch(asked, &tuning, deadline).await;
     let mut fetched = fetched.map_err(|error| {
         ProxyError::of(error, progress.as_ref().and_then(upload::Progress::fault))
@@ -138,7 +143,6 @@ async fn from_store(
 ) -> Result<Option<Answered>, ProxyError> {
     let fetcher = Rc::new(Fetcher {
         origin: Rc::clone(&context.origin),
-        published: Arc::clone(&context.worker.published),
         keys: context.meter.keys(),
         bucket: asked.bucket,
         network: asked.network,

@@ -15,7 +15,7 @@ use super::tcp;
 use crate::{
     reloadable::reloadable,
     traffic::{
-        counters::Counters,
+        counters::ClientCounters,
         line::{self, Look},
         quality::Class,
     },
@@ -72,7 +72,7 @@ impl Settings {
 pub struct ClientLine {
     line: line::Line,
     settings: Arc<Settings>,
-    counters: Arc<Counters>,
+    counters: Arc<ClientCounters>,
     looked: Option<Instant>,
     /// The system's congestion control, while another one is set.
     before: Option<Vec<u8>>,
@@ -80,8 +80,8 @@ pub struct ClientLine {
 
 impl ClientLine {
     /// A line that nothing is known of: it counts as good.
-    pub fn new(settings: Arc<Settings>, counters: Arc<Counters>) -> Self {
-        counters.clients.by_class[Class::Good as usize].up();
+    pub fn new(settings: Arc<Settings>, counters: Arc<ClientCounters>) -> Self {
+        counters.by_class[Class::Good as usize].up();
         ClientLine {
             line: line::Line::default(),
             settings,
@@ -111,8 +111,8 @@ impl ClientLine {
         let Some(class) = self.line.observe(look) else {
             return;
         };
-        self.counters.clients.by_class[before as usize].down();
-        self.counters.clients.by_class[class as usize].up();
+        self.counters.by_class[before as usize].down();
+        self.counters.by_class[class as usize].up();
         if follow && let Err(error) = self.follow(socket, class) {
             tracing::debug!(%error, %class, "a client's socket does not follow its class");
         }
@@ -138,7 +138,7 @@ impl ClientLine {
                 return Ok(());
             }
             socket.set_tcp_congestion(wanted)?;
-            self.counters.clients.congestion_switches.increment();
+            self.counters.congestion_switches.increment();
             self.before = Some(name(&present).to_vec());
         } else if let Some(before) = self.before.take() {
             socket.set_tcp_congestion(&before)?;
@@ -151,7 +151,7 @@ impl ClientLine {
 
 impl Drop for ClientLine {
     fn drop(&mut self) {
-        self.counters.clients.by_class[self.line.class() as usize].down();
+        self.counters.by_class[self.line.class() as usize].down();
     }
 }
 

@@ -18,6 +18,7 @@ use crate::{
     traffic::{
         canary::split::Membership,
         keys::Keys,
+        origin_id::OriginId,
         quality::Class,
         sample::{Outcome, Sample},
     },
@@ -37,6 +38,7 @@ pub struct Meter {
     /// Time from its head to the switch of protocols, where there was one: the request's total.
     switched: Option<Duration>,
     cause: Option<String>,
+    origin: OriginId,
     keys: Keys,
     canary: Option<Membership>,
     trace: Option<Box<Trace>>,
@@ -92,11 +94,12 @@ impl Details {
 }
 
 impl Meter {
-    /// Begins to measure a request whose head is here. `keys` group it for the rate limit, `canary` is its client's group if a
+    /// Begins to measure a request whose head is here, for a target of `origin`. `keys` group it for the rate limit, `canary` is its client's group if a
     /// canary runs.
     pub fn start(
         reporter: Reporter,
         engaged: Engaged,
+        origin: OriginId,
         keys: Keys,
         canary: Option<Membership>,
         id: &HeaderValue,
@@ -114,6 +117,7 @@ impl Meter {
             bytes: 0,
             switched: None,
             cause: None,
+            origin,
             keys,
             canary,
             trace: None,
@@ -237,7 +241,7 @@ impl Drop for Meter {
         }
         if let Some(status) = self.status {
             let published = self.engaged.client().published();
-            published.counters.clients.responded(status.as_u16());
+            published.clients.responded(status.as_u16());
         }
         self.reporter.report(Sample {
             ended,
@@ -246,6 +250,7 @@ impl Drop for Meter {
             ttfb: self.ttfb,
             total: self.switched.unwrap_or(total),
             bytes: self.bytes,
+            origin: self.origin,
             keys: self.keys,
             canary: self.canary,
         });

@@ -79,7 +79,8 @@ impl Policy {
     pub fn new(settings: PolicySettings<'_>, published: Arc<Published>) -> Result<Self, TlsError> {
         let (tcp, transfers) = (settings.tcp.clone(), settings.transfers.clone());
         let permits = Arc::new(upgrades::UpgradePermits::new(Arc::clone(&published)));
-        let origin = Shared::new(settings.origin.clone(), tcp, transfers, published)?;
+        let state = Arc::clone(published.origins.first());
+        let origin = Shared::new(settings.origin.clone(), tcp, transfers, state)?;
         Ok(Self::with(settings, Arc::new(origin), permits))
     }
 

@@ -67,7 +67,7 @@ impl Refusal {
     /// Counts it, and where `log`, writes its access line: without a word of what the client sent, and no more lines
     /// than a person could read.
     pub fn account(self, published: &Published, client: IpAddr, log: bool) {
-        let counters = &published.counters.clients;
+        let counters = &published.clients;
         match self {
             Refusal::Head(_) | Refusal::Unreadable | Refusal::LongHead(_) | Refusal::LargeHead => {
                 counters.bad_heads.increment();

@@ -49,7 +49,8 @@ pub(super) fn relay(request: &Request, reply: Reply, mut context: Context) -> Re
         return response.set_body(BoxBody::new(whole));
     }
     let published = Arc::clone(&context.worker.published);
-    let transfer = Transfer::new(flow, published, context.bucket, context.meter);
+    let origin = Arc::clone(context.origin.state());
+    let transfer = Transfer::new(flow, published, origin, context.bucket, context.meter);
     let client = context.client;
     client.sends(Rc::clone(&transfer) as Rc<_>);
     let body = match framing {

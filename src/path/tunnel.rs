@@ -65,7 +65,7 @@ pub(super) fn response(
     response
         .head_mut()
         .set_connection_type(ConnectionType::Upgrade);
-    worker.published.counters.clients.upgrades.increment();
+    worker.published.clients.upgrades.increment();
     meter.switched();
     client.switches_protocol();
     let idle = policy.upgrades.0.idle;

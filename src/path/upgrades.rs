@@ -81,7 +81,7 @@ impl UpgradePermits {
 
     /// A permit for `client`; none where there are too many, of all or of its own. That is counted.
     pub fn take(self: &Arc<Self>, client: IpAddr, settings: &Settings) -> Option<UpgradePermit> {
-        let counters = &self.published.counters.clients;
+        let counters = &self.published.clients;
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let own = taken.get(&client).copied().unwrap_or_default();
         if own >= settings.per_client || !counters.upgraded.up_within(1, settings.max) {
@@ -98,7 +98,7 @@ impl UpgradePermits {
 
 impl Drop for UpgradePermit {
     fn drop(&mut self) {
-        self.permits.published.counters.clients.upgraded.down();
+        self.permits.published.clients.upgraded.down();
         let taken = &self.permits.taken;
         let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(own) = taken.get_mut(&self.client) {

@@ -17,7 +17,7 @@ use futures_util::Stream as _;
 use tokio::time::Sleep;
 
 use super::{client::Client, headers, origin::slots::Slot};
-use crate::traffic::counters::Counters;
+use crate::traffic::counters::ClientCounters;
 
 /// Memory for bodies that are read whole before they get an exchange slot: bytes, over all uploads.
 const HELD: u64 = 64 * 1024 * 1024;
@@ -68,14 +68,14 @@ pub type LentSlot = Rc<RefCell<Option<Slot>>>;
 
 /// Bytes that count as held until this is dropped.
 struct Held {
-    counters: Arc<Counters>,
+    counters: Arc<ClientCounters>,
     bytes: u64,
 }
 
 impl Held {
     /// Room for so many bytes, if there is as much.
-    fn reserve(counters: &Arc<Counters>, bytes: u64) -> Option<Self> {
-        let held = &counters.origin.uploads_held;
+    fn reserve(counters: &Arc<ClientCounters>, bytes: u64) -> Option<Self> {
+        let held = &counters.uploads_held;
         held.up_within(bytes, HELD).then(|| Held {
             counters: Arc::clone(counters),
             bytes,
@@ -85,7 +85,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.counters.origin.uploads_held.down_by(self.bytes);
+        self.counters.uploads_held.down_by(self.bytes);
     }
 }
 
@@ -194,7 +194,8 @@ impl Upload {
     /// Waits for something to send: for all of a body of at most `small` bytes, as long as those held stay within what
     /// all may hold; else for the first bytes, and not for long, as the client may wait for an answer first. False where
     /// the client left or trickled: see [`Progress::fault`].
-    pub async fn gather(&mut self, small: u64, counters: &Arc<Counters>) -> bool {
+    pub async fn gather(&mut self, small: u64) -> bool {
+        let counters = &self.client.published().clients;
         self.held = self
             .length
             .filter(|&length| length <= small)

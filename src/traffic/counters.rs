@@ -67,7 +67,7 @@ impl Gauge {
     }
 }
 
-/// The origin side's connections and what became of them.
+/// The connections to one origin and what became of them.
 #[derive(Debug, Default)]
 pub struct OriginCounters {
     /// Exchanges under way that have a slot: from the slot taken to the body's end.
@@ -80,8 +80,6 @@ pub struct OriginCounters {
     pub given_up: Counter,
     /// Bodies that were ended because their clients took nothing and others had no connection left.
     pub cut: Counter,
-    /// Bytes of small request bodies that are kept until all of them are here.
-    pub uploads_held: Gauge,
     /// How long those that were answered took, to the last byte of their bodies.
     pub exchanges: Answers,
     /// Requests that wait for a slot.
@@ -196,6 +194,8 @@ pub struct ClientCounters {
     pub body_timeouts: Counter,
     /// Clients that stopped reading.
     pub send_timeouts: Counter,
+    /// Bytes of small request bodies that are kept until all of them are here.
+    pub uploads_held: Gauge,
     /// Requests in a handler or with a body under way.
     pub requests: Gauge,
     /// Response body bytes handed to clients, as they go.
@@ -229,12 +229,3 @@ pub struct LogCounters {
 pub static LOG: LogCounters = LogCounters {
     dropped: Counter::new(),
 };
-
-/// Both sides, for the whole process.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// The origin side.
-    pub origin: OriginCounters,
-    /// The client side.
-    pub clients: ClientCounters,
-}

@@ -139,6 +139,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
+    use crate::traffic::origin_id::OriginId;
     use crate::traffic::sample::Outcome;
 
     const WINDOW: Duration = Duration::from_secs(10);
@@ -151,6 +152,7 @@ mod tests {
             ttfb: None,
             total: Duration::ZERO,
             bytes: 0,
+            origin: OriginId::default(),
             keys: Keys::of(path, None, IpAddr::V4(Ipv4Addr::new(192, 0, 2, client))),
             canary: None,
         }

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::summary::OriginPace;
+use super::origin_summary::OriginPace;
 use crate::{
     reloadable::reloadable,
     units::{OutOfRange, readable},

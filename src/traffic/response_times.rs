@@ -13,8 +13,8 @@ use std::{
 
 use super::{
     keys::{Dimension, Keys},
+    origin_summary::OriginPace,
     sample::Sample,
-    summary::OriginPace,
 };
 
 /// Answers that are remembered: the latest.
@@ -119,6 +119,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
+    use crate::traffic::origin_id::OriginId;
     use crate::traffic::{keys::Keys, sample::Outcome};
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -142,6 +143,7 @@ mod tests {
             ttfb: None,
             total: took,
             bytes: 0,
+            origin: OriginId::default(),
             keys: Keys::of(path, None, IpAddr::V4(Ipv4Addr::LOCALHOST)),
             canary: None,
         }
@@ -173,6 +175,7 @@ mod tests {
         for (path, client, millis) in answers {
             let client = IpAddr::V4(Ipv4Addr::new(192, 0, 2, client));
             times.add(&Sample {
+                origin: OriginId::default(),
                 keys: Keys::of(&path, None, client),
                 ..sample(&path, now, MS * millis)
             });

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{canary::split::Membership, keys::Keys};
+use super::{canary::split::Membership, keys::Keys, origin_id::OriginId};
 
 /// How a request ended. Names are stable: they stand in the access log and in /stats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -115,6 +115,8 @@ pub struct Sample {
     pub total: Duration,
     /// Response body bytes handed to the client.
     pub bytes: u64,
+    /// The origin that its target belongs to, whether it was asked or not.
+    pub origin: OriginId,
     /// Who asked for what.
     pub keys: Keys,
     /// Its client's side in the canary when it began; none if none ran.

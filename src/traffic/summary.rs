@@ -1,8 +1,14 @@
 //! What the window says once a tick: the figures that /stats shows and that classifier and limiter decide by.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-use super::{distribution::Distributions, evidence::Judged, sample::Outcome};
+use super::{
+    distribution::Distributions, origin_id::OriginId, origin_summary::OriginSummary,
+    sample::Outcome,
+};
 
 /// What the window knew at one instant.
 #[derive(Clone, Debug)]
@@ -15,12 +21,8 @@ pub struct Summary {
     pub window: Figures,
     /// How much time `window` covers: the setting, or less just after the start.
     pub covers: Duration,
-    /// How fast the origin answers just now.
-    pub origin: OriginPace,
-    /// What the rate limit is judged by, since the process started.
-    pub judged: Judged,
-    /// Whether the origin answered of late.
-    pub contact: Contact,
+    /// What its samples say of each origin that has some.
+    pub origins: BTreeMap<OriginId, OriginSummary>,
     /// How requests are spread, since the process started.
     pub spread: Distributions,
 }
@@ -33,11 +35,14 @@ impl Summary {
             total: Figures::default(),
             window: Figures::default(),
             covers: Duration::ZERO,
-            origin: OriginPace::default(),
-            judged: Judged::default(),
-            contact: Contact::default(),
+            origins: BTreeMap::new(),
             spread: Distributions::default(),
         }
+    }
+
+    /// What the samples say of this origin: nothing, before its first one.
+    pub fn of(&self, origin: OriginId) -> OriginSummary {
+        self.origins.get(&origin).cloned().unwrap_or_default()
     }
 
     /// Body bits that went to clients per second in the window, in Mbit/s (10^6).
@@ -92,28 +97,4 @@ pub struct Times {
     pub p50: Duration,
     pub p95: Duration,
     pub p99: Duration,
-}
-
-/// How fast the origin answers just now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OriginPace {
-    /// The median over the origin's targets of the time to its first byte; none without one that tells.
-    pub median: Option<Duration>,
-    /// The answers that it is made of.
-    pub samples: u64,
-    /// All such samples since the process started: shows whether there are new ones.
-    pub seen: u64,
-}
-
-/// Whether the origin answered of late.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Contact {
-    /// When a request last got a response head from the origin.
-    pub answered: Option<Instant>,
-    /// When a request last failed to get one.
-    pub failed: Option<Instant>,
-    /// Failures in a row since the last answer.
-    pub failures: u64,
-    /// Whether the last failure was a failed connect.
-    pub refused: bool,
 }

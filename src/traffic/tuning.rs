@@ -1,4 +1,5 @@
-//! The parameters in force, derived from level and class.
+//! The parameters in force: towards an origin, derived from the level and that origin's class; towards clients, from the
+//! level alone.
 //!
 //! A parameter stands once, in [`LevelSettings`]: it is what the settings file has, what is in force, and what `/health`
 //! shows.
@@ -207,7 +208,46 @@ pub struct Tables {
     pub classes: ClassTable,
 }
 
-/// The parameters in force. Those that no class changes are read from the level's settings, by `Deref`:
+/// The parameters in force towards clients: those that follow no origin's class. They are read from the level's settings,
+/// by `Deref`: `level.tcp_options`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LevelInForce {
+    /// The level.
+    pub level: Level,
+    /// Its settings, as they are in the file: what follows a class is absent.
+    pub parameters: LevelSettings,
+    /// The chunk by the class of the client's line; none where connections do not follow their lines.
+    line_chunks: Option<[ByteSize; Class::ALL.len()]>,
+    /// The read-ahead by the class of the client's line; none where connections do not follow their lines.
+    line_buffers: Option<[ByteSize; Class::ALL.len()]>,
+}
+
+impl Deref for LevelInForce {
+    type Target = LevelSettings;
+
+    fn deref(&self) -> &LevelSettings {
+        &self.parameters
+    }
+}
+
+impl LevelInForce {
+    /// How far small pieces are gathered into one write for a client whose line has this class, where the origin's tuning
+    /// has this `chunk`: the worse of the two lines decides.
+    pub fn chunk_for(&self, client: Class, chunk: ByteSize) -> ByteSize {
+        self.line_chunks
+            .map_or(chunk, |chunks| chunk.max(chunks[client as usize]))
+    }
+
+    /// Read-ahead for a transfer to a client whose line has this class: the slower it reads, the longer it would hold
+    /// an origin connection.
+    pub fn buffer_for(&self, client: Class) -> ByteSize {
+        self.line_buffers.map_or(self.buffer, |buffers| {
+            self.buffer.max(buffers[client as usize])
+        })
+    }
+}
+
+/// The parameters in force towards one origin. Those that no class changes are read from the level's settings, by `Deref`:
 /// `tuning.connections`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tuning {
@@ -228,10 +268,6 @@ pub struct Tuning {
     pub idle_limit: Duration,
     /// `parameters.chunk`.
     pub chunk: ByteSize,
-    /// The chunk by the class of the client's line; none where connections do not follow their lines.
-    pub line_chunks: Option<[ByteSize; Class::ALL.len()]>,
-    /// The read-ahead by the class of the client's line; none where connections do not follow their lines.
-    pub line_buffers: Option<[ByteSize; Class::ALL.len()]>,
 }
 
 impl Deref for Tuning {
@@ -243,21 +279,6 @@ impl Deref for Tuning {
 }
 
 impl Tuning {
-    /// How far small pieces are gathered into one write for a client whose line has this class: the worse of the two
-    /// lines decides.
-    pub fn chunk_for(&self, client: Class) -> ByteSize {
-        self.line_chunks
-            .map_or(self.chunk, |chunks| self.chunk.max(chunks[client as usize]))
-    }
-
-    /// Read-ahead for a transfer to a client whose line has this class: the slower it reads, the longer it would hold
-    /// an origin connection.
-    pub fn buffer_for(&self, client: Class) -> ByteSize {
-        self.line_buffers.map_or(self.buffer, |buffers| {
-            self.buffer.max(buffers[client as usize])
-        })
-    }
-
     /// Concurrent exchanges with the origin, at most: it is one host.
     pub fn connections_at_once(&self) -> usize {
         self.connections.min(self.connections_per_host)
@@ -306,14 +327,24 @@ impl Tables {
         Ok(())
     }
 
-    /// The tuning for a level on a network of this class.
+    /// What a level says for clients.
+    pub fn level(&self, level: Level) -> LevelInForce {
+        let parameters = self.levels.of(level).clone();
+        let of_each = |value: fn(&ClassSettings) -> ByteSize| {
+            (parameters.follow_lines).then(|| Class::ALL.map(|class| value(self.classes.of(class))))
+        };
+        LevelInForce {
+            level,
+            line_chunks: of_each(|class| class.chunk).filter(|_| parameters.chunk.is_none()),
+            line_buffers: of_each(|class| class.line_buffer),
+            parameters,
+        }
+    }
+
+    /// The tuning for a level towards an origin of this class.
     pub fn tuning(&self, level: Level, class: Class) -> Tuning {
         let at_low = self.levels.low.idle_read.unwrap_or_default();
         let (l, c) = (self.levels.of(level), self.classes.of(class));
-        let of_each = |value: fn(&ClassSettings) -> ByteSize| {
-            l.follow_lines
-                .then(|| Class::ALL.map(|class| value(self.classes.of(class))))
-        };
         let mut parameters = l.clone();
         Tuning {
             level,
@@ -325,8 +356,6 @@ impl Tables {
             idle_read: *parameters.idle_read.get_or_insert(c.idle_read),
             idle_limit: l.idle_read.unwrap_or_else(|| c.idle_read.max(at_low)),
             chunk: *parameters.chunk.get_or_insert(c.chunk),
-            line_chunks: of_each(|class| class.chunk).filter(|_| l.chunk.is_none()),
-            line_buffers: of_each(|class| class.line_buffer),
             parameters,
         }
     }
@@ -366,24 +395,28 @@ mod tests {
 
     #[test]
     fn at_level_high_the_worse_of_the_two_lines_decides_the_chunk() {
-        let tuning = |class| tables().tuning(Level::High, class);
+        let chunk = |origin, client| {
+            let tuning = tables().tuning(Level::High, origin);
+            tables().level(Level::High).chunk_for(client, tuning.chunk)
+        };
         let kib = ByteSize::kib;
-        assert_eq!(tuning(Class::Good).chunk_for(Class::Good), kib(8));
-        assert_eq!(tuning(Class::Good).chunk_for(Class::VeryPoor), kib(64));
-        assert_eq!(tuning(Class::Poor).chunk_for(Class::Good), kib(32));
+        assert_eq!(chunk(Class::Good, Class::Good), kib(8));
+        assert_eq!(chunk(Class::Good, Class::VeryPoor), kib(64));
+        assert_eq!(chunk(Class::Poor, Class::Good), kib(32));
     }
 
     #[test]
     fn at_level_high_a_client_on_a_poor_line_gets_more_read_ahead() {
-        let tuning = tables().tuning(Level::High, Class::Good);
-        assert_eq!(tuning.buffer_for(Class::Good), ByteSize::kib(128));
-        assert_eq!(tuning.buffer_for(Class::Poor), ByteSize::kib(256));
+        let level = tables().level(Level::High);
+        assert_eq!(level.buffer_for(Class::Good), ByteSize::kib(128));
+        assert_eq!(level.buffer_for(Class::Poor), ByteSize::kib(256));
     }
 
     #[test]
     fn at_level_low_chunk_and_buffer_are_the_level_s() {
-        let tuning = tables().tuning(Level::Low, Class::VeryPoor);
-        assert_eq!(tuning.buffer_for(Class::VeryPoor), ByteSize::kib(64));
-        assert_eq!(tuning.chunk_for(Class::VeryPoor), ByteSize::kib(8));
+        let level = tables().level(Level::Low);
+        let chunk = tables().tuning(Level::Low, Class::VeryPoor).chunk;
+        assert_eq!(level.buffer_for(Class::VeryPoor), ByteSize::kib(64));
+        assert_eq!(level.chunk_for(Class::VeryPoor, chunk), ByteSize::kib(8));
     }
 }

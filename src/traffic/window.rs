@@ -4,7 +4,7 @@
 //! subtraction, and the whole is never counted anew. Slots without a sample take no memory.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     distribution::Distributions,
-    evidence::{Evidence, Judged},
+    origin_id::OriginId,
+    origin_window::{Judging, OriginWindow},
     quality,
-    response_times::ResponseTimes,
     sample::{Outcome, Sample},
-    summary::{Contact, Figures, OriginPace, Summary, Times},
+    summary::{Figures, Summary, Times},
 };
 use crate::{reloadable::reloadable, units::OutOfRange};
 
@@ -71,11 +71,10 @@ pub struct Window {
     sliding: Tally<u32>,
     /// The window's slots that have samples, oldest first.
     past: VecDeque<(u64, Tally<u32>)>,
-    /// What the rate limit is judged by; none where nobody is limited by this window.
-    evidence: Option<Box<Evidence>>,
-    /// What the classifier judges by; none where no classifier looks at this window.
-    response_times: Option<Box<ResponseTimes>>,
-    contact: Contact,
+    /// How origins are judged by their samples; none where nobody judges them by this window.
+    judging: Option<Judging>,
+    /// What was heard of each origin.
+    origins: BTreeMap<OriginId, OriginWindow>,
     spread: Distributions,
 }
 
@@ -94,12 +93,7 @@ impl Window {
         let slots_in = |span: Duration| (span.as_nanos().div_ceil(slot.as_nanos()) as u64).max(1);
         let slots = slots_in(settings.window);
         Self {
-            evidence: Some(Box::new(Evidence::new(judged_after, start))),
-            response_times: Some(Box::new(ResponseTimes::new(
-                quality.window,
-                quality.min_samples,
-                settings.window,
-            ))),
+            judging: Some(Judging::new(quality, settings.window, judged_after)),
             ..Self::plain(slot, slots, start)
         }
     }
@@ -113,17 +107,19 @@ impl Window {
             total: Tally::new(3),
             sliding: Tally::new(2),
             past: VecDeque::new(),
-            evidence: None,
-            response_times: None,
-            contact: Contact::default(),
+            judging: None,
+            origins: BTreeMap::new(),
             spread: Distributions::default(),
         }
     }
 
     /// Another longest time between two judgements of the rate limit.
     pub fn judge_after(&mut self, window: Duration) {
-        if let Some(evidence) = &mut self.evidence {
-            evidence.set_window(window);
+        if let Some(judging) = &mut self.judging {
+            judging.judged_after = window;
+        }
+        for origin in self.origins.values_mut() {
+            origin.judge_after(window);
         }
     }
 
@@ -131,14 +127,12 @@ impl Window {
     pub fn record(&mut self, sample: &Sample) {
         self.total.record(sample);
         self.spread.record(sample);
-        if let Some(times) = &mut self.response_times {
-            times.add(sample);
-        }
-        if sample.reached_origin() {
-            if let Some(evidence) = &mut self.evidence {
-                evidence.add(sample);
-            }
-            self.note_contact(sample);
+        if let Some(judging) = &self.judging {
+            let new = || OriginWindow::new(judging, self.start);
+            self.origins
+                .entry(sample.origin)
+                .or_insert_with(new)
+                .record(sample);
         }
 
         let slot = self.slot_of(sample.ended);
@@ -165,10 +159,10 @@ impl Window {
         let reach = self.slot * u32::try_from(self.slots - 1).unwrap_or(u32::MAX);
         let age = now.saturating_duration_since(self.start);
         let into_slot = age.saturating_sub(self.slot * u32::try_from(slot).unwrap_or(u32::MAX));
-        let times = self.response_times.as_ref();
-        let origin = times.map_or_else(OriginPace::default, |times| times.pace(now));
-        let judged = self.evidence.as_mut();
-        let judged = judged.map_or_else(Judged::default, |evidence| evidence.judged(now).clone());
+        let origins = self.origins.iter_mut();
+        let origins = origins
+            .map(|(id, origin)| (*id, origin.summary(now)))
+            .collect();
         let mut window = self.sliding.figures();
         self.bound_by_slots(&mut window);
         Summary {
@@ -176,9 +170,7 @@ impl Window {
             total: self.total.figures(),
             window,
             covers: age.min(reach + into_slot),
-            origin,
-            judged,
-            contact: self.contact,
+            origins,
             spread: self.spread.clone(),
         }
     }
@@ -214,18 +206,6 @@ impl Window {
         bound(&mut window.total, |tally| &tally.time);
         bound(&mut window.ttfb, |tally| &tally.ttfb);
         bound(&mut window.origin_ttfb, |tally| &tally.origin_ttfb);
-    }
-
-    fn note_contact(&mut self, sample: &Sample) {
-        let contact = &mut self.contact;
-        if sample.origin_ttfb.is_some() {
-            contact.answered = contact.answered.max(Some(sample.ended));
-            contact.failures = 0;
-        } else if sample.outcome.is_origin_error() {
-            contact.failed = contact.failed.max(Some(sample.ended));
-            contact.failures += 1;
-            contact.refused = sample.outcome == Outcome::ConnectFailed;
-        }
     }
 }
 
@@ -371,9 +351,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::traffic::origin_id::OriginId;
     use crate::traffic::{keys::Keys, outliers::Count};
 
     const SECOND: Duration = Duration::from_secs(1);
+    const ORIGIN: OriginId = OriginId(0);
 
     fn window(start: Instant) -> Window {
         Window::new(
@@ -401,6 +383,7 @@ mod tests {
             ttfb: Some(Duration::from_millis(millis + 1)),
             total: Duration::from_millis(millis * 2),
             bytes: 1_000_000,
+            origin: OriginId::default(),
             keys: Keys::default(),
             canary: None,
         }
@@ -412,7 +395,7 @@ mod tests {
         let summary = window(start).summary(start + SECOND);
         assert_eq!(summary.total, Figures::default());
         assert_eq!(summary.window, Figures::default());
-        assert_eq!(summary.origin.median, None);
+        assert_eq!(summary.of(ORIGIN).pace.median, None);
         assert_eq!(summary.throughput_mbps(), 0.0);
     }
 
@@ -465,7 +448,7 @@ mod tests {
         for _ in 0..9 {
             window.record(&sample(start + SECOND * 8, Outcome::Completed, 20));
         }
-        let origin = window.summary(start + SECOND * 9).origin;
+        let origin = window.summary(start + SECOND * 9).of(ORIGIN).pace;
         assert_eq!((origin.samples, origin.seen), (9, 109));
         let median = origin.median.unwrap().as_secs_f64();
         assert!((0.0198..=0.0202).contains(&median), "{median}");
@@ -478,7 +461,7 @@ mod tests {
         for i in 0..10 {
             window.record(&sample(start + SECOND * 4 * i, Outcome::Completed, 200));
         }
-        let origin = window.summary(start + SECOND * 37).origin;
+        let origin = window.summary(start + SECOND * 37).of(ORIGIN).pace;
         assert_eq!(origin.samples, 5, "enough, and no more than it takes");
     }
 
@@ -492,12 +475,34 @@ mod tests {
         };
         window.record(&failed);
         window.record(&failed);
-        let contact = window.summary(start).contact;
+        let contact = window.summary(start).of(ORIGIN).contact;
         assert_eq!((contact.failures, contact.refused), (2, true));
         window.record(&sample(start + SECOND, Outcome::OriginFailed, 1));
-        let contact = window.summary(start + SECOND).contact;
+        let contact = window.summary(start + SECOND).of(ORIGIN).contact;
         assert_eq!(contact.failures, 0);
         assert_eq!(contact.answered, Some(start + SECOND));
+    }
+
+    #[test]
+    fn what_one_origin_does_says_nothing_of_another() {
+        let start = Instant::now();
+        let mut window = window(start);
+        for _ in 0..30 {
+            window.record(&sample(start, Outcome::Completed, 5));
+            window.record(&Sample {
+                origin: OriginId(1),
+                ..sample(start, Outcome::OriginFailed, 700)
+            });
+        }
+        let summary = window.summary(start);
+        let told = [ORIGIN, OriginId(1)].map(|id| {
+            let of = summary.of(id);
+            (of.pace.samples, of.judged.all.errors, of.pace.median)
+        });
+        assert_eq!((told[0].0, told[0].1), (30, 0));
+        assert_eq!((told[1].0, told[1].1), (30, 30));
+        assert!(told[0].2 < told[1].2, "{told:?}");
+        assert_eq!(summary.total.requests, 60, "clients see both");
     }
 
     #[test]
@@ -511,7 +516,7 @@ mod tests {
         });
         let summary = window.summary(start);
         assert_eq!(summary.total.requests, 2);
-        assert_eq!(summary.judged.all.requests, 1);
+        assert_eq!(summary.of(ORIGIN).judged.all.requests, 1);
     }
 
     #[test]
@@ -525,7 +530,7 @@ mod tests {
         let summary = window.summary(start);
         assert_eq!(summary.total.requests, 4);
         assert_eq!(
-            summary.judged.all,
+            summary.of(ORIGIN).judged.all,
             Count {
                 requests: 2,
                 errors: 1
@@ -581,6 +586,7 @@ mod tests {
                     ttfb: None,
                     total: Duration::from_micros(micros),
                     bytes,
+                    origin: OriginId::default(),
                     keys: Keys::default(),
                     canary: None,
                 };

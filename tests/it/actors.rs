@@ -120,19 +120,19 @@ async fn at_level_low_the_rate_limit_is_off_and_errors_do_not_change_the_rate() 
     let instance = Instance::start();
     instance.set_level("low").await;
     eventually("the limit is off", || async {
-        (!instance.published.gate.is_on()).then_some(())
+        (!instance.published.origin().gate.is_on()).then_some(())
     })
     .await;
     instance.report(Outcome::OriginTimeout, 1, 500).await;
     until_counted(&instance, 500).await;
     instance.set_level("high").await;
     eventually("the limit is on", || async {
-        instance.published.gate.is_on().then_some(())
+        instance.published.origin().gate.is_on().then_some(())
     })
     .await;
     instance.report(Outcome::Completed, 1, 10).await;
     until_counted(&instance, 510).await;
-    assert_eq!(instance.published.gate.rate().per_second(), 1000.0);
+    assert_eq!(instance.published.origin().gate.rate().per_second(), 1000.0);
     instance.stop().await;
 }
 
@@ -170,7 +170,7 @@ async fn counts_level_class_and_rate_survive_the_actors_that_own_them() {
         (before == instance.published.summary.load().total.requests).then_some(before)
     })
     .await;
-    let rate = instance.published.gate.rate();
+    let rate = instance.published.origin().gate.rate();
     assert!(rate.per_second() < 1000.0);
 
     for actor in ActorName::ALL {
@@ -180,10 +180,10 @@ async fn counts_level_class_and_rate_survive_the_actors_that_own_them() {
 
     instance.report(Outcome::Completed, 200, 10).await;
     until_counted(&instance, counted + 10).await;
-    assert_eq!(instance.published.gate.rate(), rate);
+    assert_eq!(instance.published.origin().gate.rate(), rate);
     assert_eq!(instance.level().await, "medium");
     assert_eq!(instance.health().await["origins"][0]["quality"], "poor");
-    assert_eq!(instance.published.counters.clients.samples_dropped.get(), 0);
+    assert_eq!(instance.published.clients.samples_dropped.get(), 0);
     instance.stop().await;
 }
 
@@ -253,7 +253,7 @@ async fn without_requests_a_probe_shows_whether_the_origin_is_there() {
     let address = origin.local_addr().unwrap();
     drop(origin);
     let instance = Instance::with(|s| {
-        s.origin = format!("http://{address}");
+        s.origin.url = format!("http://{address}");
         s.quality.probe = Duration::from_millis(50);
     });
     let until = async |status: &str| {
@@ -293,7 +293,7 @@ async fn samples_that_a_full_mailbox_cannot_take_are_counted_and_cost_no_memory(
     );
     instance.report(Outcome::Completed, 1, 100_000).await;
     eventually("each is counted or dropped", || async {
-        let dropped = instance.published.counters.clients.samples_dropped.get();
+        let dropped = instance.published.clients.samples_dropped.get();
         let counted = instance.published.summary.load().total.requests;
         (dropped > 0 && counted + dropped == 100_000).then_some(())
     })

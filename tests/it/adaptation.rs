@@ -106,7 +106,7 @@ fn a_failing_origin_lowers_the_rate_and_who_would_wait_too_long_gets_503() {
     assert_eq!(proxy.stats()["rate_limiter"]["enabled"], true);
     let turned = until("the rate falls and somebody is turned away", || {
         let answer = client.patient().get("/");
-        let rate = proxy.published().gate.rate().per_second();
+        let rate = proxy.published().origin().gate.rate().per_second();
         (answer.status == 503 && rate < 40.0).then_some(answer)
     });
     turned.problem();
@@ -127,10 +127,10 @@ fn a_failing_origin_lowers_the_rate_and_who_would_wait_too_long_gets_503() {
             .any(|retune| retune["what"] == "rate")
     );
     failing.store(false, SeqCst);
-    let low = proxy.published().gate.rate().per_second();
+    let low = proxy.published().origin().gate.rate().per_second();
     until("the rate rises again", || {
         client.patient().get("/");
-        (proxy.published().gate.rate().per_second() > low).then_some(())
+        (proxy.published().origin().gate.rate().per_second() > low).then_some(())
     });
 }
 
@@ -174,7 +174,10 @@ fn lowest_rate(proxy: &Proxy) -> f64 {
     rates
         .map(|retune| retune["to"].as_str().unwrap())
         .map(|rate| rate.trim_end_matches("/s").parse().unwrap())
-        .fold(proxy.published().gate.rate().per_second(), f64::min)
+        .fold(
+            proxy.published().origin().gate.rate().per_second(),
+            f64::min,
+        )
 }
 
 #[test]
@@ -216,7 +219,9 @@ fn what_one_path_or_one_askinggets_wrong_takes_nothing_from_others() {
         ask(&proxy, clients, targets);
         let asked = clients.len() as u64 * targets(clients[0]).len() as u64;
         until("all are judged", || {
-            (proxy.published().summary.load().judged.all.requests == asked).then_some(())
+            let summary = proxy.published().summary.load();
+            let judged = summary.of(proxy.published().origin().id).judged;
+            (judged.all.requests == asked).then_some(())
         });
         assert_eq!(lowest_rate(&proxy), 1000.0);
     }
@@ -230,7 +235,7 @@ fn an_origin_that_fails_on_many_targets_is_asked_less() {
         (0..100).map(of).collect()
     });
     until("the rate falls", || {
-        (proxy.published().gate.rate().per_second() < 800.0).then_some(())
+        (proxy.published().origin().gate.rate().per_second() < 800.0).then_some(())
     });
 }
 
@@ -265,7 +270,8 @@ fn long_polls_speak_for_nobody_else(poll: fn(u64) -> String) {
     let proxy = Proxy::before(&origin, quick);
     let asked = |count| {
         until("all are counted", || {
-            (proxy.published().summary.load().origin.seen >= count).then_some(())
+            let summary = proxy.published().summary.load();
+            (summary.of(proxy.published().origin().id).pace.seen >= count).then_some(())
         });
     };
     for round in 1..=6 {
@@ -276,7 +282,12 @@ fn long_polls_speak_for_nobody_else(poll: fn(u64) -> String) {
         ask(&proxy, &[1; 20], |_| vec![poll(next.fetch_add(1, SeqCst))]);
         asked(round * 26);
         assert_eq!(quality(&proxy), "good");
-        let (median, _) = proxy.published().concurrency.seen().expect("a judgement");
+        let (median, _) = proxy
+            .published()
+            .origin()
+            .concurrency
+            .seen()
+            .expect("a judgement");
         assert!(median < slow / 2, "no queue at the origin: {median:?}");
     }
 }
@@ -346,7 +357,7 @@ fn a_level_set_in_the_middle_of_a_transfer_cuts_nothing_and_holds_for_the_next()
     assert_eq!(film.exactly(5), b"first");
 
     proxy.set_level("low");
-    assert_eq!(proxy.published().tuning.load().level, Level::Low);
+    assert_eq!(proxy.published().origin().tuning.load().level, Level::Low);
     let mut next = proxy.client();
     assert_eq!(next.get("/").text(), "next");
     // Low: the system's own options, on the socket of a client that came after it.

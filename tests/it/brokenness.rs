@@ -62,7 +62,7 @@ fn assert_cut_is_seen(origin: &Origin, version: &str, how: &str) {
     proxy.until_outcomes(Outcome::OriginBroken, 1);
     assert_eq!(proxy.outcomes(Outcome::Completed), 0);
     assert_eq!(
-        proxy.published().counters.origin.retries.get(),
+        proxy.published().origin().counters.retries.get(),
         0,
         "{how}: retried behind the head"
     );
@@ -222,7 +222,7 @@ fn an_unasked_response_on_an_idle_connection_ends_it() {
     assert_eq!(client.get("/").text(), "asked");
     origin.open_gate();
     until("the connection is reaped", || {
-        (proxy.published().counters.origin.reaped.get() > 0).then_some(())
+        (proxy.published().origin().counters.reaped.get() > 0).then_some(())
     });
     assert_eq!(client.get("/").text(), "asked");
 }
@@ -569,8 +569,9 @@ fn a_client_that_leaves_ends_its_transfer_at_the_origin() {
     });
     proxy.until_outcomes(Outcome::ClientLeft, 1);
     until("nothing is left behind", || {
-        let counters = &proxy.published().counters;
-        (counters.clients.requests.get() == 0 && counters.origin.in_use.get() == 0).then_some(())
+        let published = proxy.published();
+        let (clients, origin) = (&published.clients, &published.origin().counters);
+        (clients.requests.get() == 0 && origin.in_use.get() == 0).then_some(())
     });
 }
 

@@ -334,7 +334,7 @@ fn a_candidate_that_is_worse_is_taken_back_by_itself_and_nothing_is_cut() {
         reason.starts_with("error rate ") && reason.contains(" instead of 0.00 %"),
         "{reason}"
     );
-    assert_eq!(proxy.published().tuning.load().level, Level::Low);
+    assert_eq!(proxy.published().origin().tuning.load().level, Level::Low);
     let last = proxy.stats()["retunes"]
         .as_array()
         .unwrap()
@@ -376,7 +376,7 @@ fn a_retune_of_the_class_reaches_the_candidate_too() {
         proxy.get("/");
         (proxy.stats()["network_quality"]["quality"] == "very_poor").then_some(())
     });
-    let published = proxy.published();
+    let published = proxy.published().origin();
     assert_eq!(
         published.candidate.load().idle_read,
         Duration::from_secs(77)

@@ -48,7 +48,7 @@ fn ask(proxy: &Proxy, target: &str) -> Client {
 
 fn waiting(proxy: &Proxy, count: u64) {
     until(&format!("{count} requests wait"), || {
-        (proxy.published().counters.origin.waiting.get() == count).then_some(())
+        (proxy.published().origin().counters.waiting.get() == count).then_some(())
     });
 }
 
@@ -237,7 +237,7 @@ fn idle_connections_closed_by_the_origin_are_gone_before_a_request_meets_them() 
     client.get("/");
     origin.close_all();
     until("the dead connection is reaped", || {
-        (proxy.published().counters.origin.reaped.get() == 1).then_some(())
+        (proxy.published().origin().counters.reaped.get() == 1).then_some(())
     });
     // One that may not be repeated: it must not meet a dead connection.
     client.send("POST / HTTP/1.1\r\nhost: proxy\r\ncontent-length: 3\r\n\r\nabc");

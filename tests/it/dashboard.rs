@@ -303,6 +303,7 @@ fn no_text_can_run_in_the_dashboard() {
     proxy.published().retunes.push(Retune {
         at: SystemTime::now(),
         what: Retuned::Rate,
+        origin: Some("default".to_owned()),
         from: markup.to_owned(),
         to: markup.to_owned(),
         why: markup.to_owned(),

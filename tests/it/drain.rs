@@ -78,7 +78,7 @@ fn an_idle_connection_does_not_hold_up_the_end() {
     let mut silent = proxy.client();
     // Accepted for sure before the draining begins.
     until("both are accepted", || {
-        (proxy.published().counters.clients.open.get() == 2).then_some(())
+        (proxy.published().clients.open.get() == 2).then_some(())
     });
     proxy.drain();
     assert!(idle.closes());
@@ -93,7 +93,7 @@ fn a_request_that_is_on_its_way_as_the_draining_begins_is_answered() {
     let (mut kept, mut new) = (proxy.client(), proxy.client());
     assert_eq!(kept.get("/short").text(), "short");
     until("both are accepted", || {
-        (proxy.published().counters.clients.open.get() == 2).then_some(())
+        (proxy.published().clients.open.get() == 2).then_some(())
     });
     proxy.drain();
     until("new connections are refused", || {

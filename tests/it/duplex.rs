@@ -114,7 +114,7 @@ fn each_piece_of_an_upload_reaches_the_origin_as_it_comes() {
     client.send("0\r\n\r\n");
     assert_eq!(client.exactly(5), b"0\r\n\r\n");
     until("the connection comes back", || {
-        (proxy.published().counters.origin.idle.get() == 1).then_some(())
+        (proxy.published().origin().counters.idle.get() == 1).then_some(())
     });
 }
 
@@ -137,7 +137,7 @@ fn an_echo_much_larger_than_all_buffers_comes_back_whole() {
             assert!(answer.body == body, "{level:?} {lines}");
         }
         until("nothing is under way", || {
-            (proxy.published().counters.clients.requests.get() == 0).then_some(())
+            (proxy.published().clients.requests.get() == 0).then_some(())
         });
     }
 }
@@ -262,7 +262,7 @@ fn a_client_that_leaves_ends_both_directions() {
         (origin.open() == 0).then_some(())
     });
     until("nothing is under way", || {
-        (proxy.published().counters.clients.requests.get() == 0).then_some(())
+        (proxy.published().clients.requests.get() == 0).then_some(())
     });
 }
 

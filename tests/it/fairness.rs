@@ -301,7 +301,7 @@ fn streams_that_upload_nothing_leave_the_origin_to_others() {
         client.send(Frame::DATA, 0, 2 * n + 1, b"12345");
     }
     until("they are seen to wait for their client", || {
-        (proxy.published().counters.origin.parked.get() == 2 * SLOTS as u64).then_some(())
+        (proxy.published().origin().counters.parked.get() == 2 * SLOTS as u64).then_some(())
     });
     let mut other = Frames::to(proxy.address(), &certificate, &[]);
     other.get(1, "/small");
@@ -328,7 +328,7 @@ fn uploads_leave_room(level: Level, length: usize) {
         })
         .collect();
     until("all are under way", || {
-        (proxy.published().counters.clients.requests.get() == 2 * SLOTS as u64).then_some(())
+        (proxy.published().clients.requests.get() == 2 * SLOTS as u64).then_some(())
     });
     for n in 0..2 * SLOTS {
         assert_eq!(proxy.get(&format!("/small?{n}")).text(), "small");

@@ -405,7 +405,7 @@ fn a_client_that_leaves_ends_all_its_requests() {
     drop(client);
     proxy.until_outcomes(Outcome::ClientLeft, 3);
     until("nothing is left", || {
-        let clients = &proxy.published().counters.clients;
+        let clients = &proxy.published().clients;
         (clients.open.get() == 0 && clients.requests.get() == 0).then_some(())
     });
 }
@@ -423,7 +423,7 @@ fn a_stream_that_the_client_does_not_read_is_reset_and_the_rest_goes_on() {
     let reset = client.until(Frame::RST_STREAM, 1);
     assert_eq!(reset.code(), u32::from(Reason::CANCEL));
     until("it is counted", || {
-        (proxy.published().counters.clients.send_timeouts.get() == 1).then_some(())
+        (proxy.published().clients.send_timeouts.get() == 1).then_some(())
     });
     client.get(3, "/a");
     assert_eq!(client.until(Frame::DATA, 3).payload, b"file");
@@ -443,10 +443,10 @@ fn a_connection_whose_socket_is_not_read_is_ended() {
         client.get(stream * 2 + 1, "/large");
     }
     until("it is ended", || {
-        let clients = &proxy.published().counters.clients;
+        let clients = &proxy.published().clients;
         (clients.open.get() == 0 && clients.requests.get() == 0).then_some(())
     });
-    assert!(proxy.published().counters.clients.send_timeouts.get() >= 1);
+    assert!(proxy.published().clients.send_timeouts.get() >= 1);
 }
 
 #[test]
@@ -499,7 +499,7 @@ fn connections_without_a_request_make_room_for_others_where_one_client_has_them_
     other.get(1, "/a");
     other.until(Frame::HEADERS, 1);
     silent[0].until(Frame::GOAWAY, 0);
-    let clients = &proxy.published().counters.clients;
+    let clients = &proxy.published().clients;
     assert_eq!(
         (clients.over_limit.get(), clients.idle_closed.get()),
         (0, 1)
@@ -511,7 +511,7 @@ fn connections_without_a_request_make_room_for_others_where_one_client_has_them_
 fn a_flood_of_requests_given_up_ends_the_connection() {
     let (origin, certificate) = (origin(), Certificate::new());
     let proxy = proxy(&origin, &certificate, |s| s.http2.max_resets = 10);
-    let clients = &proxy.published().counters.clients;
+    let clients = &proxy.published().clients;
     let mut client = Frames::to(proxy.address(), &certificate, &[]);
     for n in 0..11 {
         client.get(n * 2 + 1, "/slow");
@@ -590,7 +590,7 @@ fn requests_given_up_at_the_pace_of_a_viewer_are_fine() {
     proxy.until_outcomes(Outcome::ClientLeft, 8);
     client.get(101, "/a");
     assert_eq!(client.until(Frame::DATA, 101).payload, b"file");
-    assert_eq!(proxy.published().counters.clients.reset_floods.get(), 0);
+    assert_eq!(proxy.published().clients.reset_floods.get(), 0);
 }
 
 /// CVE-2019-9512, 9515, 9518 and their kind.
@@ -598,7 +598,7 @@ fn requests_given_up_at_the_pace_of_a_viewer_are_fine() {
 fn a_flood_of_frames_that_bring_nothing_ends_the_connection() {
     let (origin, certificate) = (origin(), Certificate::new());
     let proxy = proxy(&origin, &certificate, |s| s.http2.max_small_frames = 100);
-    let clients = &proxy.published().counters.clients;
+    let clients = &proxy.published().clients;
     let one = 1u32.to_be_bytes();
     let floods: [(&str, u8, u8, u32, &[u8]); 9] = [
         ("PING", 6, 0, 0, b"12345678"),
@@ -646,7 +646,7 @@ fn a_client_that_opens_its_windows_by_little_steps_is_no_flood() {
             client.send(8, 0, stream, &step.to_be_bytes());
         }
     }
-    assert_eq!(proxy.published().counters.clients.frame_floods.get(), 0);
+    assert_eq!(proxy.published().clients.frame_floods.get(), 0);
 }
 
 #[actix_rt::test]
@@ -680,7 +680,7 @@ fn a_flood_of_continuations_ends_the_connection() {
     }
     assert!(sent < 10_000, "it must not take 160 MB of one head");
     until("it is closed", || {
-        (proxy.published().counters.clients.open.get() == 0).then_some(())
+        (proxy.published().clients.open.get() == 0).then_some(())
     });
     assert_eq!(origin.connections(), 0);
 }
@@ -707,7 +707,7 @@ fn a_connection_without_a_request_is_closed_and_so_is_an_idle_one() {
         while client.next().is_some() {}
     }
     until("all are closed", || {
-        (proxy.published().counters.clients.open.get() == 0).then_some(())
+        (proxy.published().clients.open.get() == 0).then_some(())
     });
 }
 
@@ -753,7 +753,7 @@ async fn the_window_of_uploads_grows_as_the_origin_takes_them_within_a_budget_of
         let proxy = proxy(&origin, &certificate, |s| {
             s.http2.windows = bytesize::ByteSize(windows);
         });
-        let granted = &proxy.published().counters.clients.upload_windows;
+        let granted = &proxy.published().clients.upload_windows;
         let mut client = h2(proxy.address(), &certificate).await;
         let text: Bytes = (0..5 << 20).map(|n| (n % 251) as u8).collect();
         assert_eq!(granted.get(), 0);
@@ -942,7 +942,7 @@ async fn a_body_larger_than_every_window_comes_whole_to_a_client_that_reads_in_t
     });
     let lengths = futures_util::future::join_all(bodies).await;
     assert_eq!(lengths, [8 << 20; 4]);
-    assert_eq!(proxy.published().counters.clients.send_timeouts.get(), 0);
+    assert_eq!(proxy.published().clients.send_timeouts.get(), 0);
 }
 
 #[test]

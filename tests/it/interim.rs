@@ -62,7 +62,7 @@ fn interim_responses_reach_a_client_of_http11_before_the_answer_and_100_does_not
         reads_both(&mut client, &origin, "/b");
         reads_both(&mut client, &origin, "/c");
         assert_eq!(origin.connections(), 1);
-        assert_eq!(proxy.published().counters.clients.interim.get(), 6);
+        assert_eq!(proxy.published().clients.interim.get(), 6);
     }
 }
 
@@ -162,7 +162,7 @@ fn a_client_that_reads_nothing_does_not_make_the_proxy_keep_all_that_an_origin_h
     let mut client = Client::with_little_room(proxy.address());
     client.send("GET / HTTP/1.1\r\nhost: proxy\r\n\r\n");
     until("some are left out", || {
-        (proxy.published().counters.clients.interim_dropped.get() > 0).then_some(())
+        (proxy.published().clients.interim_dropped.get() > 0).then_some(())
     });
     // What did go out is whole, and so is the answer.
     loop {

@@ -59,5 +59,6 @@ mod tls;
 mod traces;
 mod transfers;
 mod turns;
+mod two_origins;
 mod upgrades;
 mod wholeness;

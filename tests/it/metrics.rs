@@ -100,9 +100,18 @@ fn the_metrics_say_what_stats_says() {
     );
     assert_eq!(metrics["fileproxy_sent_bytes_total"], 12.0);
     assert_eq!(stats["workers"]["sent_bytes"], 12);
-    assert_eq!(metrics["fileproxy_rate_limit_requests_per_second"], 1000.0);
-    assert_eq!(metrics["fileproxy_rate_limit_admitted_total"], 3.0);
-    assert_eq!(metrics["fileproxy_origin_exchanges_limit"], 200.0);
+    assert_eq!(
+        metrics[r#"fileproxy_rate_limit_requests_per_second{origin="default"}"#],
+        1000.0
+    );
+    assert_eq!(
+        metrics[r#"fileproxy_rate_limit_admitted_total{origin="default"}"#],
+        3.0
+    );
+    assert_eq!(
+        metrics[r#"fileproxy_origin_exchanges_limit{origin="default"}"#],
+        200.0
+    );
     assert_eq!(
         metrics[r#"fileproxy_optimization_level{level="high"}"#],
         1.0

@@ -250,7 +250,7 @@ fn what_comes_behind_an_answer_without_a_body_is_nobodys_answer() {
             if later {
                 origin.open_gate();
                 until("the connection is reaped", || {
-                    (proxy.published().counters.origin.reaped.get() > 0).then_some(())
+                    (proxy.published().origin().counters.reaped.get() > 0).then_some(())
                 });
             }
             for _ in 0..3 {

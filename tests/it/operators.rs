@@ -80,7 +80,7 @@ async fn health_has_the_fields_of_the_contract() {
     assert_eq!(health["http_client"], json!({"status": "healthy"}));
     assert_eq!(
         health["origins"],
-        json!([{"url": "http://127.0.0.1:9", "status": "unknown", "quality": null}])
+        json!([{"name": "default", "url": "http://127.0.0.1:9", "status": "unknown", "quality": null}])
     );
     assert_eq!(
         keys(&health["actors"]),
@@ -179,7 +179,7 @@ async fn a_new_level_answers_with_the_tuning_before_and_after_and_is_in_force_at
     assert_eq!(change["before"]["optimization_level"], "high");
     assert_eq!(change["after"]["optimization_level"], "low");
     assert_eq!(change["after"]["connections"], 100);
-    assert_eq!(instance.published.tuning.load().connections, 100);
+    assert_eq!(instance.published.origin().tuning.load().connections, 100);
 
     let (_, _, shown) = ask(&instance, "GET", "/admin/optimization").await;
     assert_eq!(shown["level"], "low");

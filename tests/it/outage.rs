@@ -14,8 +14,11 @@ use crate::support::{
 /// Whether the class is unknown in /health, /stats and /metrics; nothing where they do not agree (yet).
 fn unknown(proxy: &Proxy) -> Option<bool> {
     let metrics = proxy.get("/metrics").text();
-    let of =
-        |class: &str| metrics.contains(&format!("fileproxy_origin_class{{class=\"{class}\"}} 1"));
+    let of = |class: &str| {
+        metrics.contains(&format!(
+            "fileproxy_origin_class{{origin=\"default\",class=\"{class}\"}} 1"
+        ))
+    };
     let told = [
         origin_of(proxy)["quality"].is_null(),
         proxy.stats()["network_quality"]["quality"].is_null(),

@@ -250,7 +250,7 @@ fn a_link_that_expires_brings_all_of_its_body_over_http_2() {
     });
     assert_eq!(head.status, 200);
     assert!(body.unwrap() == object, "the body differs");
-    assert!(proxy.published().counters.origin.parts.get() > 0);
+    assert!(proxy.published().origin().counters.parts.get() > 0);
 }
 
 #[test]

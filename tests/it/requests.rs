@@ -230,7 +230,7 @@ fn a_body_that_can_be_read_in_two_ways_is_answered_400_and_nothing_behind_it() {
         });
         let proxy = Proxy::before(&origin, |s| s.optimization.level = level);
         let head = "POST /one HTTP/1.1\r\nhost: p\r\ntransfer-encoding: chunked\r\n\r\n";
-        let in_flight = || proxy.published().counters.clients.requests.get();
+        let in_flight = || proxy.published().clients.requests.get();
         for (n, body) in (1..).zip(BAD_BODIES) {
             let mut client = proxy.client();
             let hits = origin.hits();

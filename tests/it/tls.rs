@@ -158,7 +158,7 @@ fn what_is_no_tls_gets_nothing_and_is_counted() {
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
     assert_eq!(origin.connections(), 0);
     until("it is counted", || {
-        let counters = &proxy.published().counters.clients;
+        let counters = &proxy.published().clients;
         (counters.handshakes_failed.get() == 1 && counters.open.get() == 0).then_some(())
     });
 }
@@ -201,7 +201,7 @@ fn a_client_that_stops_reading_is_ended_and_one_that_leaves_ends_its_transfer() 
     client.send("GET /large HTTP/1.1\r\nhost: proxy\r\n\r\n");
     client.head();
     until("it is ended", || {
-        let counters = &proxy.published().counters.clients;
+        let counters = &proxy.published().clients;
         (counters.send_timeouts.get() == 1 && counters.open.get() == 0).then_some(())
     });
     let mut client = Secure::to(proxy.address(), &certificate, &[]).unwrap();
@@ -219,7 +219,7 @@ fn clients_that_say_nothing_keep_nobody_out_and_have_their_time() {
         s.tls.handshake_timeout = Duration::from_secs(2);
         s.tls.max_handshakes = 2;
     });
-    let counters = &proxy.published().counters.clients;
+    let counters = &proxy.published().clients;
     let hello = Secure::hello(&certificate);
     let mut silent: Vec<Client> = (0..30).map(|_| proxy.client()).collect();
     for client in &mut silent[..15] {
@@ -258,7 +258,7 @@ fn handshakes_that_do_not_go_on_keep_nobody_out() {
         s.tls.handshake_timeout = Duration::from_secs(60);
         s.tls.max_handshakes = 20;
     });
-    let counters = &proxy.published().counters.clients;
+    let counters = &proxy.published().clients;
     let hello = Secure::hello(&certificate);
     let mut one = stalled(&proxy, [127, 0, 0, 3], &hello, 1);
     let mut crowd = stalled(&proxy, [127, 0, 0, 2], &hello, 1);
@@ -288,7 +288,7 @@ fn where_all_connections_are_taken_by_clients_that_say_nothing_their_address_giv
         s.tls.handshake_timeout = Duration::from_secs(60);
         s.server.max_connections = 20;
     });
-    let counters = &proxy.published().counters.clients;
+    let counters = &proxy.published().clients;
     let mut silent = stalled(&proxy, [127, 0, 0, 2], b"", 1);
     until("it is first", || (counters.open.get() == 1).then_some(()));
     silent.extend(stalled(&proxy, [127, 0, 0, 2], b"", 19));
@@ -339,7 +339,7 @@ fn one_connection_too_many_is_closed_without_a_handshake() {
     let mut client = Secure::to(proxy.address(), &certificate, &[]).unwrap();
     assert_eq!(client.get("/a").0, 200);
     assert!(Secure::to(proxy.address(), &certificate, &[]).is_err());
-    assert_eq!(proxy.published().counters.clients.over_limit.get(), 1);
+    assert_eq!(proxy.published().clients.over_limit.get(), 1);
     assert_eq!(client.get("/a").0, 200);
 }
 

@@ -57,7 +57,7 @@ fn switched(client: &mut Client) {
 }
 
 fn open(proxy: &Proxy) -> u64 {
-    proxy.published().counters.clients.upgraded.get()
+    proxy.published().clients.upgraded.get()
 }
 
 fn until_open(proxy: &Proxy, n: u64) {
@@ -227,7 +227,7 @@ fn they_take_no_place_of_a_request_and_none_of_an_origin_connection() {
         assert_eq!(proxy.get("/").text(), "plain");
     }
     assert_eq!(open(&proxy), 5);
-    assert_eq!(proxy.published().counters.origin.in_use.get(), 0);
+    assert_eq!(proxy.published().origin().counters.in_use.get(), 0);
     let stats = proxy.stats();
     assert_eq!(stats["workers"]["upgraded_connections"], 5);
     assert_eq!(stats["workers"]["upgrades"], 5);
@@ -258,7 +258,7 @@ fn one_client_has_so_many_and_all_have_so_many() {
     drop(other);
     until_open(&proxy, 2);
     switched(&mut from(2));
-    assert_eq!(proxy.published().counters.clients.upgrades_refused.get(), 2);
+    assert_eq!(proxy.published().clients.upgrades_refused.get(), 2);
 }
 
 #[test]

@@ -599,7 +599,7 @@ fn a_body_that_falls_to_a_trickle_is_left_for_one_that_comes_as_before() {
     });
     until("it is known how fast the origin is", || {
         proxy.get("/fast");
-        (proxy.published().counters.origin.exchanges.count() > 2).then_some(())
+        (proxy.published().origin().counters.exchanges.count() > 2).then_some(())
     });
     let response = proxy.client().patient().get("/film.mp4");
     assert_eq!(response.ending, Ending::Whole);

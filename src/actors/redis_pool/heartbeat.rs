@@ -19,18 +19,18 @@ pub fn instance_name() -> String {
 
 /// Writes the summary of `instance`, which expires after `expires`.
 pub(super) fn write(prefix: &str, instance: &str, expires: Duration, published: &Published) -> Cmd {
-    let tuning = published.tuning.load();
+    let origin = published.origin();
     let summary = published.summary.load();
     let value = json!({
         "instance": instance,
         "version": env!("CARGO_PKG_VERSION"),
         "timestamp": humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
         "uptime_seconds": published.started.elapsed().as_secs(),
-        "origin": published.origin,
-        "optimization_level": tuning.level,
+        "origin": origin.url,
+        "optimization_level": published.level.load().level,
         "canary": published.canary.load().candidate,
-        "quality": published.quality(),
-        "rate_per_second": published.gate.rate(),
+        "quality": origin.quality(),
+        "rate_per_second": origin.gate.rate(),
         "total_requests": summary.total.requests,
         "error_count": summary.total.errors,
         "total_bytes_transferred": summary.total.bytes,

@@ -9,7 +9,7 @@ use crate::{
 };
 
 pub(in crate::api) fn write(out: &mut Exposition, published: &Published) {
-    let clients = &published.counters.clients;
+    let clients = &published.clients;
     out.one(
         Gauge,
         "fileproxy_requests_in_flight",
@@ -21,6 +21,12 @@ pub(in crate::api) fn write(out: &mut Exposition, published: &Published) {
         "fileproxy_sent_bytes_total",
         "Response body bytes handed to clients, as they go.",
         clients.sent_bytes.get(),
+    );
+    out.one(
+        Gauge,
+        "fileproxy_origin_uploads_held_bytes",
+        "Bytes of small request bodies that wait to be whole.",
+        clients.uploads_held.get(),
     );
     out.one(
         Gauge,

@@ -4,24 +4,26 @@ use std::time::Instant;
 
 use crate::{
     api::exposition::{
-        Exposition,
+        Exposition, Family,
         Kind::{Counter, Gauge},
     },
-    traffic::{level::Level, published::Published, quality::Class},
+    traffic::{
+        level::Level, origins::Origins, published::Published, quality::Class, rate_gate::Admissions,
+    },
 };
 
 /// What stands for the class while there is none.
 const UNKNOWN: &str = "unknown";
 
 pub(in crate::api) fn write(out: &mut Exposition, published: &Published) {
-    rate_limit(out, published);
-    let tuning = published.tuning.load();
+    let origins = &published.origins;
+    rate_limit(out, origins);
     out.state(
         "fileproxy_optimization_level",
         "The level in force is 1.",
         "level",
         Level::ALL.map(Level::as_str),
-        tuning.level.as_str(),
+        published.level.load().level.as_str(),
     );
     let candidate = published.canary.load().candidate;
     out.by(
@@ -35,60 +37,73 @@ pub(in crate::api) fn write(out: &mut Exposition, published: &Published) {
             (level.as_str(), f64::from(percent) / 100.0)
         }),
     );
-    out.state(
+    let classes = |names: &[&'static str], now: &'static str| {
+        let is = |name: &&'static str| (*name, u8::from(*name == now));
+        names.iter().map(is).collect::<Vec<_>>()
+    };
+    let known = Class::ALL.map(Class::as_str);
+    let or_unknown = [known.as_slice(), &[UNKNOWN]].concat();
+    out.of_each_by(
+        Gauge,
         "fileproxy_origin_class",
         "The origin's class by its response time is 1; unknown while nobody knows how it answers.",
+        origins,
         "class",
-        Class::ALL.map(Class::as_str).into_iter().chain([UNKNOWN]),
-        published.quality().map_or(UNKNOWN, Class::as_str),
+        |origin| classes(&or_unknown, origin.quality().map_or(UNKNOWN, Class::as_str)),
     );
-    out.state(
+    out.of_each_by(
+        Gauge,
         "fileproxy_origin_line_class",
         "The class of the line to the origin, by TCP_INFO, is 1.",
+        origins,
         "class",
-        Class::ALL.map(Class::as_str),
-        published.origin_line.load().class.as_str(),
+        |origin| classes(&known, origin.line.load().class.as_str()),
     );
 }
 
-fn rate_limit(out: &mut Exposition, published: &Published) {
-    let gate = &published.gate;
-    let done = gate.admissions();
-    out.one(
+fn rate_limit(out: &mut Exposition, origins: &Origins) {
+    out.of_each(
         Gauge,
         "fileproxy_rate_limit_enabled",
         "Whether the limit on requests to the origin is on.",
-        u8::from(gate.is_on()),
+        origins,
+        |origin| u8::from(origin.gate.is_on()),
     );
-    out.one(
+    out.of_each(
         Gauge,
         "fileproxy_rate_limit_requests_per_second",
         "Requests per second that may go to the origin.",
-        gate.rate().per_second(),
+        origins,
+        |origin| origin.gate.rate().per_second(),
     );
-    out.one(
+    let now = Instant::now();
+    out.of_each(
         Gauge,
         "fileproxy_rate_limit_requests_waiting",
         "Requests that wait for the rate limit.",
-        gate.waiting(Instant::now()),
+        origins,
+        |origin| origin.gate.waiting(now),
     );
-    for (name, help, count) in [
+    let counts: [Family<Admissions>; 3] = [
         (
             "fileproxy_rate_limit_admitted_total",
             "Requests let through, at once or after a wait.",
-            done.admitted,
+            |done| done.admitted,
         ),
         (
             "fileproxy_rate_limit_delayed_total",
             "Requests let through after a wait.",
-            done.delayed,
+            |done| done.delayed,
         ),
         (
             "fileproxy_rate_limit_rejected_total",
             "Requests turned away.",
-            done.rejected,
+            |done| done.rejected,
         ),
-    ] {
-        out.one(Counter, name, help, count);
+    ];
+    for (name, help, count) in counts {
+        out.of_each(Counter, name, help, origins, |origin| {
+            count(&origin.gate.admissions())
+        });
     }
 }

@@ -5,15 +5,19 @@ use crate::{
         Exposition,
         Kind::{Counter, Gauge},
     },
-    traffic::published::{OriginStatus, Published, RedisLink},
+    traffic::{
+        origin::OriginStatus,
+        published::{Published, RedisLink},
+    },
 };
 
 pub(in crate::api) fn write(out: &mut Exposition, published: &Published) {
-    out.one(
+    out.of_each(
         Gauge,
         "fileproxy_origin_up",
         "0 while the origin cannot be reached.",
-        u8::from(**published.origin_status.load() != OriginStatus::Unreachable),
+        &published.origins,
+        |origin| u8::from(**origin.status.load() != OriginStatus::Unreachable),
     );
     let redis = published.redis.load();
     if redis.link != RedisLink::Disabled {

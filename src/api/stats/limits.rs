@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{api::numbers::millis, traffic::published::Published, units::Rate};
+use crate::{api::numbers::millis, traffic::origin::OriginState, units::Rate};
 
 /// The adaptive rate limit on requests to the origin, and what it did.
 #[derive(Debug, Serialize, ToSchema)]
@@ -29,8 +29,8 @@ pub(in crate::api) struct RateLimiter {
 }
 
 impl RateLimiter {
-    pub(in crate::api) fn of(published: &Published) -> Self {
-        let gate = &published.gate;
+    pub(in crate::api) fn of(origin: &OriginState) -> Self {
+        let gate = &origin.gate;
         let done = gate.admissions();
         Self {
             enabled: gate.is_on(),
@@ -64,16 +64,16 @@ pub(in crate::api) struct Concurrency {
 }
 
 impl Concurrency {
-    pub(in crate::api) fn of(published: &Published) -> Self {
-        let origin = &published.counters.origin;
-        let most = published.tuning.load().connections_at_once();
-        let seen = published.concurrency.seen();
+    pub(in crate::api) fn of(origin: &OriginState) -> Self {
+        let counters = &origin.counters;
+        let most = origin.most_at_once();
+        let seen = origin.concurrency.seen();
         Self {
-            enabled: published.concurrency.is_on(),
-            limit: published.concurrency.limit(most),
+            enabled: origin.concurrency.is_on(),
+            limit: origin.concurrency.limit(most),
             most,
-            in_use: origin.in_use.get(),
-            waiting: origin.waiting.get(),
+            in_use: counters.in_use.get(),
+            waiting: counters.waiting.get(),
             median_answer_ms: seen.map(|(median, _)| millis(median)),
             recent_best_ms: seen.map(|(_, reference)| millis(reference)),
         }
@@ -95,13 +95,13 @@ pub(in crate::api) enum LimitedBy {
 }
 
 impl LimitedBy {
-    pub(in crate::api) fn of(published: &Published) -> Self {
-        let most = published.tuning.load().connections_at_once();
-        if published.gate.waiting(Instant::now()) > 0 {
+    pub(in crate::api) fn of(origin: &OriginState) -> Self {
+        let most = origin.most_at_once();
+        if origin.gate.waiting(Instant::now()) > 0 {
             Self::Rate
-        } else if published.counters.origin.waiting.get() == 0 {
+        } else if origin.counters.waiting.get() == 0 {
             Self::Nothing
-        } else if published.concurrency.limit(most) < most {
+        } else if origin.concurrency.limit(most) < most {
             Self::Concurrency
         } else {
             Self::Connections

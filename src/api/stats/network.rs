@@ -31,10 +31,10 @@ struct ByClass {
 
 impl Network {
     pub(in crate::api) fn of(published: &Published) -> Self {
-        let clients = &published.counters.clients;
+        let clients = &published.clients;
         let open = |class: Class| clients.by_class[class as usize].get();
         Self {
-            origin: **published.origin_line.load(),
+            origin: **published.origin().line.load(),
             clients: ClientLines {
                 connections_by_class: ByClass {
                     good: open(Class::Good),

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::traffic::published::Published;
+use crate::traffic::{counters::ClientCounters, origin::OriginState};
 
 /// Connections to the origin.
 #[derive(Debug, Serialize, ToSchema)]
@@ -25,7 +25,7 @@ pub(in crate::api) struct OriginPool {
     given_up: u64,
     /// Bodies ended because their clients read nothing, and others had no connection left.
     cut: u64,
-    /// Bytes in memory of small request bodies, which go to the origin once they are complete.
+    /// Bytes in memory of small request bodies for all origins together, which go to the origin once they are complete.
     uploads_held_bytes: u64,
     /// Open sockets, idle ones included.
     open: u64,
@@ -48,28 +48,27 @@ pub(in crate::api) struct OriginPool {
 }
 
 impl OriginPool {
-    pub(in crate::api) fn of(published: &Published) -> Self {
-        let origin = &published.counters.origin;
-        let tuning = published.tuning.load();
+    pub(in crate::api) fn of(origin: &OriginState, clients: &ClientCounters) -> Self {
+        let (counters, tuning) = (&origin.counters, origin.tuning.load());
         Self {
             limit: tuning.connections,
             limit_per_host: tuning.connections_per_host,
-            in_use: origin.in_use.get(),
-            beyond: origin.beyond.get(),
-            parked: origin.parked.get(),
-            waiting: origin.waiting.get(),
-            given_up: origin.given_up.get(),
-            cut: origin.cut.get(),
-            uploads_held_bytes: origin.uploads_held.get(),
-            open: origin.open.get(),
-            idle: origin.idle.get(),
-            connects: origin.connects.get(),
-            spares: origin.spares.get(),
-            connect_failures: origin.connect_failures.get(),
-            reuses: origin.reuses.get(),
-            retries: origin.retries.get(),
-            reaped: origin.reaped.get(),
-            slot_timeouts: origin.slot_timeouts.get(),
+            in_use: counters.in_use.get(),
+            beyond: counters.beyond.get(),
+            parked: counters.parked.get(),
+            waiting: counters.waiting.get(),
+            given_up: counters.given_up.get(),
+            cut: counters.cut.get(),
+            uploads_held_bytes: clients.uploads_held.get(),
+            open: counters.open.get(),
+            idle: counters.idle.get(),
+            connects: counters.connects.get(),
+            spares: counters.spares.get(),
+            connect_failures: counters.connect_failures.get(),
+            reuses: counters.reuses.get(),
+            retries: counters.retries.get(),
+            reaped: counters.reaped.get(),
+            slot_timeouts: counters.slot_timeouts.get(),
         }
     }
 }

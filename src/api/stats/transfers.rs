@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::traffic::published::Published;
+use crate::traffic::origin::OriginState;
 
 /// How bodies were kept going.
 #[derive(Debug, Serialize, ToSchema)]
@@ -53,30 +53,29 @@ pub(in crate::api) struct Transfers {
 }
 
 impl Transfers {
-    pub(in crate::api) fn of(published: &Published) -> Self {
-        let origin = &published.counters.origin;
-        let tuning = published.tuning.load();
+    pub(in crate::api) fn of(origin: &OriginState) -> Self {
+        let (counters, tuning) = (&origin.counters, origin.tuning.load());
         Self {
             resume_enabled: tuning.resume,
             parallel_enabled: tuning.parallel,
-            resumes: origin.resumes.get(),
-            resumed: origin.resumed.get(),
-            resumes_given_up: origin.resumes_given_up.get(),
-            resumes_denied: origin.resumes_denied.get(),
-            reread_bytes: origin.reread_bytes.get(),
-            stalls: origin.stalls.get(),
-            stalls_mended: origin.stalls_mended.get(),
-            stalls_denied: origin.stalls_denied.get(),
-            parallel: origin.parallel_transfers.get(),
-            parts: origin.parts.get(),
-            parts_held_bytes: origin.parts_held.get(),
-            parts_refused: origin.parts_refused.get(),
-            parts_given_up: origin.parts_given_up.get(),
-            parts_yielded: origin.parts_yielded.get(),
-            parts_wasted_bytes: origin.parts_wasted.get(),
-            firsts_lost: origin.firsts_lost.get(),
-            crowded_out: origin.crowded_out.get(),
-            origin_bears: published.ceiling.most(Instant::now()),
+            resumes: counters.resumes.get(),
+            resumed: counters.resumed.get(),
+            resumes_given_up: counters.resumes_given_up.get(),
+            resumes_denied: counters.resumes_denied.get(),
+            reread_bytes: counters.reread_bytes.get(),
+            stalls: counters.stalls.get(),
+            stalls_mended: counters.stalls_mended.get(),
+            stalls_denied: counters.stalls_denied.get(),
+            parallel: counters.parallel_transfers.get(),
+            parts: counters.parts.get(),
+            parts_held_bytes: counters.parts_held.get(),
+            parts_refused: counters.parts_refused.get(),
+            parts_given_up: counters.parts_given_up.get(),
+            parts_yielded: counters.parts_yielded.get(),
+            parts_wasted_bytes: counters.parts_wasted.get(),
+            firsts_lost: counters.firsts_lost.get(),
+            crowded_out: counters.crowded_out.get(),
+            origin_bears: origin.ceiling.most(Instant::now()),
         }
     }
 }

@@ -60,7 +60,7 @@ pub(in crate::api) struct Workers {
 
 impl Workers {
     pub(in crate::api) fn of(published: &Published) -> Self {
-        let clients = &published.counters.clients;
+        let clients = &published.clients;
         Self {
             count: published.workers,
             connections_open: clients.open.get(),

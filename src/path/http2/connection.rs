@@ -70,7 +70,7 @@ impl H2Connection {
             settings,
             requests,
         } = self;
-        let counters = &client.published().counters.clients;
+        let counters = &client.published().clients;
         let pace = Pace {
             patience: limits.send,
             taken: transport.taken(),

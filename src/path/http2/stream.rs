@@ -59,7 +59,7 @@ where
             if given_up {
                 return Ended::Reset;
             }
-            client.published().counters.clients.bad_heads.increment();
+            client.published().clients.bad_heads.increment();
             respond.send_reset(Reason::PROTOCOL_ERROR);
             return Ended::Broken;
         }

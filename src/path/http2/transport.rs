@@ -125,7 +125,7 @@ impl H2Transport {
                 self.send.took();
                 self.taken.set(self.taken.get() + n as u64);
                 self.frames.went(n);
-                let follow = self.published.tuning_for(self.bucket).load().follow_lines;
+                let follow = self.published.level_for(self.bucket).load().follow_lines;
                 self.line.look(self.io.tcp(), Instant::now(), follow);
                 self.class.set(self.line.class());
                 Poll::Ready(Ok(n))
@@ -136,7 +136,7 @@ impl H2Transport {
 
     fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let error = ready!(self.send.poll(cx, self.io.tcp()));
-        self.published.counters.clients.send_timeouts.increment();
+        self.published.clients.send_timeouts.increment();
         Poll::Ready(error)
     }
 }

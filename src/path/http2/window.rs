@@ -55,7 +55,7 @@ impl UploadWindow {
         }
         self.taken.set(0);
         let wider = size.saturating_mul(2).min(self.most);
-        let windows = &self.published.counters.clients.upload_windows;
+        let windows = &self.published.clients.upload_windows;
         if windows.up_within(beyond(size, wider), self.budget) {
             self.size.set(wider);
             self.grown.set(true);
@@ -80,7 +80,7 @@ impl UploadWindow {
 
 impl Drop for UploadWindow {
     fn drop(&mut self) {
-        let windows = &self.published.counters.clients.upload_windows;
+        let windows = &self.published.clients.upload_windows;
         windows.down_by(beyond(FIRST, self.size.get()));
     }
 }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     path::{client::Client, upload::Upload},
-    traffic::{published::Published, tuning::Tuning},
+    traffic::{origin::OriginState, tuning::Tuning},
 };
 
 /// What an exchange does beside sending the request's head and waiting for the response's.
@@ -44,7 +44,7 @@ impl Connector {
     /// No connection yet.
     pub(super) fn new(shared: &Shared) -> Rc<Self> {
         Rc::new(Connector {
-            pool: Pool::start(Arc::clone(&shared.sockets), Arc::clone(&shared.published)),
+            pool: Pool::start(Arc::clone(&shared.sockets), Arc::clone(&shared.state)),
             resolver: Resolver::new(shared.settings.url.host(), shared.anew.clone()),
             shared: shared.clone(),
         })
@@ -56,8 +56,8 @@ impl Connector {
     }
 
     /// What the actors decided, and the counters.
-    pub(super) fn published(&self) -> &Published {
-        &self.shared.published
+    pub(super) fn state(&self) -> &OriginState {
+        &self.shared.state
     }
 
     /// Sends a request on a kept or a new connection and waits for the response head. An idempotent request without
@@ -106,7 +106,7 @@ impl Connector {
                 Err(FetchError::Head(HeadError::Broken(_)))
                     if reused && replayable && !exchange.answered() =>
                 {
-                    self.shared.published.counters.origin.retries.increment();
+                    self.shared.state.counters.retries.increment();
                     tracing::debug!(
                         "a kept origin connection was dead, the request goes out once more"
                     );
@@ -115,7 +115,7 @@ impl Connector {
                 Err(FetchError::Head(HeadError::Malformed(_)))
                     if reused && replayable && told_in_vain =>
                 {
-                    self.shared.published.counters.origin.retries.increment();
+                    self.shared.state.counters.retries.increment();
                     tracing::debug!(
                         "the origin sent a body behind an answer without one, the request goes out once more"
                     );
@@ -128,7 +128,7 @@ impl Connector {
     /// Opens a connection for one request; where too many are open, once another one closed.
     async fn connect(&self, tuning: &Tuning, deadline: Instant) -> Result<Connection, FetchError> {
         // The sockets are everybody's, too.
-        let limit = self.shared.published.tuning.load().connections_at_once();
+        let limit = self.shared.state.tuning.load().connections_at_once();
         let reserved = timeout_at(deadline.into(), self.shared.sockets.reserve(limit)).await;
         let open = reserved.map_err(|_| NoSlot { limit })?;
         let mut connection = self.open(open, tuning, deadline).await?;
@@ -138,7 +138,7 @@ impl Connector {
 
     /// Opens a connection that nobody needs yet; none where there is no room for it.
     pub(super) async fn open_spare(&self) -> Result<Option<Connection>, FetchError> {
-        let tuning = self.shared.published.tuning.load_full();
+        let tuning = self.shared.state.tuning.load_full();
         let limit = tuning.connections_at_once();
         let Some(open) = self.shared.sockets.try_reserve(limit) else {
             return Ok(None);
@@ -154,7 +154,7 @@ impl Connector {
         deadline: Instant,
     ) -> Result<Connection, FetchError> {
         let url = &self.shared.settings.url;
-        let counters = &self.shared.published.counters.origin;
+        let counters = &self.shared.state.counters;
         let target = Target {
             resolver: &self.resolver,
             host: url.host(),

@@ -104,8 +104,7 @@ impl Origin {
             None => {
                 if let Some(upload) = &mut request.upload {
                     // It waits for a slot once there is something to send.
-                    let counters = &self.shared.published.counters;
-                    if !upload.gather(tuning.buffer.as_u64(), counters).await {
+                    if !upload.gather(tuning.buffer.as_u64()).await {
                         return Err(FetchError::Upload);
                     }
                     deadline = Instant::now() + tuning.exchange_timeout;
@@ -133,7 +132,7 @@ impl Origin {
         tuning: &Tuning,
         deadline: Instant,
     ) -> Result<Fetched, FetchError> {
-        let is_admitted = || self.published().gate.admit_spare(Instant::now());
+        let is_admitted = || self.state().gate.admit_spare(Instant::now());
         let slot = self.try_slot().filter(|_| is_admitted());
         let slot = slot.ok_or(FetchError::NoneSpare)?;
         let head = self.request(request.method, request.target, request.headers)?;
@@ -152,7 +151,7 @@ impl Origin {
         tuning: &Tuning,
         deadline: Instant,
     ) -> Result<Fetched, FetchError> {
-        let published = &self.shared.published;
+        let state = &self.shared.state;
         let is_get = *head.get_method() == Method::GET
             && beside.upload.is_none()
             && !head.headers().contains_key(header::UPGRADE);
@@ -177,7 +176,7 @@ impl Origin {
             return Err(FetchError::Client("the slot is gone".to_owned()));
         };
         slot.answered(
-            matches!(framed.framing, Framing::Length(length) if published.sizes.is_large(length)),
+            matches!(framed.framing, Framing::Length(length) if state.sizes.is_large(length)),
         );
         if status == StatusCode::SWITCHING_PROTOCOLS {
             connection.leave();
@@ -198,7 +197,7 @@ impl Origin {
             && status == StatusCode::OK
             && let Framing::Length(length) = framing
         {
-            published.sizes.learn(kind_of(&head), length);
+            state.sizes.learn(kind_of(&head), length);
         }
         let offers_ranges = status == StatusCode::PARTIAL_CONTENT || range::offered(&headers);
         let mut source = Source::new(connection, framed, slot, Rc::clone(&self.pool));
@@ -221,7 +220,7 @@ impl Origin {
             source.resume_by(replay, continuation);
             source.may_go_on_later(offers_ranges);
         }
-        published.concurrency.answers.add(ttfb);
+        state.concurrency.answers.add(ttfb);
         Ok(Fetched {
             status,
             headers,

@@ -2,24 +2,24 @@
 
 use std::sync::Arc;
 
-use crate::traffic::counters::Counters;
+use crate::traffic::counters::OriginCounters;
 
 /// Bytes that parts may hold, over all transfers.
 #[derive(Debug)]
 pub struct Memory {
-    counters: Arc<Counters>,
+    counters: Arc<OriginCounters>,
     most: u64,
 }
 
 impl Memory {
     /// Room for so many bytes.
-    pub fn new(most: u64, counters: Arc<Counters>) -> Arc<Self> {
+    pub fn new(most: u64, counters: Arc<OriginCounters>) -> Arc<Self> {
         Arc::new(Memory { counters, most })
     }
 
     /// Room for so many bytes, if there is as much.
     pub(super) fn reserve(self: &Arc<Self>, bytes: u64) -> Option<Room> {
-        let held = &self.counters.origin.parts_held;
+        let held = &self.counters.parts_held;
         held.up_within(bytes, self.most).then(|| Room {
             memory: Arc::clone(self),
             bytes,
@@ -48,6 +48,6 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.memory.counters.origin.parts_held.down_by(self.bytes);
+        self.memory.counters.parts_held.down_by(self.bytes);
     }
 }

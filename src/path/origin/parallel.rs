@@ -70,12 +70,7 @@ impl Parallel {
             origin.width_period(),
             now,
         );
-        origin
-            .published()
-            .counters
-            .origin
-            .parallel_transfers
-            .increment();
+        origin.state().counters.parallel_transfers.increment();
         let slot = first.take_slot();
         Parallel {
             parts: VecDeque::from([Part::gap(whole.next(), end)]),
@@ -326,14 +321,14 @@ impl Parallel {
 
     fn lose_first(&mut self, error: &BodyError) {
         self.drop_first();
-        let counters = &self.replay.origin().published().counters.origin;
+        let counters = &self.replay.origin().state().counters;
         counters.firsts_lost.increment();
         tracing::debug!(id = self.replay.id(), %error, "the first response of a body in parts broke");
     }
 
     fn drop_first(&mut self) {
         if let Some(first) = self.first.take() {
-            let counters = &self.replay.origin().published().counters.origin;
+            let counters = &self.replay.origin().state().counters;
             counters.parts_wasted.add(first.wasted);
         }
     }

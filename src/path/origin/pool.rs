@@ -19,7 +19,7 @@ use super::{
     connection::{Connection, InUse},
     sockets::Sockets,
 };
-use crate::traffic::{peak_usage::PeakUsage, published::Published};
+use crate::traffic::{origin::OriginState, peak_usage::PeakUsage};
 
 /// One worker's idle connections.
 pub struct Pool {
@@ -29,7 +29,7 @@ pub struct Pool {
     /// The reaper's, registered with every idle connection.
     reaper: RefCell<Waker>,
     sockets: Arc<Sockets>,
-    published: Arc<Published>,
+    state: Arc<OriginState>,
 }
 
 struct Idle {
@@ -41,14 +41,14 @@ struct Idle {
 
 impl Pool {
     /// An empty pool, and the task that looks after it until the pool is dropped.
-    pub fn start(sockets: Arc<Sockets>, published: Arc<Published>) -> Rc<Self> {
+    pub fn start(sockets: Arc<Sockets>, state: Arc<OriginState>) -> Rc<Self> {
         let pool = Rc::new(Pool {
             idle: RefCell::default(),
             in_use: Rc::default(),
             usage: RefCell::new(PeakUsage::new(Instant::now())),
             reaper: RefCell::new(Waker::noop().clone()),
             sockets,
-            published,
+            state,
         });
         actix_rt::spawn(reap(Rc::downgrade(&pool), Arc::clone(&pool.sockets)));
         pool
@@ -56,7 +56,7 @@ impl Pool {
 
     /// The connection used last, if one is alive.
     pub fn take(&self) -> Option<Connection> {
-        let keep_alive = self.published.tuning.load().keep_alive;
+        let keep_alive = self.state.tuning.load().keep_alive;
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle {
             mut connection,
@@ -64,18 +64,18 @@ impl Pool {
             ..
         }) = idle.pop_back()
         {
-            self.published.counters.origin.idle.down();
+            self.state.counters.idle.down();
             // The request goes out at once: nothing that comes from now on can be told from its answer.
             if since.elapsed() < keep_alive
                 && connection.falls_quiet(Waker::noop())
                 && connection.is_silent()
             {
                 connection.reused = true;
-                self.published.counters.origin.reuses.increment();
+                self.state.counters.reuses.increment();
                 self.lend(&mut connection);
                 return Some(connection);
             }
-            self.published.counters.origin.reaped.increment();
+            self.state.counters.reaped.increment();
         }
         None
     }
@@ -87,7 +87,7 @@ impl Pool {
             return;
         }
         connection.in_use = None;
-        self.published.counters.origin.idle.up();
+        self.state.counters.idle.up();
         self.idle.borrow_mut().push_back(Idle {
             connection,
             since: Instant::now(),
@@ -110,8 +110,8 @@ impl Pool {
 
     /// Keeps a connection that nobody used yet. It is the last to be used and the first to go.
     pub fn keep_spare(&self, connection: Connection) {
-        self.published.counters.origin.spares.increment();
-        self.published.counters.origin.idle.up();
+        self.state.counters.spares.increment();
+        self.state.counters.idle.up();
         self.idle.borrow_mut().push_front(Idle {
             connection,
             since: Instant::now(),
@@ -124,7 +124,7 @@ impl Pool {
     /// Closes connections that are dead, too old or over the limit; the oldest first.
     fn reap(&self, waker: &Waker) {
         *self.reaper.borrow_mut() = waker.clone();
-        let tuning = self.published.tuning.load();
+        let tuning = self.state.tuning.load();
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
         idle.retain_mut(|idle| {
@@ -137,14 +137,14 @@ impl Pool {
             young && quiet
         });
         for _ in idle.len()..before {
-            self.published.counters.origin.idle.down();
-            self.published.counters.origin.reaped.increment();
+            self.state.counters.idle.down();
+            self.state.counters.reaped.increment();
         }
         while !idle.is_empty()
             && (self.sockets.are_too_many(tuning.connections_at_once()) || self.sockets.is_wanted())
         {
             idle.pop_front();
-            self.published.counters.origin.idle.down();
+            self.state.counters.idle.down();
             if self.sockets.is_wanted() {
                 // One for each who waits; whoever waits still asks again.
                 break;
@@ -156,7 +156,7 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         for _ in self.idle.borrow().iter() {
-            self.published.counters.origin.idle.down();
+            self.state.counters.idle.down();
         }
     }
 }

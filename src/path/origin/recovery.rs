@@ -119,7 +119,7 @@ impl Recovery {
             if overlap.is_over() {
                 self.overlap = None;
             }
-            let counters = &self.replay.origin().published().counters.origin;
+            let counters = &self.replay.origin().state().counters;
             counters.reread_bytes.add(read);
         }
         self.continuation.advance(piece.len() as u64);
@@ -206,7 +206,7 @@ impl Recovery {
             return Ok(());
         }
         let settings = self.replay.origin().transfers();
-        let counters = &self.replay.origin().published().counters.origin;
+        let counters = &self.replay.origin().state().counters;
         let ask = self.ask().filter(|_| self.attempts.may_resume(settings));
         let Some(ask) = ask else {
             counters.resumes_given_up.increment();
@@ -296,7 +296,7 @@ impl Recovery {
             .reader
             .unwrap_or_else(|| Reader::nothing(Rc::clone(pool)));
         let first = std::mem::replace(reader, other);
-        let counters = &self.replay.origin().published().counters.origin;
+        let counters = &self.replay.origin().state().counters;
         match self.broken.take() {
             Some(BodyError::NoRest) => {}
             Some(_) => counters.resumed.increment(),
@@ -359,9 +359,8 @@ impl Recovery {
         }
         self.replay
             .origin()
-            .published()
+            .state()
             .counters
-            .origin
             .resumes_given_up
             .increment();
         tracing::warn!(id = self.replay.id(), trace_id = self.replay.trace_id().map(display), at_byte = self.continuation.next(), cause = %broken, %error, "a body that broke cannot be resumed");
@@ -401,7 +400,7 @@ impl Recovery {
             Verdict::Came(pace) => return origin.gave(pace),
             Verdict::Stalled(pace) => pace,
         };
-        let counters = &origin.published().counters.origin;
+        let counters = &origin.state().counters;
         self.second = origin.try_slot();
         let may_be_asked = || origin.spend_on_stall() || is_idle && origin.spend();
         if self.second.is_none() || !self.attempts.may_open_second(settings) || !may_be_asked() {

@@ -19,7 +19,7 @@ impl Parallel {
         for part in self.parts.iter_mut().skip(kept) {
             given_up += u64::from(part.fetch.take().is_some());
         }
-        let counters = &self.replay.origin().published().counters.origin;
+        let counters = &self.replay.origin().state().counters;
         counters.parts_yielded.add(given_up);
         self.withdraw();
     }
@@ -52,7 +52,7 @@ impl Parallel {
         let meant = refusals().any(|refusal| refusal != RestRefusal::Late);
         let turned_away = refusals().any(|refusal| refusal == RestRefusal::TurnedAway);
         let origin = Rc::clone(self.replay.origin());
-        let counters = &origin.published().counters.origin;
+        let counters = &origin.state().counters;
         counters.parts_refused.add(refused as u64);
         if turned_away {
             origin.part_turned_away();
@@ -106,12 +106,7 @@ impl Parallel {
         if part.source().and_then(Source::refusal) == Some(RestRefusal::Denied) {
             self.replay.refused(now);
         }
-        origin
-            .published()
-            .counters
-            .origin
-            .parts_given_up
-            .increment();
+        origin.state().counters.parts_given_up.increment();
         self.width.punish(now);
         origin.use_width(self.width.get());
         self.grant.end();

@@ -84,19 +84,19 @@ impl Replay {
         if !self.in_parts {
             return Allowance::Nothing;
         }
-        let tolerance = &self.origin.published().tolerance;
+        let tolerance = &self.origin.state().tolerance;
         tolerance.allowance(&target_of(&self.request), now)
     }
 
     /// Notes that a part was refused: targets like this one are asked for fewer.
     pub fn refused(&self, now: Instant) {
-        let tolerance = &self.origin.published().tolerance;
+        let tolerance = &self.origin.state().tolerance;
         tolerance.refused(&target_of(&self.request), now);
     }
 
     /// Notes that several parts came: targets like this one may be asked for more.
     pub fn tolerated(&self, now: Instant) {
-        let tolerance = &self.origin.published().tolerance;
+        let tolerance = &self.origin.state().tolerance;
         tolerance.tolerated(&target_of(&self.request), now);
     }
 
@@ -116,7 +116,7 @@ impl Replay {
         mut continuation: Continuation,
         ask: Ask,
     ) -> Result<Rest, RestError> {
-        let tuning = self.origin.published().tuning_for(self.bucket).load_full();
+        let tuning = self.origin.state().tuning_for(self.bucket).load_full();
         let deadline = Instant::now() + tuning.exchange_timeout;
         let request = self.origin.frozen(
             self.request.get_method().clone(),

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     path::{tcp, transfers},
-    traffic::published::Published,
+    traffic::origin::OriginState,
 };
 
 /// What all workers share of one origin.
@@ -30,7 +30,8 @@ pub struct Shared {
     pub(super) sockets: Arc<Sockets>,
     /// Asks for the origin's addresses anew.
     pub(super) anew: Anew,
-    pub(super) published: Arc<Published>,
+    /// What is measured and decided.
+    pub(super) state: Arc<OriginState>,
 }
 
 impl Shared {
@@ -43,15 +44,15 @@ impl Shared {
         settings: Settings,
         options: tcp::Settings,
         transfers: transfers::Settings,
-        published: Arc<Published>,
+        state: Arc<OriginState>,
     ) -> Result<Self, TlsError> {
         let tls = settings
             .url
             .is_https()
             .then(|| Tls::new(&settings.tls, settings.url.host()))
             .transpose()?;
-        let tuning = published.tuning.load();
-        let counters = Arc::clone(&published.counters);
+        let tuning = state.tuning.load();
+        let counters = Arc::clone(&state.counters);
         Ok(Shared {
             slots: Arc::new(Slots::new(
                 tuning.connections_at_once(),
@@ -59,19 +60,15 @@ impl Shared {
                 settings.waiting_connections,
                 Arc::clone(&counters),
             )),
-            crowd: Arc::new(Crowd::new(published.started)),
-            sockets: Arc::new(Sockets::new(counters)),
+            crowd: Arc::new(Crowd::new(state.since)),
+            sockets: Arc::new(Sockets::new(Arc::clone(&counters))),
             settings: Arc::new(settings),
             options: Arc::new(options),
-            transfer_state: Arc::new(TransferState::new(
-                &transfers,
-                Arc::clone(&published.counters),
-                published.started,
-            )),
+            transfer_state: Arc::new(TransferState::new(&transfers, counters, state.since)),
             transfers: Arc::new(transfers),
             tls,
             anew: Anew::default(),
-            published: Arc::clone(&published),
+            state: Arc::clone(&state),
         })
     }
 
@@ -101,7 +98,7 @@ impl Shared {
             settings.clone(),
             options.clone(),
             transfers.clone(),
-            Arc::clone(&self.published),
+            Arc::clone(&self.state),
         )?;
         self.slots.set_waiting(settings.waiting_connections);
         let transfer_state = if same_transfers {

@@ -28,7 +28,7 @@ use super::{
     holder::{Holder, SlotState, Waits},
     slot_queue::{Limits, Queue, Spot, Waiter},
 };
-use crate::{path::network::Network, traffic::counters::Counters};
+use crate::{path::network::Network, traffic::counters::OriginCounters};
 
 /// The origin may be silent for so long before an exchange counts as one that only waits, or for eight times as long as
 /// answers took at their best of late.
@@ -54,7 +54,7 @@ pub struct Slots {
     /// When somebody was last answered, soon or not.
     heard: AtomicU64,
     hasher: RandomState,
-    counters: Arc<Counters>,
+    counters: Arc<OriginCounters>,
 }
 
 /// An exchange slot: the right to one exchange with the origin, from its request until its body is here. While the exchange only
@@ -79,7 +79,12 @@ pub struct NoSlot {
 
 impl Slots {
     /// So many slots, and so many exchanges in all that hold one or an origin's attention; `waiting` more go without.
-    pub fn new(at_once: usize, in_all: usize, waiting: usize, counters: Arc<Counters>) -> Self {
+    pub fn new(
+        at_once: usize,
+        in_all: usize,
+        waiting: usize,
+        counters: Arc<OriginCounters>,
+    ) -> Self {
         Slots {
             queue: Mutex::new(Queue::new(Limits {
                 at_once,
@@ -210,7 +215,7 @@ impl Slots {
 
     /// Counts one that waited until its deadline.
     pub fn timed_out(&self) -> NoSlot {
-        self.counters.origin.slot_timeouts.increment();
+        self.counters.slot_timeouts.increment();
         NoSlot {
             limit: self.at_once.load(Relaxed),
         }
@@ -251,7 +256,7 @@ impl Slots {
 
     /// Publishes what there is, under the lock: sockets are opened by it, too.
     fn count(&self, queue: &Queue<oneshot::Sender<Slot>>) {
-        let origin = &self.counters.origin;
+        let origin = &self.counters;
         origin.in_use.set(queue.in_use() as u64);
         origin.beyond.set(queue.beyond() as u64);
     }
@@ -325,7 +330,7 @@ impl Slot {
         if self.id.is_none() || self.holder.wait(true).is_none() {
             return;
         }
-        let origin = &self.slots.counters.origin;
+        let origin = &self.slots.counters;
         origin.parked.up();
         if self.holder.state() == SlotState::Held && self.slots.is_waited_for() {
             self.slots.queue().look_again();
@@ -374,7 +379,7 @@ impl Slot {
     /// Gives it a slot again, if it had lost its own and one is free.
     fn goes_on(&mut self, was_for_client: bool) {
         if was_for_client && self.holder.state() != SlotState::GivenUp {
-            self.slots.counters.origin.parked.down();
+            self.slots.counters.parked.down();
             // Too late to ask it.
             self.holder.forget_asked();
         }
@@ -391,7 +396,7 @@ impl Slot {
         let Some(id) = self.id.take() else {
             return false;
         };
-        let origin = &self.slots.counters.origin;
+        let origin = &self.slots.counters;
         if matches!(self.holder.waits(self.taken), Waits::Client(_)) {
             origin.parked.down();
         }
@@ -424,7 +429,7 @@ struct Waiting<'a> {
 
 impl<'a> Waiting<'a> {
     fn new(slots: &'a Slots, spot: Spot) -> Self {
-        slots.counters.origin.waiting.up();
+        slots.counters.waiting.up();
         Waiting { slots, spot }
     }
 }
@@ -433,6 +438,6 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.slots.queue().forget(self.spot);
         self.slots.waiting.fetch_sub(1, SeqCst);
-        self.slots.counters.origin.waiting.down();
+        self.slots.counters.waiting.down();
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::{Notify, futures::Notified};
 
-use crate::traffic::counters::Counters;
+use crate::traffic::counters::OriginCounters;
 
 /// The sockets of the whole process.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ pub struct Sockets {
     want: Notify,
     /// Tells the connects that one closed.
     closed: Notify,
-    counters: Arc<Counters>,
+    counters: Arc<OriginCounters>,
 }
 
 /// A socket that counts as open for as long as this lives.
@@ -31,7 +31,7 @@ pub struct OpenSocket(Arc<Sockets>);
 
 impl Sockets {
     /// No socket open yet.
-    pub fn new(counters: Arc<Counters>) -> Self {
+    pub fn new(counters: Arc<OriginCounters>) -> Self {
         Sockets {
             counters,
             ..Default::default()
@@ -61,7 +61,7 @@ impl Sockets {
         self.open
             .fetch_update(SeqCst, SeqCst, |open| (open < most).then_some(open + 1))
             .ok()?;
-        self.counters.origin.open.up();
+        self.counters.open.up();
         Some(OpenSocket(Arc::clone(self)))
     }
 
@@ -82,7 +82,7 @@ impl Sockets {
 
     /// The limit in force: every exchange has a socket, those beyond their slots too.
     fn most(&self, limit: usize) -> usize {
-        let origin = &self.counters.origin;
+        let origin = &self.counters;
         limit.max(origin.in_use.get() as usize) + origin.beyond.get() as usize
     }
 }
@@ -90,7 +90,7 @@ impl Sockets {
 impl Drop for OpenSocket {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, SeqCst);
-        self.0.counters.origin.open.down();
+        self.0.counters.open.down();
         if self.0.wanted.load(SeqCst) > 0 {
             self.0.closed.notify_waiters();
         }

@@ -161,7 +161,7 @@ impl Source {
         recovery.given_up = true;
         slot.give_up();
         let origin = recovery.replay.origin();
-        origin.published().counters.origin.given_up.increment();
+        origin.state().counters.given_up.increment();
         true
     }
 

@@ -15,7 +15,7 @@ use super::{connection::Connection, memory::Memory};
 use crate::{
     path::{tcp, transfers::Settings},
     traffic::{
-        counters::Counters,
+        counters::OriginCounters,
         line::{Line, LineStatus, Look},
         quality::Class,
         token_bucket::TokenBucket,
@@ -46,7 +46,7 @@ pub struct TransferState {
 
 impl TransferState {
     /// The state before the first transfer.
-    pub fn new(settings: &Settings, counters: Arc<Counters>, now: Instant) -> Self {
+    pub fn new(settings: &Settings, counters: Arc<OriginCounters>, now: Instant) -> Self {
         TransferState {
             resumes: TokenBucket::new(settings.resume_burst, settings.resume_rate, now),
             stalls: TokenBucket::new(FIRST_STALLS, 0.0, now),

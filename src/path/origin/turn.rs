@@ -52,7 +52,7 @@ impl Origin {
 
     /// Whether it will bring more than most, as far as that is known.
     fn is_large(&self, head: &FrozenClientRequest) -> bool {
-        let sizes = &self.published().sizes;
+        let sizes = &self.state().sizes;
         let asked = head
             .headers()
             .get(actix_http::header::RANGE)

@@ -78,9 +78,9 @@ impl Origin {
         tuning: &Tuning,
         deadline: Instant,
     ) -> Result<Answered, FetchError> {
-        let published = self.published();
+        let state = self.state();
         let target = target_of(head);
-        if published
+        if state
             .tolerance
             .turns_away_by_itself(&target, Instant::now())
         {
@@ -96,15 +96,15 @@ impl Origin {
             // The refusal's own connection counts at the origin, too.
             drop(sent);
             tokio::time::sleep(wait).await;
-            published.counters.origin.crowded_out.increment();
+            state.counters.crowded_out.increment();
             // It counts at the rate limit, and is not held up by it: its turn has come.
-            _ = published.gate.admit_spare(Instant::now());
+            _ = state.gate.admit_spare(Instant::now());
             sent = self
                 .connector
                 .exchange(head, Beside::default(), tuning, deadline)
                 .await;
             if !turned_away(&sent) {
-                published.ceiling.met(most, Instant::now());
+                state.ceiling.met(most, Instant::now());
                 self.crowd().made_room(true);
                 tracing::info!(
                     most,
@@ -114,7 +114,7 @@ impl Origin {
             }
         }
         let now = Instant::now();
-        published.tolerance.turned_away_by_itself(&target, now);
+        state.tolerance.turned_away_by_itself(&target, now);
         self.crowd().made_room(false);
         sent
     }
@@ -122,7 +122,7 @@ impl Origin {
     /// How many exchanges the origin goes on with as it turns one away: those under way, without `refused` and the parts
     /// that it has not answered. Of these some will be given, so at least half of all.
     fn borne(&self, refused: u64) -> usize {
-        let all = self.published().counters.origin.in_use.get();
+        let all = self.state().counters.in_use.get();
         let unanswered = self.crowd().unanswered() as u64;
         all.saturating_sub(refused + unanswered).max(all / 2) as usize
     }
@@ -130,14 +130,14 @@ impl Origin {
     /// A part was turned away: the origin bears no more than there are.
     pub(super) fn part_turned_away(&self) {
         // It is one of those that are not answered.
-        self.published().ceiling.met(self.borne(0), Instant::now());
+        self.state().ceiling.met(self.borne(0), Instant::now());
     }
 
     /// What continues a body was turned away: parts must not keep it from going on.
     pub(super) fn rest_turned_away(&self) {
         if self.crowd().under_way() > 0 {
             let now = Instant::now();
-            self.published().ceiling.met(self.borne(1), now);
+            self.state().ceiling.met(self.borne(1), now);
             self.crowd().make_room(now);
         }
     }
@@ -150,14 +150,14 @@ impl Origin {
         }
         let slot = self.try_slot()?;
         // One more request for the origin, like any other.
-        self.published().gate.admit_spare(now).then_some(slot)
+        self.state().gate.admit_spare(now).then_some(slot)
     }
 
     /// Whether `more` exchanges with parts leave room beneath what the origin is known to bear.
     pub(super) fn has_room_for_a_part(&self, more: usize) -> bool {
         let now = Instant::now();
-        let in_use = self.published().counters.origin.in_use.get() as usize;
-        let most = self.published().ceiling.for_parts(now);
+        let in_use = self.state().counters.in_use.get() as usize;
+        let most = self.state().ceiling.for_parts(now);
         !self.crowd().rests(now) && most.is_none_or(|most| in_use + more <= most)
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{connector::Connector, pool::Pool};
-use crate::traffic::published::OriginStatus;
+use crate::traffic::origin::OriginStatus;
 
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -20,11 +20,10 @@ pub(super) async fn keep_warm(connector: Weak<Connector>) {
         let Some(connector) = connector.upgrade() else {
             return;
         };
-        let published = connector.published();
+        let state = connector.state();
         // An origin that is away is tried by the requests themselves, and by the classifier's probe.
-        let serves = !published.is_draining()
-            && **published.origin_status.load() != OriginStatus::Unreachable;
-        if serves && published.tuning.load().warm_connections {
+        let serves = !state.is_draining() && **state.status.load() != OriginStatus::Unreachable;
+        if serves && state.tuning.load().warm_connections {
             top_up(&connector).await;
         }
     }

@@ -231,7 +231,7 @@ impl Parallel {
     /// Sends a request for a part, on a connection of its own.
     fn fetch(&self, from: u64, end: u64, slot: Option<Slot>) -> Fetch {
         let origin = self.replay.origin();
-        origin.published().counters.origin.parts.increment();
+        origin.state().counters.parts.increment();
         origin.earn_stalls();
         Fetch {
             source: Source::part(Rc::clone(&self.replay), self.whole.part(from, end)),

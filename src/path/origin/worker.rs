@@ -21,7 +21,7 @@ use super::{
     slots::Slot,
     warm::keep_warm,
 };
-use crate::{path::transfers, traffic::published::Published};
+use crate::{path::transfers, traffic::origin::OriginState};
 
 /// How often the limit on exchanges at once is looked at while no request comes.
 const FOLLOW: Duration = Duration::from_millis(500);
@@ -65,16 +65,16 @@ impl Origin {
 
     /// As many slots as may be now. They are everybody's, in a canary or not.
     pub(super) fn set_slots(&self) {
-        let published = &self.shared.published;
-        let tuning = published.tuning.load();
+        let state = &self.shared.state;
+        let tuning = state.tuning.load();
         let most = tuning.connections_at_once();
-        let limit = published.concurrency.limit(most);
+        let limit = state.concurrency.limit(most);
         self.shared.slots.set(limit, tuning.connections);
     }
 
     /// How long an answer usually takes, by what is known of the origin and of the line to it.
     pub fn usual_ttfb(&self) -> Duration {
-        let seen = self.published().concurrency.seen();
+        let seen = self.state().concurrency.seen();
         let median = seen.map_or(Duration::ZERO, |(median, _)| median);
         median.max(self.round_trip())
     }
@@ -84,9 +84,9 @@ impl Origin {
         &self.shared.settings
     }
 
-    /// What the actors say.
-    pub(super) fn published(&self) -> &Arc<Published> {
-        &self.shared.published
+    /// What is measured and decided of it.
+    pub fn state(&self) -> &Arc<OriginState> {
+        &self.shared.state
     }
 
     /// What continues broken bodies.
@@ -165,7 +165,7 @@ impl Origin {
     pub(super) fn look(&self, connection: &Connection) {
         self.shared
             .transfer_state
-            .look(connection, &self.shared.published.origin_line);
+            .look(connection, &self.shared.state.line);
     }
 
     /// Whether the line to the origin is one on which several connections carry more than one.
@@ -198,7 +198,7 @@ async fn follow_limit(origin: Weak<Origin>) {
             return;
         };
         origin.set_slots();
-        let seen = origin.published().concurrency.seen();
+        let seen = origin.state().concurrency.seen();
         let best = seen.map_or(Duration::ZERO, |(_, best)| best);
         origin.shared.slots.look(best);
     }

@@ -206,7 +206,12 @@ impl Asker {
 
     fn class(&self) -> Class {
         let fetcher = &self.fetcher;
-        fetcher.published.tuning_for(fetcher.bucket).load().class
+        fetcher
+            .origin
+            .state()
+            .tuning_for(fetcher.bucket)
+            .load()
+            .class
     }
 
     /// Fetches what nobody waits for, unless it is here or under way. Only out of slots that nobody needs, and only where responses

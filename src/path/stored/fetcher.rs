@@ -2,7 +2,6 @@
 
 use std::{
     rc::Rc,
-    sync::Arc,
     time::{Instant, SystemTime},
 };
 
@@ -21,7 +20,7 @@ use crate::{
         origin::{Fetched, Origin, fetch::Request},
     },
     store::freshness::Exchanged,
-    traffic::{canary::split::Bucket, keys::Keys, published::Published},
+    traffic::{canary::split::Bucket, keys::Keys},
 };
 
 /// Fields that ask for a part, or for an answer only under a condition.
@@ -38,8 +37,6 @@ const OF_ONE_REQUEST: [HeaderName; 6] = [
 pub struct Fetcher {
     /// Whom it asks.
     pub origin: Rc<Origin>,
-    /// What is in force.
-    pub published: Arc<Published>,
     /// Who asked for what: its requests pass the rate limit as that client's.
     pub keys: Keys,
     /// The client's place for a canary.
@@ -66,10 +63,10 @@ impl Fetcher {
         extra: &HeaderMap,
         informed: Option<Rc<Client>>,
     ) -> Result<(Fetched, Exchanged), ProxyError> {
-        let tuning = self.published.tuning_for(self.bucket).load_full();
+        let tuning = self.origin.state().tuning_for(self.bucket).load_full();
         let deadline = Instant::now() + tuning.exchange_timeout;
         if !self.is_spare {
-            admission::admit(&self.published, &tuning, self.keys).await?;
+            admission::admit(self.origin.state(), &tuning, self.keys).await?;
         }
         let mut headers = self.fields.clone();
         for name in OF_ONE_REQUEST {
@@ -105,7 +102,6 @@ impl Fetcher {
         }
         Fetcher {
             origin: Rc::clone(&self.origin),
-            published: Arc::clone(&self.published),
             keys: self.keys,
             bucket: self.bucket,
             network: self.network,

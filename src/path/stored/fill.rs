@@ -19,7 +19,7 @@ use crate::{
         Store,
         object::{Fill, Object},
     },
-    traffic::published::Published,
+    traffic::origin::OriginState,
 };
 
 /// Wait before the second attempt at the same bytes; doubled each time.
@@ -47,7 +47,7 @@ pub fn fetch(store: &Arc<Store>, fill: Fill, fetcher: &Rc<Fetcher>, before: u64)
             tokio::time::sleep(BACKOFF * 2_u32.saturating_pow(before as u32 - 1)).await;
         }
         if before > 0 && !fetcher.origin.spend() {
-            let counters = &fetcher.published.counters.origin;
+            let counters = &fetcher.origin.state().counters;
             counters.resumes_denied.increment();
             fill.object().fill_failed();
             tracing::warn!("a stored body is not gone on with: too many bodies were already");
@@ -100,7 +100,7 @@ pub async fn part(
                 if part.start - first <= most || fields.is_empty() || object.may_be_had_whole() =>
             {
                 let skip = part.start - first;
-                let counters = &fetcher.published.counters.origin;
+                let counters = &fetcher.origin.state().counters;
                 counters.reread_bytes.add(skip);
                 return Some((OriginBody::One(fetched.source), skip));
             }
@@ -188,7 +188,7 @@ pub async fn run(
     mut skip: u64,
     fetcher: &Fetcher,
 ) {
-    let published = &fetcher.published;
+    let origin = fetcher.origin.state();
     let object = Arc::clone(fill.object());
     store.counters.fill_begins();
     let end = loop {
@@ -196,7 +196,7 @@ pub async fn run(
             break End::Finished;
         }
         let piece = poll_fn(|cx| {
-            let tuning = published.tuning_for(fetcher.bucket).load();
+            let tuning = origin.tuning_for(fetcher.bucket).load();
             body.poll_piece(cx, &tuning)
         });
         match piece.await {
@@ -208,7 +208,7 @@ pub async fn run(
                     store.counters.filled(piece.len());
                     write(store, &object, &fill, piece).await;
                 }
-                if is_to_stop(store, &object, &fill, published) {
+                if is_to_stop(store, &object, &fill, origin) {
                     break End::Stopped;
                 }
             }
@@ -260,7 +260,7 @@ async fn write(store: &Store, object: &Arc<Object>, fill: &Fill, piece: Bytes) {
 }
 
 /// Whether a fill is to end before its part does: its connection is worth more than bytes that nobody waits for.
-fn is_to_stop(store: &Store, object: &Object, fill: &Fill, published: &Published) -> bool {
+fn is_to_stop(store: &Store, object: &Object, fill: &Fill, origin: &OriginState) -> bool {
     let Some(left) = fill.left() else {
         return false;
     };
@@ -275,7 +275,7 @@ fn is_to_stop(store: &Store, object: &Object, fill: &Fill, published: &Published
             None => left.start <= most,
         };
         // Others wait for the exchange that it takes. What has no validator is worth nothing as a part.
-        let others_wait = published.counters.origin.waiting.get() > 0;
+        let others_wait = origin.counters.waiting.get() > 0;
         return !finishes || others_wait && object.can_be_resumed() || object.is_gone();
     };
     // Whoever reads on has the rest fetched when it gets there.

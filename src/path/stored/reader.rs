@@ -145,7 +145,7 @@ impl StoredReader {
 
     /// The next piece of a request of its own. Where its response ends before the end, and brought something, the rest is asked for.
     fn poll_own(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
-        let tuning = self.fetcher.published.tuning_for(self.fetcher.bucket);
+        let tuning = self.fetcher.origin.state().tuning_for(self.fetcher.bucket);
         let tuning = tuning.load_full();
         loop {
             let broke = match &mut self.own {

@@ -84,6 +84,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::traffic::origin_id::OriginId;
     use crate::traffic::{
         canary::{
             Candidate, Percent,
@@ -166,6 +167,7 @@ mod tests {
                     ttfb: None,
                     total: Duration::from_secs_f64(took / 1000.0),
                     bytes: 100_000,
+                    origin: OriginId::default(),
                     keys: Keys::default(),
                     canary: Some(Membership {
                         stage: 1,

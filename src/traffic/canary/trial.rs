@@ -366,6 +366,7 @@ impl Side {
 mod tests {
     use super::*;
     use crate::traffic::keys::Keys;
+    use crate::traffic::origin_id::OriginId;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -397,6 +398,7 @@ mod tests {
                 ttfb: None,
                 total: Duration::from_millis(millis(n)),
                 bytes: 1_000_000,
+                origin: OriginId::default(),
                 keys: Keys::default(),
                 canary: None,
             };

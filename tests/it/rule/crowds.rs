@@ -173,7 +173,7 @@ impl Scene {
     /// Waits until a proxy has so many requests under way.
     fn under_way(proxy: &Proxy, count: usize) {
         until("all are under way", || {
-            let requests = proxy.published().counters.clients.requests.get();
+            let requests = proxy.published().clients.requests.get();
             (requests >= count as u64).then_some(())
         });
     }

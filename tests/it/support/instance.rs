@@ -18,6 +18,8 @@ use fileproxy::{
         concurrency,
         keys::Keys,
         level::Level,
+        origin::NamedOrigin,
+        origin_id::OriginId,
         published::Published,
         quality, rate,
         sample::{Outcome, Sample},
@@ -84,7 +86,11 @@ pub fn settings() -> actors::Settings {
         supervision: Supervision {
             patience: Duration::from_secs(2),
         },
-        origin: "http://user:secret@127.0.0.1:9".into(),
+        origin: NamedOrigin {
+            name: "default".into(),
+            url: "http://user:secret@127.0.0.1:9".into(),
+        },
+        others: Vec::new(),
     }
 }
 
@@ -222,6 +228,15 @@ impl Instance {
             .unwrap();
     }
 
+    /// The same, as requests that belong to another origin than the first.
+    pub async fn report_of(&self, origin: u32, outcome: Outcome, millis: u64, count: u64) {
+        let outcome = outcome.as_str();
+        let client = Ipv4Addr::LOCALHOST;
+        let path = format!("/report/{outcome}/{millis}/{count}?client={client}&origin={origin}");
+        let url = format!("{}{path}", self.url);
+        self.client.get(url).send().await.unwrap();
+    }
+
     pub async fn level(&self) -> String {
         self.stats().await["performance_optimizer"]["optimization_level"]
             .as_str()
@@ -255,6 +270,8 @@ struct From {
     client: IpAddr,
     #[serde(default)]
     target: String,
+    #[serde(default)]
+    origin: u32,
 }
 
 async fn report(
@@ -278,6 +295,7 @@ async fn report(
             ttfb: Some(took),
             total: took,
             bytes: 1000,
+            origin: OriginId(from.origin),
             keys: Keys::of(&from.target, None, from.client),
             canary: published.split.membership(Bucket::of(from.client)),
         });

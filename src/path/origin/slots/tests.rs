@@ -34,11 +34,11 @@ async fn a_full_house_turns_away_at_the_deadline() {
 async fn only_exchanges_that_were_answered_are_counted() {
     let slots = slots(4);
     drop(slots.try_take());
-    assert_eq!(slots.counters.origin.exchanges.count(), 0);
+    assert_eq!(slots.counters.exchanges.count(), 0);
     let slot = take(&slots).await.unwrap();
     slot.answered(false);
     drop(slot);
-    assert_eq!(slots.counters.origin.exchanges.count(), 1);
+    assert_eq!(slots.counters.exchanges.count(), 1);
 }
 
 #[actix_rt::test]
