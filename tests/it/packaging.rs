@@ -79,8 +79,7 @@ fn a_release_has_a_package_with_all_that_an_operator_needs_and_checksums_that_ho
     assert!(sums.unwrap().success());
 }
 
-/// A script of packaging/, with nothing on its PATH but what is named, and what the machine has under /usr/bin and /bin unless
-/// `bare`; whether it was content, and what it said of errors.
+/// A script of packaging/ where `path` alone is on the PATH; whether it was content, and what it said of errors.
 fn told(script: &str, arguments: &[&str], path: &Path) -> (bool, String) {
     let output = Command::new("/bin/bash")
         .arg(script)
