@@ -100,6 +100,7 @@ fn a_release_says_what_it_lacks_before_it_builds_anything() {
     let folder = tempfile::tempdir().unwrap();
     for tool in [
         "bash",
+        "date",
         "cut",
         "dirname",
         "dpkg-deb",
