@@ -5,7 +5,8 @@
 #   packaging/image.sh target/release-files/fileproxy-0.1.0-linux-arm64 fileproxy:0.1.0-arm64 linux/arm64
 #
 # Nothing is pulled: all that the image has is the program, its settings, and the certificates that https origins are verified
-# with, those of this machine (CERTIFICATES: another file). FOLDER=name only makes that folder, and no image.
+# with, those of this machine (CERTIFICATES: another file). For another platform than this machine's, docker has to have BuildKit
+# (its plugin buildx). FOLDER=name only makes that folder, and no image.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

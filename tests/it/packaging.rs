@@ -68,7 +68,10 @@ fn a_release_has_a_package_with_all_that_an_operator_needs_and_checksums_that_ho
     let version = said(&program, &["--version"]).unwrap();
     assert!(version.contains(env!("CARGO_PKG_VERSION")));
     let listed = std::fs::read_to_string(out.path().join("SHA256SUMS")).unwrap();
-    assert_eq!(listed.lines().count(), 2, "{listed}");
+    for file in files.iter().filter(|file| *file != "SHA256SUMS") {
+        assert!(listed.contains(&format!("  {file}\n")), "{file}: {listed}");
+    }
+    assert!(files.len() >= 3, "{files:?}");
     let sums = Command::new("sha256sum")
         .args(["--check", "--quiet", "SHA256SUMS"])
         .current_dir(Path::new(out.path()))
@@ -76,8 +79,7 @@ fn a_release_has_a_package_with_all_that_an_operator_needs_and_checksums_that_ho
     assert!(sums.unwrap().success());
 }
 
-/// A script of packaging/, with nothing on its PATH but what is named, and what the machine has under /usr/bin and /bin unless
-/// `bare`; whether it was content, and what it said of errors.
+/// A script of packaging/ where `path` alone is on the PATH; whether it was content, and what it said of errors.
 fn told(script: &str, arguments: &[&str], path: &Path) -> (bool, String) {
     let output = Command::new("/bin/bash")
         .arg(script)
@@ -98,6 +100,7 @@ fn a_release_says_what_it_lacks_before_it_builds_anything() {
     let folder = tempfile::tempdir().unwrap();
     for tool in [
         "bash",
+        "date",
         "cut",
         "dirname",
         "dpkg-deb",
