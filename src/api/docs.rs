@@ -42,6 +42,22 @@ impl fmt::Display for Page<'_> {
             version = text(&info["version"]),
             description = text(&info["description"]),
         )?;
+        out.write_str("<nav class=\"index\"><h2>Index</h2><table>")?;
+        for (path, operations) in entries(&self.0["paths"]) {
+            for (method, operation) in entries(operations) {
+                write!(
+                    out,
+                    "<tr><td><b class=\"method\">{}</b></td><td><a href=\"#{}\"><code>{}</code></a></td><td>{}</td></tr>",
+                    method.to_uppercase(),
+                    anchor(method, path),
+                    escaped(path),
+                    escaped(first_sentence(
+                        operation["summary"].as_str().unwrap_or_default()
+                    )),
+                )?;
+            }
+        }
+        out.write_str("</table></nav>")?;
         for tag in items(&self.0["tags"]) {
             write!(out, "<h2>{}</h2>", text(&tag["description"]))?;
             for (path, operations) in entries(&self.0["paths"]) {
@@ -75,13 +91,14 @@ fn endpoint(
 ) -> fmt::Result {
     write!(
         out,
-        "<section><h3><b class=\"method\">{}</b> <code>{}</code></h3><p>{} {}</p>",
+        "<section id=\"{}\"><h3><b class=\"method\">{}</b> <code>{}</code></h3><p>{} {}</p>",
+        anchor(method, path),
         method.to_uppercase(),
         escaped(path),
         text(&operation["summary"]),
         text(&operation["description"]),
     )?;
-    if operation["security"].is_array() {
+    if !items(&operation["security"]).is_empty() {
         out.write_str("<p>Asks for <code>Authorization: Bearer &lt;admin.token&gt;</code>.</p>")?;
     }
     for (_, body) in entries(&operation["requestBody"]["content"]) {
@@ -105,7 +122,44 @@ fn endpoint(
         }
         out.write_str("</td></tr>")?;
     }
-    out.write_str("</table></section>")
+    out.write_str("</table>")?;
+    example(out, operation)?;
+    out.write_str("</section>")
+}
+
+/// What is typed into a shell, and what the service answered.
+fn example(out: &mut fmt::Formatter<'_>, operation: &Value) -> fmt::Result {
+    let Some(command) = operation["x-command"].as_str() else {
+        return Ok(());
+    };
+    let quoted = command.replace('`', "");
+    write!(
+        out,
+        "<details><summary>Example</summary><pre>{}</pre>",
+        escaped(&quoted)
+    )?;
+    for (_, body) in entries(&operation["responses"]["200"]["content"]) {
+        let answer = match &body["example"] {
+            Value::Null => continue,
+            Value::String(text) => text.clone(),
+            // What was parsed from JSON can be written as it.
+            value => serde_json::to_string_pretty(value).unwrap_or_default(),
+        };
+        write!(out, "<pre>{}</pre>", escaped(&answer.replace('`', "'")))?;
+    }
+    out.write_str("</details>")
+}
+
+/// The name of an operation's section.
+fn anchor(method: &str, path: &str) -> String {
+    format!("{method}{}", path.replace(['/', '.'], "-"))
+}
+
+/// A text up to its first full stop, without that.
+fn first_sentence(text: &str) -> &str {
+    text.split_once(". ")
+        .map_or(text, |(first, _)| first)
+        .trim_end_matches('.')
 }
 
 /// The fields of an object, or the words of an enumeration.

@@ -5,12 +5,16 @@ use std::sync::Arc;
 use actix_web::{Resource, web};
 use utoipa::{
     Modify, OpenApi,
-    openapi::security::{Http, HttpAuthScheme, SecurityScheme},
+    openapi::{
+        ContentBuilder, Ref, ResponseBuilder,
+        security::{Http, HttpAuthScheme, SecurityScheme},
+    },
 };
 
 use super::{
     admin::AdminToken,
     assets, docs,
+    examples::Examples,
     feed::Feed,
     health, metrics, monitor,
     openapi::{self, Document},
@@ -155,9 +159,34 @@ pub fn is_endpoint(path: &str) -> bool {
         (name = "steering", description = "How much optimization is on"),
         (name = "description", description = "These endpoints themselves")
     ),
-    modifiers(&Token)
+    modifiers(&Token, &Defaults, &Examples)
 )]
 struct Description;
+
+/// Adds to each operation what all have in common: that it asks for no token where it does not say so, and what another method is
+/// answered.
+struct Defaults;
+
+impl Modify for Defaults {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        for item in api.paths.paths.values_mut() {
+            for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+                operation.security.get_or_insert_default();
+                let problem = ContentBuilder::new()
+                    .schema(Some(Ref::from_schema_name("Problem")))
+                    .build();
+                let response = ResponseBuilder::new()
+                    .description("Another method: `Allow` names those that there are")
+                    .content(Problem::MEDIA_TYPE, problem)
+                    .build();
+                operation
+                    .responses
+                    .responses
+                    .insert("405".to_owned(), response.into());
+            }
+        }
+    }
+}
 
 /// Adds to the description what `Authorization` must carry where an endpoint asks for it.
 struct Token;

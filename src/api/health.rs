@@ -18,7 +18,7 @@ use crate::{
         origin::{OriginState, OriginStatus},
         published::{Published, RedisLink},
         quality::Class,
-        validity::Worth,
+        validity::CertificateStatus,
     },
 };
 
@@ -106,7 +106,7 @@ struct OriginHealth {
 #[derive(Debug, Serialize, ToSchema)]
 struct Certificate {
     /// `expiring` within the last fourteen days.
-    status: Worth,
+    status: CertificateStatus,
     #[schema(format = DateTime)]
     not_after: String,
 }
@@ -153,14 +153,14 @@ struct PerformanceOptimization {
 
 /// Whether the process runs, or takes new work.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Check {
-    status: CheckStatus,
+pub(super) struct ProcessState {
+    status: ProcessStatus,
 }
 
 /// What a check says.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum CheckStatus {
+enum ProcessStatus {
     /// It runs.
     Live,
     /// It takes new work.
@@ -231,31 +231,31 @@ pub(super) async fn health(published: web::Data<Published>) -> HttpResponse {
 
 /// Whether the process runs at all. An orchestrator restarts one that does not answer.
 #[utoipa::path(get, path = "/health/live", tag = "health", responses(
-    (status = 200, description = "It runs", body = Check),
+    (status = 200, description = "It runs", body = ProcessState),
     (status = "default", description = "Any error", body = Problem, content_type = Problem::MEDIA_TYPE),
 ))]
 pub(super) async fn live() -> HttpResponse {
     json_response(
         StatusCode::OK,
-        &Check {
-            status: CheckStatus::Live,
+        &ProcessState {
+            status: ProcessStatus::Live,
         },
     )
 }
 
 /// Whether the process takes new work. A load balancer leaves out one that does not.
 #[utoipa::path(get, path = "/health/ready", tag = "health", responses(
-    (status = 200, description = "It takes new work", body = Check),
-    (status = 503, description = "It takes no new work", body = Check),
+    (status = 200, description = "It takes new work", body = ProcessState),
+    (status = 503, description = "It takes no new work", body = ProcessState),
     (status = "default", description = "Any error", body = Problem, content_type = Problem::MEDIA_TYPE),
 ))]
 pub(super) async fn ready(published: web::Data<Published>) -> HttpResponse {
     let (code, status) = if published.is_draining() {
-        (StatusCode::SERVICE_UNAVAILABLE, CheckStatus::Draining)
+        (StatusCode::SERVICE_UNAVAILABLE, ProcessStatus::Draining)
     } else {
-        (StatusCode::OK, CheckStatus::Ready)
+        (StatusCode::OK, ProcessStatus::Ready)
     };
-    json_response(code, &Check { status })
+    json_response(code, &ProcessState { status })
 }
 
 /// Why an origin counts as away; none if it does not. Before the first tick a connect that failed says so already.
@@ -292,9 +292,13 @@ fn reasons(published: &Published, now: Instant, clock: SystemTime) -> Vec<String
     }
     if let Some(Certificate { status, not_after }) = Certificate::of(published, clock) {
         match status {
-            Worth::Valid | Worth::Expiring => {}
-            Worth::Expired => reasons.push(format!("the certificate expired at {not_after}")),
-            Worth::NotYetValid => reasons.push("the certificate is not valid yet".to_owned()),
+            CertificateStatus::Valid | CertificateStatus::Expiring => {}
+            CertificateStatus::Expired => {
+                reasons.push(format!("the certificate expired at {not_after}"))
+            }
+            CertificateStatus::NotYetValid => {
+                reasons.push("the certificate is not valid yet".to_owned())
+            }
         }
     }
     let recently = |at| now.saturating_duration_since(at) < RECENTLY;

@@ -12,6 +12,7 @@ mod client_network;
 mod config;
 mod docs;
 mod endpoints;
+mod examples;
 mod exposition;
 pub mod feed;
 mod figures;

@@ -33,7 +33,7 @@ pub(super) const PATH: &str = "/admin/optimization";
 /// The body of a POST: the level that is wanted.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+struct OptimizationRequest {
     #[schema(value_type = Level)]
     level: String,
     /// The share of the clients in percent, 0 to 100; not given: everybody. 0 takes a candidate back.
@@ -49,7 +49,7 @@ fn everybody() -> Value {
 
 /// The level, and what it comes to.
 #[derive(Serialize, ToSchema)]
-struct Shown {
+struct Optimization {
     level: Level,
     /// What it may be set to.
     allowed: [Level; Level::ALL.len()],
@@ -60,7 +60,7 @@ struct Shown {
 
 /// What a change of level did.
 #[derive(Serialize, ToSchema)]
-struct Changed {
+struct OptimizationChange {
     /// What was asked for.
     level: Level,
     /// The level that a share of the clients has; null: all have the one.
@@ -71,14 +71,14 @@ struct Changed {
 
 /// The level, and what it comes to. Open to anybody.
 #[utoipa::path(get, path = PATH, tag = "steering", responses(
-    (status = 200, description = "The level in force", body = Shown),
+    (status = 200, description = "The level in force", body = Optimization),
     (status = "default", description = "Any error", body = Problem, content_type = Problem::MEDIA_TYPE),
 ))]
 pub(super) async fn show(published: web::Data<Published>) -> HttpResponse {
     let tuning = published.origin().tuning.load();
     json_response(
         StatusCode::OK,
-        &Shown {
+        &Optimization {
             level: tuning.level,
             allowed: Level::ALL,
             canary: published.canary.load().candidate,
@@ -88,8 +88,8 @@ pub(super) async fn show(published: web::Data<Published>) -> HttpResponse {
 }
 
 /// Sets the level, for all clients or for a share of them, at once and on every instance that shares the Redis. Nothing restarts and no transfer is cut.
-#[utoipa::path(post, path = PATH, tag = "steering", security(("token" = [])), request_body = Wanted, responses(
-    (status = 200, description = "The level is in force", body = Changed),
+#[utoipa::path(post, path = PATH, tag = "steering", security(("token" = [])), request_body = OptimizationRequest, responses(
+    (status = 200, description = "The level is in force", body = OptimizationChange),
     (status = 400, description = "The body is not what is allowed", body = Problem, content_type = Problem::MEDIA_TYPE),
     (status = 401, description = "No token, or a wrong one", body = Problem, content_type = Problem::MEDIA_TYPE,
         headers(("WWW-Authenticate" = String, description = "`Bearer` (RFC 6750)"))),
@@ -129,7 +129,7 @@ async fn try_set(
     info!(who = %who(request), %before, %after, canary, "admin: optimization level set");
     Ok(json_response(
         StatusCode::OK,
-        &Changed {
+        &OptimizationChange {
             level: change.level,
             canary: change.canary,
             before: Config::of(&change.before),
@@ -144,7 +144,7 @@ fn wanted(body: &[u8]) -> Result<(Level, Percent), NotDone> {
     if body.trim_ascii_start().starts_with(b"[") {
         return Err(NotDone::BadBody("a list instead of an object".into()));
     }
-    let Wanted { level, percent } =
+    let OptimizationRequest { level, percent } =
         serde_json::from_slice(body).map_err(|error| NotDone::BadBody(error.to_string()))?;
     let level = level.parse().map_err(|_| NotDone::NoLevel(level))?;
     let share = percent.as_i64().map(Percent::try_from);

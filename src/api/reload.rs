@@ -27,14 +27,14 @@ const WAITING: usize = 4;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Reloaded {
     /// The settings that differ from those before, and are in force.
-    pub changed: Vec<Change>,
+    pub changed: Vec<SettingChange>,
     /// The settings that differ, and are not in force before a restart.
-    pub needs_restart: Vec<Change>,
+    pub needs_restart: Vec<SettingChange>,
 }
 
 /// One setting that differs.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-pub struct Change {
+pub struct SettingChange {
     /// The whole key.
     pub key: String,
     /// The value in force before; null if there was none.

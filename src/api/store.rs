@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    store::{Store as Kept, counters::Kind, disk::Figures},
+    store::{Store as Kept, counters::Kind, disk::DiskFigures},
     traffic::published::Published,
 };
 
@@ -27,7 +27,7 @@ pub(super) struct Store {
     requests: BTreeMap<&'static str, u64>,
     /// The share of requests for which no body crossed the origin's line, in percent; null without a request.
     hit_percent: Option<f64>,
-    bytes: Bytes,
+    bytes: BodyBytes,
     fills: Fills,
     prefetch: Prefetch,
     /// Of the fresh ones, those that were given again to a request by the same bytes as one before: the cheapest.
@@ -39,7 +39,7 @@ pub(super) struct Store {
     /// Purges that other instances were asked for and this one took, too.
     purges_of_others: u64,
     /// The disk tier; null where `store.directory` is not set.
-    disk: Option<Figures>,
+    disk: Option<DiskFigures>,
 }
 
 /// Its memory, heads and index included.
@@ -49,9 +49,9 @@ struct Memory {
     limit_bytes: u64,
 }
 
-/// Bytes of bodies.
+/// BodyBytes of bodies.
 #[derive(Debug, Serialize, ToSchema)]
-struct Bytes {
+struct BodyBytes {
     /// That clients got out of objects.
     served: u64,
     /// That were fetched from the origin for that.
@@ -104,7 +104,7 @@ impl Store {
             },
             hit_percent: (all > 0).then(|| rounded(100.0 * hits as f64 / all as f64, 2)),
             requests,
-            bytes: Bytes {
+            bytes: BodyBytes {
                 served,
                 filled,
                 saved: served.saturating_sub(filled),

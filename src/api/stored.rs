@@ -18,6 +18,7 @@ pub(super) const PATH: &str = "/admin/store";
 
 /// The query.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Query {
     /// An absolute URL, with the host that clients ask for.

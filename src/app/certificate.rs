@@ -8,7 +8,7 @@ use std::{
 use crate::{
     path::tls::{CertificateError, Pair, Tls},
     settings::Settings,
-    traffic::{published::Published, validity::Worth},
+    traffic::{published::Published, validity::CertificateStatus},
 };
 
 /// Time between two errors in the log about a certificate that clients refuse.
@@ -25,7 +25,7 @@ pub struct Certificate {
     /// What was wrong with the files at the last look: it is logged once.
     wrong: Option<String>,
     /// What the log last said of its validity, and when.
-    told: Option<(Worth, SystemTime)>,
+    told: Option<(CertificateStatus, SystemTime)>,
 }
 
 impl Certificate {
@@ -93,11 +93,12 @@ impl Certificate {
         };
         let worth = validity.worth(now);
         let again = match worth {
-            Worth::Valid => return,
-            Worth::Expiring => EXPIRING,
-            Worth::Expired | Worth::NotYetValid => REFUSED,
+            CertificateStatus::Valid => return,
+            CertificateStatus::Expiring => EXPIRING,
+            CertificateStatus::Expired | CertificateStatus::NotYetValid => REFUSED,
         };
-        let lately = |(told, at): (Worth, SystemTime)| told == worth && now < at + again;
+        let lately =
+            |(told, at): (CertificateStatus, SystemTime)| told == worth && now < at + again;
         if self.told.is_some_and(lately) {
             return;
         }
@@ -105,7 +106,7 @@ impl Certificate {
         let from = humantime::format_rfc3339_seconds(validity.not_before);
         let to = humantime::format_rfc3339_seconds(validity.not_after);
         match worth {
-            Worth::Expiring => {
+            CertificateStatus::Expiring => {
                 tracing::warn!(%to, "the certificate expires soon: clients will refuse it then");
             }
             _ => {

@@ -12,7 +12,7 @@ use crate::{
         tls::Pair,
     },
     settings::Settings,
-    traffic::validity::Worth,
+    traffic::validity::CertificateStatus,
 };
 
 /// What was found.
@@ -61,14 +61,16 @@ impl Findings {
         let from = humantime::format_rfc3339_seconds(validity.not_before);
         let to = humantime::format_rfc3339_seconds(validity.not_after);
         match validity.worth(now) {
-            Worth::Valid => {}
-            Worth::Expiring => {
+            CertificateStatus::Valid => {}
+            CertificateStatus::Expiring => {
                 let note = format!("tls.certificate {file} expires soon, at {to}");
                 self.notes.push(note);
             }
-            Worth::Expired | Worth::NotYetValid => self.notes.push(format!(
-                "tls.certificate {file} is valid from {from} to {to}: clients refuse it now"
-            )),
+            CertificateStatus::Expired | CertificateStatus::NotYetValid => {
+                self.notes.push(format!(
+                    "tls.certificate {file} is valid from {from} to {to}: clients refuse it now"
+                ))
+            }
         }
     }
 

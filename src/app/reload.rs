@@ -10,7 +10,7 @@ use crate::{
     actors::Actors,
     api::{
         AdminToken,
-        reload::{Change, NotReloaded, ReloadRequest, Reloaded},
+        reload::{NotReloaded, ReloadRequest, Reloaded, SettingChange},
     },
     path::{
         policy::{InForce, Policy},
@@ -113,10 +113,10 @@ fn refused(error: impl std::fmt::Display) -> NotReloaded {
 fn told(who: &str, outcome: &Result<Reloaded, NotReloaded>) {
     match outcome {
         Ok(reloaded) => {
-            for Change { key, before, after } in &reloaded.changed {
+            for SettingChange { key, before, after } in &reloaded.changed {
                 tracing::info!(who, key, %before, %after, "admin: setting changed");
             }
-            for Change { key, before, after } in &reloaded.needs_restart {
+            for SettingChange { key, before, after } in &reloaded.needs_restart {
                 tracing::warn!(who, key, in_force = %before, wanted = %after, "admin: this setting needs a restart");
             }
             let (changed, needs_restart) = (reloaded.changed.len(), reloaded.needs_restart.len());
@@ -138,7 +138,7 @@ fn taken(running: &Settings, wanted: &Settings) -> Settings {
 }
 
 /// The keys whose values differ. Values of secrets are not shown.
-fn changes(before: &Settings, after: &Settings) -> Vec<Change> {
+fn changes(before: &Settings, after: &Settings) -> Vec<SettingChange> {
     let (old, new) = (flat(before), flat(after));
     let mut keys: Vec<_> = old.keys().chain(new.keys()).collect();
     keys.sort();
@@ -149,7 +149,7 @@ fn changes(before: &Settings, after: &Settings) -> Vec<Change> {
     let mut changes: Vec<_> = keys
         .into_iter()
         .filter(|key| old.get(*key) != new.get(*key))
-        .map(|key| Change {
+        .map(|key| SettingChange {
             key: key.clone(),
             before: shown(&old, key),
             after: shown(&new, key),
@@ -160,7 +160,7 @@ fn changes(before: &Settings, after: &Settings) -> Vec<Change> {
         ("redis.url", before.redis.url != after.redis.url),
     ] {
         if differs && !changes.iter().any(|change| change.key == key) {
-            changes.push(Change {
+            changes.push(SettingChange {
                 key: key.to_owned(),
                 before: shown(&old, key),
                 after: shown(&new, key),

@@ -21,7 +21,7 @@ pub struct Validity {
 /// What a certificate is worth to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Worth {
+pub enum CertificateStatus {
     /// They take it.
     Valid,
     /// They take it for fourteen days more at most.
@@ -59,15 +59,15 @@ impl Validity {
     }
 
     /// What it is worth at `now`.
-    pub fn worth(&self, now: SystemTime) -> Worth {
+    pub fn worth(&self, now: SystemTime) -> CertificateStatus {
         if now < self.not_before {
-            Worth::NotYetValid
+            CertificateStatus::NotYetValid
         } else if now > self.not_after {
-            Worth::Expired
+            CertificateStatus::Expired
         } else if now + SOON > self.not_after {
-            Worth::Expiring
+            CertificateStatus::Expiring
         } else {
-            Worth::Valid
+            CertificateStatus::Valid
         }
     }
 }
@@ -213,12 +213,12 @@ mod tests {
             not_after: at(200),
         };
         for (now, worth) in [
-            (at(99), Worth::NotYetValid),
-            (at(100), Worth::Valid),
-            (at(186), Worth::Valid),
-            (at(187), Worth::Expiring),
-            (at(200), Worth::Expiring),
-            (at(201), Worth::Expired),
+            (at(99), CertificateStatus::NotYetValid),
+            (at(100), CertificateStatus::Valid),
+            (at(186), CertificateStatus::Valid),
+            (at(187), CertificateStatus::Expiring),
+            (at(200), CertificateStatus::Expiring),
+            (at(201), CertificateStatus::Expired),
         ] {
             assert_eq!(validity.worth(now), worth, "{now:?}");
         }

@@ -1,6 +1,9 @@
 //! The description of the operators' endpoints: what they really answer fits it, errors included.
 
+use std::path::PathBuf;
+
 use boon::{Compiler, Schemas};
+use fileproxy::traffic::sample::Outcome;
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -259,12 +262,18 @@ fn the_page_of_the_description_shows_every_endpoint_and_runs_nothing() {
         assert!(html.contains(&format!("<code>{path}</code>")), "{path}");
         assert!(!operations.as_object().unwrap().is_empty());
     }
+    let index = html.split("</nav>").nth(1).unwrap();
+    assert!(index.contains("href=\"#get-stats\"") && index.contains("href=\"#post-admin-reload\""));
+    assert!(html.contains("curl -s -X POST -H &quot;Authorization: Bearer $TOKEN&quot;"));
     // every link within the page leads somewhere
     for link in html.split("href=\"#").skip(1) {
         let name = link.split('"').next().unwrap();
         assert!(html.contains(&format!("id=\"{name}\"")), "{name}");
     }
-    assert!(!html.contains("<script") && !html.contains("//"), "{html}");
+    assert!(
+        !html.contains("<script") && !html.contains("src=\"http"),
+        "{html}"
+    );
     for page in [page, proxy.get("/monitor")] {
         let policy = page.field("content-security-policy").unwrap();
         assert!(policy.starts_with("default-src 'none'"), "{policy}");
@@ -280,4 +289,200 @@ fn the_page_of_the_description_shows_every_endpoint_and_runs_nothing() {
         style.field("content-type").as_deref(),
         Some("text/css; charset=utf-8")
     );
+}
+
+/// The examples of the description.
+const EXAMPLES: &str = "src/api/examples.json";
+
+/// The requests of the examples, in an order in which each has something to answer: method, path, query, body.
+const ASKED: [(&str, &str, &str, &str); 13] = [
+    ("GET", "/health", "", ""),
+    ("GET", "/health/live", "", ""),
+    ("GET", "/health/ready", "", ""),
+    ("GET", "/stats", "", ""),
+    ("GET", "/stats/stream", "", ""),
+    ("GET", "/metrics", "", ""),
+    ("GET", "/admin/optimization", "", ""),
+    ("POST", "/admin/optimization", "", r#"{"level":"medium"}"#),
+    ("POST", "/admin/reload", "", ""),
+    ("GET", "/admin/store", "?url=http://files.example/film", ""),
+    (
+        "POST",
+        "/admin/store/purge",
+        "",
+        r#"{"url":"http://files.example/film"}"#,
+    ),
+    ("GET", "/openapi.json", "", ""),
+    ("GET", "/docs", "", ""),
+];
+
+/// The examples as the running service gives them.
+fn examples_now(proxy: &Proxy) -> serde_json::Map<String, Value> {
+    let mut client = proxy.client();
+    client.send("GET /film HTTP/1.1\r\nhost: files.example\r\n\r\n");
+    assert_eq!(client.response().status, 200);
+    proxy.until_outcomes(Outcome::Completed, 1);
+    let mut examples = serde_json::Map::new();
+    for (method, path, query, body) in ASKED {
+        let answer = if path == "/stats/stream" {
+            json!(
+                "event: history\ndata: {\"columns\": [...], \"kept\": 900, \"rows\": [...]}\n\n\
+                   event: stats\ndata: {...}\n\nevent: row\ndata: [...]\n\nevent: change\ndata: {...}\n\n"
+            )
+        } else {
+            let target = format!("{path}{query}");
+            let response = ask(proxy, method, &target, &bearer(TOKEN), body);
+            assert_eq!(response.status, 200, "{method} {path}");
+            let media = response.field("content-type").unwrap();
+            let text = response.text();
+            let begin: String = text
+                .lines()
+                .take(4)
+                .map(|line| format!("{line}\n"))
+                .collect();
+            match path {
+                "/openapi.json" => json!({"openapi": "3.1.0"}),
+                "/docs" => json!("<!doctype html>\n"),
+                _ if media.ends_with("json") => serde_json::from_str(&text).unwrap(),
+                _ => json!(begin),
+            }
+        };
+        let mut example = serde_json::Map::new();
+        if !query.is_empty() {
+            example.insert("query".to_owned(), query.into());
+        }
+        if !body.is_empty() {
+            example.insert("request".to_owned(), serde_json::from_str(body).unwrap());
+        }
+        example.insert("response".to_owned(), answer);
+        examples.insert(format!("{method} {path}"), example.into());
+    }
+    examples
+}
+
+/// A value with its texts, numbers and words left out: the names of its members, and which of them are objects or lists.
+fn shape(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let shaped = members
+                .iter()
+                .map(|(name, value)| (name.clone(), shape(value)));
+            Value::Object(shaped.collect())
+        }
+        Value::Array(items) => items
+            .first()
+            .map_or_else(|| json!([]), |item| json!([shape(item)])),
+        _ => Value::Null,
+    }
+}
+
+#[test]
+fn each_operation_has_an_example_of_what_the_service_answers() {
+    let origin = Origin::saying(
+        "HTTP/1.1 200 OK\r\ncontent-length: 4\r\ncache-control: max-age=60\r\netag: \"v1\"\r\n\r\nfilm",
+    );
+    let proxy = Proxy::before(&origin, |s| s.levels.high.store = true);
+    let now = examples_now(&proxy);
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(EXAMPLES);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        let mut text = serde_json::to_string_pretty(&now).unwrap();
+        text = text.replace(
+            &format!("127.0.0.1:{}", origin.address().port()),
+            "files.example",
+        );
+        std::fs::write(&file, text + "\n").unwrap();
+    }
+    let kept: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    let how = "UPDATE_DOCS=1 cargo test --workspace --test it -- description";
+    assert_eq!(
+        shape(&kept),
+        shape(&Value::Object(now)),
+        "write them anew: {how}"
+    );
+
+    let description = Description::of(&proxy);
+    for (path, operations) in description.0["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            if path == "/monitor" {
+                continue;
+            }
+            let command = operation["x-command"].as_str();
+            assert!(
+                command.is_some_and(|it| it.starts_with("curl ")),
+                "{method} {path}"
+            );
+            let mut contents = operation["responses"]["200"]["content"]
+                .as_object()
+                .unwrap()
+                .iter();
+            let (media, content) = contents.next().unwrap();
+            assert!(!content["example"].is_null(), "{method} {path}");
+            if media.ends_with("json") && path != "/openapi.json" {
+                let path = path.replace('/', "~1");
+                let media = media.replace('/', "~1");
+                let pointer =
+                    format!("/paths/{path}/{method}/responses/200/content/{media}/schema");
+                description.validate(&pointer, &content["example"]);
+            }
+        }
+    }
+}
+
+/// What public linters of OpenAPI ask for.
+#[test]
+fn the_description_is_what_linters_ask_for() {
+    let origin = Origin::saying(ANSWER);
+    let proxy = Proxy::before(&origin, |_| {});
+    let document = proxy.json("/openapi.json");
+    assert!(
+        document["servers"]
+            .as_array()
+            .is_some_and(|all| !all.is_empty())
+    );
+    assert!(document["info"]["license"]["name"].is_string());
+    let tags = document["tags"].as_array().unwrap();
+    assert!(tags.iter().all(|tag| tag["description"].is_string()));
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let of = format!("{method} {path}");
+            for member in ["operationId", "summary"] {
+                assert!(operation[member].is_string(), "{of} has no {member}");
+            }
+            assert!(
+                operation["security"].is_array(),
+                "{of} does not say whether it asks for a token"
+            );
+            for tag in operation["tags"].as_array().unwrap() {
+                assert!(
+                    tags.iter().any(|known| known["name"] == *tag),
+                    "{of}: {tag}"
+                );
+            }
+            let statuses = operation["responses"].as_object().unwrap();
+            assert!(
+                statuses.keys().any(|status| status.starts_with('4')),
+                "{of}"
+            );
+            assert!(
+                statuses.values().all(|one| one["description"].is_string()),
+                "{of}"
+            );
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                let is_in_path =
+                    path.contains(&format!("{{{}}}", parameter["name"].as_str().unwrap()));
+                assert_eq!(parameter["in"] == "path", is_in_path, "{of}");
+            }
+        }
+    }
+    let text = document.to_string();
+    for name in document["components"]["schemas"]
+        .as_object()
+        .unwrap()
+        .keys()
+    {
+        assert!(
+            text.contains(&format!("\"#/components/schemas/{name}\"")),
+            "{name} is not used"
+        );
+    }
 }

@@ -15,14 +15,14 @@ pub(in crate::api) struct Network {
 /// The lines of client connections.
 #[derive(Debug, Serialize, ToSchema)]
 struct ClientLines {
-    connections_by_class: ByClass,
+    connections_by_class: ConnectionsByClass,
     /// Connections that were given another congestion control for the class of their line.
     congestion_switches: u64,
 }
 
 /// Open client connections, by the class of their line.
 #[derive(Debug, Serialize, ToSchema)]
-struct ByClass {
+struct ConnectionsByClass {
     good: u64,
     medium: u64,
     poor: u64,
@@ -36,7 +36,7 @@ impl Network {
         Self {
             origin: **published.origin().line.load(),
             clients: ClientLines {
-                connections_by_class: ByClass {
+                connections_by_class: ConnectionsByClass {
                     good: open(Class::Good),
                     medium: open(Class::Medium),
                     poor: open(Class::Poor),

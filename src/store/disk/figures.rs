@@ -42,7 +42,7 @@ pub fn count(counter: &AtomicU64) {
 
 /// The tier's figures.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct Figures {
+pub struct DiskFigures {
     /// Whether the journal is still being read: until then nothing is found.
     pub loading: bool,
     /// What keeps it from writing; null: nothing.

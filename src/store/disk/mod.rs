@@ -46,7 +46,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use figures::Figures;
+pub use figures::DiskFigures;
 pub use handle::Handle;
 pub use head::StoredHead;
 pub use purge::What;

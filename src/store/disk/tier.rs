@@ -13,7 +13,7 @@ use tokio::{sync::oneshot, time::timeout};
 
 use super::{
     directory::{Directory, DirectoryError},
-    figures::{Figures, count},
+    figures::{DiskFigures, count},
     handle::Handle,
     head::StoredHead,
     id::Id,
@@ -343,7 +343,7 @@ impl Disk {
     }
 
     /// Its figures.
-    pub fn figures(&self) -> Figures {
+    pub fn figures(&self) -> DiskFigures {
         let (objects, bytes, loading, purges) = {
             let held = self.shared.held();
             let index = &held.index;
@@ -351,7 +351,7 @@ impl Disk {
             (index.objects(), index.bytes(), loading, held.purges.len())
         };
         let counters = &self.shared.counters;
-        Figures {
+        DiskFigures {
             loading,
             trouble: self.trouble(),
             objects: objects as u64,

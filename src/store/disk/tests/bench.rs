@@ -18,7 +18,7 @@ use bytesize::ByteSize;
 use crate::store::{
     body::{BLOCK, Found},
     directives::RequestDirectives,
-    disk::{Figures, KeepFree, Settings},
+    disk::{DiskFigures, KeepFree, Settings},
     freshness::{Asked, Exchanged, Freshness, Rules},
     key::Key,
     memory::Memory,
@@ -138,7 +138,7 @@ impl Bench {
     }
 
     /// Waits until the figures are so.
-    pub fn until(&self, what: &str, is_so: impl Fn(&Figures) -> bool) -> Figures {
+    pub fn until(&self, what: &str, is_so: impl Fn(&DiskFigures) -> bool) -> DiskFigures {
         let end = Instant::now() + Duration::from_secs(60);
         loop {
             let figures = self.figures();
@@ -150,7 +150,7 @@ impl Bench {
         }
     }
 
-    pub fn figures(&self) -> Figures {
+    pub fn figures(&self) -> DiskFigures {
         self.shelf.disk().unwrap().figures()
     }
 
