@@ -18,7 +18,7 @@ use super::{
     feed::Feed,
     health, metrics, monitor,
     openapi::{self, Document},
-    optimization, purge,
+    optimization, past, purge,
     reload::{self, Reloads},
     resource::{at, get_or_post, only_get, only_post, readable},
     stats, stored, stream,
@@ -83,6 +83,7 @@ pub fn configure(cfg: &mut web::ServiceConfig, state: State) {
                 .route(web::post().to(reload::reload))
                 .default_service(web::to(only_post)),
         )
+        .service(readable(past::PATH, past::past).app_data(web::Data::from(Arc::clone(&feed))))
         .service(
             at(stream::PATH)
                 .app_data(web::Data::from(feed))
@@ -102,12 +103,13 @@ pub fn configure(cfg: &mut web::ServiceConfig, state: State) {
 }
 
 /// The paths of the endpoints. Those of the pages' files, below `/monitor/`, are not in it.
-pub const PATHS: [&str; 13] = [
+pub const PATHS: [&str; 14] = [
     "/health",
     "/health/live",
     "/health/ready",
     "/stats",
     stream::PATH,
+    past::PATH,
     metrics::PATH,
     monitor::PATH,
     docs::PATH,
@@ -137,6 +139,7 @@ pub fn is_endpoint(path: &str) -> bool {
         health::ready,
         stats::stats,
         stream::stream,
+        past::past,
         metrics::metrics,
         monitor::page,
         optimization::show,

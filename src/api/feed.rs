@@ -24,6 +24,10 @@ use crate::{reloadable::reloadable, traffic::published::Published, units::OutOfR
 
 /// Time between two ticks.
 const TICK: Duration = Duration::from_secs(1);
+/// Ticks for one row of the last hours: 15 seconds.
+const TICKS_OF_HOURS: u64 = 15;
+/// Rows of the last hours: six of them. A row has some 270 bytes.
+const HOURS: usize = 6 * 3600 / 15;
 /// Ticks that a subscriber may be behind before its stream ends. A browser then subscribes again by itself.
 const BEHIND: usize = 8;
 
@@ -77,6 +81,9 @@ pub struct Feed {
 #[derive(Debug)]
 struct FeedState {
     history: History,
+    /// The last hours, with a row for every 15 ticks.
+    hours: History,
+    ticked: u64,
     /// The /stats that subscribers know; none while there are none.
     told: Option<Value>,
     /// The first piece for a new subscriber; none if it was not written since the last tick.
@@ -113,11 +120,14 @@ impl Feed {
             &published,
             Instant::now(),
         );
+        let hours = History::new(HOURS, &published, Instant::now());
         let feed = Arc::new(Self {
             published,
             permits: StreamPermits::new(settings.streams),
             state: Mutex::new(FeedState {
                 history,
+                hours,
+                ticked: 0,
                 told: None,
                 opening: None,
                 ticks: Some(broadcast::Sender::new(BEHIND)),
@@ -172,10 +182,19 @@ impl Feed {
         })
     }
 
+    /// The last hours.
+    pub(super) fn hours(&self) -> History {
+        self.state().hours.clone()
+    }
+
     fn tick(&self, now: Instant) {
         let mut state = self.state();
         let row = state.history.record(&self.published, now);
         state.opening = None;
+        state.ticked += 1;
+        if state.ticked.is_multiple_of(TICKS_OF_HOURS) {
+            state.hours.record(&self.published, now);
+        }
         if self.published.is_draining() {
             // The streams end, so that nothing waits for them.
             state.ticks = None;

@@ -270,7 +270,7 @@ fn why_away(origin: &OriginState) -> Option<&'static str> {
 }
 
 /// Why `/health` is degraded, one sentence each; empty if it is not.
-fn reasons(published: &Published, now: Instant, clock: SystemTime) -> Vec<String> {
+pub(super) fn reasons(published: &Published, now: Instant, clock: SystemTime) -> Vec<String> {
     let mut reasons = Vec::new();
     if published.redis.load().link == RedisLink::Disconnected {
         reasons.push("redis does not answer".to_owned());

@@ -6,12 +6,16 @@ use std::{
 };
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
+use utoipa::ToSchema;
 
-use super::numbers::{millis, rounded};
+use super::{
+    numbers::{millis, rounded},
+    process::Usage,
+};
 use crate::traffic::{origin::OriginState, published::Published, quality::Class};
 
 /// The names of a row's numbers, in their order.
-const COLUMNS: [&str; 25] = [
+const COLUMNS: [&str; 33] = [
     "at_ms",
     "requests_per_second",
     "sent_mbps",
@@ -37,19 +41,31 @@ const COLUMNS: [&str; 25] = [
     "class",
     "resumed_per_second",
     "parallel_per_second",
+    "responses_2xx_per_second",
+    "responses_3xx_per_second",
+    "responses_4xx_per_second",
+    "responses_5xx_per_second",
+    "origin_median_ms",
+    "cpu_percent",
+    "resident_mb",
+    "origin_open",
 ];
 
 /// The numbers of one second.
 #[derive(Clone, Debug)]
 pub(super) struct Row([f64; COLUMNS.len()]);
 
-/// The last rows, oldest first.
-#[derive(Debug)]
+/// The last rows, oldest first: `rows` of numbers in the order of `columns`, `kept` at most.
+#[derive(Clone, Debug, ToSchema)]
 pub(super) struct History {
+    #[schema(value_type = Vec<Vec<Option<f64>>>)]
     rows: VecDeque<Row>,
     /// Rows at most.
     kept: usize,
+    /// The names of the numbers.
+    columns: [&'static str; COLUMNS.len()],
     /// The totals at the last row.
+    #[schema(ignore)]
     before: Totals,
 }
 
@@ -62,6 +78,10 @@ struct Totals {
     rejected: u64,
     resumed: u64,
     parallel: u64,
+    /// Responses by the class of their status, 2xx to 5xx.
+    responses: [u64; 4],
+    /// Processor time; none where the system does not tell.
+    usage: Option<Usage>,
     /// When requests were counted: that is once a tick of the window, and not now.
     counted: Instant,
     requests: u64,
@@ -83,6 +103,11 @@ impl Totals {
                 origin.counters.resumed.get() + origin.counters.stalls_mended.get()
             }),
             parallel: all(|origin| origin.counters.parallel_transfers.get()),
+            responses: {
+                let mut classes = clients.responses().map(|(_, count)| count).skip(1);
+                std::array::from_fn(|_| classes.next().unwrap_or_default())
+            },
+            usage: Usage::now(),
             counted: summary.at,
             requests: summary.total.requests,
             requests_per_second: 0.0,
@@ -113,8 +138,9 @@ impl History {
     /// A history of so many rows, none of which is there yet.
     pub(super) fn new(kept: usize, published: &Published, now: Instant) -> Self {
         Self {
-            rows: VecDeque::with_capacity(kept),
+            rows: VecDeque::new(),
             kept,
+            columns: COLUMNS,
             before: Totals::of(published, now),
         }
     }
@@ -146,6 +172,10 @@ impl Row {
         };
         let passed = totals.at.saturating_duration_since(before.at);
         let lines = |class: Class| clients.by_class[class as usize].get() as f64;
+        let responses =
+            |class: usize| per_second(before.responses[class], totals.responses[class], passed);
+        let cpu = totals.usage.zip(before.usage);
+        let cpu = cpu.map(|(now, before)| now.cpu.saturating_sub(before.cpu));
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
         Self([
             since_1970.unwrap_or_default().as_millis() as f64,
@@ -185,6 +215,19 @@ impl Row {
                 .map_or(f64::NAN, |class| f64::from(class as u8)),
             per_second(before.resumed, totals.resumed, passed),
             per_second(before.parallel, totals.parallel, passed),
+            responses(0),
+            responses(1),
+            responses(2),
+            responses(3),
+            // A gap while nothing tells.
+            (summary.of(published.origin().id).pace.median).map_or(f64::NAN, millis),
+            cpu.map_or(f64::NAN, |cpu| {
+                cpu.as_secs_f64() / passed.as_secs_f64().max(0.001) * 100.0
+            }),
+            totals
+                .usage
+                .map_or(f64::NAN, |usage| usage.resident as f64 / 1e6),
+            all(|origin| origin.counters.open.get()),
         ])
     }
 }
@@ -198,7 +241,7 @@ impl Serialize for Row {
 impl Serialize for History {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut history = serializer.serialize_struct("History", 3)?;
-        history.serialize_field("columns", &COLUMNS)?;
+        history.serialize_field("columns", &self.columns[..])?;
         history.serialize_field("kept", &self.kept)?;
         history.serialize_field("rows", &self.rows)?;
         history.end()

@@ -23,6 +23,7 @@ mod monitor;
 mod numbers;
 mod openapi;
 mod optimization;
+mod past;
 mod process;
 mod purge;
 pub mod reload;

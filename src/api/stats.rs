@@ -1,6 +1,9 @@
 //! `GET /stats`: what the process did, and what it decided and why.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Instant, SystemTime},
+};
 
 use actix_web::{HttpResponse, http::StatusCode, web};
 use serde::Serialize;
@@ -9,7 +12,7 @@ use utoipa::ToSchema;
 use super::{
     canary::Canary,
     figures::{Figures, Metrics, Outcomes, Window},
-    health::{ActorHealth, Redis},
+    health::{ActorHealth, Redis, reasons},
     response::json_response,
 };
 use crate::{
@@ -25,6 +28,7 @@ mod limits;
 mod network;
 mod origin;
 mod origin_pool;
+mod process;
 mod transfers;
 mod workers;
 
@@ -33,6 +37,7 @@ use limits::{Concurrency, LimitedBy, RateLimiter};
 use network::Network;
 use origin::{NetworkQuality, Origin};
 use origin_pool::OriginPool;
+use process::Process;
 use transfers::Transfers;
 use workers::Workers;
 
@@ -71,6 +76,11 @@ pub(super) struct Stats {
     workers: Workers,
     log: Log,
     redis: Redis,
+    /// Why `/health` is degraded, one sentence each; empty if it is not.
+    reasons: Vec<String>,
+    /// Responses by the class of their status.
+    responses: BTreeMap<&'static str, u64>,
+    process: Process,
     /// The actors by name.
     actors: BTreeMap<&'static str, ActorHealth>,
     /// The level that a share of the clients has, beside the one of the rest; null if there is none.
@@ -111,6 +121,9 @@ impl Stats {
                 lines_dropped: LOG.dropped.get(),
             },
             redis: Redis::of(published),
+            reasons: reasons(published, Instant::now(), SystemTime::now()),
+            responses: published.clients.responses().collect(),
+            process: Process::now(),
             actors: ActorHealth::all(published),
             canary: Canary::of(published),
             retunes: Retune::last(published),

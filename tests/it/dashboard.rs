@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
@@ -144,7 +144,7 @@ fn the_dashboard_shows_traffic_and_a_change_of_level_without_a_complaint() {
     });
     assert_eq!(
         browser.run("return document.querySelectorAll('figure canvas').length"),
-        10
+        13
     );
 
     proxy.set_level("low");
@@ -181,6 +181,125 @@ fn the_dashboard_shows_traffic_and_a_change_of_level_without_a_complaint() {
     browser.open(&format!("http://{}/docs", proxy.address()));
     assert!(browser.text("main").contains("/admin/optimization"));
     assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
+fn the_dashboard_says_what_is_wrong_and_what_the_process_takes() {
+    let origin = Origin::saying(ANSWER);
+    let proxy = Proxy::before(&origin, |_| {});
+    assert_eq!(proxy.get("/film").status, 200);
+    let browser = Browser::start(1280, 900);
+    browser.open(&monitor(&proxy));
+    browser.until_text("[data-name='Responses'] .more", "0 4xx, 0 5xx");
+    browser.until_text("[data-name='CPU'] .more", env!("CARGO_PKG_VERSION"));
+    browser.until(
+        "memory, files and CPU have numbers",
+        "const of = (name) => document.querySelector(`[data-name='${name}']`).innerText; \
+         return /\\d+ MB/.test(of('Memory').replaceAll('\\n', ' ')) && /\\d of [\\d,]+ files open/.test(of('Memory')) \
+           && /\\d %/.test(of('CPU').replaceAll('\\n', ' ')) && /idle/.test(of('Origin connections'))",
+    );
+    assert_eq!(
+        browser.run("return document.getElementById('reasons').hidden"),
+        true
+    );
+    drop(origin);
+    browser.until(
+        "the reason stands at the top",
+        &format!(
+            "fetch('/film').catch(() => 0); \
+         const told = document.getElementById('reasons'); \
+         return !told.hidden && told.innerText.includes({:?})",
+            "the origin cannot be reached"
+        ),
+    );
+    browser.until_text("[data-name='Responses'] .more", "5xx");
+    let stats = proxy.stats();
+    assert_eq!(stats["reasons"][0], "the origin cannot be reached");
+    assert!(stats["responses"]["5xx"].as_u64().unwrap() > 0, "{stats}");
+    assert!(stats["process"]["resident_bytes"].as_u64().unwrap() > 1 << 20);
+    assert!(stats["process"]["open_files"].as_u64().unwrap() > 3);
+}
+
+#[test]
+fn bounds_are_drawn_where_the_numbers_reach_them_and_hours_can_be_looked_at() {
+    let origin = Origin::answering(|_| {
+        thread::sleep(Duration::from_millis(180));
+        ANSWER.as_bytes().to_vec()
+    });
+    let proxy = Proxy::before(&origin, |_| {});
+    let browser = Browser::start(1280, 900);
+    browser.open(&monitor(&proxy));
+    browser.until_text("#link", "live");
+    for _ in 0..8 {
+        proxy.get("/film");
+    }
+    browser.until(
+        "the bounds of the classes are drawn",
+        "return [...document.querySelectorAll('[data-thresholds]')].some((plot) => plot.dataset.thresholds === 'medium, poor')",
+    );
+    let hours = proxy.json("/stats/history");
+    assert_eq!(hours["kept"], 6 * 3600 / 15);
+    browser.run("document.querySelector('#span [value=\"21600\"]').click()");
+    browser.until(
+        "a row of the last hours is drawn, once there is one",
+        "return document.querySelector('figure.wide .legend').innerText !== '' \
+           && performance.getEntriesByType('resource').some(({ name }) => name.endsWith('/stats/history'))",
+    );
+    let later = crate::support::until_within(
+        Duration::from_secs(40),
+        "there is a row for 15 seconds",
+        || {
+            let hours = proxy.json("/stats/history");
+            (!hours["rows"].as_array().unwrap().is_empty()).then_some(hours)
+        },
+    );
+    let row = later["rows"][0].as_array().unwrap();
+    assert_eq!(row.len(), later["columns"].as_array().unwrap().len());
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+/// Makes docs/monitor*.png anew: `cargo test --workspace --test it -- --ignored pictures`.
+#[test]
+#[ignore = "it makes the pictures of the documents"]
+fn the_pictures_of_the_documents() {
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_fileproxy"))
+        .args(["demo", "--network", "poor", "--viewers", "8"])
+        .args(["--listen", "127.0.0.1:0", "--origin", "127.0.0.1:0"])
+        .env("FILEPROXY_SETTINGS", env!("CARGO_TARGET_TMPDIR"))
+        .env("FILEPROXY__ADMIN__LOCAL", "127.0.0.1:10081")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Long enough for the outage of the demo, and what follows.
+    thread::sleep(Duration::from_secs(75));
+    for (name, width, height) in [
+        ("monitor", 1400, 1900),
+        ("monitor-phone", 390, 1457),
+        ("monitor-wall", 1920, 1080),
+    ] {
+        let browser = Browser::start(width, height);
+        browser.open("http://127.0.0.1:10081/monitor");
+        browser.until_text("#link", "live");
+        thread::sleep(Duration::from_secs(3));
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/{name}.png"));
+        let mut decode = Command::new("base64")
+            .arg("-d")
+            .stdin(Stdio::piped())
+            .stdout(fs::File::create(file).unwrap())
+            .spawn()
+            .unwrap();
+        let text = browser.screenshot();
+        decode
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
+        assert!(decode.wait().unwrap().success());
+    }
+    demo.kill().unwrap();
+    demo.wait().unwrap();
 }
 
 #[test]

@@ -295,12 +295,13 @@ fn the_page_of_the_description_shows_every_endpoint_and_runs_nothing() {
 const EXAMPLES: &str = "src/api/examples.json";
 
 /// The requests of the examples, in an order in which each has something to answer: method, path, query, body.
-const ASKED: [(&str, &str, &str, &str); 13] = [
+const ASKED: [(&str, &str, &str, &str); 14] = [
     ("GET", "/health", "", ""),
     ("GET", "/health/live", "", ""),
     ("GET", "/health/ready", "", ""),
     ("GET", "/stats", "", ""),
     ("GET", "/stats/stream", "", ""),
+    ("GET", "/stats/history", "", ""),
     ("GET", "/metrics", "", ""),
     ("GET", "/admin/optimization", "", ""),
     ("POST", "/admin/optimization", "", r#"{"level":"medium"}"#),

@@ -18,8 +18,28 @@ const CHARTS = [
   },
   { title: "Requests", unit: "/s", lines: [{ column: "requests_per_second", label: "ended", colour: "--one", fill: true }] },
   { title: "Throughput", unit: "Mbit/s", lines: [{ column: "sent_mbps", label: "to clients", colour: "--four", fill: true }] },
-  { title: "Time to first byte", unit: "ms", lines: PERCENTILES("ttfb_ms") },
+  {
+    title: "Time to first byte",
+    unit: "ms",
+    lines: [...PERCENTILES("ttfb_ms"), { column: "origin_median_ms", label: "origin's median", colour: "--four", dash: [4, 4] }],
+    // Bounds of the class of the origin, by its median (`Class::of` in src/traffic/quality.rs).
+    thresholds: [
+      { at: 50, label: "medium" },
+      { at: 150, label: "poor" },
+      { at: 300, label: "very poor" },
+    ],
+  },
   { title: "Total time", unit: "ms", lines: PERCENTILES("response_time_ms") },
+  {
+    title: "Responses",
+    unit: "/s",
+    lines: [
+      { column: "responses_2xx_per_second", label: "2xx", colour: "--one", fill: true },
+      { column: "responses_3xx_per_second", label: "3xx", colour: "--four", dash: [8, 3] },
+      { column: "responses_4xx_per_second", label: "4xx", colour: "--two", dash: [2, 3] },
+      { column: "responses_5xx_per_second", label: "5xx", colour: "--three" },
+    ],
+  },
   { title: "Errors by the origin's fault", unit: "%", least: 1, lines: [{ column: "error_percent", label: "of the requests", colour: "--three", fill: true }] },
   {
     title: "Rate limit",
@@ -57,6 +77,11 @@ const CHARTS = [
     ],
   },
 ];
+
+CHARTS.push(
+  { title: "CPU", unit: "%", least: 10, lines: [{ column: "cpu_percent", label: "of one core", colour: "--one", fill: true }], thresholds: [{ at: 100, label: "one core" }] },
+  { title: "Memory", unit: "MB", least: 10, lines: [{ column: "resident_mb", label: "in RAM", colour: "--five", fill: true }] },
+);
 
 // Seconds that are shown at least, however short the history is.
 const LEAST = 60;
@@ -170,7 +195,7 @@ class Chart {
           })),
         ],
         hooks: {
-          draw: this.spec.classes ? [(plot) => this.drawClasses(plot)] : [],
+          draw: this.spec.classes ? [(plot) => this.drawClasses(plot)] : [(plot) => this.drawThresholds(plot)],
           setCursor: [
             (plot) => {
               this.hovered = plot.cursor.idx ?? null;
@@ -225,6 +250,33 @@ class Chart {
     const [from, to] = this.charts.range();
     const near = ((to - from) * NEAR_PX) / Math.max(this.plot.over.clientWidth, 1);
     return this.charts.retunes.filter(({ at }) => Math.abs(Date.parse(at) / 1000 - time) <= Math.max(near, 1));
+  }
+
+  /** A line across for each bound that lies in what is shown, with its name. */
+  drawThresholds(plot) {
+    const { ctx, bbox } = plot;
+    const rem = Number.parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
+    ctx.save();
+    ctx.strokeStyle = colour("--faint");
+    ctx.fillStyle = colour("--faint");
+    ctx.lineWidth = devicePixelRatio;
+    ctx.setLineDash([6 * devicePixelRatio, 4 * devicePixelRatio]);
+    ctx.font = `${11 * rem * devicePixelRatio}px system-ui, sans-serif`;
+    ctx.textAlign = "right";
+    ctx.textBaseline = "bottom";
+    const drawn = [];
+    for (const { at, label } of this.spec.thresholds ?? []) {
+      if (at > plot.scales.y.max) continue;
+      const y = plot.valToPos(at, "y", true);
+      ctx.beginPath();
+      ctx.moveTo(bbox.left, y);
+      ctx.lineTo(bbox.left + bbox.width, y);
+      ctx.stroke();
+      ctx.fillText(label, bbox.left + bbox.width - 4 * devicePixelRatio, y - devicePixelRatio);
+      drawn.push(label);
+    }
+    ctx.restore();
+    this.place.dataset.thresholds = drawn.join(", ");
   }
 
   /** Each stretch of time in its class's colour and height, and a mark for each retune. */

@@ -1,4 +1,4 @@
-// The last minutes: a list of numbers for each column.
+// The last minutes, or hours: a list of numbers for each column.
 
 export class History {
   #columns = [];

@@ -1,6 +1,6 @@
 // What is shown as numbers and words. Every text is set as text: none can become markup.
 
-import { MARKS, changed, duration, readable, when, words } from "./units.js";
+import { MARKS, changed, duration, readable, size, when, words } from "./units.js";
 
 function element(name, text, parent, className) {
   const made = document.createElement(name);
@@ -33,9 +33,12 @@ function fill(table, rows) {
 /** The tiles at the top: made once, then only their numbers change. */
 export function showNow(list, stats, history) {
   const { window = {}, rate_limiter = {}, origin_pool = {}, network_quality = {}, workers = {}, concurrency = {} } = stats;
+  const { responses = {}, process = {} } = stats;
+  const ofClass = (name) => `${readable(responses[name], "")} ${name}`;
   const tiles = [
     ["Requests", readable(history.last("requests_per_second"), "/s"), `${readable(workers.requests_in_flight, "")} in flight`],
-    ["Throughput", readable(history.last("sent_mbps"), "Mbit/s"), "response bodies"],
+    ["Throughput", readable(history.last("sent_mbps"), "Mbit/s"), `${size(workers.sent_bytes)} in all`],
+    ["Responses", ofClass("2xx"), ["3xx", "4xx", "5xx"].map(ofClass).join(", ")],
     ["Connections", readable(workers.connections_open, ""), `${readable(workers.connections_accepted, "")} so far; this page is one`],
     ["First byte p95", readable(window.p95_ttfb_ms, "ms"), `p50 ${readable(window.p50_ttfb_ms, "ms")}; of those that had one`],
     ["Total time p95", readable(window.p95_response_time_ms, "ms"), `p50 ${readable(window.p50_response_time_ms, "ms")}; of all requests`],
@@ -58,6 +61,13 @@ export function showNow(list, stats, history) {
         : network_quality.origin_status === "unreachable" ? "cannot be reached" : "not asked yet",
     ],
     ["Level", words(stats.performance_optimizer?.optimization_level), `up for ${duration(stats.uptime_seconds ?? 0)}`],
+    ["CPU", readable(history.last("cpu_percent"), "%"), `of one core; version ${process.version ?? "–"}`],
+    ["Memory", size(process.resident_bytes), `${readable(process.open_files, "")} of ${readable(process.open_files_limit, "")} files open`],
+    [
+      "Origin connections",
+      readable(origin_pool.open, ""),
+      `${readable(origin_pool.idle, "")} idle; ${readable(origin_pool.limit_per_host, "")} exchanges at most`,
+    ],
   ];
   if (list.childElementCount !== tiles.length) {
     list.replaceChildren(

@@ -16,6 +16,14 @@ export function readable(value, unit) {
   }
 }
 
+/** A number of bytes: `12 kB`, `1.5 GB`. */
+export function size(bytes) {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let [value, at] = [bytes, 0];
+  for (; value >= 1000 && at < units.length - 1; at += 1) value /= 1000;
+  return readable(value, units[at]);
+}
+
 /** `3 d 4 h`, `5 min`, `7 s`. */
 export function duration(seconds) {
   const parts = [
