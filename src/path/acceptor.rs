@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use super::{
     client::Client,
-    client_stream::{ClientStream, Served},
+    client_stream::ClientStream,
     connection_permit::ConnectionPermit,
     headers,
     http2::{connection::H2Connection, frame_budget::FrameBudget, transport::H2Transport},
@@ -15,6 +15,7 @@ use super::{
     line::ClientLine,
     network::Network,
     policy::InForce,
+    served::Served,
     tls::{self, Tls},
     transport::Transport,
     worker::Worker,

@@ -10,39 +10,30 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use actix_http::header::HeaderValue;
-use bytes::{Buf as _, Bytes};
-use futures_util::{FutureExt as _, future::LocalBoxFuture};
+use bytes::Buf as _;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     answer_head::{self, AnswerHead},
+    between_requests::{BetweenRequests, Due, NextHead},
     client::Client,
     connection_limits::ConnectionLimits,
     connection_permit::ConnectionPermit,
-    context::new_id,
-    head_deadline::HeadDeadline,
     idle::Listed,
     line::ClientLine,
-    meter::Meter,
     refusal::{LINGER, Refusal, Refusing, poll_discard},
-    rendered::{
-        answer::RenderedAnswer,
-        head::RenderedHead,
-        response::RenderedResponse,
-        table::{self, RenderedResponses},
-    },
+    rendered::repeater::Repeater,
     request_reader::RequestReader,
     send_watch::SendWatch,
+    served::Served,
     tcp,
     transport::Transport,
-    worker::Worker,
 };
-use crate::store::counters::Kind;
 
 /// How much a client may send ahead while its request is answered; the rest waits in the socket.
 const AHEAD: usize = 64 * 1024;
@@ -51,8 +42,6 @@ pub struct ClientStream {
     io: Transport,
     client: Rc<Client>,
     _permit: ConnectionPermit,
-    /// Its place among those that make room for others; none for one too many.
-    listed: Option<Listed>,
     limits: ConnectionLimits,
     quickack: bool,
     phase: Phase,
@@ -65,28 +54,12 @@ pub struct ClientStream {
     closes: bool,
     /// Whether nothing came behind the request at hand, and the socket wakes who reads once something does.
     awaits_socket: bool,
-    /// When the next head must have begun, or one that has begun be whole.
-    deadline: HeadDeadline,
+    /// The time between two requests.
+    between: BetweenRequests,
     line: ClientLine,
     send: SendWatch,
-    /// The worker that answers requests; none on the operators' own address.
-    worker: Option<Rc<Worker>>,
-    /// The head of the request at hand, where it came alone and in one piece.
-    asked: Option<Box<[u8]>>,
-    /// A rendered response on its way: actix-http has not heard of its request.
-    rendered: Option<RenderedAnswer>,
-    /// Ready once the process drains and idle connections are to end.
-    leaving: LocalBoxFuture<'static, ()>,
-}
-
-/// How the requests of a connection are served.
-pub struct Served {
-    /// The worker that answers them; none on the operators' own address.
-    pub worker: Option<Rc<Worker>>,
-    /// Ready once the process drains and idle connections are to end.
-    pub leaving: LocalBoxFuture<'static, ()>,
-    /// Whether what comes of a body is acknowledged at once.
-    pub quickack: bool,
+    /// Answers what was answered before, past actix-http.
+    repeater: Repeater,
 }
 
 enum Phase {
@@ -112,7 +85,6 @@ impl ClientStream {
             io,
             client,
             _permit: permit,
-            listed,
             limits,
             quickack: served.quickack,
             phase: Phase::Open,
@@ -121,13 +93,10 @@ impl ClientStream {
             begun_answer: false,
             closes: false,
             awaits_socket: false,
-            deadline: HeadDeadline::new(limits.head),
+            between: BetweenRequests::new(listed, limits.head, served.leaving),
             line,
             send: SendWatch::new(limits.send),
-            worker: served.worker,
-            asked: None,
-            rendered: None,
-            leaving: served.leaving,
+            repeater: Repeater::new(served.worker),
         };
         if too_many {
             stream.refuse(Refusal::TooMany);
@@ -220,7 +189,10 @@ impl ClientStream {
                         false => Ok(()),
                     });
                 }
-                if self.begin_rendered(&buf.filled()[before..]) {
+                let is_between = self.reader.is_clean() && !self.is_engaged() && !self.closes;
+                if is_between && self.repeater.begin(&self.client, &buf.filled()[before..]) {
+                    self.reader.passed_by();
+                    self.between.stop();
                     buf.set_filled(before);
                     ready!(self.poll_rendered(cx))?;
                     continue;
@@ -234,7 +206,7 @@ impl ClientStream {
                 looked = self.reader.accept(buf, before);
                 let head = &buf.filled()[before..];
                 if is_alone && head.len() == came && self.reader.waits() && looked.is_ok() {
-                    self.note_asked(head);
+                    self.repeater.note_asked(&self.client, head);
                 }
             }
             if let Err(refusal) = looked {
@@ -254,118 +226,23 @@ impl ClientStream {
         }
     }
 
-    /// Keeps a head by which a response may be found again.
-    fn note_asked(&mut self, head: &[u8]) {
-        let may_repeat = head.starts_with(b"GET ") || head.starts_with(b"HEAD ");
-        let stores = self
-            .worker
-            .as_ref()
-            .is_some_and(|worker| worker.stores(&self.client));
-        if may_repeat && stores && head.len() <= table::LONGEST {
-            self.asked = Some(head.into());
-        }
-    }
-
-    /// Keeps the response that actix-http begins to write, where the handler says that it may be given again.
-    fn note_rendered(&mut self, written: &[u8]) {
-        let (repeatable, asked) = (self.client.repeatable.take(), self.asked.take());
-        let (Some(worker), Some(repeatable), Some(head)) = (&self.worker, repeatable, asked) else {
-            return;
-        };
-        let (hit, asked) = *repeatable;
-        let Some(rendered) = RenderedHead::of(written, asked.id.is_none()) else {
-            return;
-        };
-        let cost = RenderedResponse::cost(&rendered, head.len());
-        let Some(room) = worker.store.shelf.room(cost) else {
-            return;
-        };
-        let response = RenderedResponse::new(hit, asked, self.client.secure, rendered, room);
-        let table: &mut RenderedResponses = &mut worker.rendered().1;
-        table.insert(head, Rc::new(response));
-    }
-
-    /// Begins to answer a request by what was answered to the same bytes before, if nothing else is under way and all of that
-    /// still holds.
-    fn begin_rendered(&mut self, came: &[u8]) -> bool {
-        let Some(worker) = &self.worker else {
-            return false;
-        };
-        let is_between = self.reader.is_clean() && !self.is_engaged() && !self.closes;
-        if !is_between || !worker.stores(&self.client) || worker.published.is_draining() {
-            return false;
-        }
-        let mut rendered = worker.rendered();
-        let (policy, table) = &mut *rendered;
-        let Some(response) = table.get(came) else {
-            return false;
-        };
-        if response.secure != self.client.secure {
-            return false;
-        }
-        let Some(found) = response.find(SystemTime::now()) else {
-            table.remove(came);
-            return false;
-        };
-        let asked = &response.asked;
-        let id = asked.id.clone().unwrap_or_else(new_id);
-        let client = self.client.peer.ip().to_canonical();
-        let mut meter = Meter::start(
-            worker.reporter.clone(),
-            self.client.engage(),
-            asked.origin,
-            asked.keys.of_client(client),
-            worker.published.split.membership(self.client.bucket),
-            &id,
-        );
-        if policy.access_log {
-            meter.log(&id, &asked.method, &asked.path, client, None);
-        }
-        meter.answered(found.status, None);
-        let head = response.head(&found, &id);
-        found.object.hit();
-        worker.store.count(Kind::Fresh);
-        worker.store.counters.repeated();
-        worker
-            .store
-            .counters
-            .served(found.body.iter().map(Bytes::len).sum());
-        self.reader.passed_by();
-        self.deadline.stop();
-        self.rendered = Some(RenderedAnswer::new(head, found.body, meter));
-        true
-    }
-
     /// Writes what is left of a rendered response. Ready when there is none.
     fn poll_rendered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.rendered.is_none() {
+        if !self.repeater.is_answering() {
             return Poll::Ready(Ok(()));
         }
-        let written = match self.poll_write_rendered(cx) {
+        let (some, written) = self.repeater.poll_write(cx, &mut self.io);
+        if some {
+            self.send.took();
+            self.look_at_line();
+        }
+        let written = match written {
             Poll::Pending => ready!(self.poll_blocked(cx).map(Err)),
             Poll::Ready(written) => written,
         };
         self.send.took();
-        if let Some(answer) = self.rendered.take()
-            && written.is_ok()
-        {
-            answer.complete();
-        }
+        self.repeater.end(written.is_ok());
         Poll::Ready(written)
-    }
-
-    fn poll_write_rendered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(answer) = self.rendered.as_mut().filter(|answer| !answer.is_written()) {
-            let io = Pin::new(&mut self.io);
-            match ready!(answer.write(|slices| io.poll_write_vectored(cx, slices)))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                n => answer.advance(n),
-            }
-            self.send.took();
-            self.look_at_line();
-        }
-        // TLS holds what the socket does not take.
-        Pin::new(&mut self.io).poll_flush(cx)
     }
 
     /// Looks how good the client's line is.
@@ -379,7 +256,7 @@ impl ClientStream {
     /// A head goes on.
     fn begin(&mut self) {
         self.client.repeatable.take();
-        self.deadline.stop();
+        self.between.stop();
         self.awaits_socket = false;
         self.begun_before = self.client.begun.get();
         self.client.body_refused.set(false);
@@ -439,38 +316,24 @@ impl ClientStream {
         // An answer has no time to be out: only a client that takes nothing is ended.
         let is_answered = !self.is_engaged() && !self.reader.is_unanswered();
         let is_idle = is_answered && !self.reader.is_raw();
-        if let Some(listed) = &self.listed {
-            listed.set_idle(is_idle);
-        }
         if !is_idle {
-            self.deadline.stop();
-            return;
+            return self.between.is_busy();
         }
-        if self.reader.begun_head() == 0 && self.leaving.poll_unpin(cx).is_ready() {
-            self.phase = Phase::Ended;
-            return;
-        }
-        let listed = self.listed.as_ref();
-        if listed.is_some_and(|listed| listed.is_asked(cx.waker())) {
-            self.phase = Phase::Ended;
-            return;
-        }
-        if self.reader.begun_head() > 0 {
-            self.deadline.head_began(self.reader.requests() == 0);
-        }
+        let next = match self.reader.begun_head() {
+            0 => NextHead::None,
+            _ => NextHead::Begun {
+                is_first: self.reader.requests() == 0,
+            },
+        };
         // actix-http forgets the time between two requests where half a head came with the request before.
         let idle = match self.client.body_refused.get() && !self.reader.is_between_bodies() {
             true => LINGER,
             false => self.limits.idle,
         };
-        if self.deadline.poll(cx, idle).is_pending() {
-            return;
-        }
-        if self.reader.begun_head() == 0 {
-            // Nothing was asked: nothing is answered.
-            self.phase = Phase::Ended;
-        } else {
-            self.refuse(Refusal::SlowHead);
+        match self.between.poll(cx, next, idle) {
+            Poll::Pending => {}
+            Poll::Ready(Due::Close) => self.phase = Phase::Ended,
+            Poll::Ready(Due::SlowHead) => self.refuse(Refusal::SlowHead),
         }
     }
 
@@ -578,7 +441,7 @@ impl AsyncWrite for ClientStream {
                     && let AnswerHead::Answer { closes } = AnswerHead::of(bytes)
                 {
                     (this.begun_answer, this.closes) = (true, closes);
-                    this.note_rendered(bytes);
+                    this.repeater.note_answer(&this.client, bytes);
                 }
                 this.look_at_line();
                 written
@@ -632,13 +495,5 @@ impl Drop for ClientStream {
             // Linger zero: the kernel sends a reset instead of an orderly end.
             _ = SockRef::from(self.io.tcp()).set_linger(Some(Duration::ZERO));
         }
-    }
-}
-
-impl std::fmt::Debug for ClientStream {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ClientStream")
-            .field("peer", &self.client.peer)
-            .finish_non_exhaustive()
     }
 }

@@ -1,7 +1,6 @@
-//! The index: which objects there are, who asks for one that is not here yet, and what is known not to be for all.
+//! The index of all objects, and the account of what they take: what is to go where room is needed.
 
 use std::{
-    collections::HashMap,
     hash::{BuildHasher as _, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
@@ -22,20 +21,16 @@ use super::{
     disk::{self, Disk, OpenError},
     key::Key,
     memory::{Memory, Room},
-    object::{Fill, Object},
+    object::Object,
+    object_fill::Fill,
     s3fifo::{Found, Queues},
+    shard::Shard,
     shared_paths::SharedPaths,
-    variant::{Ignored, asked_with, coded_with},
+    variant::Ignored,
 };
 
 /// The index is divided so that worker threads seldom meet.
 const SHARDS: usize = 64;
-
-/// Objects of one key at most: a response that varies by what every client has another value of must not fill the store.
-const VARIANTS: usize = 16;
-
-/// Keys in one shard that are remembered as not for all, at most.
-const OWN: usize = 512;
 
 /// So often a block is read from disk that can be had from nowhere else.
 const ATTEMPTS: u32 = 10;
@@ -59,57 +54,17 @@ pub struct Shelf {
     disk: OnceLock<Disk>,
 }
 
-#[derive(Debug, Default)]
-struct Shard {
-    entries: HashMap<Key, Entry>,
-    /// Keys whose responses lately were not for all, until when that is believed.
-    own: HashMap<u64, Instant>,
-}
-
-#[derive(Debug, Default)]
-struct Entry {
-    objects: Vec<Arc<Object>>,
-    asking: Vec<Asking>,
-}
-
-/// A request that is under way, and who waits for its head.
-#[derive(Debug)]
-struct Asking {
-    number: u64,
-    with: Box<[u8]>,
-    joined: Vec<oneshot::Sender<Option<Arc<Object>>>>,
-}
-
-/// Who answers a request.
-#[derive(Debug)]
-pub enum Place {
-    /// An object that is here, or on its way.
-    Here(Arc<Object>),
-    /// Nobody asks for it yet: this request goes to the origin, for all who come meanwhile.
-    Ask(Ask),
-    /// Another request for the same is under way.
-    Join(Joined),
-    /// It is known not to be for all: the request goes by itself.
-    Alone,
-}
-
-/// The object that another request brought; `None`: there is none that is for all, and each goes by itself. An error: that
-/// request was given up, and whoever looks again first goes in its place.
-pub type Joined = oneshot::Receiver<Option<Arc<Object>>>;
-
-/// Leave to ask the origin for all who want the same. Dropped, the request was given up, and the next one goes.
-#[derive(Debug)]
-pub struct Ask {
-    shelf: Arc<Shelf>,
-    key: Key,
-    number: u64,
-    purges: u64,
-}
-
-/// Numbers requests over the process.
-static NEXT_ASK: AtomicU64 = AtomicU64::new(0);
-
 impl Shelf {
+    /// How many purges there were: what was asked for before one is not kept after it.
+    pub(super) fn purges(&self) -> u64 {
+        self.purges.load(Relaxed)
+    }
+
+    /// Whether requests for the same may wait for one answer.
+    pub(super) fn shared_paths(&self) -> &SharedPaths {
+        &self.shared_paths
+    }
+
     /// An empty one, whose objects take so many bytes of memory at most.
     pub fn new(memory: Arc<Memory>) -> Arc<Self> {
         Arc::new(Shelf {
@@ -270,69 +225,6 @@ impl Shelf {
             .iter()
             .find(|object| object.variant.answers(fields, ignored));
         found.cloned()
-    }
-
-    /// Who answers a request for `key` with these fields.
-    pub fn place(
-        self: &Arc<Self>,
-        key: &Key,
-        fields: &HeaderMap,
-        ignored: &Ignored,
-        now: Instant,
-    ) -> Place {
-        let hash = self.hash(key);
-        let mut shard = self.shard(key);
-        if let Some(entry) = shard.entries.get(key)
-            && let Some(object) =
-                (entry.objects.iter()).find(|object| object.variant.answers(fields, ignored))
-        {
-            return Place::Here(Arc::clone(object));
-        }
-        match shard.own.get(&hash) {
-            Some(&until) if now < until => return Place::Alone,
-            Some(_) => {
-                shard.own.remove(&hash);
-            }
-            None => {}
-        }
-        self.ask_in(&mut shard, key, fields, ignored)
-    }
-
-    /// Leave to ask the origin once more for an object that is here, or the answer of whoever does so already.
-    pub fn ask_again(self: &Arc<Self>, key: &Key, fields: &HeaderMap, ignored: &Ignored) -> Place {
-        let mut shard = self.shard(key);
-        self.ask_in(&mut shard, key, fields, ignored)
-    }
-
-    fn ask_in(
-        self: &Arc<Self>,
-        shard: &mut Shard,
-        key: &Key,
-        fields: &HeaderMap,
-        ignored: &Ignored,
-    ) -> Place {
-        let with = match self.shared_paths.holds(key) {
-            true => coded_with(fields),
-            false => asked_with(fields, ignored),
-        };
-        let entry = shard.entries.entry(key.clone()).or_default();
-        if let Some(asking) = entry.asking.iter_mut().find(|asking| asking.with == with) {
-            let (sender, joined) = oneshot::channel();
-            asking.joined.push(sender);
-            return Place::Join(joined);
-        }
-        let number = NEXT_ASK.fetch_add(1, Relaxed);
-        entry.asking.push(Asking {
-            number,
-            with,
-            joined: Vec::new(),
-        });
-        Place::Ask(Ask {
-            shelf: Arc::clone(self),
-            key: key.clone(),
-            number,
-            purges: self.purges.load(Relaxed),
-        })
     }
 
     /// So much room for an object's head, after something else has gone, if need be. None: there is none to be had.
@@ -496,98 +388,12 @@ impl Shelf {
         entry.map(|entry| entry.objects.clone()).unwrap_or_default()
     }
 
-    fn hash(&self, key: &Key) -> u64 {
+    pub(super) fn hash(&self, key: &Key) -> u64 {
         self.hasher.hash_one(key)
     }
 
-    fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
+    pub(super) fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
         lock(&self.shards[self.hash(key) as usize % SHARDS])
-    }
-}
-
-impl Ask {
-    /// What is asked for.
-    pub fn key(&self) -> &Key {
-        &self.key
-    }
-
-    /// The origin's answer is this object: whoever joined gets it, and so does whoever comes, in place of what answered the same
-    /// requests before. It is kept on disk, too, if there is one.
-    pub fn answer(self, object: &Arc<Object>) {
-        let is_for_all = object.head().freshness.is_for_all();
-        self.shelf.shared_paths.learn(&self.key, is_for_all);
-        let (joined, is_kept) = {
-            let mut shard = self.shelf.shard(&self.key);
-            let is_valid = self.purges == self.shelf.purges.load(Relaxed);
-            match shard.entries.get_mut(&self.key) {
-                None => (Vec::new(), false),
-                Some(entry) => {
-                    let joined = entry.take(self.number);
-                    let is_here = entry.objects.iter().any(|other| Arc::ptr_eq(other, object));
-                    let is_kept = is_valid && joined.is_some() && !is_here;
-                    if is_kept {
-                        entry.replace(object);
-                    }
-                    (joined.unwrap_or_default(), is_kept)
-                }
-            }
-        };
-        if is_kept
-            && let Some(disk) = self.shelf.disk()
-            && object.disk().is_none()
-            && let Some(handle) = disk.keep(object.stored_head(), disk::Room::Any)
-        {
-            object.attach(handle);
-        }
-        tell(joined, object);
-    }
-
-    /// The answer is this object, which was found on disk, unless another one came meanwhile. What whoever joined gets, and so does
-    /// whoever comes.
-    pub fn recalled(self, object: Arc<Object>) -> Arc<Object> {
-        let (joined, object) = {
-            let mut shard = self.shelf.shard(&self.key);
-            let is_valid = self.purges == self.shelf.purges.load(Relaxed)
-                && object.disk().is_some_and(|handle| handle.is_alive());
-            match shard.entries.get_mut(&self.key) {
-                None => (Vec::new(), object),
-                Some(entry) => {
-                    let joined = entry.take(self.number);
-                    let same = |other: &&Arc<Object>| other.variant == object.variant;
-                    let newer = entry.objects.iter().find(same).cloned();
-                    if newer.is_none() && is_valid && joined.is_some() {
-                        entry.replace(&object);
-                    }
-                    (joined.unwrap_or_default(), newer.unwrap_or(object))
-                }
-            }
-        };
-        tell(joined, &object);
-        object
-    }
-
-    /// The origin's answer is not for all: whoever joined goes by itself, and so does whoever comes for so long.
-    pub fn refuse(self, lasting: Duration, now: Instant) {
-        if !lasting.is_zero() {
-            self.shelf.shared_paths.learn(&self.key, false);
-        }
-        let hash = self.shelf.hash(&self.key);
-        let joined = {
-            let mut shard = self.shelf.shard(&self.key);
-            if shard.own.len() >= OWN {
-                shard.own.retain(|_, until| now < *until);
-                if shard.own.len() >= OWN {
-                    shard.own.clear();
-                }
-            }
-            if !lasting.is_zero() {
-                shard.own.insert(hash, now + lasting);
-            }
-            shard.take(&self.key, self.number)
-        };
-        for joined in joined {
-            _ = joined.send(None);
-        }
     }
 }
 
@@ -601,59 +407,6 @@ struct Loading {
 impl Drop for Loading {
     fn drop(&mut self) {
         self.object.end_load(self.block, self.lost);
-    }
-}
-
-impl Drop for Ask {
-    fn drop(&mut self) {
-        // Answered, there is nothing left to take.
-        drop(self.shelf.shard(&self.key).take(&self.key, self.number));
-    }
-}
-
-impl Shard {
-    fn take(&mut self, key: &Key, number: u64) -> Vec<oneshot::Sender<Option<Arc<Object>>>> {
-        let Some(entry) = self.entries.get_mut(key) else {
-            return Vec::new();
-        };
-        let joined = entry.take(number);
-        if entry.objects.is_empty() && entry.asking.is_empty() {
-            self.entries.remove(key);
-        }
-        joined.unwrap_or_default()
-    }
-}
-
-impl Entry {
-    /// Puts an object in the place of what answered the same requests before.
-    fn replace(&mut self, object: &Arc<Object>) {
-        self.objects.retain(|other| {
-            let stays = other.variant != object.variant;
-            if !stays {
-                other.leave();
-            }
-            stays
-        });
-        if self.objects.len() >= VARIANTS {
-            self.objects.remove(0).leave();
-        }
-        object.enter();
-        self.objects.push(Arc::clone(object));
-    }
-
-    /// Who joined a request that is over; none where it was called off meanwhile.
-    fn take(&mut self, number: u64) -> Option<Vec<oneshot::Sender<Option<Arc<Object>>>>> {
-        let mut asking = self.asking.iter();
-        let at = asking.position(|asking| asking.number == number)?;
-        Some(self.asking.swap_remove(at).joined)
-    }
-}
-
-/// Who joined gets the object.
-fn tell(joined: Vec<oneshot::Sender<Option<Arc<Object>>>>, object: &Arc<Object>) {
-    for joined in joined {
-        // Who left needs none.
-        _ = joined.send(Some(Arc::clone(object)));
     }
 }
 
@@ -671,10 +424,15 @@ mod tests {
     use super::*;
     use crate::store::{
         body,
+        contents::EXTENT,
         directives::RequestDirectives,
         freshness::{Asked, Exchanged, Freshness, Rules},
-        object::{EXTENT, Head, Version},
+        head::Head,
+        object_reader::Reader,
+        place::{Ask, Joined, Place},
+        shard::VARIANTS,
         variant::Variant,
+        version::Version,
     };
 
     fn shelf(limit: u64) -> Arc<Shelf> {
@@ -729,7 +487,7 @@ mod tests {
     }
 
     fn place(shelf: &Arc<Shelf>, target: &str) -> Place {
-        shelf.place(&key(target), &HeaderMap::new(), &[], Instant::now())
+        Place::of(shelf, &key(target), &HeaderMap::new(), &[], Instant::now())
     }
 
     fn ask(shelf: &Arc<Shelf>, target: &str) -> Ask {
@@ -755,7 +513,7 @@ mod tests {
         let ask = ask(shelf, target);
         let object = object(shelf, target, length);
         ask.answer(&object);
-        let fill = object.fill(0..length).unwrap();
+        let fill = Fill::of(&object, 0..length).unwrap();
         while let Some(left) = fill.left() {
             let piece = (left.end - left.start).min(body::BLOCK) as usize;
             if !shelf.write(&fill, Bytes::from(vec![7; piece])) {
@@ -786,7 +544,7 @@ mod tests {
         let shelf = shelf(1 << 20);
         let _first = ask(&shelf, "/a");
         let own = fields(&[("x-api-key", "1")]);
-        let place = shelf.place(&key("/a"), &own, &[], Instant::now());
+        let place = Place::of(&shelf, &key("/a"), &own, &[], Instant::now());
         assert!(matches!(place, Place::Ask(_)));
     }
 
@@ -800,7 +558,7 @@ mod tests {
         assert!(joined.try_recv().unwrap().is_none());
         assert!(matches!(place(&shelf, "/a"), Place::Alone));
         let later = now + Duration::from_secs(6);
-        let place = shelf.place(&key("/a"), &HeaderMap::new(), &[], later);
+        let place = Place::of(&shelf, &key("/a"), &HeaderMap::new(), &[], later);
         assert!(matches!(place, Place::Ask(_)));
     }
 
@@ -836,7 +594,7 @@ mod tests {
         assert!(large.held() < 3 * EXTENT);
         let mut cx = std::task::Context::from_waker(Waker::noop());
         let missing = (0..3).filter(|extent| {
-            let mut reader = large.reader(extent * EXTENT);
+            let mut reader = Reader::of(&large, extent * EXTENT);
             matches!(reader.look(&mut cx), body::Found::Missing(_))
         });
         assert!(missing.count() > 0);
@@ -851,7 +609,7 @@ mod tests {
         let room = shelf.room(1000).unwrap();
         let reader = Object::new(key("/a"), variant, None, head, None, room);
         asked.answer(&reader);
-        let fill = reader.fill(0..u64::MAX).unwrap();
+        let fill = Fill::of(&reader, 0..u64::MAX).unwrap();
         assert!(shelf.write(&fill, Bytes::from_static(b"abc")));
         fill.complete();
         (0..50).for_each(|n| drop(put(&shelf, &format!("/{n}"), 100_000)));
@@ -883,7 +641,7 @@ mod tests {
                 "user-agent".parse().unwrap(),
                 n.to_string().parse().unwrap(),
             );
-            let Place::Ask(ask) = shelf.ask_again(&key("/a"), &asked, &[]) else {
+            let Place::Ask(ask) = Place::again(&shelf, &key("/a"), &asked, &[]) else {
                 panic!("somebody asks already");
             };
             let head = head(&[("vary", "user-agent"), ("cache-control", "max-age=60")]);

@@ -237,3 +237,39 @@ fn a_circle_is_seen_however_its_files_name_each_other() {
         );
     }
 }
+
+/// Lines of a file of `src/`, without its module of tests.
+fn lines_without_tests(text: &str) -> usize {
+    text.split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or(text)
+        .lines()
+        .count()
+}
+
+#[test]
+fn files_are_small() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for folder in ["src", "load/src"] {
+        let mut lengths = Vec::new();
+        for file in SourceFile::all(&root.join(folder)) {
+            let text = std::fs::read_to_string(&file.path).unwrap();
+            let parts: Vec<_> = file.path.iter().collect();
+            if !parts.contains(&"tests".as_ref()) && !file.path.ends_with("tests.rs") {
+                lengths.push((lines_without_tests(&text), file.path));
+            }
+        }
+        lengths.sort();
+        let (longest, file) = lengths.last().unwrap();
+        assert!(
+            *longest <= 500,
+            "{} has {longest} lines without its tests: divide it",
+            file.display()
+        );
+        let median = lengths[lengths.len() / 2].0;
+        assert!(
+            median < 160,
+            "the median file of {folder} has {median} lines"
+        );
+    }
+}

@@ -12,10 +12,7 @@ use bytes::Bytes;
 use super::head::{RenderedHead, Values};
 use crate::{
     store::{
-        directives::RequestDirectives,
-        freshness::Use,
-        memory::Room,
-        object::{Head, Object},
+        directives::RequestDirectives, freshness::Use, head::Head, memory::Room, object::Object,
     },
     traffic::{keys::Keys, origin_id::OriginId},
 };

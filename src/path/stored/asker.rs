@@ -28,10 +28,14 @@ use crate::{
         condition::{self, Stored},
         directives::RequestDirectives,
         freshness::{self, Asked, Exchanged, Freshness},
+        head::Head,
         key::Key,
-        object::{Fill, Head, Object, Reader, Version},
-        shelf::{Ask, Place},
+        object::Object,
+        object_fill::Fill,
+        object_reader::Reader,
+        place::{Ask, Place},
         variant::Variant,
+        version::Version,
     },
     traffic::quality::Class,
 };
@@ -96,7 +100,7 @@ impl Asker {
     /// Who answers it, by what is known in memory.
     pub fn place(&self, now: Instant) -> Place {
         let (fields, ignored) = (&self.fetcher.fields, &self.store.ignored);
-        self.store.shelf.place(&self.key, fields, ignored, now)
+        Place::of(&self.store.shelf, &self.key, fields, ignored, now)
     }
 
     /// Asks the origin, in a task that goes on though the client leaves. `known`: what is validated by it. Who is `informed` gets
@@ -150,9 +154,9 @@ impl Asker {
                     if let Some(used) = ahead {
                         object.is_ahead(used);
                     }
-                    let fill = object.fill(part);
+                    let fill = Fill::of(&object, part);
                     fill.iter().for_each(Fill::confirm);
-                    let reader = object.reader(0);
+                    let reader = Reader::of(&object, 0);
                     ask.answer(&object);
                     _ = sender.send(Ok(Got::Object(reader, ttfb)));
                     if let Some(fill) = fill {

@@ -15,10 +15,7 @@ use crate::{
         origin::{Fetched, body::OriginBody},
         range::ContentRange,
     },
-    store::{
-        Store,
-        object::{Fill, Object},
-    },
+    store::{Store, object::Object, object_fill::Fill},
     traffic::origin::OriginState,
 };
 

@@ -29,8 +29,9 @@ use crate::{
         Store,
         counters::Kind,
         freshness::Use,
-        object::{Claim, Object},
-        shelf::{Joined, Place},
+        object::Object,
+        object_fill::Claim,
+        place::{Joined, Place},
     },
 };
 
@@ -178,7 +179,7 @@ impl Front {
         let part = Reply::part(object, &self.method, &self.asker.fetcher.fields);
         // Asked for before the response begins: an origin that has another version by now, or gives no ranges, costs nobody his.
         if let Some(part) = part.filter(|_| object.can_be_resumed()) {
-            let comes = match object.claim(part).await {
+            let comes = match Claim::of(object, part).await {
                 Claim::Sure => true,
                 Claim::Fetch(fill) => {
                     fill::begin(&self.asker.store, fill, &self.asker.fetcher).await
@@ -328,8 +329,8 @@ impl Front {
     /// Asks the origin whether an object is still what it has, or waits for who does so already.
     fn validate(&self, object: &Arc<Object>) -> Validation {
         let fields = &self.asker.fetcher.fields;
-        match (self.asker.store.shelf).ask_again(&self.asker.key, fields, &self.asker.store.ignored)
-        {
+        let store = &self.asker.store;
+        match Place::again(&store.shelf, &self.asker.key, fields, &store.ignored) {
             Place::Ask(ask) => {
                 let condition = condition(&object.head());
                 Validation::Asking((self.asker).ask(

@@ -13,9 +13,8 @@ use super::{fetcher::Fetcher, fill};
 use crate::{
     path::origin::{body::OriginBody, body_error::BodyError},
     store::{
-        Store,
-        body::Found,
-        object::{EXTENT, Object, Reader},
+        Store, body::Found, contents::EXTENT, object::Object, object_fill::Fill,
+        object_reader::Reader,
     },
 };
 
@@ -61,7 +60,7 @@ impl StoredReader {
     ) -> Self {
         StoredReader {
             store,
-            reader: object.reader(begin),
+            reader: Reader::of(&object, begin),
             end,
             fetcher,
             loading: None,
@@ -116,7 +115,7 @@ impl StoredReader {
                     let object = self.reader.object();
                     let end = self.end.map_or(gap.end, |end| end.min(gap.end));
                     // Where somebody else was faster, its fill is waited for.
-                    if let Some(fill) = object.fill(at..end) {
+                    if let Some(fill) = Fill::of(&object, at..end) {
                         fill::fetch(&self.store, fill, &self.fetcher, failed);
                     }
                 }

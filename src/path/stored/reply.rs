@@ -20,7 +20,8 @@ use crate::{
         Store,
         condition::{Answer, Stored},
         counters::Kind,
-        object::{Head, Object},
+        head::Head,
+        object::Object,
     },
 };
 

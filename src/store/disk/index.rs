@@ -14,6 +14,8 @@ use super::{
     blocks::{Blocks, EXTENT, MOST},
     entry::{CHUNK, Entry, Extent, Place, UNIT, UNKNOWN, halves, place, rounded},
     id::Id,
+    line::Line,
+    new::New,
 };
 use crate::store::{body::BLOCK, key::Key, s3fifo::Queues, variant::Variant};
 
@@ -22,32 +24,6 @@ pub const COST: u64 = 256;
 
 /// What a block of a large object takes in memory beside, at most.
 pub const BLOCK_COST: u64 = 4096;
-
-/// What is known of an object that comes in.
-#[derive(Clone, Copy, Debug)]
-pub struct New {
-    /// [`Index::hash`] of its key.
-    pub hash: u128,
-    /// [`Index::variant`] of its variant.
-    pub variant: u64,
-    /// Its file's name.
-    pub id: Id,
-    /// Of its head: the higher, the newer.
-    pub serial: u64,
-    /// The complete length of its body, if it is known.
-    pub length: Option<u64>,
-    /// Whether it has a strong validator: what of it is missing can be fetched again.
-    pub resumable: bool,
-}
-
-/// Where a line lies in the journal.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Line {
-    /// The offset of its first byte.
-    pub at: u64,
-    /// Its bytes, with its end. 0: there is none yet.
-    pub len: u32,
-}
 
 /// All objects on disk.
 #[derive(Debug)]

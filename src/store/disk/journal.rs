@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     directory::options,
-    index::Line,
+    line::Line,
     record::{LONGEST, Record},
 };
 

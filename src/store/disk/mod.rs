@@ -29,6 +29,8 @@ pub mod id;
 pub mod index;
 pub mod jobs;
 pub mod journal;
+mod line;
+mod new;
 pub mod purge;
 mod purging;
 mod reader;

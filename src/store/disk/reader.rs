@@ -9,9 +9,9 @@ use super::{
     entry::Place,
     figures::count,
     head::StoredHead,
-    index::Line,
     jobs::Next,
     journal::read_line,
+    line::Line,
     record::Record,
     shared::{Job, Read, Shared},
 };

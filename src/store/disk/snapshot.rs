@@ -6,8 +6,8 @@ use super::{
     directory::Directory,
     entry::Place,
     figures::count,
-    index::Line,
     journal::{Journal, read_line},
+    line::Line,
     record::Record,
     shared::Shared,
 };

@@ -5,8 +5,8 @@ use std::{fs::File, sync::Arc, time::SystemTime};
 use super::{
     entry::Place,
     head::StoredHead,
-    index::Line,
     journal::read_line,
+    line::Line,
     purge::{Purge, Verdict, What, judge},
     record::Record,
     shared::{Purged, Shared},

@@ -17,7 +17,7 @@ use super::{
     handle::Handle,
     head::StoredHead,
     id::Id,
-    index::New,
+    new::New,
     purge::{Purge, Verdict, What, judge},
     reader,
     settings::{KeepFree, Settings},

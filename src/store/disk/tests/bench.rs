@@ -1,5 +1,7 @@
 //! A store with a disk tier in a folder of its own, and objects whose bytes tell their version.
 
+use crate::store::object_fill::Fill;
+use crate::store::object_reader::Reader;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -20,11 +22,14 @@ use crate::store::{
     directives::RequestDirectives,
     disk::{DiskFigures, KeepFree, Settings},
     freshness::{Asked, Exchanged, Freshness, Rules},
+    head::Head,
     key::Key,
     memory::Memory,
-    object::{Head, Object, Version},
-    shelf::{Place, Shelf},
+    object::Object,
+    place::Place,
+    shelf::Shelf,
     variant::Variant,
+    version::Version,
 };
 
 /// A store.
@@ -186,7 +191,7 @@ impl Bench {
         length: u64,
     ) -> Arc<Object> {
         let object = self.begin(target, head, told);
-        let fill = object.fill(0..u64::MAX);
+        let fill = Fill::of(&object, 0..u64::MAX);
         if let Some(fill) = fill {
             let mut at = 0;
             // Pieces that end anywhere.
@@ -211,7 +216,7 @@ impl Bench {
         let fields = HeaderMap::new();
         let ask = loop {
             // Others may be asking the disk.
-            match self.shelf.ask_again(&key(target), &fields, &[]) {
+            match Place::again(&self.shelf, &key(target), &fields, &[]) {
                 Place::Ask(ask) => break ask,
                 _ => std::thread::yield_now(),
             }
@@ -227,7 +232,7 @@ impl Bench {
     /// The object of a target: in memory, or on disk.
     pub async fn find(&self, target: &str) -> Option<Arc<Object>> {
         let (key, fields) = (key(target), HeaderMap::new());
-        match self.shelf.place(&key, &fields, &[], Instant::now()) {
+        match Place::of(&self.shelf, &key, &fields, &[], Instant::now()) {
             Place::Here(object) => Some(object),
             Place::Ask(ask) => {
                 let object = self.shelf.recall(&key, &fields, &[]).await?;
@@ -317,7 +322,7 @@ impl Bench {
 /// What a reader finds at a place.
 fn look(object: &Arc<Object>, at: u64) -> Found {
     let mut cx = Context::from_waker(Waker::noop());
-    object.reader(at).look(&mut cx)
+    Reader::of(&object, at).look(&mut cx)
 }
 
 /// The files of bodies in a store's directory.

@@ -1,5 +1,6 @@
 //! Bounds: of the disk, and of what the disk costs in memory.
 
+use crate::store::object_fill::Fill;
 use bytesize::ByteSize;
 
 use super::bench::*;
@@ -8,7 +9,9 @@ use crate::store::{
     disk::{
         KeepFree,
         id::Id,
-        index::{COST, Index, Line, New},
+        index::{COST, Index},
+        line::Line,
+        new::New,
     },
 };
 
@@ -59,7 +62,7 @@ async fn a_large_body_goes_piece_by_piece_and_small_ones_in_use_stay() {
     }
     let length = 80 << 20;
     let object = bench.begin("/large", head(99, true, &[]), Some(length));
-    let fill = object.fill(0..u64::MAX).unwrap();
+    let fill = Fill::of(&object, 0..u64::MAX).unwrap();
     let mut at = 0;
     while at < length {
         let piece: Vec<u8> = (at..at + BLOCK).map(|at| byte(99, at)).collect();

@@ -1,5 +1,6 @@
 //! Files that changed under it: what is served is right, and the rest is missing.
 
+use crate::store::object_fill::Fill;
 use std::{
     fs::{self, OpenOptions},
     path::Path,
@@ -38,7 +39,7 @@ async fn a_bit_that_turned_over_costs_one_block() {
     assert_eq!(bench.figures().checksum_failures, 10);
     // It is written again when it comes again.
     let object = bench.find("/3").await.unwrap();
-    let fill = object.fill(BLOCK..2 * BLOCK).unwrap();
+    let fill = Fill::of(&object, BLOCK..2 * BLOCK).unwrap();
     let part: Vec<u8> = (BLOCK..2 * BLOCK).map(|at| byte(3, at)).collect();
     assert!(bench.shelf.write(&fill, part.into()));
     drop((fill, object));

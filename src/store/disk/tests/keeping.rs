@@ -1,5 +1,6 @@
 //! What is kept is there: after it went from memory, and after a restart.
 
+use crate::store::object_fill::Fill;
 use std::time::SystemTime;
 
 use super::bench::*;
@@ -77,7 +78,7 @@ async fn a_part_is_kept_and_what_is_missing_of_it_is_fetched() {
     let length = 10 * BLOCK;
     let object = bench.begin("/a", head(1, true, &[]), Some(length));
     // From the middle of a block to the middle of another: two whole ones lie between.
-    let fill = object.fill(BLOCK + 10..4 * BLOCK + 10).unwrap();
+    let fill = Fill::of(&object, BLOCK + 10..4 * BLOCK + 10).unwrap();
     let part: Vec<u8> = (BLOCK + 10..4 * BLOCK + 10).map(|at| byte(1, at)).collect();
     assert!(bench.shelf.write(&fill, part.into()));
     drop((fill, object));
@@ -85,9 +86,9 @@ async fn a_part_is_kept_and_what_is_missing_of_it_is_fetched() {
     let got = bench.get("/a").await;
     assert_eq!(got, Some((1, Body::Part(length - 2 * BLOCK))));
     let object = bench.find("/a").await.unwrap();
-    assert!(object.fill(2 * BLOCK..3 * BLOCK).is_none());
+    assert!(Fill::of(&object, 2 * BLOCK..3 * BLOCK).is_none());
     // A fill of the gap before ends where the disk goes on.
-    let fill = object.fill(0..u64::MAX).unwrap();
+    let fill = Fill::of(&object, 0..u64::MAX).unwrap();
     assert_eq!(fill.left(), Some(0..2 * BLOCK));
     let part: Vec<u8> = (0..length).map(|at| byte(1, at)).collect();
     assert!(bench.shelf.write(&fill, part.into()));
@@ -99,7 +100,7 @@ async fn what_broke_and_cannot_be_gone_on_with_is_not_found() {
     let folder = tempfile::tempdir().unwrap();
     let bench = Bench::open(folder.path(), &Options::default());
     let object = bench.begin("/a", head(1, false, &[]), None);
-    let fill = object.fill(0..u64::MAX).unwrap();
+    let fill = Fill::of(&object, 0..u64::MAX).unwrap();
     assert!(bench.shelf.write(&fill, bytes(1, 3 * BLOCK).into()));
     drop(fill);
     object.give_up();

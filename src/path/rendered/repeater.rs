@@ -1,0 +1,160 @@
+//! Answers one connection's requests by what was answered to the same bytes before, past actix-http.
+
+use std::{
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::SystemTime,
+};
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite as _;
+
+use super::{answer::RenderedAnswer, head::RenderedHead, response::RenderedResponse, table};
+use crate::{
+    path::{client::Client, context::new_id, meter::Meter, transport::Transport, worker::Worker},
+    store::counters::Kind,
+};
+
+/// Knows the request at hand, and the response that is on its way where it is one that is given again.
+pub struct Repeater {
+    /// The worker that answers requests; none on the operators' own address: nothing is given again there.
+    worker: Option<Rc<Worker>>,
+    /// The head of the request at hand, where it came alone and in one piece.
+    asked: Option<Box<[u8]>>,
+    /// A response on its way: actix-http has not heard of its request.
+    answer: Option<RenderedAnswer>,
+}
+
+impl Repeater {
+    /// Before the first request.
+    pub fn new(worker: Option<Rc<Worker>>) -> Self {
+        Repeater {
+            worker,
+            asked: None,
+            answer: None,
+        }
+    }
+
+    /// Whether a response is on its way.
+    pub fn is_answering(&self) -> bool {
+        self.answer.is_some()
+    }
+
+    /// Keeps a head that goes on, by which its response may be found again.
+    pub fn note_asked(&mut self, client: &Client, head: &[u8]) {
+        let may_repeat = head.starts_with(b"GET ") || head.starts_with(b"HEAD ");
+        let stores = self
+            .worker
+            .as_ref()
+            .is_some_and(|worker| worker.stores(client));
+        if may_repeat && stores && head.len() <= table::LONGEST {
+            self.asked = Some(head.into());
+        }
+    }
+
+    /// Keeps the response that actix-http begins to write, where the handler says that it may be given again.
+    pub fn note_answer(&mut self, client: &Client, written: &[u8]) {
+        let (repeatable, asked) = (client.repeatable.take(), self.asked.take());
+        let (Some(worker), Some(repeatable), Some(head)) = (&self.worker, repeatable, asked) else {
+            return;
+        };
+        let (hit, asked) = *repeatable;
+        let Some(rendered) = RenderedHead::of(written, asked.id.is_none()) else {
+            return;
+        };
+        let cost = RenderedResponse::cost(&rendered, head.len());
+        let Some(room) = worker.store.shelf.room(cost) else {
+            return;
+        };
+        let response = RenderedResponse::new(hit, asked, client.secure, rendered, room);
+        worker.rendered().1.insert(head, Rc::new(response));
+    }
+
+    /// Begins to answer a request by what was answered to the same bytes before, if all of that still holds. Nothing else may be
+    /// under way.
+    pub fn begin(&mut self, client: &Rc<Client>, came: &[u8]) -> bool {
+        let Some(worker) = &self.worker else {
+            return false;
+        };
+        if !worker.stores(client) || worker.published.is_draining() {
+            return false;
+        }
+        let mut rendered = worker.rendered();
+        let (policy, table) = &mut *rendered;
+        let Some(response) = table.get(came) else {
+            return false;
+        };
+        if response.secure != client.secure {
+            return false;
+        }
+        let Some(found) = response.find(SystemTime::now()) else {
+            table.remove(came);
+            return false;
+        };
+        let asked = &response.asked;
+        let id = asked.id.clone().unwrap_or_else(new_id);
+        let address = client.peer.ip().to_canonical();
+        let mut meter = Meter::start(
+            worker.reporter.clone(),
+            client.engage(),
+            asked.origin,
+            asked.keys.of_client(address),
+            worker.published.split.membership(client.bucket),
+            &id,
+        );
+        if policy.access_log {
+            meter.log(&id, &asked.method, &asked.path, address, None);
+        }
+        meter.answered(found.status, None);
+        let head = response.head(&found, &id);
+        found.object.hit();
+        worker.store.count(Kind::Fresh);
+        worker.store.counters.repeated();
+        worker
+            .store
+            .counters
+            .served(found.body.iter().map(Bytes::len).sum());
+        self.answer = Some(RenderedAnswer::new(head, found.body, meter));
+        true
+    }
+
+    /// Writes what is left of the response, as far as the socket takes it. Whether it took some; ready once all of it is out.
+    pub fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut Transport,
+    ) -> (bool, Poll<io::Result<()>>) {
+        let mut some = false;
+        let written = self.poll_all(cx, io, &mut some);
+        (some, written)
+    }
+
+    fn poll_all(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut Transport,
+        some: &mut bool,
+    ) -> Poll<io::Result<()>> {
+        while let Some(answer) = self.answer.as_mut().filter(|answer| !answer.is_written()) {
+            let io = Pin::new(&mut *io);
+            match ready!(answer.write(|slices| io.poll_write_vectored(cx, slices)))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                n => answer.advance(n),
+            }
+            *some = true;
+        }
+        // TLS holds what the socket does not take.
+        Pin::new(io).poll_flush(cx)
+    }
+
+    /// The response is out, or its client is gone.
+    pub fn end(&mut self, is_out: bool) {
+        if let Some(answer) = self.answer.take()
+            && is_out
+        {
+            answer.complete();
+        }
+    }
+}
