@@ -60,7 +60,7 @@ impl StoredReader {
     ) -> Self {
         StoredReader {
             store,
-            reader: Reader::of(&object, begin),
+            reader: Reader::of(object, begin),
             end,
             fetcher,
             loading: None,
@@ -115,7 +115,7 @@ impl StoredReader {
                     let object = self.reader.object();
                     let end = self.end.map_or(gap.end, |end| end.min(gap.end));
                     // Where somebody else was faster, its fill is waited for.
-                    if let Some(fill) = Fill::of(&object, at..end) {
+                    if let Some(fill) = Fill::of(object, at..end) {
                         fill::fetch(&self.store, fill, &self.fetcher, failed);
                     }
                 }

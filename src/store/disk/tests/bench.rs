@@ -322,7 +322,7 @@ impl Bench {
 /// What a reader finds at a place.
 fn look(object: &Arc<Object>, at: u64) -> Found {
     let mut cx = Context::from_waker(Waker::noop());
-    Reader::of(&object, at).look(&mut cx)
+    Reader::of(object, at).look(&mut cx)
 }
 
 /// The files of bodies in a store's directory.
