@@ -54,11 +54,14 @@ impl OpenFiles {
     /// The number now; none where there is no `/proc`.
     pub(super) fn now() -> Option<Self> {
         let (most, _) = rlimit::Resource::NOFILE.get().ok()?;
-        // The folder that is read is open itself.
-        let open = fs::read_dir("/proc/self/fd")
-            .ok()?
-            .count()
-            .saturating_sub(1);
+        // Since Linux 6.2 the folder's size tells (proc_pid_fd(5)); before, its entries are counted, its own among them.
+        let open = match fs::metadata("/proc/self/fd").ok()?.len() {
+            0 => fs::read_dir("/proc/self/fd")
+                .ok()?
+                .count()
+                .saturating_sub(1),
+            told => usize::try_from(told).ok()?,
+        };
         Some(Self { open, most })
     }
 }

@@ -42,7 +42,7 @@ impl Reader {
         self.at
     }
 
-    /// What there is at its place; see [`Body::read`]. What is missing in memory and is on disk is [`Found::Stored`].
+    /// What there is at its place; see `Body::read`. What is missing in memory and is on disk is [`Found::Stored`].
     pub fn look(&mut self, cx: &mut Context<'_>) -> Found {
         let mut contents = self.object.contents();
         let found = contents.body.read(self.at, cx);

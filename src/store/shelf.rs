@@ -99,7 +99,7 @@ impl Shelf {
     }
 
     /// The object on disk that answers a request with these fields, if there is one: in memory from now on, but for its body. It
-    /// is in no index until it is the answer of an [`Ask`].
+    /// is in no index until it is the answer of an `Ask`.
     pub async fn recall(
         &self,
         key: &Key,

@@ -226,6 +226,7 @@ class Chart {
 
   draw() {
     this.plot.setData(this.data());
+    this.place.dataset.points = this.charts.times.length;
     this.showNumbers();
   }
 
