@@ -7,7 +7,7 @@ use actix_http::{StatusCode, header::HeaderMap};
 use super::freshness::Freshness;
 
 /// Status, fields and freshness. A 304 puts another one in its place.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Head {
     /// The status.
     pub status: StatusCode,

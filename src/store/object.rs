@@ -49,7 +49,7 @@ pub struct Object {
     contents: Mutex<Contents>,
     hits: AtomicU64,
     /// Fills that failed since the last byte came.
-    failed_fills: AtomicU64,
+    pub(super) failed_fills: AtomicU64,
     /// It is in no index any more: what it holds goes with its last reader.
     gone: AtomicBool,
     /// A reader went on, or left.
@@ -91,7 +91,7 @@ impl Object {
                 retry: Backoff::default(),
             }),
             hits: AtomicU64::new(0),
-            failed_fills: AtomicU64::new(0),
+            pub(super) failed_fills: AtomicU64::new(0),
             gone: AtomicBool::new(false),
             read: Notify::new(),
             filled: Notify::new(),
@@ -128,7 +128,7 @@ impl Object {
                 retry: Backoff::default(),
             }),
             hits: AtomicU64::new(0),
-            failed_fills: AtomicU64::new(0),
+            pub(super) failed_fills: AtomicU64::new(0),
             gone: AtomicBool::new(false),
             read: Notify::new(),
             filled: Notify::new(),
@@ -226,12 +226,8 @@ impl Object {
         let head = self.head();
         let mut freshness = head.freshness;
         change(&mut freshness);
-        self.set_head(Head {
-            status: head.status,
-            fields: head.fields.clone(),
-            freshness,
-            validated: head.validated,
-        });
+        let head = Head::clone(&head);
+        self.set_head(Head { freshness, ..head });
     }
 
     /// The complete length, once it is known.
@@ -491,11 +487,6 @@ impl Object {
     /// Ready when a fill has ended, or is sure to come.
     pub(super) fn when_filled(&self) -> Notified<'_> {
         self.filled.notified()
-    }
-
-    /// A byte came: the fills that failed before are forgotten.
-    pub(super) fn fill_went_on(&self) {
-        self.failed_fills.store(0, Relaxed);
     }
 
     /// What is changed together. A std mutex: held for some instructions, never across an await.

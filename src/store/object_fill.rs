@@ -1,6 +1,11 @@
 //! A part of an object on its way from the origin.
 
-use std::{ops::Range, pin::pin, sync::Arc, task::Waker};
+use std::{
+    ops::Range,
+    pin::pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::Waker,
+};
 
 use bytes::Bytes;
 
@@ -97,7 +102,7 @@ impl Fill {
 
     /// Puts a piece where the one before ended; room for it was taken. The extent that begins with it, if one does.
     pub fn write(&self, piece: Bytes) -> Option<u64> {
-        self.object.fill_went_on();
+        self.object.failed_fills.store(0, Relaxed);
         let len = piece.len() as u64;
         let (waiting, begun, blocks, disk) = {
             let mut contents = self.object.contents();
