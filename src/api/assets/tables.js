@@ -66,7 +66,7 @@ export function showNow(list, stats, history) {
     [
       "Origin connections",
       readable(origin_pool.open, ""),
-      `${readable(origin_pool.idle, "")} idle; ${readable(origin_pool.limit_per_host, "")} exchanges at most`,
+      `${readable(origin_pool.idle, "")} idle; ${readable(origin_pool.limit_per_host, "")} requests to it at once`,
     ],
   ];
   if (list.childElementCount !== tiles.length) {
