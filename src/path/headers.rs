@@ -130,6 +130,12 @@ fn tells_way(name: &HeaderName) -> bool {
     *name == header::FORWARDED || text.starts_with("x-forwarded-") || text == REAL_IP
 }
 
+/// Whether the origin sees a value of this hop's own in a field, by where a request came from or which one it is: two requests that are
+/// the same byte for byte differ in it.
+pub fn is_set_here(name: &HeaderName) -> bool {
+    tells_way(name) || *name == REQUEST_ID
+}
+
 /// Adds who the request came from (X-Forwarded-*, and Forwarded by RFC 7239), to what a trusted proxy says of it.
 fn forward(headers: &mut HeaderMap, client: Client<'_>, host: Option<&HeaderValue>) {
     let address = client.address.as_bytes();

@@ -50,14 +50,21 @@ pub use settings::Settings;
 
 use counters::Counters;
 use freshness::Rules;
-use memory::Memory;
+use memory::{Memory, Room};
 use prefetch::Prefetch;
 use segments::Segments;
 use shelf::Shelf;
 
-/// A fill is at most this share of the memory ahead of its fastest reader, as a divisor: one large body that is read slowly
-/// must not push out everything else.
+/// A fill is at most this share of the memory ahead of its fastest reader, and clients that read slowly hold no more of it, as a
+/// divisor: they must not push out everything else.
 const AHEAD: u64 = 8;
+
+/// What one client holds in memory, for as long as this lives.
+#[derive(Debug)]
+pub struct Held {
+    _share: Room,
+    _room: Room,
+}
 
 /// The process's store.
 #[derive(Debug)]
@@ -72,6 +79,8 @@ pub struct Store {
     pub ignored: Vec<HeaderName>,
     /// What it counts.
     pub counters: Counters,
+    /// What large bodies take that are given again and are not out yet: an eighth of the memory at most.
+    repeating: Arc<Memory>,
     /// Which segments of HLS streams follow which.
     pub segments: Segments,
     /// What is fetched ahead of them.
@@ -88,6 +97,7 @@ impl Store {
             shelf: Shelf::new(Memory::new(settings.memory.as_u64())),
             rules: settings.rules(),
             ignored: settings.ignored(),
+            repeating: Memory::new(settings.memory.as_u64() / AHEAD),
             settings,
             counters: Counters::default(),
             segments: Segments::default(),
@@ -100,6 +110,15 @@ impl Store {
     /// How far a fill may be ahead of its fastest reader, in bytes.
     pub fn ahead(&self) -> u64 {
         self.settings.memory.as_u64() / AHEAD
+    }
+
+    /// Room for so many bytes of a body that stay in memory until one client has taken them, whether they are still stored or not;
+    /// none where slow clients hold an eighth of the memory already.
+    pub fn hold(&self, bytes: u64) -> Option<Held> {
+        Some(Held {
+            _share: self.repeating.take(bytes)?,
+            _room: self.shelf.room(bytes)?,
+        })
     }
 
     /// Counts a request that was answered so.

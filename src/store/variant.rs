@@ -125,6 +125,11 @@ impl Variant {
                 .is_none_or(|known| **known == *others(fields, ignored))
     }
 
+    /// Whether Vary names a field of this kind.
+    pub fn selects_by(&self, is_of_kind: impl Fn(&HeaderName) -> bool) -> bool {
+        self.selecting.iter().any(|(name, _)| is_of_kind(name))
+    }
+
     /// What it takes in memory, in bytes.
     pub fn bytes(&self) -> usize {
         let selecting = self.selecting.iter().map(|(_, value)| value.len() + 64);

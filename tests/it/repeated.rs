@@ -300,3 +300,71 @@ fn over_tls_it_is_the_same() {
     let store = proxy.published().store.get().unwrap();
     assert_eq!(store.counters.responses_repeated(), 2);
 }
+
+/// A proxy with one worker, so that all connections share what it knows.
+fn alone(settings: &mut Settings) {
+    kept(settings);
+    settings.server.workers = 1;
+}
+
+#[test]
+fn nobody_gets_what_was_made_for_another_address_or_request() {
+    for named in ["x-forwarded-for", "Forwarded", "x-request-id"] {
+        let origin = Origin::answering(move |request| {
+            let lines = format!("{}vary: {named}\r\n", fresh_for(60));
+            let made_for = request.field(&named.to_ascii_lowercase()).unwrap();
+            response("200 OK", &lines, made_for.as_bytes())
+        });
+        let proxy = Proxy::before(&origin, alone);
+        let mut own = proxy.client();
+        let first = own.get("/film").text();
+        for _ in 0..3 {
+            let again = own.get("/film").text();
+            assert_eq!(again == first, named != "x-request-id", "{named}");
+        }
+        let mut other = Client::from([127, 0, 0, 2].into(), proxy.address());
+        for _ in 0..3 {
+            assert_ne!(other.get("/film").text(), first, "{named}");
+        }
+    }
+}
+
+#[test]
+fn what_slow_clients_hold_of_large_bodies_counts_and_is_bounded() {
+    // More than the sockets take between them.
+    let whole = body(8 << 20);
+    let origin = serving(whole.clone());
+    let proxy = Proxy::before(&origin, |settings| {
+        alone(settings);
+        // An eighth of it are two of these bodies.
+        settings.store.memory = bytesize::ByteSize::mib(128);
+    });
+    for _ in 0..3 {
+        assert!(proxy.get("/film").body == whole);
+    }
+    let store = proxy.published().store.get().unwrap();
+    let used = || store.shelf.memory().used();
+    let (before, repeated_before) = (used(), repeated(&proxy));
+    let mut slow: Vec<_> = (0..4)
+        .map(|_| {
+            let mut client = Client::with_little_room(proxy.address());
+            client.send("GET /film HTTP/1.1\r\nhost: proxy\r\n\r\n");
+            client.head();
+            client
+        })
+        .collect();
+    assert_eq!(
+        repeated(&proxy),
+        repeated_before + 2,
+        "the others go the whole way"
+    );
+    assert_eq!(used(), before + (16 << 20));
+    // Who reads on gets all of it, whichever way.
+    for mut client in slow.drain(..) {
+        client.patient();
+        assert_eq!(client.exactly(whole.len()), whole);
+    }
+    until("nothing is held any more", || {
+        (used() == before).then_some(())
+    });
+}

@@ -4,7 +4,7 @@ use std::io::IoSlice;
 
 use bytes::{Buf as _, Bytes};
 
-use crate::path::meter::Meter;
+use crate::{path::meter::Meter, store::Held};
 
 /// Pieces that are written by one call at most.
 const AT_ONCE: usize = 64;
@@ -15,16 +15,19 @@ pub struct RenderedAnswer {
     body: Vec<Bytes>,
     /// The first piece of the body that is not written.
     next: usize,
+    /// What it keeps in memory; none for a body that is small.
+    _held: Option<Held>,
     meter: Meter,
 }
 
 impl RenderedAnswer {
     /// A response of which nothing is written. Its request is measured by `meter`.
-    pub fn new(head: Vec<u8>, body: Vec<Bytes>, meter: Meter) -> Self {
+    pub fn new(head: Vec<u8>, body: Vec<Bytes>, held: Option<Held>, meter: Meter) -> Self {
         RenderedAnswer {
             head: head.into(),
             body,
             next: 0,
+            _held: held,
             meter,
         }
     }

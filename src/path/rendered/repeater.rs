@@ -14,7 +14,7 @@ use tokio::io::AsyncWrite as _;
 use super::{answer::RenderedAnswer, head::RenderedHead, response::RenderedResponse, table};
 use crate::{
     path::{client::Client, context::new_id, meter::Meter, transport::Transport, worker::Worker},
-    store::counters::Kind,
+    store::{body::BLOCK, counters::Kind},
 };
 
 /// Knows the request at hand, and the response that is on its way where it is one that is given again.
@@ -93,6 +93,15 @@ impl Repeater {
             table.remove(came);
             return false;
         };
+        let length = found.body.iter().map(Bytes::len).sum();
+        // As much as one piece is held for any client that reads slowly.
+        let held = match length as u64 <= BLOCK {
+            true => None,
+            false => match worker.store.hold(length as u64) {
+                None => return false,
+                held => held,
+            },
+        };
         let asked = &response.asked;
         let id = asked.id.clone().unwrap_or_else(new_id);
         let address = client.peer.ip().to_canonical();
@@ -112,11 +121,8 @@ impl Repeater {
         found.object.hit();
         worker.store.count(Kind::Fresh);
         worker.store.counters.repeated();
-        worker
-            .store
-            .counters
-            .served(found.body.iter().map(Bytes::len).sum());
-        self.answer = Some(RenderedAnswer::new(head, found.body, meter));
+        worker.store.counters.served(length);
+        self.answer = Some(RenderedAnswer::new(head, found.body, held, meter));
         true
     }
 

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     path::{
-        client::Client, error::ProxyError, framing::Framing, origin::Fetched,
+        client::Client, error::ProxyError, framing::Framing, headers, origin::Fetched,
         rendered::response::Hit,
     },
     store::{
@@ -210,8 +210,12 @@ impl Front {
         }
     }
 
-    /// What of the object a reply is, so that the same may be given again; none where the origin's Date is not known.
+    /// What of the object a reply is, so that the same may be given again; none where the origin's Date is not known, or where the same
+    /// bytes of a request do not mean the same response: it varies by what the proxy itself adds to a request.
     fn hit(&self, object: &Arc<Object>, reply: &Reply) -> Option<Box<Hit>> {
+        if object.variant.selects_by(headers::is_set_here) {
+            return None;
+        }
         let head = object.head();
         let part = match reply.framing {
             Framing::None => None,
