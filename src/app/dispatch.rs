@@ -56,10 +56,10 @@ impl Dispatch {
         let published = Arc::clone(&self.published);
         let application = Rc::clone(application);
         async move {
+            // Boxed: each connection would have room for them while it waits for a request.
             let mut response = match direct {
-                Some(worker) => handler::forward(request, worker).await,
+                Some(worker) => Box::pin(handler::forward(request, worker)).await,
                 None => {
-                    // Boxed: every request that is forwarded would carry room for it.
                     let answered = Box::pin(application.call(request)).await?;
                     let (_, response) = answered.into_parts();
                     Response::from(response.map_into_boxed_body())

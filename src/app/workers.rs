@@ -195,8 +195,9 @@ fn connection(
             Ok::<_, ()>(fn_service(move |io: TcpStream| {
                 let (http1, http2) = (Rc::clone(&http1), Rc::clone(&http2));
                 let (acceptor, draining) = (acceptor.clone(), draining.clone());
+                // Boxed, each part by itself: a connection would have room for all of them at once, and for what it awaits twice.
                 async move {
-                    match acceptor.accept(io).await {
+                    match Box::pin(acceptor.accept(io)).await {
                         None => {}
                         Some(Accepted::Http1(stream)) => {
                             let peer = Some(stream.client().peer);
@@ -205,13 +206,13 @@ fn connection(
                                 tracing::debug!(%error, "a client's connection ended with an error");
                             }
                         }
-                        // Boxed: it is large, and each connection over HTTP/1.1 would carry room for it.
                         Some(Accepted::Http2(connection)) => {
                             Box::pin(connection.serve(&*http2, draining.notified())).await;
                         }
                     }
                     Ok(())
                 }
+                .boxed_local()
             }))
         }
     })
