@@ -21,6 +21,9 @@ use super::{
 };
 use crate::traffic::{canary::split::Bucket, origin::OriginState, published::Published};
 
+/// Most bytes that actix-http is handed at once: it copies them, and each connection keeps the room for them until it ends.
+const PIECE: usize = 32 * 1024;
+
 /// One response body on its way to a client: the source of its bytes, what was read ahead, and the meter of its request.
 pub struct Transfer {
     flow: Flow,
@@ -91,7 +94,7 @@ impl Transfer {
         let level = self.published.level_for(self.bucket).load();
         let chunk = level.chunk_for(self.meter.client_class(), chunk).as_u64() as usize;
         if first.len() >= chunk || self.ended || self.flow.is_done() && self.ahead.is_empty() {
-            return Poll::Ready(Some(first));
+            return Poll::Ready(Some(self.cut(first, chunk.max(PIECE))));
         }
         let mut gathered: Option<BytesMut> = None;
         let mut len = first.len();
@@ -104,6 +107,16 @@ impl Transfer {
                 .extend_from_slice(&next);
         }
         Poll::Ready(Some(gathered.map_or(first, BytesMut::freeze)))
+    }
+
+    /// As much of a piece as one call hands out at most; the rest is the next one.
+    fn cut(&mut self, mut piece: Bytes, most: usize) -> Bytes {
+        if piece.len() > most {
+            let rest = piece.split_off(most);
+            self.ahead_bytes += rest.len();
+            self.ahead.push_front(rest);
+        }
+        piece
     }
 }
 
