@@ -21,8 +21,9 @@ use super::{
 };
 use crate::traffic::{canary::split::Bucket, origin::OriginState, published::Published};
 
-/// Most bytes that actix-http is handed at once: it copies them, and each connection keeps the room for them until it ends.
-const PIECE: usize = 32 * 1024;
+/// Most bytes that actix-http is handed at once, where pieces are larger than the chunk: it copies them behind each other up to
+/// 32 KiB, and each connection keeps the room for that until it ends.
+const PIECE: usize = 16 * 1024;
 
 /// One response body on its way to a client: the source of its bytes, what was read ahead, and the meter of its request.
 pub struct Transfer {
@@ -171,16 +172,19 @@ impl ReadAhead for Transfer {
 pub struct Body {
     transfer: Rc<RefCell<Transfer>>,
     size: BodySize,
-    to_the_close: Option<Rc<Client>>,
+    client: Rc<Client>,
+    /// Whether the body ends with the connection.
+    is_to_the_close: bool,
 }
 
 impl Body {
     /// The body of `transfer`; `size` is what the head declares.
-    pub fn new(transfer: Rc<RefCell<Transfer>>, size: BodySize) -> Self {
+    pub fn new(transfer: Rc<RefCell<Transfer>>, size: BodySize, client: Rc<Client>) -> Self {
         Body {
             transfer,
             size,
-            to_the_close: None,
+            client,
+            is_to_the_close: false,
         }
     }
 
@@ -191,7 +195,8 @@ impl Body {
         Body {
             transfer,
             size: BodySize::Stream,
-            to_the_close: Some(client),
+            client,
+            is_to_the_close: true,
         }
     }
 }
@@ -207,6 +212,10 @@ impl MessageBody for Body {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if self.client.blocked.get() {
+            // actix-http would put more behind what the socket did not take, in a buffer that grows. The client's stream wakes it.
+            return Poll::Pending;
+        }
         let transfer = &mut *self.transfer.borrow_mut();
         let span = transfer.meter.span().clone();
         let _logged = span.enter();
@@ -231,8 +240,8 @@ impl MessageBody for Body {
             }
             None => {
                 transfer.meter.completed();
-                if let Some(client) = &self.to_the_close {
-                    client.end_with_reset(false);
+                if self.is_to_the_close {
+                    self.client.end_with_reset(false);
                 }
                 Poll::Ready(None)
             }

@@ -66,6 +66,8 @@ pub struct Client {
     pub(super) tunnel_ended: Cell<bool>,
     /// Whether a response is being written, so that part of it may be out.
     pub(super) writing: Cell<bool>,
+    /// Whether the client's socket took nothing of a response over HTTP/1.1 at the last write.
+    pub(super) blocked: Cell<bool>,
     /// The response to the current request, if it may be repeated for identical requests (see [`super::rendered`]).
     pub(super) repeatable: RefCell<Option<Box<(Hit, Asked)>>>,
     pub(super) published: Arc<Published>,
@@ -117,6 +119,7 @@ impl Client {
             refused: Cell::new(None),
             interim_heads: RefCell::default(),
             writing: Cell::new(false),
+            blocked: Cell::new(false),
             repeatable: RefCell::default(),
             tunnel_ended: Cell::new(false),
             published,
@@ -141,6 +144,7 @@ impl Client {
             refused: Cell::new(None),
             interim_heads: RefCell::default(),
             writing: Cell::new(false),
+            blocked: Cell::new(false),
             repeatable: RefCell::default(),
             tunnel_ended: Cell::new(false),
             interim: None,

@@ -434,9 +434,16 @@ impl AsyncWrite for ClientStream {
         ready!(this.poll_interim(cx))?;
         this.client.writing.set(true);
         match Pin::new(&mut this.io).poll_write(cx, bytes) {
-            Poll::Pending => this.poll_blocked(cx).map(Err),
+            Poll::Pending => {
+                this.client.blocked.set(true);
+                this.poll_blocked(cx).map(Err)
+            }
             written => {
                 this.send.took();
+                if this.client.blocked.take() {
+                    // The response's body gave nothing meanwhile.
+                    cx.waker().wake_by_ref();
+                }
                 if !this.begun_answer
                     && let AnswerHead::Answer { closes } = AnswerHead::of(bytes)
                 {

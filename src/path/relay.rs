@@ -55,15 +55,15 @@ pub(super) fn relay(request: &Request, reply: Reply, mut context: Context) -> Re
     let client = context.client;
     client.sends(Rc::clone(&transfer) as Rc<_>);
     let body = match framing {
-        Framing::Length(length) => Body::new(transfer, BodySize::Sized(length)),
+        Framing::Length(length) => Body::new(transfer, BodySize::Sized(length), client),
         // No chunks for HTTP/1.0, nor if actix-http expects a WebSocket: the body ends when the connection closes.
         _ if request.version() < Version::HTTP_11 || client.offers_websocket() => {
             let head = response.head_mut();
             head.no_chunking(true);
             head.set_connection_type(ConnectionType::Close);
-            Body::to_the_close(transfer, Rc::clone(&client))
+            Body::to_the_close(transfer, client)
         }
-        _ => Body::new(transfer, BodySize::Stream),
+        _ => Body::new(transfer, BodySize::Stream, client),
     };
     response.set_body(body.boxed())
 }

@@ -74,7 +74,9 @@ impl Fill {
     fn flush(&mut self, pieces: &mut BTreeMap<u64, Bytes>) {
         if !self.gathered.is_empty() {
             let begin = self.begin();
-            pieces.insert(begin, self.gathered.split().freeze());
+            // Copied, so that the piece takes what it holds: a buffer that grew has up to as much room again.
+            pieces.insert(begin, Bytes::copy_from_slice(&self.gathered));
+            self.gathered.clear();
         }
     }
 
