@@ -1,12 +1,9 @@
 //! The files of the mix: many small to medium ones, some much more popular than others.
 
+use fileproxy_testbed::random::{Random, hash, unit};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    content::Content,
-    random::{Random, hash, unit},
-    units::ByteSize,
-};
+use crate::{content::Content, units::ByteSize};
 
 /// The files of the mix.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! What is in every file: bytes that follow from the seed, the path and the offset, so that a client can check each
 //! byte as it comes, from any offset, without having the file.
 
-use crate::random::{STEP, hash, mix};
+use fileproxy_testbed::random::{STEP, hash, mix};
 
 /// The content of one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,7 +18,6 @@ pub mod origin;
 pub mod page;
 pub mod peer;
 pub mod process;
-pub mod random;
 pub mod record;
 pub mod report;
 pub mod run;

@@ -15,6 +15,7 @@
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
+use fileproxy_testbed::random::{fnv1a, value};
 
 /// Bytes of one word.
 const WORD: u64 = 8;
@@ -105,23 +106,8 @@ impl Random {
     }
 
     fn word(&self, index: u64) -> u64 {
-        splitmix64(self.seed, index)
+        value(self.seed, index)
     }
-}
-
-/// Value number `index` of SplitMix64 with `seed`.
-pub(crate) fn splitmix64(seed: u64, index: u64) -> u64 {
-    let mut z = seed.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-/// FNV-1a, 64 bits.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 #[cfg(test)]
@@ -129,18 +115,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn the_stream_is_the_published_splitmix64() {
-        // first values of the reference implementation for the seed 1234567
-        assert_eq!(splitmix64(1_234_567, 0), 6_457_827_717_110_365_317);
-        assert_eq!(splitmix64(1_234_567, 1), 3_203_168_211_198_807_973);
-    }
-
-    #[test]
-    fn the_hash_is_the_published_fnv1a() {
-        assert_eq!(fnv1a(b"a"), 0xaf63_dc4c_8601_ec8c);
-    }
 
     proptest! {
         #[test]

@@ -4,6 +4,8 @@
 
 use std::{ops::Range, time::Duration};
 
+use fileproxy_testbed::random::{Random, value};
+
 /// The network before the built-in origin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Network {
@@ -161,18 +163,18 @@ impl std::fmt::Display for Network {
 impl Conditions {
     /// What happens to request number `number` under `seed`: the same for the same numbers.
     pub fn fate(&self, seed: u64, number: u64) -> Fate {
-        let mut random = fastrand::Rng::with_seed(super::content::splitmix64(seed, number));
+        let mut random = Random::new(value(seed, number));
         let spread = self.delay.end.saturating_sub(self.delay.start);
-        let delay = self.delay.start + spread.mul_f64(random.f64());
-        let fault = (random.f64() < self.faults).then(|| {
-            let share = random.f64();
-            match random.u8(0..3) {
+        let delay = self.delay.start + spread.mul_f64(random.unit());
+        let fault = (random.unit() < self.faults).then(|| {
+            let share = random.unit();
+            match random.next() % 3 {
                 0 => Fault::Unavailable,
                 1 => Fault::Cut(share),
                 _ => Fault::Reset(share),
             }
         });
-        let fault = if self.outage && random.f64() < 0.9 {
+        let fault = if self.outage && random.unit() < 0.9 {
             Some(Fault::Unavailable)
         } else {
             fault

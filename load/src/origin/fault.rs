@@ -3,12 +3,10 @@
 use std::{collections::HashMap, time::Duration};
 
 use clap::Args;
+use fileproxy_testbed::random::{Random, hash};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    random::{Random, hash},
-    units::{ByteSize, Span},
-};
+use crate::units::{ByteSize, Span};
 
 /// How often the origin does what.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, Args)]

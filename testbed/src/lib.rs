@@ -1,0 +1,5 @@
+//! What an origin to try a proxy with is made of. The demo's, the load lab's and the tests' origin are servers of three
+//! kinds; what they serve, and how they misbehave, is here, once. Everything is pure: no runtime, no socket, and time is an
+//! argument.
+
+pub mod random;
