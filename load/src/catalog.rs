@@ -1,9 +1,12 @@
 //! The files of the mix: many small to medium ones, some much more popular than others.
 
-use fileproxy_testbed::random::{Random, hash, unit};
+use fileproxy_testbed::{
+    content::Content,
+    random::{Random, hash, unit},
+};
 use serde::{Deserialize, Serialize};
 
-use crate::{content::Content, units::ByteSize};
+use crate::units::ByteSize;
 
 /// The files of the mix.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,7 +56,7 @@ impl File {
     /// What is in it.
     #[must_use]
     pub fn content(&self, seed: u64) -> Content {
-        Content::of(seed, &self.path)
+        Content::seeded(seed, &self.path)
     }
 }
 

@@ -5,7 +5,6 @@ pub mod cli;
 pub mod client;
 pub mod compare;
 pub mod congestion;
-pub mod content;
 pub mod failure;
 pub mod host;
 pub mod lab;

@@ -1,12 +1,9 @@
 //! The stream as HTTP Live Streaming (RFC 8216): a finished recording of ten minutes, in segments of four seconds.
 
 use bytes::Bytes;
+use fileproxy_testbed::representation::{Body, Representation};
 
-use super::{
-    answer::Representation,
-    content::Content,
-    mpegts::{self, SEGMENT},
-};
+use super::mpegts::{self, SEGMENT};
 
 /// Segments in the stream.
 pub const SEGMENTS: u64 = 150;
@@ -26,7 +23,7 @@ pub fn find(path: &str) -> Option<Representation> {
         _ => (segment(path)?, "video/mp2t"),
     };
     Some(Representation {
-        content: Content::Bytes(bytes),
+        body: Body::Held(bytes),
         media_type,
     })
 }

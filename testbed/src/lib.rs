@@ -2,4 +2,10 @@
 //! kinds; what they serve, and how they misbehave, is here, once. Everything is pure: no runtime, no socket, and time is an
 //! argument.
 
+pub mod answer;
+pub mod condition;
+pub mod content;
+pub mod head;
 pub mod random;
+pub mod range;
+pub mod representation;

@@ -182,12 +182,13 @@ fn step(chunk: Chunk, byte: u8) -> Option<Option<Chunk>> {
 
 #[cfg(test)]
 mod tests {
+    use fileproxy_testbed::content::Content;
+
     use super::*;
-    use crate::content::Content;
 
     fn file(length: u64) -> Expected {
         Expected::File {
-            content: Content::of(1, "/a"),
+            content: Content::seeded(1, "/a"),
             length,
             from: 0,
         }
@@ -195,7 +196,7 @@ mod tests {
 
     fn bytes(length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
-        Content::of(1, "/a").fill(0, &mut bytes);
+        Content::seeded(1, "/a").fill(0, &mut bytes);
         bytes
     }
 

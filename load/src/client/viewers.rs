@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fileproxy_testbed::content::Content;
 use tokio::time::{sleep, sleep_until, timeout_at};
 
 use super::{
@@ -16,10 +17,7 @@ use super::{
     tally::{Summary, Tally, Viewing},
     verdict::{Expected, Outcome, Verdict},
 };
-use crate::{
-    content::Content,
-    live::{Live, PLAYLIST, WINDOW, segment_path},
-};
+use crate::live::{Live, PLAYLIST, WINDOW, segment_path};
 
 /// Segments behind the newest at which a viewer joins, as players do.
 const BEHIND: u64 = 3;
@@ -122,7 +120,7 @@ impl Viewer {
                 continue;
             }
             let path = segment_path(number);
-            let content = Content::of(self.seed, &path);
+            let content = Content::seeded(self.seed, &path);
             let expected = Expected::File {
                 content,
                 length: self.live.segment_bytes(),
