@@ -5,7 +5,9 @@
 pub mod answer;
 pub mod condition;
 pub mod content;
+pub mod fault;
 pub mod head;
+pub mod playlist;
 pub mod random;
 pub mod range;
 pub mod representation;

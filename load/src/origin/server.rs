@@ -8,7 +8,11 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use fileproxy_testbed::{answer::Answer, head};
+use fileproxy_testbed::{
+    answer::Answer,
+    fault::{Break, How},
+    head,
+};
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -18,7 +22,7 @@ use tokio::{
 
 use super::{
     answer::{answer, has_file, plain},
-    fault::{Break, Breaker, Faults},
+    fault::{Breaker, Faults},
     request::Request,
 };
 use crate::live::Live;
@@ -173,22 +177,22 @@ async fn send(
     stream: &mut TcpStream,
     answer: Answer,
     keep_alive: bool,
-    broken: Option<(u64, Break)>,
+    broken: Option<Break>,
     shared: &Shared,
 ) -> std::io::Result<bool> {
-    write(stream, answer, keep_alive, broken.map(|b| b.0), |n| {
+    write(stream, answer, keep_alive, broken.map(|b| b.at), |n| {
         shared.count(|c| c.bytes += n)
     })
     .await?;
-    let Some((_, how)) = broken else {
+    let Some(Break { how, .. }) = broken else {
         return Ok(true);
     };
     shared.count(|c| c.broken += 1);
     match how {
-        Break::Close => {}
+        How::Close => {}
         // Without lingering, the drop of the socket resets the connection.
-        Break::Reset => stream.set_zero_linger()?,
-        Break::Stall(lasting) => sleep(lasting).await,
+        How::Reset => stream.set_zero_linger()?,
+        How::Stall(lasting) => sleep(lasting).await,
     }
     Ok(false)
 }
