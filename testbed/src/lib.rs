@@ -6,6 +6,7 @@ pub mod answer;
 pub mod condition;
 pub mod content;
 pub mod fault;
+pub mod framing;
 pub mod head;
 pub mod playlist;
 pub mod random;

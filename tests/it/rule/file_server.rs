@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fileproxy_testbed::range::Wanted;
+
 use super::behaviour::{
     Access, Behaviour, Framing, How, Instead, NOW, Pace, Ranges, Row, Spelling, Upload, Validator,
 };
@@ -239,7 +241,7 @@ impl Answering<'_> {
             return whole("200 OK");
         };
         let len = file.len();
-        let Some((first, last)) = resolve(&range, len) else {
+        let Wanted::Parts(parts) = Wanted::of(&range, len as u64, 1) else {
             return Part {
                 status: "416 Range Not Satisfiable",
                 bytes: Vec::new(),
@@ -252,6 +254,7 @@ impl Answering<'_> {
             bytes: bytes.to_vec(),
             lines,
         };
+        let (first, last) = (parts[0].start as usize, parts[0].end as usize - 1);
         let right = &file[first..=last];
         match self.behaviour.ranges {
             Ranges::Honoured | Ranges::Untold => partial(right, told(first, last)),
@@ -425,18 +428,6 @@ pub fn sum(bytes: &[u8]) -> u64 {
         word[..piece.len()].copy_from_slice(piece);
         sum.rotate_left(5) ^ u64::from_le_bytes(word)
     })
-}
-
-/// The first and the last byte of one range; none where there is no such byte, or several ranges.
-fn resolve(range: &str, len: usize) -> Option<(usize, usize)> {
-    let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
-    let end = len.checked_sub(1)?;
-    let (first, last) = match (first, last) {
-        ("", suffix) => (len.saturating_sub(suffix.parse().ok()?), end),
-        (first, "") => (first.parse().ok()?, end),
-        (first, last) => (first.parse().ok()?, last.parse::<usize>().ok()?.min(end)),
-    };
-    (first <= last).then_some((first, last))
 }
 
 /// The pieces of a body, each with the pause before it.
