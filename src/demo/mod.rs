@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Viewers ──> (the proxy) ──> line ──> Origin
-//! playback                   network    catalogue ── hls ── mpegts ── picture
+//!                            network    catalogue ── hls ── mpegts ── picture
 //!                                       answer
 //! ```
 //!
@@ -22,7 +22,6 @@ pub mod mpegts;
 pub mod network;
 pub mod origin;
 pub mod picture;
-pub mod playback;
 pub mod show;
 pub mod tour;
 pub mod viewers;

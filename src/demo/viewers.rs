@@ -15,17 +15,14 @@ use awc::{
     http::{StatusCode, header::CONTENT_LENGTH},
 };
 use bytes::Bytes;
-use fileproxy_testbed::playlist::segments;
+use fileproxy_testbed::{playback::Playback, playlist::segments};
 use futures_util::{StreamExt, future::join_all};
 use tokio::{
     sync::oneshot,
     time::{sleep, timeout},
 };
 
-use super::{
-    hls::{self, STREAM},
-    playback::Playback,
-};
+use super::hls::{self, STREAM};
 
 /// Longest wait for a response's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -33,6 +30,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// From a failure to the next attempt.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Segments to load before the picture starts.
+const SEGMENTS_TO_START: u32 = 2;
 /// A segment that failed this often is skipped.
 const ATTEMPTS: u32 = 5;
 /// Longer playlists are not read.
@@ -56,7 +55,7 @@ impl Seats {
     }
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Seat {
     playback: Playback,
     segments: u64,
@@ -72,7 +71,14 @@ impl Viewers {
     ///
     /// The system gives no thread.
     pub fn start(base: String, count: usize) -> io::Result<Viewers> {
-        let seats = Arc::new(Seats(Mutex::new(vec![Seat::default(); count])));
+        let seat = Seat {
+            playback: Playback::new(SEGMENTS_TO_START, Instant::now()),
+            segments: 0,
+            bytes: 0,
+            failed: 0,
+            wrong: 0,
+        };
+        let seats = Arc::new(Seats(Mutex::new(vec![seat; count])));
         let (stop, stopped) = oneshot::channel();
         let shared = seats.clone();
         let thread = thread::Builder::new()

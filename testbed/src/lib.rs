@@ -8,6 +8,7 @@ pub mod content;
 pub mod fault;
 pub mod framing;
 pub mod head;
+pub mod playback;
 pub mod playlist;
 pub mod random;
 pub mod range;

@@ -158,6 +158,20 @@ fn what_decides_knows_neither_the_runtime_nor_sockets() {
 }
 
 #[test]
+fn what_origins_are_made_of_is_for_the_demo_alone_and_knows_no_runtime() {
+    let names = |file: &SourceFile, of: &str| !paths(&file.code, &format!("{of}::")).is_empty();
+    for file in files() {
+        let known = names(&file, "fileproxy_testbed");
+        assert!(!known || top(&file) == "demo", "{}", file.path.display());
+    }
+    let testbed = Path::new(env!("CARGO_MANIFEST_DIR")).join("testbed/src");
+    for file in SourceFile::all(&testbed) {
+        let impure = IMPURE.iter().find(|impure| names(&file, impure));
+        assert_eq!(impure, None, "{}", file.path.display());
+    }
+}
+
+#[test]
 fn every_module_of_the_crate_stands_on_a_floor() {
     let floors = BTreeMap::from(FLOORS);
     for file in files() {
