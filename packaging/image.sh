@@ -25,10 +25,13 @@ folder=${FOLDER:-}
 if [ -z "$folder" ]; then
     command -v docker >/dev/null || die "docker is missing"
     folder=$(mktemp -d)
-    trap 'rm -rf "$folder"' EXIT
+    trap 'rm -rf "$folder" "$folder.Dockerfile"' EXIT
 fi
 install -D -m 755 "$program" "$folder/usr/local/bin/fileproxy"
 install -D -m 644 "$certificates" "$folder/etc/ssl/certs/ca-certificates.crt"
 install -D -m 644 settings/base.toml "$folder/app/settings/base.toml"
 install -d -m 1777 "$folder/tmp"
-[ -n "${FOLDER:-}" ] || docker build ${platform:+--platform "$platform"} --file packaging/Dockerfile --tag "$name" "$folder"
+[ -z "${FOLDER:-}" ] || exit 0
+# The image is the one that the Dockerfile in the root makes: its last stage, with the folder in place of what is built there.
+sed -n '/^FROM scratch$/,$p' Dockerfile | sed 's|^COPY --from=builder /image /$|COPY / /|' >"$folder.Dockerfile"
+docker build ${platform:+--platform "$platform"} --file "$folder.Dockerfile" --tag "$name" "$folder"

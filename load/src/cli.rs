@@ -98,24 +98,15 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Run {
-    /// Scenarios: files under scenarios/, without .toml
+    /// Scenarios: files under scenarios/, without .toml; or "promises": all that the replaced service promised, where a call that
+    /// was ended before goes on where it was
     #[arg(required = true, value_name = "SCENARIO")]
     scenarios: Vec<String>,
-    /// Where the bad link is, with commas
-    #[arg(
-        long = "where",
-        value_enum,
-        value_delimiter = ',',
-        default_value = "client"
-    )]
+    /// Where the bad link is, with commas [default: client]
+    #[arg(long = "where", value_enum, value_delimiter = ',')]
     places: Vec<Where>,
-    /// What the clients do, with commas
-    #[arg(
-        long = "workload",
-        value_enum,
-        value_delimiter = ',',
-        default_value = "mix"
-    )]
+    /// What the clients do, with commas [default: mix]
+    #[arg(long = "workload", value_enum, value_delimiter = ',')]
     workloads: Vec<Workload>,
     /// Contestants, with commas [default: all]
     #[arg(long, value_delimiter = ',')]
@@ -224,6 +215,63 @@ struct Compare {
     short: bool,
 }
 
+impl Run {
+    async fn run(self, lab: &Lab) -> Result<()> {
+        let promises = self.scenarios.iter().any(|name| name == PROMISES);
+        if promises && !self.fits_promises() {
+            let why = "promises says itself where, what, with whom and how long: only --repeat, --workers, --congestion, --seed \
+                       and --short go with it";
+            return Err(Failure::Usage(why.to_owned()).into());
+        }
+        let choice = Choice {
+            scenarios: self.scenarios,
+            places: match self.places.is_empty() {
+                true => vec![Where::Client],
+                false => self.places,
+            },
+            workloads: match self.workloads.is_empty() {
+                true => vec![Workload::Mix],
+                false => self.workloads,
+            },
+            peers: match self.peers.is_empty() {
+                true => Peer::all(&lab.peers())?
+                    .into_iter()
+                    .map(|p| p.name)
+                    .collect(),
+                false => self.peers,
+            },
+            per_client: self.per_client,
+            sizes: self.sizes,
+            clients: self.clients,
+            lasting: self.lasting,
+            repeat: self.repeat.unwrap_or(if self.short { 1 } else { 3 }),
+            workers: self.workers,
+            congestion: self.congestion,
+            seed: self.seed,
+            short: self.short,
+        };
+        if promises {
+            run::promises(lab, &choice).await
+        } else {
+            run::run(lab, &choice).await
+        }
+    }
+
+    /// Whether nothing is asked for that the promises say themselves.
+    fn fits_promises(&self) -> bool {
+        let named = [self.places.len(), self.workloads.len(), self.peers.len()];
+        self.scenarios.len() == 1
+            && named == [0; 3]
+            && !self.per_client
+            && self.sizes.is_none()
+            && self.clients.is_none()
+            && self.lasting.is_none()
+    }
+}
+
+/// Stands for all that the replaced service promised, in place of scenarios.
+const PROMISES: &str = "promises";
+
 impl Cli {
     /// Does what was asked.
     ///
@@ -240,33 +288,7 @@ impl Cli {
         let report_folder = out.clone();
         let find = move || Lab::find(lab, out, fileproxy, cpus);
         match self.command {
-            Command::Run(r) => {
-                let lab = find()?;
-                let peers = if r.peers.is_empty() {
-                    Peer::all(&lab.peers())?
-                        .into_iter()
-                        .map(|p| p.name)
-                        .collect()
-                } else {
-                    r.peers
-                };
-                let choice = Choice {
-                    scenarios: r.scenarios,
-                    places: r.places,
-                    workloads: r.workloads,
-                    peers,
-                    per_client: r.per_client,
-                    sizes: r.sizes,
-                    clients: r.clients,
-                    lasting: r.lasting,
-                    repeat: r.repeat.unwrap_or(if r.short { 1 } else { 3 }),
-                    workers: r.workers,
-                    congestion: r.congestion,
-                    seed: r.seed,
-                    short: r.short,
-                };
-                run::run(&lab, &choice).await
-            }
+            Command::Run(r) => r.run(&find()?).await,
             Command::Page(p) => page::page(
                 &find()?,
                 &page::Options {
@@ -339,7 +361,12 @@ fn list(lab: &Lab) -> Result<()> {
     for peer in Peer::all(&lab.peers())? {
         println!("  {:<18} {}", peer.name, peer.recipe.about);
     }
-    println!("workloads: mix, download, viewers, faults; bad link at: client, origin, both");
+    println!(
+        "workloads: mix, download, viewers, faults, broken; bad link at: client, origin, both"
+    );
+    println!(
+        "promises: what the service that fileproxy replaces promised, in the first three networks"
+    );
     Ok(())
 }
 

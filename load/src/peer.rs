@@ -45,6 +45,9 @@ pub struct Recipe {
     /// failing the run.
     #[serde(default)]
     pub chooses_congestion: bool,
+    /// Whether its store is filled before anything is counted: the warm-up lasts as long as the mix says for that.
+    #[serde(default)]
+    pub warm: bool,
 }
 
 /// A contestant by name.

@@ -7,6 +7,9 @@ use crate::{
     origin::server::Counts,
 };
 
+/// The workload of a case that the replaced service's promises are held to.
+pub const PROMISES: &str = "promises";
+
 /// Everything known about one run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
@@ -57,7 +60,7 @@ pub struct Case {
     pub place: String,
     /// Whether each client has a line of its own.
     pub per_client: bool,
-    /// mix, download, viewers or faults.
+    /// mix, download, viewers, faults, broken or promises.
     pub workload: String,
     /// Bytes of the file, for a download; else 0.
     pub size: u64,
@@ -90,6 +93,9 @@ pub struct ProxyCost {
     pub memory_idle_bytes: u64,
     /// The most memory seen, in bytes; looked at twice a second.
     pub memory_peak_bytes: u64,
+    /// What fileproxy's store took of it at the end of the counted time, as its /stats says; 0 without one.
+    #[serde(default)]
+    pub memory_store_bytes: u64,
 }
 
 /// One thing for each host.

@@ -32,6 +32,9 @@ pub struct Scenario {
     pub viewers: Viewers,
     /// Workload "faults".
     pub faults: FaultMix,
+    /// What `load run promises` measures here; none where nothing was promised.
+    #[serde(default)]
+    pub promises: Option<Promises>,
 }
 
 /// Many small to medium files.
@@ -46,6 +49,19 @@ pub struct Mix {
     pub lasting: Span,
     /// For requests under way at the end.
     pub grace: Span,
+    /// The warm-up of a contestant whose store is to be filled first, instead of `warmup`.
+    #[serde(default)]
+    pub warm: Option<Span>,
+}
+
+/// What the replaced service's promises are held to.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Promises {
+    /// Concurrent clients, where each has a line of its own.
+    pub clients: usize,
+    /// What they ask for. Where the bad link is at the origin there is no warm-up, but of a store that is to be filled.
+    pub mix: Mix,
 }
 
 /// One client, one large file.

@@ -42,11 +42,11 @@ impl OriginLimiter {
         summary: &Summary,
         now: Instant,
     ) -> Self {
-        let so_far = summary.of(origin.id).judged;
+        let so_far = &summary.of(origin.id).judged;
         let limit = origin.concurrency.limit(origin.most_at_once());
         Self {
             concurrency: ConcurrencyPolicy::new(concurrency, limit, now),
-            policy: RatePolicy::new(settings, origin.gate.rate(), &so_far, now),
+            policy: RatePolicy::new(settings, origin.gate.rate(), so_far, now),
             watch: Watch::default(),
             admitted: (origin.gate.admissions(), now),
             origin: Arc::clone(origin),

@@ -56,7 +56,7 @@ impl Handler<NewSummary> for RateLimiter {
             // A message about the level that got lost is made up for here.
             limiter.switch();
             let of = summary.of(limiter.id());
-            limiter.observe(&of, summary.at, &self.directory.published);
+            limiter.observe(of, summary.at, &self.directory.published);
         }
     }
 }

@@ -1,6 +1,10 @@
 //! Processor time, memory and open files of this process.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 /// Processor time and memory of this process, as `/proc` has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,38 @@ impl Usage {
     }
 }
 
+/// The processor time between two looks, as a share of one core: 2 where two cores are busy.
+#[derive(Debug)]
+pub(super) struct CpuShare {
+    /// When it was looked at last, the processor time up to then, and the share that was found; none before the first look.
+    last: Option<(Instant, Duration, f64)>,
+}
+
+/// One for the process, as its processor time is one. A std mutex: never held across an await.
+static CPU_SHARE: Mutex<CpuShare> = Mutex::new(CpuShare { last: None });
+
+impl CpuShare {
+    /// A look so soon after another gets the other's share: a tick of 10 ms would count for too much.
+    const SOONEST: Duration = Duration::from_millis(500);
+
+    /// The share since the last look, by whomever; at the first, since the process started.
+    pub(super) fn now(started: Instant, cpu: Duration) -> f64 {
+        let mut share = CPU_SHARE.lock().unwrap_or_else(PoisonError::into_inner);
+        share.look(started, Instant::now(), cpu)
+    }
+
+    fn look(&mut self, started: Instant, now: Instant, cpu: Duration) -> f64 {
+        let (from, before, share) = self.last.unwrap_or((started, Duration::ZERO, 0.0));
+        let passed = now.saturating_duration_since(from);
+        if passed < Self::SOONEST {
+            return share;
+        }
+        let share = cpu.saturating_sub(before).as_secs_f64() / passed.as_secs_f64();
+        self.last = Some((now, cpu, share));
+        share
+    }
+}
+
 /// Open files of this process, sockets among them, and how many there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OpenFiles {
@@ -77,5 +113,21 @@ mod tests {
         assert_eq!(usage.cpu, Duration::from_secs(3));
         assert_eq!(usage.resident, 2 << 20);
         assert!(Usage::now().is_some());
+    }
+
+    #[test]
+    fn the_share_of_a_core_is_that_since_the_last_look_and_a_look_at_once_does_not_change_it() {
+        let started = Instant::now();
+        let seconds = |at: f64| started + Duration::from_secs_f64(at);
+        let mut share = CpuShare { last: None };
+        let mut look = |at, cpu| share.look(started, seconds(at), Duration::from_secs_f64(cpu));
+        // Since the start.
+        assert_eq!(look(10.0, 5.0), 0.5);
+        // Two cores.
+        assert_eq!(look(12.0, 9.0), 2.0);
+        assert_eq!(look(12.1, 9.1), 2.0);
+        // What the look at once saw counts with the next.
+        assert_eq!(look(14.0, 9.5), 0.25);
+        assert_eq!(look(15.0, 9.5), 0.0);
     }
 }

@@ -60,7 +60,7 @@ impl BetweenRequests {
     }
 
     /// No head is waited for.
-    pub fn is_busy(&mut self) {
+    pub fn set_busy(&mut self) {
         if let Some(listed) = &self.listed {
             listed.set_idle(false);
         }

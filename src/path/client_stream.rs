@@ -317,7 +317,7 @@ impl ClientStream {
         let is_answered = !self.is_engaged() && !self.reader.is_unanswered();
         let is_idle = is_answered && !self.reader.is_raw();
         if !is_idle {
-            return self.between.is_busy();
+            return self.between.set_busy();
         }
         let next = match self.reader.begun_head() {
             0 => NextHead::None,

@@ -2,9 +2,11 @@
 //!
 //! [`freshness`] says whether a response may be kept and how long it may be used, by [`directives`] (and [`dictionary`] for
 //! targeted fields); [`key`] and [`variant`] say for which requests; [`condition`] what it answers to a conditional or a range
-//! request, and [`validator`] what tells two versions apart; [`playlist`] what HLS adds, with [`segments`] and [`prefetch`] for what is fetched ahead. An [`object`] is a [`head`] and the intervals of its
-//! [`body`] that are here, all of one [`version`]; an [`object_fill`] brings a part of it, and an [`object_reader`] hands it out; the [`shelf`] is
-//! the index of all objects, a [`place`] says who answers a request ([`shared_paths`] says which requests may wait for one answer), [`s3fifo`] says which of them go, and [`memory`] is the account that bounds them.
+//! request, and [`validator`] what tells two versions apart; [`playlist`] what HLS adds, with [`segments`] and [`prefetch`] for what is
+//! fetched ahead. An [`object`] is a [`head`] and the intervals of its [`body`] that are here, all of one [`version`]; an [`object_fill`]
+//! brings a part of it, and an [`object_reader`] hands it out; the [`shelf`] is the index of all objects, a [`place`] says who answers a
+//! request ([`shared_paths`] says which requests may wait for one answer), [`s3fifo`] says which of them go, and [`memory`] is the
+//! account that bounds them.
 //!
 //! Nothing here knows a connection: `path::stored` asks the origin, and hands the bytes out.
 

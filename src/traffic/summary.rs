@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
@@ -41,8 +42,9 @@ impl Summary {
     }
 
     /// What the samples say of this origin: nothing, before its first one.
-    pub fn of(&self, origin: OriginId) -> OriginSummary {
-        self.origins.get(&origin).cloned().unwrap_or_default()
+    pub fn of(&self, origin: OriginId) -> &OriginSummary {
+        static NOTHING: LazyLock<OriginSummary> = LazyLock::new(OriginSummary::default);
+        self.origins.get(&origin).unwrap_or(&NOTHING)
     }
 
     /// Body bits that went to clients per second in the window, in Mbit/s (10^6).

@@ -220,7 +220,7 @@ fn what_one_path_or_one_askinggets_wrong_takes_nothing_from_others() {
         let asked = clients.len() as u64 * targets(clients[0]).len() as u64;
         until("all are judged", || {
             let summary = proxy.published().summary.load();
-            let judged = summary.of(proxy.published().origin().id).judged;
+            let judged = &summary.of(proxy.published().origin().id).judged;
             (judged.all.requests == asked).then_some(())
         });
         assert_eq!(lowest_rate(&proxy), 1000.0);

@@ -218,43 +218,7 @@ fn the_dashboard_says_what_is_wrong_and_what_the_process_takes() {
     assert!(stats["responses"]["5xx"].as_u64().unwrap() > 0, "{stats}");
     assert!(stats["process"]["resident_bytes"].as_u64().unwrap() > 1 << 20);
     assert!(stats["process"]["open_files"].as_u64().unwrap() > 3);
-}
-
-#[test]
-fn bounds_are_drawn_where_the_numbers_reach_them_and_hours_can_be_looked_at() {
-    let origin = Origin::answering(|_| {
-        thread::sleep(Duration::from_millis(180));
-        ANSWER.as_bytes().to_vec()
-    });
-    let proxy = Proxy::before(&origin, |_| {});
-    let browser = Browser::start(1280, 900);
-    browser.open(&monitor(&proxy));
-    browser.until_text("#link", "live");
-    for _ in 0..8 {
-        proxy.get("/film");
-    }
-    browser.until(
-        "the bounds of the classes are drawn",
-        "return [...document.querySelectorAll('[data-thresholds]')].some((plot) => plot.dataset.thresholds === 'medium, poor')",
-    );
-    let hours = proxy.json("/stats/history");
-    assert_eq!(hours["kept"], 6 * 3600 / 15);
-    let later = crate::support::until_within(
-        Duration::from_secs(40),
-        "there is a row for 15 seconds",
-        || {
-            let hours = proxy.json("/stats/history");
-            (!hours["rows"].as_array().unwrap().is_empty()).then_some(hours)
-        },
-    );
-    let row = later["rows"][0].as_array().unwrap();
-    assert_eq!(row.len(), later["columns"].as_array().unwrap().len());
-    browser.run("document.querySelector('#span [value=\"21600\"]').click()");
-    browser.until(
-        "only the rows of the last hours are drawn",
-        "return ['1', '2', '3'].includes(document.querySelector('figure.wide .plot').dataset.points)",
-    );
-    assert_eq!(browser.complaints(), [""; 0]);
+    assert!(stats["process"]["cpu_share"].as_f64().unwrap() > 0.0);
 }
 
 /// Makes docs/monitor*.png anew: `cargo test --workspace --test it -- --ignored pictures`.

@@ -56,6 +56,7 @@ mod stream;
 mod support;
 mod systemd;
 mod targets;
+mod thresholds;
 mod tls;
 mod traces;
 mod transfers;

@@ -206,16 +206,29 @@ fn an_image_has_the_program_certificates_and_settings_alone() {
 }
 
 #[test]
-fn both_dockerfiles_make_the_same_image() {
-    let stage = |file: &str| {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
-        let text = std::fs::read_to_string(path).unwrap();
-        let at = text.find("FROM scratch").unwrap();
-        let lines = text[at..].lines().filter(|line| !line.starts_with("COPY "));
-        lines.map(str::to_owned).collect::<Vec<_>>()
-    };
-    let image = stage("Dockerfile");
-    assert_eq!(image, stage("packaging/Dockerfile"));
-    let user = image.iter().find_map(|line| line.strip_prefix("USER "));
-    assert_eq!(user, Some("10001:10001"));
+fn an_image_of_a_program_at_hand_is_the_one_that_the_dockerfile_makes() {
+    let folder = tempfile::tempdir().unwrap();
+    // Says what it is asked to build, in docker's place.
+    let docker = folder.path().join("docker");
+    std::fs::write(&docker, "#!/bin/sh\ncat \"$3\"\nls \"$6\"\n").unwrap();
+    let runs = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&docker, runs).unwrap();
+    let program = folder.path().join("program");
+    std::fs::write(&program, "static").unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let output = Command::new("packaging/image.sh")
+        .arg(&program)
+        .arg("fileproxy")
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("PATH", format!("{}:{path}", folder.path().display()))
+        .env("CERTIFICATES", &program)
+        .output()
+        .unwrap();
+    let asked = String::from_utf8(output.stdout).unwrap();
+    let source = std::fs::read_to_string("Dockerfile").unwrap();
+    let stage = &source[source.find("FROM scratch").unwrap()..];
+    let expected = stage.replace("COPY --from=builder /image /\n", "COPY / /\n");
+    assert_ne!(stage, expected);
+    assert_eq!(asked, format!("{expected}app\netc\ntmp\nusr\n"));
+    assert!(stage.contains("\nUSER 10001:10001\n"));
 }

@@ -9,7 +9,7 @@ use std::{
 use fileproxy::traffic::sample::Outcome;
 use serde_json::Value;
 
-use crate::support::{DEADLINE, client::Client, origin::Origin, proxy::Proxy, until};
+use crate::support::{DEADLINE, client::Client, origin::Origin, proxy::Proxy, until, until_within};
 
 const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfilm";
 
@@ -150,6 +150,24 @@ fn a_new_listener_sees_what_was_before_it_came() {
         std::thread::sleep(Duration::from_millis(300));
         (rows(&mut Events::of(&proxy)) >= first + 2).then_some(())
     });
+}
+
+#[test]
+fn the_oldest_row_goes_when_there_are_as_many_as_are_kept() {
+    let origin = Origin::saying(ANSWER);
+    let proxy = Proxy::before(&origin, |s| s.monitor.history = Duration::from_secs(10));
+    let rows = || {
+        std::thread::sleep(Duration::from_millis(300));
+        let history = Events::of(&proxy).next("history").unwrap();
+        assert_eq!(history["kept"], 10);
+        history["rows"].as_array().unwrap().clone()
+    };
+    let full = || Some(rows()).filter(|rows| rows.len() >= 10);
+    let full = until_within(Duration::from_secs(60), "the history is full", full);
+    let moved = || Some(rows()).filter(|rows| rows.last() != full.last());
+    let moved = until_within(Duration::from_secs(60), "a row came", moved);
+    assert_eq!(moved.len(), 10);
+    assert!(!moved.contains(&full[0]));
 }
 
 #[test]

@@ -73,3 +73,14 @@ pub enum Work {
         lasting: Span,
     },
 }
+
+impl Work {
+    /// The same mix with another warm-up; other work has none.
+    #[must_use]
+    pub fn warmed_up(mut self, span: Span) -> Self {
+        if let Self::Mix { warmup, .. } = &mut self {
+            *warmup = span;
+        }
+        self
+    }
+}

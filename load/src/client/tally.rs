@@ -20,6 +20,19 @@ pub struct Times {
     pub max: f64,
 }
 
+/// Completed requests for files of about one size.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SizeClass {
+    /// The largest file of the class, in bytes; the next smaller class ends at a quarter of it.
+    pub up_to: u64,
+    /// How many there were.
+    pub completed: u64,
+    /// The mean length of their bodies, in bytes.
+    pub mean_bytes: f64,
+    /// Half of them took at most this, in milliseconds.
+    pub p50_ms: f64,
+}
+
 /// What the clients saw, for the run's record.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -50,6 +63,9 @@ pub struct Summary {
     pub total_ms: Times,
     /// From asking to the first byte of the head, of completed requests.
     pub first_byte_ms: Times,
+    /// Completed requests by the size of the file; classes without any are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_size: Vec<SizeClass>,
     /// Downloads only: seconds since the request, and bytes that had come by then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arrivals: Vec<(f64, u64)>,
@@ -86,6 +102,22 @@ pub struct Tally {
     first_byte: Histogram<u64>,
     summary: Summary,
     within: u64,
+    /// By the upper end of a class: total times, and the sum of the bytes.
+    sizes: BTreeMap<u64, (Histogram<u64>, u64)>,
+}
+
+/// The upper end of a file's class: a power of 4 from 1 KiB on.
+const fn class(bytes: u64) -> u64 {
+    let mut up_to = 1024;
+    while up_to < bytes {
+        up_to *= 4;
+    }
+    up_to
+}
+
+#[expect(clippy::expect_used, reason = "three digits are always allowed")]
+fn histogram() -> Histogram<u64> {
+    Histogram::new(3).expect("three digits")
 }
 
 fn micros(time: Duration) -> u64 {
@@ -117,14 +149,13 @@ impl Default for Tally {
 impl Tally {
     /// Nothing yet.
     #[must_use]
-    #[expect(clippy::expect_used, reason = "three digits are always allowed")]
     pub fn new() -> Self {
-        let histogram = || Histogram::new(3).expect("three digits");
         Self {
             total: histogram(),
             first_byte: histogram(),
             summary: Summary::default(),
             within: 0,
+            sizes: BTreeMap::new(),
         }
     }
 
@@ -149,6 +180,10 @@ impl Tally {
                 s.completed += 1;
                 // A histogram that grows takes any value.
                 _ = self.total.record(micros(outcome.total));
+                let size = self.sizes.entry(class(outcome.bytes));
+                let (times, bytes) = size.or_insert_with(|| (histogram(), 0));
+                _ = times.record(micros(outcome.total));
+                *bytes += outcome.bytes;
                 if let Some(first) = outcome.first_byte {
                     _ = self.first_byte.record(micros(first));
                 }
@@ -187,6 +222,13 @@ impl Tally {
         s.goodput_bits = bytes as f64 * 8.0 / seconds;
         s.total_ms = times(&self.total);
         s.first_byte_ms = times(&self.first_byte);
+        let of_size = |(up_to, (total, bytes)): (&u64, &(Histogram<u64>, u64))| SizeClass {
+            up_to: *up_to,
+            completed: total.len(),
+            mean_bytes: *bytes as f64 / total.len().max(1) as f64,
+            p50_ms: times(total).p50,
+        };
+        s.by_size = self.sizes.iter().map(of_size).collect();
         self.summary
     }
 }
@@ -228,6 +270,18 @@ mod tests {
         assert_eq!(summary.requests_per_second, 0.5);
         assert_eq!(summary.goodput_bits, 4000.0);
         assert!((summary.total_ms.p50 - 150.0).abs() < 1.0);
+        let [small] = summary.by_size[..] else {
+            panic!("{:?}", summary.by_size)
+        };
+        assert_eq!(
+            (small.up_to, small.completed, small.mean_bytes),
+            (1024, 2, 10.0)
+        );
+        assert!((small.p50_ms - 100.0).abs() < 1.0);
+        assert_eq!(
+            [1024, 1025, 4096, 4097].map(class),
+            [1024, 4096, 4096, 16_384]
+        );
         assert!(
             (summary.total_ms.p99 - 300.0).abs() < 1.0,
             "{:?}",

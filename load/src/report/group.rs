@@ -107,6 +107,18 @@ pub const MEMORY: Measure = Measure {
     digits: 1,
     read: |r| Some(r.proxy.memory_peak_bytes as f64 / MIB),
 };
+/// The same without what its store holds.
+pub const MEMORY_OWN: Measure = Measure {
+    name: "less its store",
+    digits: 1,
+    read: |r| {
+        let own = r
+            .proxy
+            .memory_peak_bytes
+            .saturating_sub(r.proxy.memory_store_bytes);
+        Some(own as f64 / MIB)
+    },
+};
 /// Bytes from the origin for each byte to a client.
 pub const FETCHED: Measure = Measure {
     name: "origin bytes per byte",
@@ -161,6 +173,8 @@ impl<'a> Group<'a> {
                 "fileproxy-low",
                 "fileproxy-medium",
                 "fileproxy-high",
+                "fileproxy-store",
+                "fileproxy-warm",
                 "nginx",
                 "nginx-cache",
                 "haproxy",

@@ -4,11 +4,17 @@ use super::{
     document::Block,
     group::{
         BUSY, CPU, CPU_GB, CPU_REQUEST, FETCHED, FIRST_P50, FIRST_P95, FIRST_P99, GOODPUT, Group,
-        MEMORY, Measure, P50, P95, P99, REBUFFERING, REQUESTS, STARTUP, groups,
+        MEMORY, MEMORY_OWN, Measure, P50, P95, P99, REBUFFERING, REQUESTS, STARTUP, groups,
     },
     plot,
 };
-use crate::{client::tally::Summary, compare::comparison::Comparison, record::Record};
+use crate::{
+    client::tally::{SizeClass, Summary},
+    compare::comparison::Comparison,
+    record::Record,
+    spread::Spread,
+    units::ByteSize,
+};
 
 /// Goodput above this share of the rate means that the link is the limit.
 pub const FULL: f64 = 0.9;
@@ -109,6 +115,7 @@ pub fn cases(runs: &[Record], of: &str, plots: bool) -> Vec<Block> {
         blocks.push(seen(&group));
         blocks.push(outcome(&group));
         blocks.push(cost(&group));
+        blocks.extend(sizes(&group));
         blocks.extend(reasons(&group));
         blocks.extend(congestion(&group));
         blocks.push(Block::Text(limit(&group)));
@@ -211,7 +218,52 @@ fn outcome(group: &Group<'_>) -> Block {
 
 /// What it cost.
 fn cost(group: &Group<'_>) -> Block {
-    table(group, &[CPU, CPU_REQUEST, CPU_GB, MEMORY, FETCHED, BUSY])
+    let mut measures = vec![CPU, CPU_REQUEST, CPU_GB, MEMORY, FETCHED, BUSY];
+    if group.records.iter().any(|r| r.proxy.memory_store_bytes > 0) {
+        measures.insert(4, MEMORY_OWN);
+    }
+    table(group, &measures)
+}
+
+/// What files of each size took, beside the least that their line allows: one round trip, and the bytes at its rate. Only where
+/// each client has a line of its own, and so as many columns as contestants.
+fn sizes(group: &Group<'_>) -> Option<Block> {
+    let of = |peer: &str, up_to: u64, read: fn(&SizeClass) -> f64| {
+        Spread::of(group.of(peer).filter_map(|r| {
+            let class = r.clients.by_size.iter().find(|c| c.up_to == up_to)?;
+            Some(read(class))
+        }))
+    };
+    let mut classes: Vec<_> = (group.records.iter())
+        .flat_map(|r| r.clients.by_size.iter().map(|c| c.up_to))
+        .collect();
+    classes.sort_unstable();
+    classes.dedup();
+    let case = group.case;
+    if !case.per_client || classes.is_empty() {
+        return None;
+    }
+    let peers = group.peers();
+    let rows = classes.iter().filter_map(|up_to| {
+        let bytes = peers
+            .iter()
+            .find_map(|peer| of(peer, *up_to, |c| c.mean_bytes))?;
+        let floor = case.round_trip_ms + bytes.median * 8e3 / case.rate_bits;
+        let mut row = vec![
+            ByteSize::from_bytes(*up_to).to_string(),
+            format!("{floor:.0}"),
+        ];
+        row.extend(peers.iter().map(|peer| {
+            of(peer, *up_to, |c| c.p50_ms).map_or("-".to_owned(), |p50| {
+                format!("{:.0} ({:.1}x)", p50.median, p50.median / floor)
+            })
+        }));
+        Some(row)
+    });
+    let rows = rows.collect();
+    let head = ["files up to", "least ms"].into_iter().map(str::to_owned);
+    let head = head.chain(peers.iter().map(|peer| format!("{peer}, p50 ms")));
+    Some(Block::Table(head.collect(), rows))
 }
 
 /// Why requests were not completed.

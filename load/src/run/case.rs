@@ -12,6 +12,7 @@ use crate::{
     lab::Lab,
     live::Live,
     origin::fault::Faults,
+    peer::Peer,
     record::Case,
     scenario::{Mix, Scenario},
     units::{ByteSize, Span},
@@ -89,15 +90,26 @@ pub struct Trial {
     pub live: Live,
     /// How the origin misbehaves.
     pub faults: Option<Faults>,
+    /// The warm-up of a contestant whose store is to be filled first.
+    pub warm: Option<Span>,
 }
 
 impl Trial {
-    /// The longest it can take, roughly.
+    /// What its clients do before this contestant.
     #[must_use]
-    pub fn expected(&self) -> Duration {
+    pub fn work_for(&self, peer: &Peer) -> Work {
+        match self.warm {
+            Some(span) if peer.recipe.warm => self.work.clone().warmed_up(span),
+            _ => self.work.clone(),
+        }
+    }
+
+    /// The longest it can take with this contestant, roughly.
+    #[must_use]
+    pub fn expected(&self, peer: &Peer) -> Duration {
         let start = Duration::from_secs(3);
         start
-            + match &self.work {
+            + match self.work_for(peer) {
                 Work::Mix {
                     warmup,
                     lasting,
@@ -127,14 +139,7 @@ pub fn trials(lab: &Lab, choice: &Choice) -> Result<Vec<Trial>> {
                 .to_owned()
         ));
     }
-    let known = congestion::known();
-    if !known.contains(&choice.congestion) {
-        bail!(Failure::Usage(format!(
-            "this kernel has no congestion control \"{}\", only: {}",
-            choice.congestion,
-            known.join(", ")
-        )));
-    }
+    check_congestion(choice)?;
     let mut trials = Vec::new();
     for name in &choice.scenarios {
         let scenario = Scenario::read(&lab.folder.join("scenarios"), name)?;
@@ -152,21 +157,37 @@ pub fn trials(lab: &Lab, choice: &Choice) -> Result<Vec<Trial>> {
     Ok(trials)
 }
 
-/// The mix with what was asked for instead.
-fn mix(mix: &Mix, choice: &Choice) -> Work {
-    let mut work = (mix.files.clone(), mix.warmup, mix.lasting, mix.grace);
-    if choice.short {
-        work.0.count = 50;
-        work.1 = seconds(1);
-        work.2 = seconds(5);
-        work.3 = seconds(30);
+/// Whether the kernel has the congestion control that was chosen.
+///
+/// # Errors
+///
+/// It has not.
+pub fn check_congestion(choice: &Choice) -> Result<()> {
+    let known = congestion::known();
+    if !known.contains(&choice.congestion) {
+        bail!(Failure::Usage(format!(
+            "this kernel has no congestion control \"{}\", only: {}",
+            choice.congestion,
+            known.join(", ")
+        )));
     }
-    let lasting = choice.lasting.unwrap_or(work.2);
+    Ok(())
+}
+
+/// The mix with what was asked for instead.
+pub fn mix(mix: &Mix, choice: &Choice) -> Work {
+    let mut mix = mix.clone();
+    if choice.short {
+        mix.files.count = 50;
+        mix.warmup = seconds(1);
+        mix.lasting = seconds(5);
+        mix.grace = seconds(30);
+    }
     Work::Mix {
-        files: work.0,
-        warmup: work.1,
-        lasting,
-        grace: work.3,
+        files: mix.files,
+        warmup: mix.warmup,
+        lasting: choice.lasting.unwrap_or(mix.lasting),
+        grace: mix.grace,
     }
 }
 
@@ -231,7 +252,8 @@ fn works(scenario: &Scenario, workload: Workload, choice: &Choice) -> Vec<(Work,
     }
 }
 
-fn trial(
+/// One case of a scenario.
+pub fn trial(
     name: &str,
     scenario: &Scenario,
     place: Where,
@@ -270,6 +292,7 @@ fn trial(
         },
         scenario: scenario.clone(),
         place,
+        warm: scenario.mix.warm.filter(|_| workload == Workload::Mix),
         faults: matches!(workload, Workload::Faults | Workload::Broken)
             .then_some(scenario.faults.origin),
         work,

@@ -52,7 +52,7 @@ pub async fn perform(
     let network = Network::build(&Layout {
         client_link: (trial.place != Where::Origin).then(|| trial.scenario.link.clone()),
         origin_link: (trial.place != Where::Client).then(|| trial.scenario.link.clone()),
-        lines: choice.per_client.then_some(clients),
+        lines: trial.case.per_client.then_some(clients),
         congestion: choice.congestion.clone(),
         seed,
     })?;
@@ -75,14 +75,14 @@ pub async fn perform(
         proxy: PROXY_LISTEN,
         seed,
         clients,
-        addresses: if choice.per_client {
+        addresses: if trial.case.per_client {
             (0..clients).map(client_address).collect()
         } else {
             Vec::<Ipv4Addr>::new()
         },
         patience: PATIENCE,
         ready_within: Span::new(Duration::from_secs(40)),
-        work: trial.work.clone(),
+        work: trial.work_for(peer),
     };
     let crowd = start_clients(&plan, &network, &place)?;
     let watched = watch(
@@ -118,12 +118,13 @@ pub async fn perform(
             cpu_seconds_per_gb: cpu / (bytes.max(1.0) / 1e9),
             memory_idle_bytes: watched.idle,
             memory_peak_bytes: watched.peak,
+            memory_store_bytes: watched.store,
         },
         origin_bytes_per_delivered: counts.bytes as f64 / bytes.max(1.0),
         origin: counts,
         clients,
         congestion_seen: watched.congestion,
-        line_busy_percent: (!choice.per_client).then(|| {
+        line_busy_percent: (!trial.case.per_client).then(|| {
             let [a, b] = [0, 1].map(|n| watched.end.carried[n] - watched.begin.carried[n]);
             100.0 * a.max(b) as f64 * 8.0 / seconds.max(1e-3) / trial.case.rate_bits
         }),

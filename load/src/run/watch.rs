@@ -1,6 +1,9 @@
 //! Watches a run: what the clients tell, what the contestant uses, and that the congestion control holds.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, anyhow, bail};
 use tokio::{
@@ -20,6 +23,7 @@ use crate::{
     congestion,
     failure::Failure,
     host::Host,
+    namespace::Namespace,
     network::{Network, ORIGIN_LISTEN},
     origin::server::{COUNTS, Counts},
     peer::Peer,
@@ -68,27 +72,40 @@ pub struct Watched {
     pub idle: u64,
     /// The most memory seen, in bytes.
     pub peak: u64,
+    /// What the contestant's store took of it at the end of the counted time, in bytes.
+    pub store: u64,
     /// Sockets by congestion control, the most at one time.
     pub congestion: Hosts<congestion::Seen>,
 }
 
-/// What the origin handed out so far, asked for on its own host, beside the link.
+/// What the origin handed out so far.
 pub fn counts(network: &Network) -> Result<Counts> {
-    Host::In(&network.origin).inside(|| -> Result<Counts> {
+    let text = asked(&network.origin, ORIGIN_LISTEN, COUNTS).context("the origin's counts")?;
+    Ok(serde_json::from_slice(&text)?)
+}
+
+/// What fileproxy's store takes in memory, in bytes, as its operators' address on its own loopback says.
+fn store_memory(network: &Network) -> Result<u64> {
+    let operators = SocketAddr::from((Ipv4Addr::LOCALHOST, 10081));
+    let text = asked(&network.proxy, operators, "/stats").context("the contestant's /stats")?;
+    let stats: serde_json::Value = serde_json::from_slice(&text)?;
+    let used = stats["store"]["memory"]["used_bytes"].as_u64();
+    Ok(used.unwrap_or_default())
+}
+
+/// A body that a host gets from itself, beside the link.
+fn asked(host: &Namespace, from: SocketAddr, path: &'static str) -> Result<Vec<u8>> {
+    Host::In(host).inside(move || -> Result<Vec<u8>> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         runtime.block_on(async {
-            let mut client = Client::new(
-                ORIGIN_LISTEN,
-                None,
-                Duration::from_secs(2),
-                Delivered::default(),
-            );
-            let outcome = client.get(COUNTS, &Expected::Text).await;
+            let patience = Duration::from_secs(2);
+            let mut client = Client::new(from, None, patience, Delivered::default());
+            let outcome = client.get(path, &Expected::Text).await;
             match outcome.verdict {
-                Verdict::Completed => Ok(serde_json::from_slice(&outcome.text)?),
-                other => Err(anyhow!("the origin's counts: {other:?}")),
+                Verdict::Completed => Ok(outcome.text),
+                other => Err(anyhow!("{other:?}")),
             }
         })
     })?
@@ -132,6 +149,9 @@ pub async fn watch(
                     Event::End => {
                         counting = false;
                         watched.end = Mark::now(network, proxy)?;
+                        if peer.is_fileproxy() {
+                            watched.store = store_memory(network)?;
+                        }
                     }
                     Event::Result { summary } => watched.summary = Some(*summary),
                     Event::Broken { why } => {

@@ -278,6 +278,7 @@ class Chart {
     }
     ctx.restore();
     this.place.dataset.thresholds = drawn.join(", ");
+    this.place.dataset.bounds = JSON.stringify(this.spec.thresholds ?? []);
   }
 
   /** Each stretch of time in its class's colour and height, and a mark for each retune. */

@@ -1,11 +1,13 @@
 //! The process itself, as /stats shows it.
 
+use std::time::Instant;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::{
     numbers::rounded,
-    process::{OpenFiles, Usage},
+    process::{CpuShare, OpenFiles, Usage},
 };
 
 /// The process: what it is, and what it takes of the machine.
@@ -15,6 +17,9 @@ pub(in crate::api) struct Process {
     version: &'static str,
     /// Processor time so far, of all its threads; null where the system does not tell.
     cpu_seconds: Option<f64>,
+    /// Processor time since the last look at /stats, by whomever, or since the start, as a share of one core: 2 where two cores are
+    /// busy. Null where the system does not tell.
+    cpu_share: Option<f64>,
     /// Memory that is in RAM.
     resident_bytes: Option<u64>,
     /// Open files and sockets.
@@ -24,11 +29,12 @@ pub(in crate::api) struct Process {
 }
 
 impl Process {
-    pub(in crate::api) fn now() -> Self {
+    pub(in crate::api) fn now(started: Instant) -> Self {
         let (usage, files) = (Usage::now(), OpenFiles::now());
         Self {
             version: env!("CARGO_PKG_VERSION"),
             cpu_seconds: usage.map(|usage| rounded(usage.cpu.as_secs_f64(), 2)),
+            cpu_share: usage.map(|usage| rounded(CpuShare::now(started, usage.cpu), 3)),
             resident_bytes: usage.map(|usage| usage.resident),
             open_files: files.map(|files| files.open),
             open_files_limit: files.map(|files| files.most),

@@ -1,7 +1,5 @@
 //! A store with a disk tier in a folder of its own, and objects whose bytes tell their version.
 
-use crate::store::object_fill::Fill;
-use crate::store::object_reader::Reader;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -26,6 +24,8 @@ use crate::store::{
     key::Key,
     memory::Memory,
     object::Object,
+    object_fill::Fill,
+    object_reader::Reader,
     place::Place,
     shelf::Shelf,
     variant::Variant,

@@ -1,6 +1,5 @@
 //! Bounds: of the disk, and of what the disk costs in memory.
 
-use crate::store::object_fill::Fill;
 use bytesize::ByteSize;
 
 use super::bench::*;
@@ -13,6 +12,7 @@ use crate::store::{
         line::Line,
         new::New,
     },
+    object_fill::Fill,
 };
 
 #[tokio::test]

@@ -1,6 +1,5 @@
 //! Files that changed under it: what is served is right, and the rest is missing.
 
-use crate::store::object_fill::Fill;
 use std::{
     fs::{self, OpenOptions},
     path::Path,
@@ -8,7 +7,7 @@ use std::{
 };
 
 use super::bench::*;
-use crate::store::{body::BLOCK, disk::What};
+use crate::store::{body::BLOCK, disk::What, object_fill::Fill};
 
 /// A store with `/0` to `/9`, closed.
 fn filled(path: &Path) {

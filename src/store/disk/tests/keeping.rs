@@ -1,12 +1,12 @@
 //! What is kept is there: after it went from memory, and after a restart.
 
-use crate::store::object_fill::Fill;
 use std::time::SystemTime;
 
 use super::bench::*;
 use crate::store::{
     body::BLOCK,
     disk::{Room, What},
+    object_fill::Fill,
 };
 
 const LENGTHS: [u64; 9] = [
