@@ -11,8 +11,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fileproxy_testbed::range::Wanted;
-
 use super::behaviour::{
     Access, Behaviour, Framing, How, Instead, NOW, Pace, Ranges, Row, Spelling, Upload, Validator,
 };
@@ -237,11 +235,11 @@ impl Answering<'_> {
         };
         let same = (request.field("if-range"))
             .is_none_or(|sent| Some(sent) == self.row.validator(version) && self.is_strong());
-        let Some(range) = request.field("range").filter(|_| same) else {
+        if !same || request.field("range").is_none() {
             return whole("200 OK");
-        };
+        }
         let len = file.len();
-        let Wanted::Parts(parts) = Wanted::of(&range, len as u64, 1) else {
+        let Some((first, last)) = request.range(len) else {
             return Part {
                 status: "416 Range Not Satisfiable",
                 bytes: Vec::new(),
@@ -254,7 +252,6 @@ impl Answering<'_> {
             bytes: bytes.to_vec(),
             lines,
         };
-        let (first, last) = (parts[0].start as usize, parts[0].end as usize - 1);
         let right = &file[first..=last];
         match self.behaviour.ranges {
             Ranges::Honoured | Ranges::Untold => partial(right, told(first, last)),

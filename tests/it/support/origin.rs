@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fileproxy_testbed::{framing::Framing, head};
+use fileproxy_testbed::{content::Content, framing::Framing, head, range::Wanted};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use socket2::SockRef;
 
@@ -51,6 +51,15 @@ impl Request {
         let mut all = self.fields(name);
         assert!(all.len() <= 1, "{name} is there more than once: {self:?}");
         all.pop()
+    }
+
+    /// The first and the last byte of the one part that is asked for of a file of this length; none where none is asked for, or
+    /// none that the file has.
+    pub fn range(&self, len: usize) -> Option<(usize, usize)> {
+        match Wanted::of(&self.field("range")?, len as u64, 1) {
+            Wanted::Parts(parts) => Some((parts[0].start as usize, parts[0].end as usize - 1)),
+            _ => None,
+        }
     }
 
     /// The values of all fields of this name, in order.
@@ -510,6 +519,13 @@ impl Drop for Connection {
         }
         self.seen.open.fetch_sub(1, SeqCst);
     }
+}
+
+/// A file of this length, of bytes that differ everywhere, so that a shifted body shows.
+pub fn file(len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    Content::of("/").fill(0, &mut bytes);
+    bytes
 }
 
 /// A response with this body and its length.
