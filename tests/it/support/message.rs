@@ -14,13 +14,14 @@ pub fn framing(head: &[u8]) -> Framing {
     Framing::of(head).unwrap_or_else(|| panic!("no length: {:?}", String::from_utf8_lossy(head)))
 }
 
-/// Moves what belongs to the body; whether it is whole.
+/// Moves what belongs to the body; whether it is whole. Behind broken coding it never is.
 pub fn take(framing: &mut Framing, from: &mut Vec<u8>, body: &mut Vec<u8>) -> bool {
     let mut at = 0;
     while at < from.len() && !framing.is_over() {
-        let next = framing.next(&from[at..]);
-        let (used, part) =
-            next.unwrap_or_else(|_| panic!("broken: {:?}", String::from_utf8_lossy(&from[at..])));
+        let Ok((used, part)) = framing.next(&from[at..]) else {
+            from.clear();
+            return false;
+        };
         at += used;
         body.extend_from_slice(&from[at - part..at]);
     }
