@@ -1,4 +1,4 @@
-//! What happens to an accepted socket before it is a stream of requests: its permit, its TCP options, TLS.
+//! Turns an accepted socket into a client connection that can be served: connection permit, TCP options, TLS handshake.
 
 use std::{rc::Rc, sync::Arc, time::Instant};
 
@@ -22,42 +22,42 @@ use super::{
 };
 use crate::traffic::published::Published;
 
-/// A client connection, ready to be served.
+/// A client connection after its TLS handshake, by the HTTP version that ALPN chose (HTTP/1.1 without TLS).
 #[expect(
     clippy::large_enum_variant,
     reason = "it is taken apart at once, and most are the large one"
 )]
 pub enum Accepted {
-    /// It speaks HTTP/1.1.
+    /// HTTP/1.1.
     Http1(ClientStream),
-    /// It speaks HTTP/2.
+    /// HTTP/2.
     Http2(Box<H2Connection>),
 }
 
-/// Makes client connections of the sockets that one listener accepts, on one worker.
+/// Prepares the sockets that one listener accepts, on one worker.
 #[derive(Clone)]
 pub struct Acceptor {
-    /// The policy in force: settings that they keep to.
+    /// The settings that apply to new connections; replaced as a whole by a reload.
     pub policy: InForce,
-    /// What the actors decided, and the counters.
+    /// The levels in force and the client counters, shared by all workers.
     pub published: Arc<Published>,
     /// TLS, where clients speak it.
     pub tls: Option<Arc<Tls>>,
-    /// The HTTP/1.1 connections that are open, by address.
+    /// All open HTTP/1.1 connections by network; used to close idle ones when the limit is reached.
     pub open: Arc<Connections>,
-    /// How many may be open at once.
+    /// The most client connections that may be open at once (`server.max_connections`).
     pub connections: u64,
-    /// The worker that answers requests; none on the operators' own address.
+    /// The worker that answers requests; none on the operators' own address (`admin.listen`).
     pub worker: Option<Rc<Worker>>,
-    /// Makes what is ready once the process drains and idle connections are to end.
+    /// Makes a future that completes when the process drains and idle connections are to be closed.
     pub leaving: Rc<dyn Fn() -> LocalBoxFuture<'static, ()>>,
 }
 
 impl Acceptor {
-    /// Takes a connection on: TCP options, then the TLS handshake where clients speak TLS. None where the client is gone, or is
-    /// one too many and gets no answer. One too many without TLS is given on, to be answered 503.
+    /// Prepares one connection: TCP options, then the TLS handshake if this listener has TLS. `None` if the client has left, or if
+    /// a TLS connection is over the limit. A connection over the limit without TLS is passed on, to be answered with 503.
     pub async fn accept(&self, io: TcpStream) -> Option<Accepted> {
-        // A client that is gone already has no address.
+        // Fails only if the client has already disconnected.
         let peer = io.peer_addr().ok()?;
         let mut permit = ConnectionPermit::take(Arc::clone(&self.published), self.connections);
         let counters = &self.published.clients;
@@ -87,10 +87,11 @@ impl Acceptor {
         drop(level);
         let io = match &self.tls {
             None => Transport::Plain(io),
-            // A handshake costs more than the one too many is worth.
+            // Over the limit: a handshake, only to answer 503, would cost too much.
             Some(_) if permit.over => return None,
             Some(tls) => {
-                // Boxed: it is short, and large; every connection would carry room for it.
+                // Boxed, because the handshake future is large and short-lived; otherwise every connection would reserve space for
+                // it.
                 Transport::Tls(Box::pin(tls.accept(io, peer.ip(), &policy.tls, counters)).await?)
             }
         };

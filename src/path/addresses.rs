@@ -4,23 +4,23 @@ use std::{fmt, net::SocketAddr, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// One address with its port, or several: in TOML a text or a list of them, in the environment words with commas between
-/// them. Never none, and none twice.
+/// The addresses with ports of a setting: one or more, without duplicates. In TOML a string or a list of strings, in environment
+/// variables separated by commas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addresses(Vec<SocketAddr>);
 
-/// A text that is no list of addresses.
+/// Why a setting is not a valid list of addresses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAddresses {
-    /// A word is no address.
+    /// An item is not an address with a port.
     #[error(
         "invalid socket address syntax: give an address and a port, like \"0.0.0.0:10080\", not `{0}`"
     )]
     Word(String),
-    /// No word at all.
+    /// The list is empty.
     #[error("no address: give an address and a port, like \"0.0.0.0:10080\"")]
     Empty,
-    /// One address is there twice.
+    /// An address is listed twice.
     #[error("{0} is named twice")]
     Twice(SocketAddr),
 }
@@ -44,12 +44,12 @@ impl Addresses {
         Ok(Addresses(addresses))
     }
 
-    /// Each of them, in the order given.
+    /// The addresses, in the order given.
     pub fn iter(&self) -> impl Iterator<Item = SocketAddr> {
         self.0.iter().copied()
     }
 
-    /// Whether an address for all of IPv6 leaves IPv4 to another one with the same port.
+    /// Whether `address` is `[::]` with an IPv4 address of the same port listed beside it: the IPv6 socket must then be IPv6 only.
     pub fn splits_families(&self, address: SocketAddr) -> bool {
         self.iter()
             .any(|other| other.is_ipv4() && other.port() == address.port() && other.port() != 0)

@@ -1,15 +1,15 @@
-//! The limiter's gate: who may go on to the origin, and when.
+//! Admission of requests to the origin at the adaptive rate limit.
 
 use std::time::Instant;
 
 use super::error::ProxyError;
 use crate::traffic::{keys::Keys, origin::OriginState, tuning::Tuning};
 
-/// Waits for leave to send one request to this origin, first in, first out, at most for the connect timeout.
+/// Waits until the rate limit allows one more request to this origin: first in, first out, at most for the connect timeout.
 ///
 /// # Errors
 ///
-/// [`ProxyError::Limited`] where the wait would be longer, or too many wait already.
+/// [`ProxyError::Limited`] if the wait would be longer than that, or if too many requests wait already.
 pub async fn admit(origin: &OriginState, tuning: &Tuning, keys: Keys) -> Result<(), ProxyError> {
     let wait = origin
         .gate

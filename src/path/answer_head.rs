@@ -1,28 +1,28 @@
-//! What actix-http writes at the begin of an answer, as far as the connection's stream must know it. Pure.
+//! Recognizes what actix-http writes at the start of a response, as far as the client's stream has to know it. Pure.
 
-/// What it answers by itself to a head that it cannot read.
+/// The 400 that actix-http writes by itself for a head that it cannot parse.
 const BAD_HEAD: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n";
-/// The same for one that is too large.
+/// The start of the 431 that actix-http writes by itself for a head that is too large.
 const LARGE_HEAD: &[u8] = b"HTTP/1.1 431 ";
-/// What it says to a client that waits with its body. No part of an answer.
+/// The interim response that actix-http writes for `Expect: 100-continue`; the final response follows.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-/// It writes Connection behind the status and the framing.
+/// In how many of the first lines `Connection` is searched: actix-http writes it behind the status and the framing.
 const LINES: usize = 4;
 
-/// The begin of what is written for a request.
+/// What the first bytes written for a request are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerHead {
-    /// An interim response alone; the answer is to come.
+    /// Only an interim 100; the final response follows.
     Continue,
-    /// An answer, and whether the connection ends behind it.
+    /// The final response.
     Answer {
-        /// Whether it does.
+        /// Whether it says `Connection: close`.
         closes: bool,
     },
 }
 
 impl AnswerHead {
-    /// Reads the first bytes that are written for a request.
+    /// Parses the first bytes that actix-http writes for a request.
     pub fn of(bytes: &[u8]) -> Self {
         let bytes = match bytes.strip_prefix(CONTINUE) {
             Some([]) => return AnswerHead::Continue,
@@ -39,7 +39,7 @@ impl AnswerHead {
     }
 }
 
-/// The status with which actix-http refuses a head by itself, if that is what is written.
+/// The status, 400 or 431, if `bytes` are a refusal that actix-http wrote by itself, not a handler.
 pub fn refusal(bytes: &[u8]) -> Option<u16> {
     if bytes.starts_with(BAD_HEAD) {
         Some(400)

@@ -1,4 +1,5 @@
-//! The time between two requests of a connection over HTTP/1.1: who waits, for how long, and who makes room for others.
+//! The time between two requests of an HTTP/1.1 connection: when it is closed as idle, as too slow, or to free a connection for
+//! others.
 
 use std::{
     task::{Context, Poll},
@@ -9,39 +10,40 @@ use futures_util::{FutureExt as _, future::LocalBoxFuture};
 
 use super::{head_deadline::HeadDeadline, idle::Listed};
 
-/// Ends a connection whose next head does not come, or is not whole in time, or that makes room for others.
+/// Says when to close a connection that waits for a request: no head came, it came too slowly, the process drains, or the
+/// connection limit is reached.
 pub(super) struct BetweenRequests {
-    /// Its place among those that make room for others; none for one too many.
+    /// Entry in the list of connections that may be closed when the limit is reached; none for a connection over the limit.
     listed: Option<Listed>,
-    /// When the next head must have begun, or one that has begun be whole.
+    /// By when the next head must have begun or, if it has begun, be complete.
     deadline: HeadDeadline,
-    /// Ready once the process drains and idle connections are to end.
+    /// Completes when the process drains and idle connections are to be closed.
     leaving: LocalBoxFuture<'static, ()>,
 }
 
-/// What there is of the next head.
+/// How much of the next request head has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NextHead {
     /// Nothing.
     None,
-    /// A part, of the connection's first one or a later one.
+    /// A part of it.
     Begun {
-        /// Whether it is the first one.
+        /// Whether it is the first head of this connection.
         is_first: bool,
     },
 }
 
-/// How a connection ends between two requests.
+/// How to close a connection between two requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
-    /// Nothing was asked: nothing is answered.
+    /// Close without a response: no request has begun.
     Close,
-    /// A head came too slowly.
+    /// A head came too slowly: answer 408.
     SlowHead,
 }
 
 impl BetweenRequests {
-    /// A connection just accepted: its first head must be whole within `head`.
+    /// For a connection just accepted: its first head must be complete within `head`.
     pub fn new(
         listed: Option<Listed>,
         head: Duration,
@@ -54,12 +56,12 @@ impl BetweenRequests {
         }
     }
 
-    /// A request is under way.
+    /// Stops the deadline, because a request is being answered.
     pub fn stop(&mut self) {
         self.deadline.stop();
     }
 
-    /// No head is waited for.
+    /// Stops the deadline and marks the connection as busy: it is not closed to free a connection for others.
     pub fn set_busy(&mut self) {
         if let Some(listed) = &self.listed {
             listed.set_idle(false);
@@ -67,7 +69,7 @@ impl BetweenRequests {
         self.stop();
     }
 
-    /// The next head is waited for, for `idle` where none ran before. Ready when the connection is to end.
+    /// Polls the deadline of the next head; if none runs, it starts with `idle`. Ready when the connection is to be closed.
     pub fn poll(&mut self, cx: &mut Context<'_>, next: NextHead, idle: Duration) -> Poll<Due> {
         if let Some(listed) = &self.listed {
             listed.set_idle(true);

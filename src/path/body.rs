@@ -21,7 +21,7 @@ use super::{
 };
 use crate::traffic::{canary::split::Bucket, origin::OriginState, published::Published};
 
-/// One response body on its way to a client: where its bytes come from, those read ahead, and the meter of its request.
+/// One response body on its way to a client: the source of its bytes, what was read ahead, and the meter of its request.
 pub struct Transfer {
     flow: Flow,
     ahead: VecDeque<Bytes>,
@@ -30,14 +30,14 @@ pub struct Transfer {
     origin: Arc<OriginState>,
     bucket: Bucket,
     meter: Meter,
-    /// The break, found while bytes read before it are still to be handed out: the client gets those first.
+    /// An error found while bytes read before it still wait: they are delivered first.
     failed: Option<BodyError>,
     ended: bool,
     told: bool,
 }
 
 impl Transfer {
-    /// A transfer from this origin, or of what is stored of it, that has not begun, to a client of this bucket.
+    /// A transfer that has not begun, of a body from this origin or from the store, to a client of this canary bucket.
     pub fn new(
         flow: Flow,
         published: Arc<Published>,
@@ -82,7 +82,7 @@ impl Transfer {
         }
     }
 
-    /// The next piece for the client, small ones that are already here gathered up to the chunk.
+    /// The next piece for the client: small pieces that are here already are joined up to the chunk size.
     fn poll_gathered(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let Some(first) = std::task::ready!(self.poll_piece(cx)) else {
             return Poll::Ready(None);
@@ -114,7 +114,7 @@ impl ReadAhead for Transfer {
         if self.ended || self.failed.is_some() {
             return;
         }
-        // What the store keeps is not read ahead of the client: nothing is gained by that.
+        // A body from the store is not read ahead: it is local already.
         let Some(body) = self.flow.origin_body() else {
             return;
         };
@@ -162,7 +162,7 @@ pub struct Body {
 }
 
 impl Body {
-    /// The body of `transfer`, `size` as the client is told.
+    /// The body of `transfer`; `size` is what the head declares.
     pub fn new(transfer: Rc<RefCell<Transfer>>, size: BodySize) -> Self {
         Body {
             transfer,
@@ -171,8 +171,8 @@ impl Body {
         }
     }
 
-    /// A body whose end is the connection's: unless it is whole, `client`'s connection ends with a reset, for
-    /// nothing else tells a cut one from a whole one.
+    /// A body without length that ends when the connection closes (RFC 9112 §6.3). If it is incomplete, `client`'s connection is
+    /// reset: nothing else would tell the client that it was cut.
     pub fn to_the_close(transfer: Rc<RefCell<Transfer>>, client: Rc<Client>) -> Self {
         client.end_with_reset(true);
         Body {
@@ -204,7 +204,7 @@ impl MessageBody for Body {
             }
             None => {
                 if transfer.failed.is_some() && !transfer.told {
-                    // What was handed out before goes out first: an error ends the connection at once.
+                    // Bytes that were handed out are flushed first, because actix-http closes the connection at once on an error.
                     transfer.told = true;
                     cx.waker().wake_by_ref();
                     return Poll::Pending;

@@ -1,22 +1,22 @@
-//! Follows a request's body through the bytes as they come, to know where it ends. Pure: the bytes stay where they
-//! are, and those of a body or a chunk are not looked at, only counted.
+//! Follows a request's body through the bytes as they arrive, to find its end. Pure: the bytes are not copied, and body data is
+//! only counted, not inspected.
 //!
-//! It is stricter than actix-http, which reads the same bytes: whatever a server before or behind this one could read
-//! in another way is refused (RFC 9112 §7.1, §11.2).
+//! Stricter than actix-http, which parses the same bytes afterwards: whatever another server before or behind this one could parse
+//! differently is refused, against request smuggling (RFC 9112 §7.1, §11.2).
 
 use super::request_head::RequestFraming;
 
-/// Longest line that gives a chunk's size, extensions included.
+/// Longest chunk-size line in bytes, with extensions.
 const MAX_SIZE_LINE: u64 = 4096;
-/// How much more than the data the lines' padding and extensions of one body may take.
+/// Bytes of padding and chunk extensions that one body may have beyond its data.
 const MAX_OVERHEAD: u64 = 16 * 1024;
-/// Longest trailer section.
+/// Longest trailer section in bytes.
 const MAX_TRAILERS: usize = 16 * 1024;
-/// Longest name of a field that is forbidden in trailers.
+/// Length of the longest name in [`FORBIDDEN`].
 const LONGEST: usize = b"if-unmodified-since".len();
 
-/// Fields that frame or route a message, change what it asks for or say who asks: they may not come after it
-/// (RFC 9110 §6.5.1).
+/// Fields that are refused in trailers, because they frame or route the message, change the request or name its sender (RFC 9110
+/// §6.5.1).
 const FORBIDDEN: [&str; 28] = [
     "authorization",
     "cache-control",
@@ -51,69 +51,69 @@ const FORBIDDEN: [&str; 28] = [
 /// Why a body is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadBody {
-    /// The line before a chunk, or the end of one.
+    /// A chunk-size line, or the CRLF behind a chunk's data, is malformed.
     #[error("a chunk that is not as RFC 9112 wants it")]
     Chunk,
-    /// Chunk extensions without end.
+    /// Too many bytes of chunk extensions.
     #[error("too many chunk extensions")]
     Extensions,
-    /// A trailer field that does not follow the grammar.
+    /// A trailer field is malformed.
     #[error("a trailer field that is not as RFC 9112 wants it")]
     Trailer,
-    /// A trailer field that belongs into a head.
+    /// A trailer field that is allowed only in a head.
     #[error("a field that may not be a trailer")]
     ForbiddenTrailer,
-    /// Trailers without end.
+    /// The trailer section is too long.
     #[error("too many trailer fields")]
     Trailers,
 }
 
-/// Where in a request's body the last byte was.
+/// Parser state: where in a request's body the last byte was.
 #[derive(Debug)]
 pub struct BodyScan {
     at: At,
-    /// The size of the chunk at hand, as far as it was read.
+    /// Size of the current chunk, as far as it was parsed.
     size: u64,
-    /// Bytes of the line at hand, or of all trailers.
+    /// Bytes of the current line, or of the trailer section.
     line: u64,
-    /// Bytes of data so far.
+    /// Bytes of body data so far.
     data: u64,
-    /// Bytes of padding and extensions so far.
+    /// Bytes of padding and chunk extensions so far.
     overhead: u64,
     trailers: usize,
-    /// The trailer field's name, as far as it was read and fits.
+    /// The name of the current trailer field, cut to the longest forbidden name.
     name: [u8; LONGEST],
     name_len: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
-    /// In data whose length the head told.
+    /// In a body with Content-Length; the bytes that are left.
     Length(u64),
-    /// Before the first digit of a chunk's size.
+    /// Before the first digit of a chunk size.
     SizeBegin,
     Size,
-    /// In the space behind a size.
+    /// In whitespace behind a chunk size.
     SizeEnd,
     Extension,
-    /// Behind the CR of a size line.
+    /// Behind the CR of a chunk-size line.
     SizeLf,
-    /// In a chunk's data.
+    /// In a chunk's data; the bytes that are left.
     Data(u64),
     DataCr,
     DataLf,
-    /// At the begin of a line behind the last chunk.
+    /// At the start of a line in the trailer section.
     TrailerBegin,
     TrailerName,
     TrailerValue,
     TrailerLf,
-    /// Behind the CR of the empty line.
+    /// Behind the CR of the empty line that ends the trailer section.
     LastLf,
     Over,
 }
 
 impl BodyScan {
-    /// Before the first byte of a body.
+    /// A scan before the first byte of the body.
     pub fn new(framing: RequestFraming) -> Self {
         BodyScan {
             at: match framing {
@@ -136,11 +136,11 @@ impl BodyScan {
         self.at == At::Over
     }
 
-    /// How many of `bytes` belong to the body.
+    /// Returns how many of `bytes` belong to the body.
     ///
     /// # Errors
     ///
-    /// [`BadBody`]: where it ends could be read in more than one way.
+    /// [`BadBody`] if servers could disagree on where the body ends.
     pub fn step(&mut self, bytes: &[u8]) -> Result<usize, BadBody> {
         let mut n = 0;
         while n < bytes.len() && self.at != At::Over {
@@ -162,7 +162,7 @@ impl BodyScan {
         Ok(n)
     }
 
-    /// Where one more byte outside of data leads.
+    /// The next state after one byte that is not body data.
     fn byte(&mut self, byte: u8) -> Result<At, BadBody> {
         Ok(match (self.at, byte) {
             (At::SizeBegin, _) => {
@@ -176,7 +176,7 @@ impl BodyScan {
             (At::Size, _) => {
                 let digit = digit(byte).ok_or(BadBody::Chunk)?;
                 if self.size == 0 {
-                    // a zero before the size
+                    // a leading zero
                     self.padded(At::Size)?;
                 }
                 let size = self.size.checked_mul(16).ok_or(BadBody::Chunk)?;
@@ -210,7 +210,7 @@ impl BodyScan {
         })
     }
 
-    /// One more byte of a size line that says nothing.
+    /// Counts one byte of padding or extension, then goes to `then`.
     fn padded(&mut self, then: At) -> Result<At, BadBody> {
         self.line += 1;
         self.overhead += 1;
@@ -220,7 +220,7 @@ impl BodyScan {
         Ok(then)
     }
 
-    /// One more byte of a trailer field's name.
+    /// Takes one byte of a trailer field's name.
     fn named(&mut self, byte: u8) -> Result<At, BadBody> {
         if !is_token(byte) {
             return Err(BadBody::Trailer);
@@ -232,7 +232,7 @@ impl BodyScan {
         self.trailed(At::TrailerName)
     }
 
-    /// One more byte of the trailers.
+    /// Counts one byte of the trailer section, then goes to `then`.
     fn trailed(&mut self, then: At) -> Result<At, BadBody> {
         self.trailers += 1;
         if self.trailers > MAX_TRAILERS {
@@ -255,7 +255,7 @@ fn digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).map(|digit| digit as u8)
 }
 
-/// Whether a byte may stand in a field's name (RFC 9110 §5.6.2).
+/// Whether a byte may be part of a field name (RFC 9110 §5.6.2).
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
@@ -264,7 +264,7 @@ fn is_token(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    /// What a scan makes of `text`, whole and byte by byte.
+    /// Scans `text` in one step and byte by byte, and checks that the results are equal.
     fn scan(text: &[u8]) -> Result<(usize, bool), BadBody> {
         let mut whole = BodyScan::new(RequestFraming::Chunked);
         let mut single = BodyScan::new(RequestFraming::Chunked);
@@ -380,7 +380,7 @@ mod tests {
         assert_eq!(scan(trailers.as_bytes()), Err(BadBody::Trailers));
         let long = format!("0\r\n{}", "x".repeat(20_000));
         assert_eq!(scan(long.as_bytes()), Err(BadBody::Trailers));
-        // Signed chunks are no flood.
+        // Chunk signatures of S3 uploads are long extensions, but not a flood.
         let data = "x".repeat(1000);
         let signed = format!("3e8;chunk-signature={}\r\n{data}\r\n", "f".repeat(64)).repeat(400);
         let text = format!("{signed}0\r\n\r\n");

@@ -1,23 +1,23 @@
-//! The lines of the chunked transfer coding (RFC 9112 §7.1): a chunk's size, and a field of the trailer section. Pure.
+//! Parses the lines of the chunked transfer coding (RFC 9112 §7.1): chunk sizes and trailer fields. Pure.
 //!
-//! They are read strictly. A chunk's size that is wrong leaves the decoder in the middle of the data, or behind it; what is
-//! read as a line there is the only place where that shows.
+//! Parsing is strict. After a wrong chunk size the decoder stands inside the data or behind it, and only a strict check of what it
+//! then reads as a line detects that.
 
-/// Longest line that gives a chunk's size, extensions included.
+/// Longest chunk-size line in bytes, with extensions.
 const MAX_SIZE_LINE: usize = 4096;
-/// Longest field of a trailer section, and longest trailer section.
+/// Longest trailer field and longest trailer section, in bytes.
 pub const MAX_TRAILERS: usize = 16 * 1024;
 
-/// A line that the grammar does not allow, or that is too long.
+/// A line that is malformed or too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadLine;
 
-/// A chunk's size in bytes, and the length of its line with CRLF, from `bytes`, which begin with that line; `None` while it
-/// is incomplete. Zeros before the size and blanks behind it are taken, extensions are not looked at.
+/// Parses the chunk-size line at the start of `bytes`: the chunk's size in bytes, and the line's length with CRLF; `None` while it
+/// is incomplete. Leading zeros and trailing whitespace are accepted, extensions are ignored.
 ///
 /// # Errors
 ///
-/// [`BadLine`] for a line without a size, a size over 64 bits, a line end other than CRLF, and what is no extension.
+/// [`BadLine`] for a missing size, a size over 64 bits, a line end other than CRLF, and anything behind the size but an extension.
 pub fn size_line(bytes: &[u8]) -> Result<Option<(usize, u64)>, BadLine> {
     let Some((line, len)) = line(bytes, MAX_SIZE_LINE)? else {
         return Ok(None);
@@ -38,12 +38,12 @@ pub fn size_line(bytes: &[u8]) -> Result<Option<(usize, u64)>, BadLine> {
     size.map(|size| Some((len, size))).ok_or(BadLine)
 }
 
-/// The length of a trailer field's line with CRLF, and whether it is the empty line at the section's end; `None` while it
-/// is incomplete.
+/// The length of the trailer line at the start of `bytes` with CRLF, and whether it is the empty line that ends the section; `None`
+/// while it is incomplete.
 ///
 /// # Errors
 ///
-/// [`BadLine`] for what is no field: no name, no colon behind it, a control character, a line end other than CRLF.
+/// [`BadLine`] for a missing name or colon, a control character, or a line end other than CRLF.
 pub fn trailer_line(bytes: &[u8]) -> Result<Option<(usize, bool)>, BadLine> {
     let Some((line, len)) = line(bytes, MAX_TRAILERS)? else {
         return Ok(None);
@@ -56,7 +56,7 @@ pub fn trailer_line(bytes: &[u8]) -> Result<Option<(usize, bool)>, BadLine> {
     Ok(Some((len, line.is_empty())))
 }
 
-/// The line that `bytes` begin with, without its CRLF, and its length with that; `None` while it is incomplete.
+/// The line at the start of `bytes` without CRLF, and its length with CRLF; `None` while it is incomplete.
 fn line(bytes: &[u8], most: usize) -> Result<Option<(&[u8], usize)>, BadLine> {
     let within = &bytes[..bytes.len().min(most)];
     let is_text = |b: u8| b == b'\t' || b >= b' ' && b != 0x7f;

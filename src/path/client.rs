@@ -1,4 +1,5 @@
-//! The state of a client connection that its stream and its requests' handlers share. Over HTTP/2, of one stream.
+//! The state of one client that the connection's stream and the request handlers share: of an HTTP/1.1 connection, or of one HTTP/2
+//! stream.
 
 use std::{
     cell::{Cell, RefCell},
@@ -24,65 +25,64 @@ use crate::traffic::{
     canary::split::Bucket, counters::ClientCounters, published::Published, quality::Class,
 };
 
-/// Bytes of interim responses that may wait for a client.
+/// The most bytes of interim responses (1xx) that wait to be written to a client.
 const MAX_INTERIM: usize = 16 * 1024;
 
-/// A client connection, or one HTTP/2 stream of it, as the handler and the connection's stream both know it.
+/// A client connection over HTTP/1.1, or one stream of an HTTP/2 connection; shared by handler and connection.
 #[derive(Debug)]
 pub struct Client {
     /// The client's address.
     pub peer: SocketAddr,
-    /// The client's address as the value that X-Forwarded-For gets.
+    /// The client's address in the form of an X-Forwarded-For value.
     pub address: HeaderValue,
-    /// Whether it is a trusted proxy.
+    /// Whether it is one of the trusted proxies (`server.trusted_proxies`).
     pub trusted: bool,
-    /// The class of its line. HTTP/2 streams share it with their connection.
+    /// Quality class of the client's TCP connection, as last measured. HTTP/2 streams share their connection's.
     pub(super) class: Rc<Cell<Class>>,
     /// Whether it speaks TLS.
     pub secure: bool,
-    /// The bucket of its address, by which a canary takes clients in; a shared one for a trusted proxy, which many clients are
-    /// behind.
+    /// Bucket of the client's address, which decides whether a canary applies to it. All clients behind a trusted proxy share one.
     pub bucket: Bucket,
-    /// Requests that are in a handler, or whose response is under way.
+    /// Requests that are in a handler or whose response is not yet sent completely.
     pub(super) engaged: Cell<u32>,
-    /// Requests so far.
+    /// Number of requests so far.
     pub(super) begun: Cell<u64>,
-    /// The body that it is sent, if one is under way.
+    /// The transfer of the response body that is being sent, if there is one; read ahead while the socket is blocked.
     transfer: RefCell<Option<Weak<RefCell<dyn ReadAhead>>>>,
     pub(super) reset: Cell<bool>,
-    /// Whether a request whose body trickled is being answered: the rest of it is not waited for.
+    /// Set when a request whose body came too slowly is answered: the rest of the body is not awaited.
     pub(super) body_refused: Cell<bool>,
-    /// Whether the request at hand offers to speak WebSocket. What of Upgrade a handler sees is such an offer.
+    /// Whether the current request offers WebSocket (RFC 6455 §4.1). Handlers see another protocol's offer as WebSocket, too.
     pub(super) offers_websocket: Cell<bool>,
-    /// The protocol that it offers to speak, where that is not WebSocket.
+    /// The Upgrade value of the current request, if it offers another protocol than WebSocket.
     pub(super) other_offer: RefCell<Option<HeaderValue>>,
-    /// Whether its offer to switch protocols was taken.
+    /// Whether a handler accepted the protocol switch (101).
     pub(super) switched: Cell<bool>,
-    /// Why its connection ends, where its request broke the rules behind its head.
+    /// Why the connection ends, if the current request's body violated a rule after its head had been passed on.
     pub(super) refused: Cell<Option<Refusal>>,
-    /// Interim responses (1xx) in the form of HTTP/1.1, to be written before the answer.
+    /// Interim responses (1xx), in HTTP/1.1 form, to be written before the final response.
     pub(super) interim_heads: RefCell<BytesMut>,
-    /// Whether the other protocol has come to its end.
+    /// Whether the origin's side of a switched protocol has ended.
     pub(super) tunnel_ended: Cell<bool>,
-    /// Whether an answer is being written: half of it may be out.
+    /// Whether a response is being written, so that part of it may be out.
     pub(super) writing: Cell<bool>,
-    /// What answers the request at hand and may be given again, once its head is seen.
+    /// The response to the current request, if it may be repeated for identical requests (see [`super::rendered`]).
     pub(super) repeatable: RefCell<Option<Box<(Hit, Asked)>>>,
     pub(super) published: Arc<Published>,
-    /// Sends its interim responses over HTTP/2; none over HTTP/1.1.
+    /// Sends interim responses of an HTTP/2 stream; none over HTTP/1.1.
     pub(super) interim: Option<Rc<Answering>>,
 }
 
-/// A response is under way for as long as this lives: the connection is not idle.
+/// Marks a response as under way while this lives: the connection is not idle.
 #[derive(Debug)]
 pub struct Held(Rc<Client>);
 
-/// A request to the origin is under way for as long as this lives.
+/// Marks a request to the origin as under way while this lives.
 #[derive(Debug)]
 pub struct Engaged(Held);
 
 impl Client {
-    /// The bucket by which a canary takes this client in, or does not.
+    /// The canary bucket of a client with this address.
     pub fn bucket_of(peer: SocketAddr, trusted: bool) -> Bucket {
         if trusted {
             Bucket::SHARED
@@ -91,7 +91,7 @@ impl Client {
         }
     }
 
-    /// The class of its line, as last seen.
+    /// Quality class of the client's TCP connection, as last measured.
     pub fn class(&self) -> Class {
         self.class.get()
     }
@@ -124,7 +124,7 @@ impl Client {
         }
     }
 
-    /// State of one HTTP/2 stream: shares peer and line with its connection; request state starts empty.
+    /// State for a new HTTP/2 stream of the same connection: shares address and class, request state starts empty.
     pub fn again(&self) -> Self {
         Client {
             address: self.address.clone(),
@@ -148,12 +148,12 @@ impl Client {
         }
     }
 
-    /// What the actors decided, and the counters.
+    /// The levels in force and the client counters.
     pub fn published(&self) -> &Arc<Published> {
         &self.published
     }
 
-    /// Called while the client takes nothing of a response: its transfer reads on.
+    /// Reads the current transfer ahead. Called while the client's socket is blocked.
     pub fn poll_ahead(&self, cx: &mut Context<'_>) {
         let transfer = self.transfer.borrow().as_ref().and_then(Weak::upgrade);
         if let Some(transfer) = transfer {
@@ -161,7 +161,7 @@ impl Client {
         }
     }
 
-    /// The client that a request is from: its connection's, or over HTTP/2 its own.
+    /// The client of a request: its connection (HTTP/1.1), or its stream (HTTP/2).
     pub fn of(request: &Request) -> Option<Rc<Self>> {
         let client = request.conn_data::<Rc<Self>>().cloned();
         client.or_else(|| request.extensions().get::<Rc<Self>>().cloned())
@@ -178,54 +178,54 @@ impl Client {
         Held(Rc::clone(self))
     }
 
-    /// As [`Client::hold`], for a request that goes to the origin: that is counted.
+    /// As [`Client::hold`], for a request that is also counted among those under way.
     pub fn engage(self: &Rc<Self>) -> Engaged {
         self.published.clients.requests.up();
         Engaged(self.hold())
     }
 
-    /// Sets the body that is sent to it: that reads on while the socket takes nothing.
+    /// Sets the transfer that is read ahead while the socket is blocked.
     pub fn sends(&self, transfer: Rc<RefCell<dyn ReadAhead>>) {
         *self.transfer.borrow_mut() = Some(Rc::downgrade(&transfer));
     }
 
-    /// A request whose body trickled is being answered: the rest of it is not waited for.
+    /// Stops waiting for the rest of a request body that came too slowly.
     pub fn refuses_body(&self) {
         self.body_refused.set(true);
     }
 
-    /// What the request at hand offers to speak, where that may be taken (RFC 9110 §7.8).
+    /// The protocol that the current request offers to switch to, if the offer may be passed on (RFC 9110 §7.8).
     pub fn offer(&self) -> Option<HeaderValue> {
         let other = || self.other_offer.borrow().clone();
         self.offers_websocket()
             .then(|| other().unwrap_or(HeaderValue::from_static("websocket")))
     }
 
-    /// Whether the request at hand offers to speak WebSocket (RFC 6455 §4.1): a GET over HTTP/1.1, without a body, with
-    /// `Connection: upgrade` and `Upgrade: websocket`; or another protocol, which handlers see as WebSocket (see
-    /// [`Client::offer`]). All other offers are removed before a handler sees them.
+    /// Whether the current request offers WebSocket (RFC 6455 §4.1): a GET over HTTP/1.1 without a body, with `Connection: upgrade`
+    /// and `Upgrade: websocket`; or another protocol, which handlers see as WebSocket (see [`Client::offer`]). All other offers are
+    /// removed before a handler sees them.
     pub fn offers_websocket(&self) -> bool {
         self.offers_websocket.get()
     }
 
-    /// The offer is taken: from now on what the client sends goes on as it is, as the request's payload, until it
-    /// closes. To be called before the 101 is given back. Without an offer nothing changes.
+    /// Accepts the offered protocol: from now on the client's bytes pass unchanged as the request's payload until it closes. Call
+    /// it before returning the 101. Without an offer nothing changes.
     pub fn switches_protocol(&self) {
         self.switched.set(self.offers_websocket.get());
     }
 
-    /// Why the request at hand is refused behind its head, if it is.
+    /// Why the current request was refused after its head had been passed on, if it was.
     pub fn refused(&self) -> Option<Refusal> {
         self.refused.get()
     }
 
-    /// The other protocol has come to its end: the client hears of it at once.
+    /// Reports that the origin's side of the switched protocol has ended, so that the client's connection closes at once.
     pub(super) fn ends_tunnel(&self) {
         self.tunnel_ended.set(true);
     }
 
-    /// Sends an interim response (RFC 9110 §15.2) before the answer to the request at hand; not to a client of HTTP/1.0. One
-    /// that comes while another answer is still being written, or too many of them, are left out, as any hop may do.
+    /// Queues an interim response (RFC 9110 §15.2) to the current request. It is dropped for HTTP/1.0 clients, while a response is
+    /// already being written, and when too many wait.
     pub fn send_interim<'a>(
         &self,
         status: StatusCode,
@@ -253,14 +253,14 @@ impl Client {
         counters.interim.increment();
     }
 
-    /// Whether the connection ends with a reset instead of an orderly close.
+    /// Sets whether the connection ends with a reset (RST) instead of an orderly close.
     pub fn end_with_reset(&self, reset: bool) {
         self.reset.set(reset);
     }
 }
 
 impl Engaged {
-    /// The client whose request this is.
+    /// The client that sent this request.
     pub fn client(&self) -> &Client {
         &self.0.0
     }

@@ -1,8 +1,8 @@
-//! A client's connection, with the limits that a client must keep: a head that trickles, a head without end, bytes that
-//! are no HTTP, a reader that stops reading, one connection too many. Each gets an answer where one can still be given.
+//! A client's HTTP/1.1 connection, with its limits: slow or endless heads, bytes that are not HTTP, a client that stops reading, a
+//! connection over the limit. Each gets an error response where one can still be sent.
 //!
-//! actix-http bounds the first head only, and no write at all, and reads a request before the one before is answered;
-//! so this stream stands between it and the socket, and gives it one request at a time ([`RequestReader`]).
+//! actix-http limits only the first head and no write, and reads a request before the previous one is answered. So this stream
+//! stands between it and the socket, and passes one request at a time to it ([`RequestReader`]).
 
 use std::{
     io,
@@ -35,7 +35,7 @@ use super::{
     transport::Transport,
 };
 
-/// How much a client may send ahead while its request is answered; the rest waits in the socket.
+/// Bytes that are read ahead from a client while its request is answered; more stays in the socket's buffer.
 const AHEAD: usize = 64 * 1024;
 /// A client's connection.
 pub struct ClientStream {
@@ -46,31 +46,31 @@ pub struct ClientStream {
     quickack: bool,
     phase: Phase,
     reader: RequestReader,
-    /// How many requests had begun in a handler when the last head went on.
+    /// The number of requests that had reached a handler when the last head was passed on.
     begun_before: u64,
-    /// Whether any of the answer to it is out.
+    /// Whether part of the response is written.
     begun_answer: bool,
-    /// Whether the connection ends behind it.
+    /// Whether the connection closes after the current response.
     closes: bool,
-    /// Whether nothing came behind the request at hand, and the socket wakes who reads once something does.
+    /// Whether nothing follows the current request yet, and the read task is registered to be woken when something does.
     awaits_socket: bool,
-    /// The time between two requests.
+    /// Deadlines between two requests.
     between: BetweenRequests,
     line: ClientLine,
     send: SendWatch,
-    /// Answers what was answered before, past actix-http.
+    /// Answers repeated identical requests without actix-http.
     repeater: Repeater,
 }
 
 enum Phase {
     Open,
-    /// An answer of the stream's own goes out.
+    /// An error response of the stream's own is being sent.
     Refusing(Refusing),
     Ended,
 }
 
 impl ClientStream {
-    /// A connection just accepted. One too many is refused.
+    /// For a connection just accepted. One over the limit is refused.
     pub fn new(
         io: Transport,
         client: Rc<Client>,
@@ -104,19 +104,19 @@ impl ClientStream {
         stream
     }
 
-    /// What handlers get to know of this connection.
+    /// The state shared with this connection's handlers.
     pub fn client(&self) -> &Rc<Client> {
         &self.client
     }
 
-    /// Whether a request is in a handler, or its response under way.
+    /// Whether a request is in a handler, or its response is not yet sent completely.
     fn is_engaged(&self) -> bool {
         self.client.engaged.get() > 0
     }
 
-    /// Answers by itself and ends the connection.
+    /// Sends an error response and closes the connection.
     fn refuse(&mut self, refusal: Refusal) {
-        // A request that is in a handler has an access line of its own.
+        // A request in a handler writes its own access line.
         let log = self.limits.log && !self.is_engaged();
         refusal.account(&self.client.published, self.client.peer.ip(), log);
         if !self.is_engaged() {
@@ -126,11 +126,11 @@ impl ClientStream {
         self.phase = Phase::Refusing(Refusing::answering(refusal));
     }
 
-    /// What came is no HTTP: the connection ends, with an answer if none has begun.
+    /// Refuses bytes that are not valid HTTP: the connection ends, after an error response if no other response has begun.
     ///
     /// # Errors
     ///
-    /// Half of another answer is out: whoever waits for the rest of the body ends with the connection.
+    /// If part of another response is written: the connection fails, and with it the handler that waits for the body.
     fn refuse_what_came(&mut self, refusal: Refusal) -> io::Result<()> {
         let of_answered = matches!(refusal, Refusal::Body(_)) && !self.reader.is_unanswered();
         if self.is_engaged() {
@@ -144,7 +144,7 @@ impl ClientStream {
         if !of_answered && self.is_engaged() && !self.client.body_refused.get() {
             return Err(io::Error::new(io::ErrorKind::InvalidData, refusal));
         }
-        // Nobody needs the body any more. Its answer goes out, and nothing else.
+        // The body is no longer needed: the response is finished, and nothing more is accepted.
         self.reader.lose();
         Ok(())
     }
@@ -157,7 +157,7 @@ impl ClientStream {
         Poll::Ready(())
     }
 
-    /// Reads what of the request at hand may go on.
+    /// Reads the bytes of the current request that may be passed on.
     fn poll_request(
         &mut self,
         cx: &mut Context<'_>,
@@ -173,7 +173,7 @@ impl ClientStream {
             let mut looked = self.reader.release(buf);
             if looked.is_ok() && buf.filled().len() == before {
                 if self.reader.is_lost() && !self.reader.is_unanswered() {
-                    // The last answer is out, and what the client still sends is nobody's.
+                    // The last response is sent; discard whatever else the client sends.
                     self.phase = Phase::Refusing(Refusing::silently());
                     return Poll::Pending;
                 }
@@ -182,8 +182,8 @@ impl ClientStream {
                 }
                 ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
                 if buf.filled().len() == before {
-                    // A client that left must not keep its transfer running. actix-http can be told so, but then
-                    // garbage behind a good request ends that one, too.
+                    // A client that left must not keep its transfer running. actix-http could do this itself, but would then also
+                    // abort a valid request that is followed by garbage.
                     return Poll::Ready(match self.is_engaged() && !self.reader.is_raw() {
                         true => Err(io::ErrorKind::ConnectionAborted.into()),
                         false => Ok(()),
@@ -198,7 +198,7 @@ impl ClientStream {
                     continue;
                 }
                 if self.quickack && self.is_engaged() {
-                    // An upload: its sender waits for acknowledgements, not for an answer that could carry them.
+                    // During an upload no response carries the acknowledgements, and the sender needs them at once.
                     tcp::rearm_quickack(self.io.tcp());
                 }
                 let is_alone = self.reader.is_clean();
@@ -226,7 +226,7 @@ impl ClientStream {
         }
     }
 
-    /// Writes what is left of a rendered response. Ready when there is none.
+    /// Writes the rest of a rendered response. Ready when there is none.
     fn poll_rendered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.repeater.is_answering() {
             return Poll::Ready(Ok(()));
@@ -245,7 +245,7 @@ impl ClientStream {
         Poll::Ready(written)
     }
 
-    /// Looks how good the client's line is.
+    /// Measures the quality of the client's TCP connection.
     fn look_at_line(&mut self) {
         let published = &self.client.published;
         let follow = published.level_for(self.client.bucket).load().follow_lines;
@@ -253,7 +253,7 @@ impl ClientStream {
         self.client.class.set(self.line.class());
     }
 
-    /// A head goes on.
+    /// A new request head is passed on: resets the state of the previous request.
     fn begin(&mut self) {
         self.client.repeatable.take();
         self.between.stop();
@@ -267,7 +267,7 @@ impl ClientStream {
         self.client.other_offer.replace(other);
     }
 
-    /// Looks after a client whose request is being answered: keeps what it sends ahead, and notices that it left.
+    /// While a request is answered: buffers what the client sends ahead, and detects that it has left.
     fn poll_behind(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.awaits_socket = false;
         while self.reader.waiting() < AHEAD {
@@ -291,7 +291,7 @@ impl ClientStream {
         Poll::Pending
     }
 
-    /// Once the answer is out, the next head may come.
+    /// When the response is complete, lets the next head pass.
     fn answered(&mut self, cx: &Context<'_>) {
         let done = self.reader.is_unanswered()
             && self.begun_answer
@@ -306,14 +306,14 @@ impl ClientStream {
             self.reader.lose();
         }
         if self.closes || !self.awaits_socket || self.reader.waiting() > 0 {
-            // actix-http asks for the next request only where it is woken.
+            // actix-http reads the next request only when it is woken.
             cx.waker().wake_by_ref();
         }
     }
 
-    /// Ends a connection whose next head does not come, or is not whole in time.
+    /// Closes a connection whose next head is late or incomplete for too long.
     fn poll_due(&mut self, cx: &mut Context<'_>) {
-        // An answer has no time to be out: only a client that takes nothing is ended.
+        // There is no limit for a whole response: only a client whose socket is blocked is disconnected.
         let is_answered = !self.is_engaged() && !self.reader.is_unanswered();
         let is_idle = is_answered && !self.reader.is_raw();
         if !is_idle {
@@ -325,7 +325,7 @@ impl ClientStream {
                 is_first: self.reader.requests() == 0,
             },
         };
-        // actix-http forgets the time between two requests where half a head came with the request before.
+        // actix-http forgets the idle time where half a head came with the previous request.
         let idle = match self.client.body_refused.get() && !self.reader.is_between_bodies() {
             true => LINGER,
             false => self.limits.idle,
@@ -337,7 +337,7 @@ impl ClientStream {
         }
     }
 
-    /// Writes interim responses, unless half an answer is out. Ready when there is none left.
+    /// Writes interim responses, unless a response is half written. Ready when there are none left.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.client.writing.get() {
             return Poll::Ready(Ok(()));
@@ -359,7 +359,7 @@ impl ClientStream {
         written
     }
 
-    /// Ready when the client has read nothing for too long.
+    /// Ready, with an error, when the client has read nothing for too long.
     fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         self.client.poll_ahead(cx);
         let error = ready!(self.send.poll(cx, self.io.tcp()));
@@ -390,9 +390,9 @@ impl AsyncRead for ClientStream {
         }
         ready!(this.poll_refusing(cx));
         Poll::Ready(match this.is_engaged() {
-            // Its body was refused behind its head: it ends with the connection.
+            // The request's body was refused after its head had passed: the error ends it.
             true => Err(io::ErrorKind::ConnectionAborted.into()),
-            // An end of file, once the answer is out.
+            // End of file, once the response is sent.
             false => Ok(()),
         })
     }
@@ -407,8 +407,8 @@ impl AsyncWrite for ClientStream {
         let this = &mut *self;
         match this.phase {
             Phase::Open => {}
-            // What actix-http had to say is replaced by the answer. It drops the connection once its own words are
-            // out, so they are held until the answer is.
+            // The stream's error response replaces what actix-http wrote. actix-http drops the connection once its own bytes are
+            // flushed, so they are held back until the error response is sent.
             Phase::Refusing(_) => return this.poll_refusing(cx).map(|()| Ok(bytes.len())),
             Phase::Ended => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
@@ -428,7 +428,7 @@ impl AsyncWrite for ClientStream {
             }
         }
         if this.client.switched.get() && !this.reader.is_raw() {
-            // What waited behind the request goes on now.
+            // A request that waited behind this one can be passed on now.
             cx.waker().wake_by_ref();
         }
         ready!(this.poll_interim(cx))?;
@@ -456,25 +456,25 @@ impl AsyncWrite for ClientStream {
             this.answered(cx);
         }
         if matches!(this.phase, Phase::Open) {
-            // All that there is to say is said: the time to the next request runs.
+            // Everything is flushed: the time to the next request begins.
             this.poll_due(cx);
         }
-        // actix-http flushes when it has written all that it has.
+        // actix-http flushes after it has written a complete response.
         this.client.writing.set(false);
         if matches!(this.phase, Phase::Open) {
             ready!(this.poll_interim(cx))?;
         }
         match Pin::new(&mut this.io).poll_flush(cx) {
-            // TLS holds what the socket does not take.
+            // TLS buffers what the socket does not take.
             Poll::Pending => this.poll_blocked(cx).map(Err),
             flushed => {
                 this.send.took();
                 if this.client.tunnel_ended.get() {
                     if this.client.reset.get() {
-                        // The stream is dropped by it, and so the client is reset: no orderly end.
+                        // actix-http drops the stream on an error, and the client is reset.
                         return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
                     }
-                    // actix-http waits first until the client closes, too.
+                    // actix-http would wait until the client closes too.
                     ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
                 }
                 flushed

@@ -1,4 +1,4 @@
-//! The way to a collector of traces: OTLP over HTTP, or over TLS with what the rest of the proxy speaks.
+//! Exports trace spans to a collector: OTLP over HTTP or HTTPS.
 
 use std::{io, path::Path, sync::Arc, thread, time::Duration};
 
@@ -10,31 +10,31 @@ use rustls::{ClientConfig, crypto::ring};
 
 use super::roots::{RootsError, roots};
 
-/// How long one batch of spans may take.
+/// Timeout for exporting one batch of spans.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Why there is no way to a collector. All are found at the start; whether it is there is not asked.
+/// Why the exporter cannot be built. Found at startup; whether the collector is reachable is not checked.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectorError {
-    /// The certificates that it is trusted by.
+    /// The trusted certificates cannot be loaded.
     #[error(transparent)]
     Roots(#[from] RootsError),
-    /// The library refused its own defaults.
+    /// rustls refused its own default settings.
     #[error("TLS to the collector cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
-    /// The HTTP client.
+    /// The HTTP client cannot be built.
     #[error("no client for the collector: {0}")]
     Client(#[from] reqwest::Error),
-    /// The exporter.
+    /// The exporter cannot be built.
     #[error("no exporter to the collector: {0}")]
     Exporter(#[from] ExporterBuildError),
-    /// The system has no thread to make them on.
+    /// No thread could be started.
     #[error("no thread for the collector: {0}")]
     Thread(#[from] io::Error),
 }
 
-/// What brings spans to the collector at this URL, which is trusted by the system's certificates and those in `ca_file`.
-/// `OTEL_EXPORTER_OTLP_HEADERS` adds fields, such as a key; they are shown nowhere.
+/// The exporter to the collector at `url`, which is verified with the system's certificates and those in `ca_file`.
+/// `OTEL_EXPORTER_OTLP_HEADERS` adds request fields, such as an API key; their values are never logged.
 ///
 /// # Errors
 ///
@@ -59,7 +59,7 @@ fn client(ca_file: &Path) -> Result<Client, CollectorError> {
         .tls_backend_preconfigured(tls)
         .redirect(Policy::none())
         .timeout(PATIENCE);
-    // It has a runtime of its own, and may not be made on another one.
+    // The blocking client brings its own runtime, and must not be built inside another one.
     let thread = thread::Builder::new().name("collector".to_owned());
     let made = thread.spawn(move || builder.build())?.join();
     Ok(made.map_err(|_| io::Error::other("the thread that made its client panicked"))??)

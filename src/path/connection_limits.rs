@@ -1,18 +1,18 @@
-//! The limits that a client connection must keep.
+//! The limits of a client connection.
 
 use std::time::Duration;
 
-/// Limits that a client connection must keep, over any version of HTTP.
+/// The limits of a client connection, for every HTTP version.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
     /// Longest request head, in bytes.
     pub max_head: usize,
-    /// Longest time for one request head.
+    /// Longest time for receiving one request head.
     pub head: Duration,
-    /// Longest time between two requests.
+    /// Longest time between two requests (keep-alive).
     pub idle: Duration,
-    /// Longest time in which the client's socket takes nothing.
+    /// Longest time in which the client may read nothing of a response.
     pub send: Duration,
-    /// Whether a client that is refused gets an access line.
+    /// Whether refused requests write an access line.
     pub log: bool,
 }

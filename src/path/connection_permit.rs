@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use crate::traffic::published::Published;
 
-/// Counts one client connection as open for as long as this lives. It is taken as the connection is accepted.
+/// Counts one client connection as open while this lives. Taken when the connection is accepted.
 #[derive(Debug)]
 pub struct ConnectionPermit {
     published: Arc<Published>,
-    /// Whether the connection is beyond the limit. It is counted all the same, and is to be refused.
+    /// Whether the connection is over the limit. It is counted, but must be refused.
     pub over: bool,
 }
 
 impl ConnectionPermit {
-    /// Counts one more connection, of which `limit` may be open.
+    /// Counts one more connection; `limit` may be open.
     pub fn take(published: Arc<Published>, limit: u64) -> Self {
         let counters = &published.clients;
         counters.accepted.increment();

@@ -1,4 +1,4 @@
-//! What goes with one request from its head to the end of its response.
+//! The state that belongs to one request, from its head to the end of its response.
 
 use std::{net::IpAddr, rc::Rc, sync::Arc};
 
@@ -24,32 +24,32 @@ use super::{
 };
 use crate::traffic::{canary::split::Bucket, keys::Keys};
 
-/// What goes with one request from its head to the end of its response.
+/// The state that belongs to one request, from its head to the end of its response.
 pub(super) struct Context {
     /// The worker that serves it.
     pub worker: Rc<Worker>,
-    /// The policy in force when it arrived; a reload does not touch it.
+    /// The settings in force when it arrived; a reload does not change them.
     pub policy: Arc<Policy>,
-    /// The origin in force when it arrived.
+    /// The origin in force when it arrived; a reload does not change it.
     pub origin: Rc<Origin>,
-    /// The connection that it came on.
+    /// The connection or HTTP/2 stream that it came on.
     pub client: Rc<Client>,
-    /// Who asked: the peer, or whom a trusted proxy says it asks for.
+    /// The client's address: the peer's, or the one that a trusted proxy forwards.
     pub asked_by: IpAddr,
-    /// Where who asked stands in a canary.
+    /// The client's bucket in a canary.
     pub bucket: Bucket,
-    /// Its id: the client's own, or one made here.
+    /// The request id: the client's own (X-Request-Id), or a new one.
     pub id: HeaderValue,
-    /// Whether the client gave it that id.
+    /// Whether the client sent the id.
     has_own_id: bool,
-    /// Lets its connection switch to another protocol; none where that was not offered or is not taken.
+    /// Permits the connection to switch protocols; none if that was not offered or not accepted.
     pub upgrade: Option<UpgradePermit>,
-    /// Its account: reports a sample on every way out.
+    /// Measures the request, and reports a sample however it ends.
     pub meter: Meter,
 }
 
 impl Context {
-    /// The context of a request whose head is here; none for one that no client sent.
+    /// The context of a request whose head is complete; none for one that did not come over a client connection.
     pub fn of(request: &Request, worker: Rc<Worker>) -> Option<Self> {
         let client = Client::of(request)?;
         let (policy, origin) = worker.in_force();
@@ -98,15 +98,15 @@ impl Context {
         })
     }
 
-    /// What answers it may be given again to a request by the same bytes, where nothing beside them decides what it is. Requests of
-    /// trusted proxies, in traces or with details in the access line go the whole way.
+    /// Allows the response to be repeated for byte-identical requests, if it depends on nothing else. Requests of trusted proxies,
+    /// with tracing or with detailed access lines are always handled in full.
     pub fn may_repeat(&self, request: &Request, hit: Hit) {
         let is_http1 = self.client.interim.is_none() && request.version() == Version::HTTP_11;
         let is_plain = self.worker.tracer.is_none() && !self.policy.access_details;
         if !is_http1 || !is_plain || self.client.trusted {
             return;
         }
-        // Copies: what is part of the request would keep the buffer that it was read into.
+        // Copied, because a slice of the request would keep its whole read buffer alive.
         let copy = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).ok();
         let Ok(path) = Uri::try_from(request.path()) else {
             return;
@@ -121,13 +121,12 @@ impl Context {
         self.client.repeatable.replace(Some(Box::new((hit, asked))));
     }
 
-    /// The network that it is from: networks share what all need.
+    /// The client's network, which is the unit for sharing slots fairly.
     pub fn network(&self) -> Network {
         Network::of(self.asked_by)
     }
 
-    /// The fields that the origin sees. They are the request's own, taken from it: nothing needs them there any more. `host`
-    /// is what an absolute target names.
+    /// The fields to send to the origin, moved out of the request. `host` is the host of an absolute-form target.
     pub fn fields(&self, request: &mut Request, host: Option<HeaderValue>) -> HeaderMap {
         let from = headers::Client {
             address: &self.client.address,
@@ -137,19 +136,19 @@ impl Context {
         };
         let mut fields = std::mem::replace(request.headers_mut(), HeaderMap::new());
         if let Some(host) = host {
-            // An absolute target names the host, whatever Host says (RFC 9112 §3.2.2).
+            // In the absolute form, the target overrides Host (RFC 9112 §3.2.2).
             fields.insert(header::HOST, host);
         }
         headers::to_origin(&mut fields, from, self.policy.host.as_ref(), &self.id);
         fields
     }
 
-    /// Takes leave for its connection to switch to another protocol, where its client offers that and the offer can be passed
-    /// on; while the process drains it is not.
+    /// Takes an upgrade permit, if the client offers to switch protocols and the offer can be passed on. None is taken while the
+    /// process drains.
     ///
     /// # Errors
     ///
-    /// [`ProxyError::Upgrades`]: too many connections switched already.
+    /// [`ProxyError::Upgrades`] if too many connections speak another protocol already.
     pub fn take_upgrade(&mut self) -> Result<(), ProxyError> {
         let (settings, permits) = &self.policy.upgrades;
         if self.client.offers_websocket()
@@ -162,7 +161,7 @@ impl Context {
         Ok(())
     }
 
-    /// The proxy's own answer to a request that ends by this error.
+    /// The proxy's error response to this request.
     pub fn refuse(mut self, request: &Request, error: &ProxyError) -> Response<BoxBody> {
         self.meter.failed(error);
         if matches!(error, ProxyError::SlowUpload) {
@@ -174,7 +173,7 @@ impl Context {
     }
 }
 
-/// The client's own id, or one made for this request.
+/// The id that the client sent, or a new one; and whether the client sent it.
 fn request_id(request: &Request) -> (HeaderValue, bool) {
     match headers::request_id(request.headers()) {
         Some(id) => (id.clone(), true),
@@ -182,14 +181,14 @@ fn request_id(request: &Request) -> (HeaderValue, bool) {
     }
 }
 
-/// An id for a request that brings none.
+/// A new id, for a request without one.
 pub(super) fn new_id() -> HeaderValue {
     let mut text = uuid::Uuid::encode_buffer();
     let text = uuid::Uuid::new_v4().hyphenated().encode_lower(&mut text);
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// Who asked: the peer, or whom a trusted proxy says it asks for.
+/// The client's address: the peer's, or the one that a trusted proxy forwards.
 fn asked_by(request: &Request, client: &Client, policy: &Policy) -> IpAddr {
     let mut asked_by = None;
     if client.trusted {
@@ -199,12 +198,12 @@ fn asked_by(request: &Request, client: &Client, policy: &Policy) -> IpAddr {
             .filter_map(|value| value.to_str().ok());
         for hop in said.flat_map(|value| value.split(',')) {
             match hop.trim().parse::<IpAddr>() {
-                // The last that is no proxy of ours.
+                // The last hop that is not a trusted proxy.
                 Ok(hop) if !headers::is_trusted(hop, &policy.server.trusted_proxies) => {
                     asked_by = Some(hop);
                 }
                 Ok(_) => {}
-                // Before what cannot be read, anything may be made up.
+                // Hops before one that cannot be parsed may be forged.
                 Err(_) => asked_by = None,
             }
         }

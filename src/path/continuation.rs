@@ -1,4 +1,4 @@
-//! When another response may go on with a body that broke. Pure.
+//! Decides whether another response may continue an interrupted body. Pure.
 
 use actix_http::{
     StatusCode,
@@ -11,70 +11,70 @@ use super::{
 };
 use crate::store::validator::{Validator, is_coded, single};
 
-/// Where a body stands, and what must hold for another response to go on with it.
+/// The position in a body, and the conditions under which another response may continue it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Continuation {
     validator: Validator,
-    /// The position of the next byte, counted from the start of the whole.
+    /// Position of the next byte, counted from the start of the complete representation.
     next: u64,
-    /// The position behind the last byte that is wanted, if known.
+    /// Position behind the last wanted byte, if known.
     end: Option<u64>,
-    /// The length of the whole, if known.
+    /// Complete length of the representation, if known.
     complete: Option<u64>,
-    /// The first response told no length, and `end` is only what there was when a part or a 416 was answered: a file that
-    /// is still being made has more later, under the same validator as well.
+    /// The first response declared no length, and `end` was learned from a later 206 or 416. A file that is still being written may
+    /// grow beyond it under the same validator.
     assumed: bool,
-    /// The origin said that it has ranges.
+    /// Whether the origin declared `Accept-Ranges: bytes`, or answered with a range.
     ranges: bool,
 }
 
-/// What a request that goes on with a body asks for.
+/// What a follow-up request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// The rest, after a break. A 200 with all of it will do as well.
+    /// The rest, after a break. A complete 200 is accepted as well.
     Rest,
-    /// A part, or the rest of one: only a 206 will do.
+    /// A part, or the rest of a part: only a 206 is accepted.
     Part,
-    /// The rest, while the response at hand still lives: only a 206 will do, and only of the length that was told.
+    /// The rest, while the original response is still open: only a 206 with the declared length is accepted.
     Beside,
-    /// All of it, because only a response with all of the body proves where it ends.
+    /// The whole body, because its length is uncertain and only a complete response proves where it ends.
     Whole,
 }
 
-/// Why a response does not go on with a body.
+/// Why a response cannot continue the body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
-    /// Not a 206: the origin has no ranges, or the file is another one now.
+    /// Not a 206: the origin does not support ranges, or the file has changed.
     #[error("the origin answered {0} to a request for the rest")]
     Status(u16),
-    /// Another version.
+    /// The validator (ETag or Last-Modified) differs.
     #[error("the file changed: its validator is another one")]
     Validator,
-    /// Another part than the one asked for.
+    /// The range is not the requested one.
     #[error("the origin sent another range than the one asked for")]
     Range,
-    /// Another length of the whole, or none.
+    /// The complete length differs or is missing.
     #[error("the origin told another length than before")]
     Length,
-    /// A coded body.
+    /// The body has a content coding.
     #[error("the rest came with a content coding")]
     Coded,
-    /// More of the body would have to be read once more than may be.
+    /// A 200 would repeat more of the body than may be read again.
     #[error("too much of the body would have to be read once more")]
     TooFar,
 }
 
-/// What a response to the request for the rest brings.
+/// What a response to a follow-up request brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Continued {
-    /// The body, from the position on that the [`Continuation`] now has.
+    /// The body, from the current position of the [`Continuation`] on.
     Body,
-    /// The word that there is nothing more just now.
+    /// No bytes: the origin confirmed that nothing follows for now.
     Nothing,
 }
 
 impl Continuation {
-    /// At the first byte of a response's body; `None` if another response could not go on with it.
+    /// For a response whose body has not begun; `None` if no other response could continue it.
     pub fn of(status: StatusCode, headers: &HeaderMap, framing: Framing) -> Option<Self> {
         let validator = Validator::of(headers)?;
         if is_coded(headers) {
@@ -93,7 +93,7 @@ impl Continuation {
             }
             _ => return None,
         };
-        // A date is compared together with the length.
+        // A Last-Modified date is accepted only together with the complete length.
         let enough = complete.is_some() || matches!(validator, Validator::Tag(_));
         enough.then_some(Continuation {
             validator,
@@ -105,13 +105,13 @@ impl Continuation {
         })
     }
 
-    /// Whether it may come over several connections: servers that have no tags often have no ranges either, unless they
-    /// say so.
+    /// Whether it may be fetched over several connections. Servers without ETags often lack range support, so they must have
+    /// declared it.
     pub fn may_be_divided(&self) -> bool {
         self.ranges || matches!(self.validator, Validator::Tag(_))
     }
 
-    /// The part from `from` to before `end`, of the same version.
+    /// The part from `from` to before `end` of the same representation.
     pub fn part(&self, from: u64, end: u64) -> Self {
         Continuation {
             next: from,
@@ -120,7 +120,7 @@ impl Continuation {
         }
     }
 
-    /// As this, from another position on.
+    /// The same body from another position on.
     pub fn at(&self, next: u64) -> Self {
         Continuation {
             next,
@@ -128,42 +128,42 @@ impl Continuation {
         }
     }
 
-    /// Only what lies before `end` is wanted.
+    /// Restricts what is wanted to the bytes before `end`.
     pub fn limit(&mut self, end: u64) {
         self.end = Some(end);
     }
 
-    /// The position behind the last byte that is wanted, if known.
+    /// Position behind the last wanted byte, if known.
     pub fn end(&self) -> Option<u64> {
         self.end
     }
 
-    /// Moves the position on by so many bytes.
+    /// Advances the position.
     pub fn advance(&mut self, bytes: u64) {
         self.next += bytes;
     }
 
-    /// Whether all that is wanted was taken, as far as that is known.
+    /// Whether everything that is wanted was received, as far as the end is known.
     pub fn is_whole(&self) -> bool {
         self.end.is_some_and(|end| self.next >= end)
     }
 
-    /// Whether an end here would leave something out.
+    /// Whether the known end has not been reached yet.
     pub fn falls_short(&self) -> bool {
         self.end.is_some_and(|end| self.next < end)
     }
 
-    /// Whether its end is only what there was at some time: only a whole response with an end of its own proves it.
+    /// Whether the end is only an assumption: then only a complete response proves it.
     pub fn is_assumed(&self) -> bool {
         self.assumed
     }
 
-    /// Whether the length of the whole was told before any of it came: it is not still being made.
+    /// Whether the first response declared the complete length, so that the file is not still growing.
     pub fn is_told(&self) -> bool {
         self.complete.is_some() && !self.assumed
     }
 
-    /// The position of the next byte.
+    /// Position of the next byte.
     pub fn next(&self) -> u64 {
         self.next
     }
@@ -173,10 +173,10 @@ impl Continuation {
         &self.validator
     }
 
-    /// The Range to ask for.
+    /// The value of the Range field.
     pub fn range(&self) -> String {
         match self.end {
-            // All the way to the end of the whole needs no end.
+            // A range to the end of the representation is written without an end.
             Some(end) if self.complete != Some(end) => {
                 format!("bytes={}-{}", self.next, end.saturating_sub(1))
             }
@@ -184,12 +184,12 @@ impl Continuation {
         }
     }
 
-    /// Whether a response goes on with the same version: from just here, or, where it is a 200, from the first byte, which
-    /// is the position then.
+    /// Checks that a response continues the same representation at the current position. A 200 starts at the first byte, and the
+    /// position is set back to 0.
     ///
     /// # Errors
     ///
-    /// [`Mismatch`]: not a byte of it may be used.
+    /// [`Mismatch`]: no byte of it may be used.
     pub fn check(
         &mut self,
         ask: Ask,
@@ -207,7 +207,7 @@ impl Continuation {
         }
     }
 
-    /// A 416: a body without a length that broke behind the last byte that there is.
+    /// Checks a 416: a body without a declared length broke exactly at its current end.
     fn check_nothing(&mut self, headers: &HeaderMap) -> Result<Continued, Mismatch> {
         let complete = single(headers, header::CONTENT_RANGE).and_then(ContentRange::unsatisfied);
         let open = self.end.is_none() || self.assumed;
@@ -224,7 +224,7 @@ impl Continuation {
         Ok(Continued::Nothing)
     }
 
-    /// A 200, to be read past what was sent already.
+    /// Checks a 200; the bytes that were already sent will be skipped.
     fn check_whole(
         &mut self,
         headers: &HeaderMap,
@@ -234,7 +234,7 @@ impl Continuation {
         let same_length = match (framing, self.complete) {
             (Framing::Length(told), Some(complete)) => told == complete,
             (Framing::Length(told), None) => told >= self.next,
-            // Its own end tells where it ends, whatever was assumed before.
+            // A complete chunked response proves its own end, whatever was assumed before.
             (Framing::Chunked, complete) => complete.is_none() || self.assumed,
             _ => false,
         };
@@ -242,7 +242,7 @@ impl Continuation {
             return Err(Mismatch::Length);
         }
         if self.end.is_some() && self.end != self.complete {
-            // A range that ends before the whole does: what follows is not wanted.
+            // Only a range of the file was wanted; what follows in a 200 is not.
             return Err(Mismatch::Range);
         }
         let length = match framing {
@@ -253,7 +253,7 @@ impl Continuation {
         Ok(Continued::Body)
     }
 
-    /// A 206.
+    /// Checks a 206.
     fn check_part(
         &mut self,
         ask: Ask,
@@ -407,7 +407,7 @@ mod tests {
         );
     }
 
-    /// A body whose length nobody told, of which ten bytes came.
+    /// A body without a declared length, of which ten bytes came.
     fn open() -> Continuation {
         let tagged = headers(&[("etag", "\"a\"")]);
         let mut body = Continuation::of(StatusCode::OK, &tagged, Framing::Chunked).unwrap();
@@ -436,7 +436,7 @@ mod tests {
         let checked = body.check(Ask::Rest, PARTIAL, &rest, Framing::Length(10));
         assert_eq!(checked, Ok(Continued::Body));
         assert!(body.is_assumed() && !body.is_told());
-        // What was told once binds.
+        // A length once learned must not change.
         body.advance(5);
         let grown = answer("\"a\"", "bytes 15-29/30");
         assert!(

@@ -1,4 +1,4 @@
-//! `[cors]`: which web pages may read what the proxy serves. Off by default.
+//! `[cors]`: which web pages may read the proxy's responses from another site. Off by default.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ reloadable!(Settings {
 });
 
 impl Settings {
-    /// The middleware that keeps to these rules: reading whole files and ranges of them, without credentials.
+    /// The middleware for these rules: whole files and ranges can be read, without credentials.
     pub fn middleware(&self) -> Cors {
         let seconds = usize::try_from(self.max_age.as_secs()).unwrap_or(usize::MAX);
         let mut cors = Cors::default()
@@ -47,7 +47,7 @@ impl Settings {
         for origin in self.origins.iter().filter(|origin| *origin != "*") {
             cors = cors.allowed_origin(origin);
         }
-        // What the rules do not allow goes to the origin as it came: it may have rules of its own.
+        // Requests that these rules do not allow are forwarded: the origin may have rules of its own.
         cors.block_on_origin_mismatch(false)
     }
 }

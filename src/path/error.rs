@@ -1,4 +1,4 @@
-//! The only place where an error becomes a status.
+//! The only place where an error becomes an HTTP status.
 
 use std::time::Duration;
 
@@ -17,37 +17,37 @@ use crate::{
 /// Why the proxy answers a request itself.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
-    /// 503: over the rate that the origin can take.
+    /// 503: the origin's rate limit is exceeded, and the wait would be too long.
     #[error("over the rate limit")]
     Limited(OverRate),
-    /// 502, 503 or 504: nothing from the origin.
+    /// 502, 503 or 504: no response from the origin.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// 408: the request's body trickled.
+    /// 408: the request's body came too slowly.
     #[error("the request body came too slowly")]
     SlowUpload,
-    /// 400: the request's body broke, or its coding did.
+    /// 400: the request's body was cut off, or its transfer coding is malformed.
     #[error("the request body broke")]
     BrokenUpload,
-    /// 503: over the connections that may speak another protocol.
+    /// 503: too many connections speak another protocol already.
     #[error("too many connections speak another protocol: try again in a moment")]
     Upgrades,
-    /// 504: the client wants it out of the store alone, and it is not there (RFC 9111 §5.2.1.7).
+    /// 504: `only-if-cached`, and the store has no usable response (RFC 9111 §5.2.1.7).
     #[error("not in the store, and the request says only-if-cached")]
     OnlyIfCached,
-    /// 400: no target, or no proper host.
+    /// 400: the request target or the host is invalid.
     #[error(transparent)]
     Target(#[from] BadTarget),
-    /// 405: a method that makes no sense here.
+    /// 405: a method that the proxy does not forward.
     #[error("{0} is not for a reverse proxy")]
     Method(&'static str),
-    /// 508: the request was here before.
+    /// 508: the request has passed this proxy too often.
     #[error("the request came back to this proxy: its origin leads here")]
     Loop,
 }
 
 impl ProxyError {
-    /// What `error` means if the upload failed by `fault`.
+    /// The error of an exchange with the origin; `fault` is set if the request's own body failed.
     pub fn of(error: FetchError, fault: Option<Fault>) -> Self {
         match (error, fault) {
             (FetchError::Upload, Some(Fault::TooSlow)) => ProxyError::SlowUpload,
@@ -79,7 +79,7 @@ impl ProxyError {
         }
     }
 
-    /// How the request ended by it.
+    /// The outcome to record for the request.
     pub fn outcome(&self) -> Outcome {
         match self {
             ProxyError::Limited(_) => Outcome::RateLimited,
@@ -108,7 +108,7 @@ impl ProxyError {
         }
     }
 
-    /// The answer. Addresses and the system's words stay in the log: a stranger learns what failed, not where.
+    /// The error response. Addresses and system errors are only logged: the client learns what failed, not where.
     pub fn response(&self, uri: &Uri, id: &header::HeaderValue) -> Response<BoxBody> {
         let detail = match self {
             ProxyError::Fetch(FetchError::Connect(_)) => {

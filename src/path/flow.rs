@@ -34,14 +34,14 @@ impl Flow {
                 Flow::Origin(body) => body.poll_piece(cx, tuning),
                 Flow::Stored(reader) => reader.poll_piece(cx),
             };
-            // To actix-http an empty piece is the last chunk.
+            // An empty piece would end a chunked body in actix-http.
             if !matches!(&piece, Poll::Ready(Some(Ok(piece))) if piece.is_empty()) {
                 return piece;
             }
         }
     }
 
-    /// All of it, if all of it is here.
+    /// The whole rest of the body, if it is already here.
     pub fn take_whole(&mut self) -> Option<Bytes> {
         match self {
             Flow::Origin(body) => body.take_whole(),
@@ -49,7 +49,7 @@ impl Flow {
         }
     }
 
-    /// The body that it reads from the origin; none while its bytes come from the store.
+    /// The body that is read from the origin; none if its bytes come from the store.
     pub fn origin_body(&mut self) -> Option<&mut OriginBody> {
         match self {
             Flow::Origin(body) => Some(body),
@@ -57,7 +57,7 @@ impl Flow {
         }
     }
 
-    /// Whether no more is to come.
+    /// Whether the end was reached.
     pub fn is_done(&self) -> bool {
         match self {
             Flow::Origin(body) => body.is_done(),

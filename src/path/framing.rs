@@ -1,7 +1,7 @@
 //! Where an HTTP/1.1 response ends (RFC 9112 §6.3). Pure: bytes in, pieces of the body out.
 //!
-//! The framing is followed here, and not left to the HTTP client, because a body that was cut must never look whole:
-//! every way to end is either [`Step::End`] or an error.
+//! The framing is parsed here, not left to the HTTP client, because a truncated body must never look complete: the only ways to end
+//! are [`Step::End`] and an error.
 
 use std::mem::MaybeUninit;
 
@@ -9,63 +9,63 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::chunked::{self, BadLine, MAX_TRAILERS};
 
-/// Most header fields of a response.
+/// The most header fields in a response.
 const MAX_FIELDS: usize = 128;
-/// How much of a chunked body may be something else than data, beyond what small chunks need (see [`Decoder::overhead`]).
+/// Bytes of a chunked body that may be something else than data, beyond an allowance for each chunk (see [`Decoder::overhead`]).
 const MAX_OVERHEAD: u64 = 16 * 1024;
-/// What a chunk's size line may have for nothing: a size, an extension and CRLF.
+/// Bytes of each chunk-size line that are free: size, a short extension and CRLF.
 const LINE: u64 = 16;
 
 /// How a response body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// There is none: HEAD, 1xx, 204, 304.
+    /// No body: to HEAD, or with 1xx, 204, 304.
     None,
     /// Content-Length, in bytes.
     Length(u64),
     /// Chunked transfer coding.
     Chunked,
-    /// All until the connection closes.
+    /// Everything until the connection closes.
     UntilClose,
 }
 
-/// What a response head says of the message that it begins.
+/// What a response head says about the message's framing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Its length in bytes, the empty line included.
+    /// Length of the head in bytes, with the empty line.
     pub len: usize,
     /// The status code.
     pub status: u16,
     /// How the body is delimited.
     pub framing: Framing,
-    /// Whether the connection may be used again after it.
+    /// Whether the connection may be reused after this response.
     pub keep_alive: bool,
-    /// Whether it tells of a body where none may follow. Some origins send it all the same.
+    /// Whether it declares a body where none is allowed. Some origins send that body all the same.
     pub tells_in_vain: bool,
 }
 
-/// A response that breaks the rules of HTTP/1.1.
+/// A response that violates HTTP/1.1 framing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// The head is no HTTP/1.x.
+    /// The head is not HTTP/1.x.
     #[error("the response head is not HTTP/1.x: {0}")]
     Head(httparse::Error),
-    /// Two lengths that differ, or one that is no number.
+    /// Conflicting Content-Length values, or one that is not a number.
     #[error("the Content-Length is not one number")]
     Length,
     /// A transfer coding other than chunked.
     #[error("the Transfer-Encoding is not chunked")]
     Coding,
-    /// A chunk's size is no hexadecimal number, or its end is missing; or there is next to nothing but extensions.
+    /// A chunk size is not a hexadecimal number, the CRLF behind a chunk is missing, or there is almost nothing but extensions.
     #[error("the chunked coding is broken")]
     Chunk,
-    /// Trailers that are no fields, or without end.
+    /// Trailers are malformed or too long.
     #[error("the trailer section is broken or too long")]
     Trailers,
 }
 
 impl Head {
-    /// Reads a response head; `None` while it is incomplete. `to_head` says that it answers a HEAD request.
+    /// Parses a response head; `None` while it is incomplete. `to_head`: the request was HEAD.
     ///
     /// # Errors
     ///
@@ -74,7 +74,7 @@ impl Head {
         Self::parse_with(bytes, to_head, |_, _| {})
     }
 
-    /// The same, and hands over each field's name and value, once the head is whole.
+    /// The same; `field_of` is called with every field's name and value once the head is complete.
     ///
     /// # Errors
     ///
@@ -87,7 +87,7 @@ impl Head {
         let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
         let mut response = httparse::Response::new(&mut []);
         let parsed = httparse::ParserConfig::default()
-            // To be removed, not to be refused (RFC 9112 §5.1).
+            // Whitespace before the colon is removed, not refused (RFC 9112 §5.1).
             .allow_spaces_after_header_name_in_responses(true)
             .allow_multiple_spaces_in_response_status_delimiters(true)
             .parse_response_with_uninit_headers(&mut response, bytes, &mut fields)
@@ -110,7 +110,7 @@ impl Head {
                 length = Some(value);
             } else if field.name.eq_ignore_ascii_case("transfer-encoding") {
                 for coding in field.value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
-                    // It once named the absence of a coding (RFC 2616 §3.6).
+                    // Obsolete name for no coding (RFC 2616 §3.6).
                     if coding.eq_ignore_ascii_case(b"identity") {
                         continue;
                     }
@@ -134,7 +134,7 @@ impl Head {
         let framing = if to_head || status < 200 || status == 204 || status == 304 {
             Framing::None
         } else if chunked {
-            // A length beside it is a sign of trouble: the coding rules, the connection ends with the response.
+            // With both fields present Transfer-Encoding wins and the connection must close (RFC 9112 §6.3).
             keep_alive &= length.is_none();
             Framing::Chunked
         } else {
@@ -154,7 +154,7 @@ impl Head {
     }
 }
 
-/// The digits of a Content-Length; a list of equal ones counts as one (RFC 9110 §8.6).
+/// The value of Content-Length; a list of equal numbers counts as one (RFC 9110 §8.6).
 fn parse_length(value: &[u8]) -> Option<u64> {
     let mut length = None;
     for item in value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
@@ -170,25 +170,25 @@ fn parse_length(value: &[u8]) -> Option<u64> {
     length
 }
 
-/// What came out of the bytes at hand.
+/// What the decoder found in the buffered bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
     /// A piece of the body, never empty.
     Data(Bytes),
     /// More bytes are needed.
     NeedMore,
-    /// The body is whole.
+    /// The body is complete.
     End,
 }
 
-/// Follows one body to its end.
+/// Decodes one body to its end.
 #[derive(Debug)]
 pub struct Decoder {
     state: State,
-    /// Bytes of the chunk at hand that came out already.
+    /// Bytes of the current chunk that were returned already.
     given: u64,
-    /// Bytes of size lines, beyond [`LINE`] for each and two for each byte of data: an origin that sends next to nothing
-    /// but extensions keeps the proxy busy for no body.
+    /// Bytes of chunk-size lines, beyond [`LINE`] for each and two for each byte of data. Limits an origin that sends almost
+    /// nothing but extensions.
     overhead: u64,
 }
 
@@ -218,18 +218,18 @@ impl Decoder {
         }
     }
 
-    /// How many of the bytes that came out last belong to a chunk whose end was not seen yet. If its size was wrong, they
-    /// may be anything: a size one too large makes the CR behind the chunk its last byte.
+    /// How many of the bytes returned last belong to a chunk whose end was not seen yet. They are unverified: with a chunk size
+    /// that is one too large, the CR behind the chunk would be its last byte.
     pub fn unproven(&self) -> u64 {
         self.given
     }
 
-    /// Whether the body is whole.
+    /// Whether the body is complete.
     pub fn is_end(&self) -> bool {
         matches!(self.state, State::End)
     }
 
-    /// How many more body bytes are sure to come, where that is known.
+    /// How many more body bytes are certain to follow, if known: of the current chunk, or of the Content-Length.
     pub fn expected(&self) -> Option<u64> {
         match self.state {
             State::Length(n) | State::ChunkData(n) => Some(n),
@@ -237,7 +237,7 @@ impl Decoder {
         }
     }
 
-    /// How many more bytes the whole body has, where that is known.
+    /// How many bytes of the whole body are still missing, if known.
     pub fn expected_in_all(&self) -> Option<u64> {
         match self.state {
             State::Length(n) => Some(n),
@@ -246,11 +246,11 @@ impl Decoder {
         }
     }
 
-    /// Takes what belongs to the body from `buf`; what follows the body stays there.
+    /// Takes bytes of the body from `buf`; what follows the body stays there.
     ///
     /// # Errors
     ///
-    /// [`Malformed`] where the chunked coding is broken.
+    /// [`Malformed`] if the chunked coding is invalid.
     pub fn step(&mut self, buf: &mut BytesMut) -> Result<Step, Malformed> {
         loop {
             match &mut self.state {
@@ -320,7 +320,7 @@ impl Decoder {
         }
     }
 
-    /// Whether the connection may close here: only a body that runs to the close ends so.
+    /// Whether the connection may close here: only a body without length or chunks ends so.
     pub fn ends_at_close(&mut self) -> bool {
         if matches!(self.state, State::UntilClose) {
             self.state = State::End;

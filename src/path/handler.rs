@@ -1,4 +1,4 @@
-//! The whole way of a request on one screen: its context, who answers it, and the response.
+//! The main request handler: builds the context, asks the store or the origin, and sends the response.
 
 use std::{rc::Rc, time::Instant};
 
@@ -27,10 +27,10 @@ use super::{
 };
 use crate::traffic::tuning::Tuning;
 
-/// Most fileproxies that a request may pass before it is taken to go round.
+/// How often a request may have passed this proxy (by Via) before it counts as a forwarding loop.
 const MAX_PASSES: usize = 8;
 
-/// Forwards one request to whoever answers it, and the response to the client. What goes wrong becomes a response.
+/// Answers one request from the store or the origin. Errors become error responses.
 pub async fn forward(mut request: Request, worker: Rc<Worker>) -> Response<BoxBody> {
     let Some(mut context) = Context::of(&request, worker) else {
         return Response::new(StatusCode::INTERNAL_SERVER_ERROR).map_into_boxed_body();
@@ -68,11 +68,11 @@ enum Answered {
     Origin(Box<Fetched>),
 }
 
-/// Who answers: the store; else, after admission, the origin.
+/// Asks the store first; otherwise, after admission, the origin.
 ///
 /// # Errors
 ///
-/// [`ProxyError`]: the proxy itself answers, by this error.
+/// [`ProxyError`], for which the proxy sends an error response.
 async fn answer(request: &mut Request, context: &mut Context) -> Result<Answered, ProxyError> {
     context.take_upgrade()?;
     if *request.method() == Method::CONNECT {
@@ -97,7 +97,7 @@ async fn answer(request: &mut Request, context: &mut Context) -> Result<Answered
         .tuning_for(context.bucket)
         .load_full();
     let deadline = Instant::now() + tuning.exchange_timeout;
-    // HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
+    // HTTP/1.0 clients do not know interim responses (RFC 9110 §15.2).
     let informed = (request.version() >= Version::HTTP_11).then(|| Rc::clone(&context.client));
     let mut headers = context.fields(request, target.host);
     if let Some(offer) = context.client.offer().filter(|_| context.upgrade.is_some()) {
@@ -140,7 +140,7 @@ async fn answer(request: &mut Request, context: &mut Context) -> Result<Answered
     Ok(Answered::Origin(Box::new(fetched)))
 }
 
-/// The store's answer; none where the origin is to be asked by the request as it came.
+/// The store's response; none if the request must be forwarded unchanged.
 async fn from_store(
     asked: &origin::fetch::Request,
     tuning: &Tuning,

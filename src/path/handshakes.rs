@@ -1,5 +1,5 @@
-//! TLS handshakes that are not done yet, by address. Where there is no room for one more, the address with the most of
-//! them loses its oldest: whoever opens connections and says nothing keeps nobody out.
+//! TLS handshakes under way, by address. When there are too many, the address with the most of them loses its oldest, so that a
+//! client that opens connections and sends nothing cannot keep others out.
 
 use std::{
     cmp::Reverse,
@@ -10,11 +10,10 @@ use std::{
 
 use tokio::sync::oneshot;
 
-/// An address with fewer unfinished handshakes at once loses none: they may be honest, and whoever comes next would
-/// have no better right.
+/// An address with fewer handshakes under way loses none: they may be honest, and the newcomer is no more entitled.
 const CROWD: usize = 8;
 
-/// Handshakes under way in the whole process.
+/// Registry of the handshakes under way in the whole process.
 #[derive(Debug, Default)]
 pub struct Handshakes {
     // a std mutex: held for a few instructions, never across an await
@@ -24,13 +23,13 @@ pub struct Handshakes {
 #[derive(Debug, Default)]
 struct Held {
     next: u64,
-    /// Of each address, the oldest first.
+    /// The handshakes of each address, the oldest first.
     by_address: HashMap<IpAddr, BTreeMap<u64, oneshot::Sender<()>>>,
-    /// The same addresses, the most crowded last; of two, the one that has waited longer.
+    /// The same addresses ordered by number of handshakes; of equal ones, the one whose oldest has waited longer comes last.
     crowds: BTreeSet<(usize, Reverse<u64>, IpAddr)>,
 }
 
-/// One handshake that is under way, for as long as this lives.
+/// One registered handshake; dropping it removes it.
 #[derive(Debug)]
 pub struct Handshake<'a> {
     all: &'a Handshakes,
@@ -40,7 +39,7 @@ pub struct Handshake<'a> {
 }
 
 impl Handshakes {
-    /// Adds a handshake of a client at this address.
+    /// Registers a handshake of a client at this address.
     pub fn begin(&self, address: IpAddr) -> Handshake<'_> {
         let address = network(address);
         let (evict, evicted) = oneshot::channel();
@@ -58,7 +57,7 @@ impl Handshakes {
         }
     }
 
-    /// Ends the oldest handshake of the address with the most, if that has `CROWD` or more. Returns whether one ended.
+    /// Cancels the oldest handshake of the address with the most, if that has at least `CROWD`. Returns whether one was cancelled.
     pub fn evict(&self) -> bool {
         let mut held = self.held();
         let Some(&(count, _, address)) = held.crowds.last() else {
@@ -69,7 +68,7 @@ impl Handshakes {
         }
         let mut oldest = None;
         held.change(address, |own| oldest = own.pop_first());
-        // Whoever is just done does not hear it.
+        // Fails if that handshake has just finished.
         oldest.is_some_and(|(_, evict)| evict.send(()).is_ok())
     }
 
@@ -79,7 +78,7 @@ impl Handshakes {
 }
 
 impl Held {
-    /// Changes what an address has, and its place among the crowds.
+    /// Changes the entries of an address and keeps `crowds` in order.
     fn change(
         &mut self,
         address: IpAddr,
@@ -102,7 +101,7 @@ impl Held {
 }
 
 impl Handshake<'_> {
-    /// Ready when it is to make room for others.
+    /// Completes when this handshake is cancelled to make room.
     pub async fn evicted(&mut self) {
         _ = (&mut self.evicted).await;
     }
@@ -117,7 +116,7 @@ impl Drop for Handshake<'_> {
     }
 }
 
-/// What counts as one address: of IPv6 the network that a client has to itself.
+/// The unit that counts as one address: for IPv6 the /64 network, which one client has to itself.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
@@ -149,7 +148,7 @@ mod tests {
             assert!(all.evict());
             assert!(is_evicted(&mut crowd[n]) && !is_evicted(&mut crowd[n + 1]));
         }
-        // Both have as many: the one that came first.
+        // Equal numbers: the one that came first.
         assert!(all.evict() && is_evicted(&mut crowd[20 - CROWD]));
         assert!(all.evict() && is_evicted(&mut fewer[0]));
         assert!(!all.evict(), "few enough are no crowd");

@@ -1,4 +1,4 @@
-//! The time in which a client must send its next request's head.
+//! The deadline for a client's next request head.
 
 use std::{
     future::Future as _,
@@ -9,20 +9,20 @@ use std::{
 
 use tokio::time::Sleep;
 
-/// When the next head must have begun, or one that has begun be whole.
+/// By when the next head must have begun or, if it has begun, be complete.
 #[derive(Debug)]
 pub(super) struct HeadDeadline {
     /// Longest time for one head.
     head: Duration,
-    /// Whether the time of a head that has begun runs.
+    /// Whether a head has begun, so that its own time runs.
     has_begun: bool,
-    /// None while a request is under way, or since the time ran out.
+    /// The current deadline; none while a request is answered, or after it has expired.
     due: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl HeadDeadline {
-    /// The deadline of a connection just accepted: its first head must be whole within `head`.
+    /// For a connection just accepted: its first head must be complete within `head`.
     pub(super) fn new(head: Duration) -> Self {
         HeadDeadline {
             head,
@@ -32,19 +32,19 @@ impl HeadDeadline {
         }
     }
 
-    /// No head is waited for.
+    /// Stops the deadline.
     pub(super) fn stop(&mut self) {
         (self.due, self.has_begun) = (None, false);
     }
 
-    /// Some of a head is here. The first head has its time from the connection's begin, a later one from its own.
+    /// Part of a head has arrived. The first head's time runs from the accept, a later one's from its first byte.
     pub(super) fn head_began(&mut self, is_first: bool) {
         if !std::mem::replace(&mut self.has_begun, true) && !is_first {
             self.due = Some(Instant::now() + self.head);
         }
     }
 
-    /// Ready once, when the time has run out. It is `idle` from now on where none ran before.
+    /// Ready once, when the deadline has passed. If none runs, it starts now with `idle`.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, idle: Duration) -> Poll<()> {
         let due = *self.due.get_or_insert_with(|| Instant::now() + idle);
         let timer = self
@@ -53,7 +53,7 @@ impl HeadDeadline {
         if timer.deadline() > due.into() {
             timer.as_mut().reset(due.into());
         }
-        // The timer is seldom moved: it may fire for an earlier deadline.
+        // The timer is rarely reset: it may fire for an earlier deadline.
         while timer.as_mut().poll(cx).is_ready() {
             if due <= Instant::now() {
                 self.due = None;

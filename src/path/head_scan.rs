@@ -1,6 +1,6 @@
-//! Finds the end of a request head in the bytes as they come, each looked at once. Pure.
+//! Finds the end of a request head while it arrives; each byte is inspected once. Pure.
 
-/// Where in a request head the last byte was.
+/// Parser state: where in a request head the last byte was.
 #[derive(Debug, Default)]
 pub struct HeadScan {
     at: At,
@@ -8,31 +8,31 @@ pub struct HeadScan {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum At {
-    /// Before the first line: empty lines are skipped there (RFC 9112 §2.2).
+    /// Before the request line: empty lines are skipped there (RFC 9112 §2.2).
     #[default]
     Before,
-    /// Behind a CR there: without its LF it is no empty line, and not skipped.
+    /// Behind a CR there: only with an LF is it an empty line.
     BeforeLf,
-    /// In a line that holds something.
+    /// Inside a line that is not empty.
     InLine,
-    /// At the begin of a line.
+    /// At the start of a line.
     LineBegin,
-    /// Behind the empty line.
+    /// Behind the empty line that ends the head.
     Behind,
 }
 
 impl HeadScan {
-    /// Whether anything came but empty lines.
+    /// Whether anything but empty lines has arrived.
     pub fn has_begun(&self) -> bool {
         self.at != At::Before
     }
 
-    /// Whether the head is whole.
+    /// Whether the head is complete.
     pub fn is_whole(&self) -> bool {
         self.at == At::Behind
     }
 
-    /// How many of `bytes` belong to the head.
+    /// Returns how many of `bytes` belong to the head.
     pub fn step(&mut self, bytes: &[u8]) -> usize {
         for (n, &byte) in bytes.iter().enumerate() {
             self.at = match (self.at, byte) {

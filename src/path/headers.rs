@@ -1,4 +1,4 @@
-//! Which fields pass, and which are added (RFC 9110 §7.6, RFC 7239). Pure.
+//! Which header fields are forwarded, and which are added (RFC 9110 §7.6, RFC 7239). Pure.
 
 use std::net::IpAddr;
 
@@ -8,46 +8,46 @@ use actix_http::{
 };
 use ipnet::IpNet;
 
-/// What the proxy calls itself in Via, behind the version of what it received.
+/// The proxy's pseudonym in Via, behind the received protocol version.
 const NAME: &str = " fileproxy";
-/// In Via, for what came by HTTP/1.1.
+/// The Via entry for messages received over HTTP/1.1.
 const VIA: &str = "1.1 fileproxy";
-/// The same for HTTP/2.
+/// The Via entry for messages received over HTTP/2.
 const VIA_2: &str = "2.0 fileproxy";
 
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// The scheme that the client asked by.
+/// The scheme that the client used.
 pub static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// The host that the client asked for.
 pub static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// The client's address, as some proxies tell it.
+/// The client's address, as some other proxies send it.
 const REAL_IP: &str = "x-real-ip";
-/// The request's id, taken from the client or made here.
+/// The request id: the client's own, or a new one.
 pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Longest request id that is taken from a client.
+/// Longest request id that is accepted from a client, in bytes.
 const MAX_REQUEST_ID: usize = 128;
 
-/// Where a request came from, as the proxy itself knows it.
+/// What the proxy itself knows about the sender of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Client<'a> {
-    /// The address of the peer, as X-Forwarded-For says it.
+    /// The peer's address, as a value of X-Forwarded-For.
     pub address: &'a HeaderValue,
-    /// Whether the peer's own X-Forwarded-* and Forwarded are believed.
+    /// Whether the peer's X-Forwarded-* and Forwarded fields are trusted.
     pub trusted: bool,
     /// `http` or `https`.
     pub scheme: &'static str,
-    /// What it speaks.
+    /// HTTP version of the request.
     pub version: Version,
 }
 
-/// Whether an address is one of the trusted proxies'.
+/// Whether an address belongs to a trusted proxy.
 pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     let address = address.to_canonical();
     trusted.iter().any(|net| net.contains(&address))
 }
 
-/// Whether a field ends at this hop whatever Connection says (RFC 9110 §7.6.1).
+/// Whether a field is always hop-by-hop, even if Connection does not name it (RFC 9110 §7.6.1).
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
         *name,
@@ -61,8 +61,8 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     ) || matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }
 
-/// Whether a name is another spelling of one that this hop sets or ends: what a program gets as an environment variable
-/// (RFC 3875 §4.1.18) has `_` for both `-` and `_`, and the client's would stand for this hop's.
+/// Whether a name could be confused with a field that the proxy sets or removes. In CGI-like environment variables (RFC 3875
+/// §4.1.18) both `-` and `_` become `_`, so `X_Forwarded_For` would replace X-Forwarded-For.
 fn is_alias(name: &HeaderName) -> bool {
     let name = name.as_str();
     if !name.contains('_') {
@@ -82,7 +82,7 @@ fn is_alias(name: &HeaderName) -> bool {
         )
 }
 
-/// The fields that Connection names.
+/// The field names listed in Connection.
 fn named(headers: &HeaderMap) -> Vec<String> {
     headers
         .get_all(header::CONNECTION)
@@ -93,7 +93,7 @@ fn named(headers: &HeaderMap) -> Vec<String> {
         .collect()
 }
 
-/// Makes the fields of a request what the origin gets. `host` is the Host that it sees, if not the client's own.
+/// Turns a client's request fields into those sent to the origin. `host` replaces the client's own Host.
 pub fn to_origin(
     headers: &mut HeaderMap,
     client: Client<'_>,
@@ -115,7 +115,7 @@ pub fn to_origin(
             || !client.trusted && tells_way(name)
             || named.iter().any(|n| n == name.as_str()))
     });
-    // After that: what Connection names cannot take away what this hop says itself.
+    // Added last, so that the client's Connection field cannot remove them.
     forward(headers, client, asked.as_ref());
     if let Some(host) = host.or(asked.as_ref()) {
         headers.insert(header::HOST, host.clone());
@@ -124,19 +124,19 @@ pub fn to_origin(
     headers.insert(REQUEST_ID.clone(), id.clone());
 }
 
-/// Whether a field tells which way a request came: only a trusted proxy is believed that.
+/// Whether a field describes the route of a request: accepted only from trusted proxies.
 fn tells_way(name: &HeaderName) -> bool {
     let text = name.as_str();
     *name == header::FORWARDED || text.starts_with("x-forwarded-") || text == REAL_IP
 }
 
-/// Whether the origin sees a value of this hop's own in a field, by where a request came from or which one it is: two requests that are
-/// the same byte for byte differ in it.
+/// Whether the proxy sets this field for each request (client address, request id), so that its value differs between requests that
+/// are otherwise identical.
 pub fn is_set_here(name: &HeaderName) -> bool {
     tells_way(name) || *name == REQUEST_ID
 }
 
-/// Adds who the request came from (X-Forwarded-*, and Forwarded by RFC 7239), to what a trusted proxy says of it.
+/// Adds X-Forwarded-* and Forwarded (RFC 7239) for the sender; appended to what a trusted proxy sent.
 fn forward(headers: &mut HeaderMap, client: Client<'_>, host: Option<&HeaderValue>) {
     let address = client.address.as_bytes();
     let all = match headers.contains_key(&FORWARDED_FOR) {
@@ -174,7 +174,7 @@ fn forward(headers: &mut HeaderMap, client: Client<'_>, host: Option<&HeaderValu
     headers.insert(header::FORWARDED, all);
 }
 
-/// The values of a list field with one more at the end.
+/// The values of a list field, with one appended.
 fn joined(from: &HeaderMap, name: &HeaderName, last: &[u8]) -> HeaderValue {
     let mut list = Vec::with_capacity(last.len());
     for value in from.get_all(name) {
@@ -186,10 +186,10 @@ fn joined(from: &HeaderMap, name: &HeaderName, last: &[u8]) -> HeaderValue {
         .unwrap_or(HeaderValue::from_static("unknown"))
 }
 
-/// Makes the fields of a response what the client gets. Content-Length is left out: the body's size says it.
+/// Turns an origin's response fields into those sent to the client. Content-Length is removed: it is set from the body's size.
 pub fn to_client(headers: &mut HeaderMap, status: StatusCode, id: &HeaderValue) {
     let named = named(headers);
-    // A 304 tells the length of what it does not send (RFC 9110 §15.4.5).
+    // In a 304 Content-Length describes the body that is not sent (RFC 9110 §15.4.5).
     let keeps_length = status == StatusCode::NOT_MODIFIED;
     let via = match headers.contains_key(header::VIA) {
         true => joined(headers, &header::VIA, VIA.as_bytes()),
@@ -206,7 +206,7 @@ pub fn to_client(headers: &mut HeaderMap, status: StatusCode, id: &HeaderValue) 
     }
 }
 
-/// Makes the fields of an interim response what the client gets.
+/// Turns the fields of an interim response into those sent to the client.
 pub fn to_client_early(headers: &mut HeaderMap) {
     let named = named(headers);
     headers.retain(|name, _| {
@@ -216,7 +216,7 @@ pub fn to_client_early(headers: &mut HeaderMap) {
     });
 }
 
-/// The id that a client gave its request, if it is one that can be written to a log.
+/// The request id that the client sent, if it is safe to log.
 pub fn request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
     let id = headers.get(&REQUEST_ID)?;
     let fits = !id.is_empty()
@@ -225,7 +225,7 @@ pub fn request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
     fits.then_some(id)
 }
 
-/// What Content-Length says; the first number of a list.
+/// The value of Content-Length; the first number of a list.
 pub fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers
         .get(header::CONTENT_LENGTH)?
@@ -238,7 +238,7 @@ pub fn content_length(headers: &HeaderMap) -> Option<u64> {
         .ok()
 }
 
-/// How often this proxy is in a Via already: a request that went round has it.
+/// How often this proxy is in Via already; more than once means a forwarding loop.
 pub fn passes_so_far(headers: &HeaderMap) -> usize {
     headers
         .get_all(header::VIA)

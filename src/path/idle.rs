@@ -1,5 +1,5 @@
-//! Client connections without a request under way, by address. Where the process has as many connections as it may, the
-//! address with the most loses its oldest of those: whoever keeps connections that do nothing keeps nobody out.
+//! Client connections without a request, by network. When the connection limit is reached, the network with the most loses its
+//! oldest idle one, so that a client with many idle connections cannot keep others out.
 
 use std::{
     cmp::Reverse,
@@ -15,7 +15,7 @@ use futures_util::task::AtomicWaker;
 
 use super::network::Network;
 
-/// A network with fewer connections loses none: they may be honest, and whoever comes next would have no better right.
+/// A network with fewer connections loses none: they may be honest, and the newcomer is no more entitled.
 const CROWD: usize = 8;
 
 /// The HTTP/1.1 connections of the whole process, by network.
@@ -28,13 +28,13 @@ pub struct Connections {
 #[derive(Debug, Default)]
 struct Held {
     next: u64,
-    /// Of each network, the oldest first.
+    /// The connections of each network, the oldest first.
     by_network: HashMap<Network, BTreeMap<u64, Arc<State>>>,
-    /// The same networks, the most crowded last; of two, the one that was here first.
+    /// The same networks ordered by number of connections; of equal ones, the one that was here first comes last.
     crowds: BTreeSet<(usize, Reverse<u64>, Network)>,
 }
 
-/// Shared by a connection and the list: whether it is idle, and whether it was asked to close.
+/// Shared by a connection and the list: whether the connection is idle, and whether it was asked to close.
 #[derive(Debug)]
 struct State {
     is_idle: AtomicBool,
@@ -42,7 +42,7 @@ struct State {
     waker: AtomicWaker,
 }
 
-/// One connection's entry in the list, for as long as this lives.
+/// One connection's entry in the list; dropping it removes it.
 #[derive(Debug)]
 pub struct Listed {
     all: Arc<Connections>,
@@ -52,7 +52,7 @@ pub struct Listed {
 }
 
 impl Connections {
-    /// Adds an idle connection of a client in this network.
+    /// Adds an idle connection of a client from this network.
     pub fn list(self: &Arc<Self>, network: Network) -> Listed {
         let state = Arc::new(State {
             is_idle: AtomicBool::new(true),
@@ -73,8 +73,8 @@ impl Connections {
         }
     }
 
-    /// Closes the oldest idle connection of the network with the most, among those that have `CROWD` or more. Returns whether
-    /// there was one.
+    /// Asks the oldest idle connection of the network with the most to close, if that has at least `CROWD`. Returns whether there
+    /// was one.
     pub fn make_room(&self) -> bool {
         let held = self.held();
         let crowds = held.crowds.iter().rev();
@@ -96,7 +96,7 @@ impl Connections {
 }
 
 impl Held {
-    /// Changes what a network has, and its place among the crowds.
+    /// Changes the entries of a network and keeps `crowds` in order.
     fn change(&mut self, network: Network, change: impl FnOnce(&mut BTreeMap<u64, Arc<State>>)) {
         let place = |own: &BTreeMap<u64, _>| {
             let (&oldest, _) = own.first_key_value()?;
@@ -115,12 +115,12 @@ impl Held {
 }
 
 impl Listed {
-    /// Says whether no request is under way.
+    /// Sets whether the connection is idle.
     pub fn set_idle(&self, is_idle: bool) {
         self.state.is_idle.store(is_idle, SeqCst);
     }
 
-    /// Whether it is to close for others. `waker` is woken when that changes.
+    /// Whether the connection was asked to close. `waker` is woken when that changes.
     pub fn is_asked(&self, waker: &Waker) -> bool {
         self.state.waker.register(waker);
         self.state.is_asked.load(SeqCst)

@@ -1,9 +1,9 @@
-//! A request that says a later minor version than this proxy knows. It is taken for one of the highest that it knows (RFC 9110
-//! §2.5), while what reads the head behind this refuses it. Pure.
+//! Requests with a later minor version than HTTP/1.1. They are treated as HTTP/1.1 (RFC 9110 §2.5), which needs a change of the
+//! head, because actix-http would refuse it. Pure.
 
-/// Where a head's first line says 2 to 9 as the minor version of HTTP/1.
+/// The position of the minor version in the request line, if it is 2 to 9.
 pub fn digit(head: &[u8]) -> Option<usize> {
-    // Empty lines before it mean nothing (RFC 9112 §2.2).
+    // Empty lines before the request line are ignored (RFC 9112 §2.2).
     let first = head.iter().position(|byte| !b"\r\n".contains(byte))?;
     let end = first + head[first..].iter().position(|&byte| byte == b'\n')?;
     let line = head[..end].strip_suffix(b"\r").unwrap_or(&head[..end]);

@@ -1,4 +1,4 @@
-//! A client's line: looked at while a response goes out, and what its class brings.
+//! The quality of a client's TCP connection: measured while a response is sent, and the socket options that follow from it.
 
 use std::{
     io,
@@ -22,16 +22,16 @@ use crate::{
     units::OutOfRange,
 };
 
-/// `[lines]`: what a connection gets whose line is poor or worse.
+/// `[lines]`: socket options for a client connection of class poor or worse.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Congestion control; empty: the system's.
+    /// Congestion control algorithm; empty: the system's default.
     pub congestion: String,
-    /// Bytes that wait unsent in the kernel at most.
+    /// The most unsent bytes in the kernel (TCP_NOTSENT_LOWAT).
     #[serde(with = "crate::units::sized")]
     pub notsent: ByteSize,
-    /// How often TCP_INFO is read while a response goes out.
+    /// How often TCP_INFO is read while a response is sent.
     #[serde(with = "humantime_serde")]
     pub look: Duration,
 }
@@ -43,7 +43,7 @@ reloadable!(Settings {
 });
 
 impl Settings {
-    /// Checks what no single value shows.
+    /// Checks the values.
     ///
     /// # Errors
     ///
@@ -67,19 +67,19 @@ impl Settings {
     }
 }
 
-/// The quality of one client's line, and the socket options that follow it. It counts in its class while this lives.
+/// Measures one client's connection and sets the socket options for its class. It is counted in its class while this lives.
 #[derive(Debug)]
 pub struct ClientLine {
     line: line::Line,
     settings: Arc<Settings>,
     counters: Arc<ClientCounters>,
     looked: Option<Instant>,
-    /// The system's congestion control, while another one is set.
+    /// The congestion control algorithm to restore; set while another one is in use.
     before: Option<Vec<u8>>,
 }
 
 impl ClientLine {
-    /// A line that nothing is known of: it counts as good.
+    /// For a new connection, which counts as good until measured.
     pub fn new(settings: Arc<Settings>, counters: Arc<ClientCounters>) -> Self {
         counters.by_class[Class::Good as usize].up();
         ClientLine {
@@ -91,8 +91,8 @@ impl ClientLine {
         }
     }
 
-    /// Reads TCP_INFO, at most once in `lines.look`. Where the class changed and `follow` is set, congestion control and the
-    /// unsent low-water mark change with it.
+    /// Reads TCP_INFO, at most once per `lines.look`. If the class changed and `follow` is set, adapts congestion control and
+    /// TCP_NOTSENT_LOWAT.
     pub fn look(&mut self, socket: &impl AsFd, now: Instant, follow: bool) {
         if self
             .looked
@@ -118,7 +118,7 @@ impl ClientLine {
         }
     }
 
-    /// The class, as last seen.
+    /// The class, as last measured.
     pub fn class(&self) -> Class {
         self.line.class()
     }
@@ -142,7 +142,7 @@ impl ClientLine {
             self.before = Some(name(&present).to_vec());
         } else if let Some(before) = self.before.take() {
             socket.set_tcp_congestion(&before)?;
-            // Zero is the system's own again.
+            // Zero restores the system's default.
             socket.set_tcp_notsent_lowat(0)?;
         }
         Ok(())
@@ -155,7 +155,7 @@ impl Drop for ClientLine {
     }
 }
 
-/// The name without the zeros that the kernel puts behind it.
+/// The name without the kernel's padding of zeros.
 fn name(bytes: &[u8]) -> &[u8] {
     bytes.split(|&b| b == 0).next().unwrap_or_default()
 }

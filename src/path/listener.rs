@@ -1,4 +1,4 @@
-//! The listening socket.
+//! Listening sockets.
 
 use std::{
     env, io,
@@ -8,10 +8,10 @@ use std::{
 use listenfd::ListenFd;
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
-/// Why the proxy cannot listen.
+/// Why the proxy cannot listen on an address.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// Somebody else has the port.
+    /// The port is in use.
     #[error("{address} is taken: another process listens there (see `ss -ltnp`), or set {key}")]
     Taken {
         /// The address.
@@ -19,22 +19,22 @@ pub enum ListenError {
         /// The setting that it is from.
         key: &'static str,
     },
-    /// The operators' address is the clients', too.
+    /// `admin.listen` is the same address as one of `server.listen`.
     #[error(
         "admin.listen {operators} is the clients' address {clients}, too: give the operators another port, or none"
     )]
     Same {
-        /// That of admin.listen.
+        /// The address of `admin.listen`.
         operators: SocketAddr,
-        /// Where clients are listened for.
+        /// The address of `server.listen`.
         clients: SocketAddr,
     },
-    /// The port is for root.
+    /// Ports under 1024 need privileges.
     #[error(
         "{0} needs more rights: ports under 1024 are for root, or for a process with CAP_NET_BIND_SERVICE"
     )]
     Forbidden(SocketAddr),
-    /// The address is not this machine's.
+    /// The address does not belong to this machine.
     #[error("{address} is not an address of this machine: set {key}")]
     NotHere {
         /// The address.
@@ -42,7 +42,7 @@ pub enum ListenError {
         /// The setting that it is from.
         key: &'static str,
     },
-    /// Anything else that the system says.
+    /// Any other system error.
     #[error("cannot listen on {address}: {source}")]
     Other {
         /// The address.
@@ -52,22 +52,21 @@ pub enum ListenError {
     },
 }
 
-/// Sockets that listen already, handed over by systemd (sd_listen_fds(3)): connections wait in them while the process is
-/// started anew.
+/// Listening sockets passed by systemd (socket activation, sd_listen_fds(3)): connections wait in them while the process restarts.
 #[derive(Debug, Default)]
 pub struct Inherited {
-    /// For clients: those called `public` (`FileDescriptorName=`), or the first one.
+    /// For clients: the sockets named `public` (`FileDescriptorName=`), or the first one.
     pub public: Vec<TcpListener>,
-    /// For operators: the one called `admin`, or one of another name that is not the first.
+    /// For operators: the socket named `admin`, or one with another name that is not the first.
     pub operators: Option<TcpListener>,
 }
 
 impl Inherited {
-    /// Takes what there is. Call it once, before there are threads.
+    /// Takes the sockets from the environment. Call it once, before any thread is started.
     ///
     /// # Errors
     ///
-    /// A descriptor that is no listening TCP socket, or one too many.
+    /// A descriptor that is not a listening TCP socket, or one too many.
     pub fn take() -> io::Result<Self> {
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':');
@@ -92,18 +91,18 @@ impl Inherited {
     }
 }
 
-/// Takes no further connection: the first packet of one (SYN) is not heard from now on. Handshakes under way go on, so that
-/// everybody who believes to be connected comes to be accepted. Who is not heard tries again, and is refused once the socket
-/// is closed. Not for a socket that somebody else keeps: the kernel does not forget it.
+/// Ignores new connections: their SYN is dropped by a packet filter, while handshakes under way complete, so that every client that
+/// believes to be connected is accepted. Clients that are ignored retry, and are refused once the socket is closed. Not for
+/// inherited sockets: the filter would outlive the process.
 ///
 /// # Errors
 ///
-/// The kernel takes no filter.
+/// The kernel refuses the filter.
 pub fn refuse_new(socket: &TcpListener) -> io::Result<()> {
     const LOAD: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
     const IF_SET: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
     const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    // The filter sees the TCP header (RFC 9293 §3.1). Its byte 13 has the flags, and a first packet has no ACK.
+    // The filter sees the TCP header (RFC 9293 §3.1). Byte 13 holds the flags, and an initial SYN has no ACK.
     const FLAGS: u32 = 13;
     const ACK: u32 = 0x10;
     SockRef::from(socket).attach_filter(&[
@@ -114,11 +113,11 @@ pub fn refuse_new(socket: &TcpListener) -> io::Result<()> {
     ])
 }
 
-/// Checks that the operators' address is not the clients'.
+/// Checks that the operators' address differs from the clients'.
 ///
 /// # Errors
 ///
-/// [`ListenError::Same`], also where one of them stands for all addresses.
+/// [`ListenError::Same`], also if one of them is a wildcard address with the same port.
 pub fn check_apart(operators: SocketAddr, clients: SocketAddr) -> Result<(), ListenError> {
     let covers = |one: SocketAddr, other: SocketAddr| {
         let any = one.ip().is_unspecified() && (one.is_ipv6() || other.is_ipv4());
@@ -131,7 +130,7 @@ pub fn check_apart(operators: SocketAddr, clients: SocketAddr) -> Result<(), Lis
     Ok(())
 }
 
-/// Listens on `address`, which the setting `key` names. An unspecified IPv6 address takes IPv4 too.
+/// Listens on `address`, which the setting `key` names. An IPv6 wildcard address accepts IPv4 too.
 ///
 /// # Errors
 ///
@@ -144,7 +143,7 @@ pub fn listen(
     listen_as(address, true, backlog, key)
 }
 
-/// The same; an unspecified IPv6 address leaves IPv4 to another socket.
+/// Like [`listen`], but an IPv6 wildcard address does not accept IPv4.
 ///
 /// # Errors
 ///

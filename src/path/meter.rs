@@ -1,4 +1,4 @@
-//! Measures one request, from its head to its end: a sample, the access line and the trace come of it.
+//! Measures one request from head to end, and reports a sample, the access line and the trace.
 
 use std::{
     net::IpAddr,
@@ -24,8 +24,8 @@ use crate::{
     },
 };
 
-/// Measures one request. Dropped, it reports a sample, writes the access line and ends the trace. A request that nobody ended
-/// before is one whose client left.
+/// Measures one request. On drop it reports a sample, writes the access line and ends the trace. If no end was recorded before, the
+/// client left.
 pub struct Meter {
     reporter: Reporter,
     line: Option<AccessLine>,
@@ -35,7 +35,7 @@ pub struct Meter {
     origin_ttfb: Option<Duration>,
     ttfb: Option<Duration>,
     bytes: u64,
-    /// Time from its head to the switch of protocols, where there was one: the request's total.
+    /// Time from the head to the protocol switch, if there was one; reported as the request's total time.
     switched: Option<Duration>,
     cause: Option<String>,
     origin: OriginId,
@@ -47,7 +47,7 @@ pub struct Meter {
     engaged: Engaged,
 }
 
-/// Facts that only the access line needs.
+/// Values that only the access line needs.
 #[derive(Debug)]
 struct AccessLine {
     id: HeaderValue,
@@ -58,17 +58,17 @@ struct AccessLine {
     details: Option<Box<Details>>,
 }
 
-/// Facts that the access line has where `log.access_details` is on.
+/// Values for the access line if `log.access_details` is on.
 #[derive(Debug)]
 struct Details {
     protocol: &'static str,
     user_agent: Option<String>,
-    /// Without its query, which may carry a token.
+    /// The Referer without its query, which may contain a token.
     referrer: Option<String>,
 }
 
 impl Details {
-    /// Most bytes of a field that are written.
+    /// The most bytes of a field that are logged.
     const LONGEST: usize = 256;
 
     fn of(version: Version, headers: &HeaderMap) -> Self {
@@ -94,7 +94,7 @@ impl Details {
 }
 
 impl Meter {
-    /// Begins to measure a request whose head is here, for a target of `origin`. `keys` group it for the rate limit, `canary` is its client's group if a
+    /// Starts measuring a request whose head is complete. `keys` group it for the rate limit, `canary` is its client's group if a
     /// canary runs.
     pub fn start(
         reporter: Reporter,
@@ -125,12 +125,12 @@ impl Meter {
         }
     }
 
-    /// Makes the request a part of a trace. Call it before [`Meter::log`], whose line then has the trace's id.
+    /// Adds the request to a trace. Call it before [`Meter::log`], so that the access line gets the trace id.
     pub fn trace(&mut self, trace: Trace) {
         self.trace = Some(Box::new(trace));
     }
 
-    /// Makes the end of the request write an access line. `trace` is the client's own, if nothing else is traced.
+    /// Enables the access line. `trace` is the trace id that the client sent, if the proxy makes no trace itself.
     pub fn log(
         &mut self,
         id: &HeaderValue,
@@ -150,7 +150,7 @@ impl Meter {
         });
     }
 
-    /// Makes the access line tell what the client says of itself, too. Call it after [`Meter::log`].
+    /// Adds User-Agent, Referer and HTTP version to the access line. Call it after [`Meter::log`].
     pub fn detail(&mut self, version: Version, headers: &HeaderMap) {
         if let Some(line) = &mut self.line {
             line.details = Some(Box::new(Details::of(version, headers)));
@@ -162,24 +162,24 @@ impl Meter {
         &self.span
     }
 
-    /// Who asked for what.
+    /// The keys that group the request for the rate limit.
     pub fn keys(&self) -> Keys {
         self.keys
     }
 
-    /// The class of the client's line.
+    /// Quality class of the client's connection.
     pub fn client_class(&self) -> Class {
         self.engaged.client().class()
     }
 
-    /// The request goes to the origin, which hears of the trace.
+    /// The request is sent to the origin: begins its span and adds the trace fields.
     pub fn exchange(&mut self, method: &Method, headers: &mut HeaderMap) {
         if let Some(trace) = &mut self.trace {
             trace.exchange(method, headers);
         }
     }
 
-    /// The origin's response head is here. `origin_ttfb` is none where it was the answer to another request.
+    /// The response head is here. `origin_ttfb` is none if the request shared another request's response.
     pub fn answered(&mut self, status: StatusCode, origin_ttfb: Option<Duration>) {
         self.status = Some(status);
         self.origin_ttfb = origin_ttfb;
@@ -189,12 +189,12 @@ impl Meter {
         }
     }
 
-    /// Another protocol is spoken from now on: as a request it took so long, however long that goes on.
+    /// Records a protocol switch: the request's time ends here, however long the connection lasts.
     pub fn switched(&mut self) {
         self.switched = Some(self.started.elapsed());
     }
 
-    /// Body bytes were handed to the client.
+    /// Counts body bytes handed to the client.
     pub fn passed(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
         self.engaged.sent(bytes as u64);
@@ -210,13 +210,13 @@ impl Meter {
         });
     }
 
-    /// The response's body broke.
+    /// The response's body failed.
     pub fn broke(&mut self, error: &BodyError) {
         self.outcome = Some(error.outcome());
         self.cause = Some(error.to_string());
     }
 
-    /// The request ends with an error of the proxy's own.
+    /// The proxy answers the request with an error.
     pub fn failed(&mut self, error: &ProxyError) {
         self.outcome = Some(error.outcome());
         self.status = Some(error.status());
@@ -228,7 +228,7 @@ impl Drop for Meter {
     fn drop(&mut self) {
         let ended = Instant::now();
         let total = ended - self.started;
-        // Where nobody ended it, its client left; or what that sent turned out to be no HTTP.
+        // No end was recorded: the client left, or its body violated HTTP.
         let refused = match self.outcome {
             None => self.engaged.client().refused(),
             Some(_) => None,
@@ -265,7 +265,7 @@ impl Drop for Meter {
                 trace_id = line.trace.map(tracing::field::display),
                 client = %line.client,
                 method = %line.method,
-                // The query may carry a token: it is not written.
+                // Without the query, which may contain a token.
                 path = line.uri.path(),
                 status = self.status.map(|s| s.as_u16()),
                 outcome = outcome.as_str(),

@@ -1,16 +1,16 @@
-//! What counts as one client where clients share something.
+//! The unit that counts as one client when resources are shared fairly.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// An IPv4 address, or the first half of an IPv6 address: a host changes the other half itself (RFC 8981).
+/// An IPv4 address, or the /64 prefix of an IPv6 address: a host chooses the other half itself (RFC 8981).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network(IpAddr);
 
 impl Network {
-    /// What is nobody's.
+    /// Stands for requests that no client made.
     pub const NONE: Network = Network(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
 
-    /// The network of a client.
+    /// The network of a client address.
     pub fn of(address: IpAddr) -> Self {
         Network(match address.to_canonical() {
             IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),

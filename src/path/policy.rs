@@ -1,7 +1,7 @@
-//! What connections and requests meet, as the settings in force say.
+//! The settings in force for connections and requests.
 //!
-//! It is replaced as a whole when the settings are read again. A connection keeps to the one that it was accepted by,
-//! a request to the one that it came under: nothing changes under a transfer.
+//! They are replaced as a whole by a reload. A connection keeps those it was accepted with, a request those it arrived with:
+//! nothing changes during a transfer.
 
 use std::sync::Arc;
 
@@ -25,11 +25,11 @@ pub type InForce = Arc<ArcSwap<Policy>>;
 pub struct Policy {
     /// `[server]`: limits for clients.
     pub server: server::Settings,
-    /// Which TCP options are set.
+    /// `[tcp]`: which TCP options are set.
     pub tcp: Arc<tcp::Settings>,
-    /// `[lines]`: socket options for a client whose line is poor.
+    /// `[lines]`: socket options for clients with a poor line.
     pub lines: Arc<line::Settings>,
-    /// `[tls]`: limits for handshakes.
+    /// `[tls]`: limits for TLS handshakes.
     pub tls: tls::Settings,
     /// `[http2]`: limits of HTTP/2.
     pub http2: http2::settings::Settings,
@@ -37,15 +37,15 @@ pub struct Policy {
     pub upgrades: (upgrades::Settings, Arc<upgrades::UpgradePermits>),
     /// The origin, as all workers share it.
     pub origin: Arc<Shared>,
-    /// The Host that the origin sees, where it is not the client's.
+    /// The Host to send to the origin, if it is not the client's.
     pub host: Option<HeaderValue>,
     /// Whether each request writes an access line.
     pub access_log: bool,
-    /// Whether that line has User-Agent, Referer and the version of HTTP.
+    /// Whether the access line contains User-Agent, Referer and the HTTP version.
     pub access_details: bool,
 }
 
-/// The settings that a policy is made of.
+/// The settings that a policy is built from.
 #[derive(Clone, Copy, Debug)]
 pub struct PolicySettings<'a> {
     /// `[server]`
@@ -66,16 +66,16 @@ pub struct PolicySettings<'a> {
     pub transfers: &'a transfers::Settings,
     /// Whether each request writes an access line.
     pub access_log: bool,
-    /// Whether that line has User-Agent, Referer and the version of HTTP.
+    /// Whether the access line contains User-Agent, Referer and the HTTP version.
     pub access_details: bool,
 }
 
 impl Policy {
-    /// The first policy of a process.
+    /// The first policy of the process.
     ///
     /// # Errors
     ///
-    /// [`TlsError`] where the TLS settings for the origin do not hold.
+    /// [`TlsError`] if the TLS settings for the origin are invalid.
     pub fn new(settings: PolicySettings<'_>, published: Arc<Published>) -> Result<Self, TlsError> {
         let (tcp, transfers) = (settings.tcp.clone(), settings.transfers.clone());
         let permits = Arc::new(upgrades::UpgradePermits::new(Arc::clone(&published)));
@@ -84,11 +84,11 @@ impl Policy {
         Ok(Self::with(settings, Arc::new(origin), permits))
     }
 
-    /// The policy after this one. Kept origin connections stay, unless something changed that they were made by.
+    /// The policy after a reload. Idle origin connections are kept, unless settings of theirs changed.
     ///
     /// # Errors
     ///
-    /// [`TlsError`] where the TLS settings for the origin do not hold; this policy stays in force then.
+    /// [`TlsError`] if the TLS settings for the origin are invalid; this policy then stays in force.
     pub fn next(&self, settings: PolicySettings<'_>) -> Result<Self, TlsError> {
         let origin = self
             .origin

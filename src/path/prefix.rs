@@ -1,9 +1,9 @@
-//! Paths beneath other paths, as a server that decodes and resolves them sees it (RFC 3986 §6.2.2).
+//! Compares path prefixes the way a server does that decodes and normalizes paths (RFC 3986 §6.2.2).
 
 use std::borrow::Cow;
 
-/// Whether `path` is `prefix` or lies beneath it. Whole segments are compared, however either is percent-encoded, with
-/// `.` and `..` resolved and empty segments left out.
+/// Whether `path` is `prefix` or lies below it. Whole segments are compared after percent-decoding, with `.` and `..` resolved and
+/// empty segments removed.
 pub fn lies_beneath(path: &str, prefix: &str) -> bool {
     segments(path).starts_with(&segments(prefix))
 }

@@ -11,12 +11,12 @@ pub struct ContentRange {
     pub first: u64,
     /// The last byte's position.
     pub last: u64,
-    /// The length of the whole, if the origin knows it.
+    /// The complete length, if the origin knows it.
     pub complete: Option<u64>,
 }
 
 impl ContentRange {
-    /// Reads the field's value; `None` for anything that makes no sense.
+    /// Parses the field's value; `None` if it is invalid.
     pub fn parse(value: &HeaderValue) -> Option<Self> {
         let (range, complete) = unit_bytes(value)?.split_once('/')?;
         let (first, last) = range.split_once('-')?;
@@ -33,20 +33,20 @@ impl ContentRange {
         })
     }
 
-    /// The length of the whole, from `bytes */complete`: what a 416 says.
+    /// The complete length from `bytes */complete`, as sent with a 416.
     pub fn unsatisfied(value: &HeaderValue) -> Option<u64> {
         number(unit_bytes(value)?.strip_prefix("*/")?)
     }
 }
 
-/// Whether the origin says that it has ranges (RFC 9110 §14.3).
+/// Whether the origin declares support for ranges (RFC 9110 §14.3).
 pub fn offered(headers: &HeaderMap) -> bool {
     headers
         .get(header::ACCEPT_RANGES)
         .is_some_and(|units| units.as_bytes().eq_ignore_ascii_case(b"bytes"))
 }
 
-/// How many bytes a request's `Range` asks for; none where it does not tell, or asks for several ranges.
+/// How many bytes a request's `Range` covers; none if that is unknown, or for several ranges.
 pub fn asked(value: &HeaderValue) -> Option<u64> {
     let value = value.to_str().ok()?.trim();
     let (first, last) = value.strip_prefix("bytes=")?.split_once('-')?;
@@ -70,7 +70,7 @@ fn number(digits: &str) -> Option<u64> {
         .then(|| digits.parse().ok())?
 }
 
-/// How many bytes the body of a 206 with one range has, whatever its framing says.
+/// The body length of a 206 with one range, whatever its framing.
 pub fn length(headers: &HeaderMap) -> Option<u64> {
     let range = ContentRange::parse(single(headers, header::CONTENT_RANGE)?)?;
     Some(range.last - range.first + 1)

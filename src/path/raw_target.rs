@@ -1,14 +1,13 @@
-//! Bytes in a request's target that a URI has no place for, and that clients send all the same: they are written as a URI
-//! writes them. Pure.
+//! Percent-encodes bytes in a request target that a URI does not allow but clients send. Pure.
 //!
-//! A browser does so before it asks (WHATWG URL, path and query state); curl and many a player do not. Both mean the same
-//! resource (RFC 3987 §3.1), and what reads the head behind this takes URIs alone.
+//! Browsers encode them themselves (WHATWG URL, path and query state); curl and many media players do not. Both forms identify the
+//! same resource (RFC 3987 §3.1), but actix-http accepts only valid URIs.
 
 use bytes::{BufMut as _, BytesMut};
 
-/// Where the target of a head's first line begins and ends.
+/// The start and end of the target in the request line.
 fn target(head: &[u8]) -> Option<(usize, usize)> {
-    // Empty lines before it mean nothing (RFC 9112 §2.2).
+    // Empty lines before the request line are ignored (RFC 9112 §2.2).
     let first = head.iter().position(|b| !b"\r\n".contains(b))?;
     let line = &head[first..];
     let line = &line[..line.iter().position(|&b| b == b'\n')?];
@@ -17,7 +16,7 @@ fn target(head: &[u8]) -> Option<(usize, usize)> {
     (begin < end).then_some((first + begin, first + end))
 }
 
-/// Whether a byte is written as `%` and two digits.
+/// Whether a byte must be percent-encoded.
 fn is_raw(byte: u8, in_query: bool) -> bool {
     match byte {
         0x80.. | b'<' | b'>' => true,
@@ -27,7 +26,7 @@ fn is_raw(byte: u8, in_query: bool) -> bool {
     }
 }
 
-/// The bytes of a target, each with whether it is written as `%` and two digits.
+/// The bytes of a target, each with whether it must be percent-encoded.
 fn bytes(target: &[u8]) -> impl Iterator<Item = (u8, bool)> + '_ {
     let mut in_query = false;
     target.iter().map(move |&byte| {
@@ -36,12 +35,12 @@ fn bytes(target: &[u8]) -> impl Iterator<Item = (u8, bool)> + '_ {
     })
 }
 
-/// Whether the target of this head has such bytes.
+/// Whether the target of this head contains such bytes.
 pub fn has_raw_target(head: &[u8]) -> bool {
     target(head).is_some_and(|(begin, end)| bytes(&head[begin..end]).any(|(_, raw)| raw))
 }
 
-/// The head with a target that is a URI's.
+/// The head with its target percent-encoded.
 pub fn encode_target(head: &[u8]) -> BytesMut {
     let (begin, end) = target(head).unwrap_or_default();
     let mut encoded = BytesMut::with_capacity(head.len() + 2 * (end - begin));

@@ -1,4 +1,4 @@
-//! Why a client's connection ends with an answer that the stream itself gives, and how that answer goes out.
+//! Errors that a client's HTTP/1.1 connection answers itself before it closes, and how that response is sent.
 
 use std::{
     future::Future as _,
@@ -22,31 +22,31 @@ use crate::{
     traffic::{published::Published, sample::Outcome},
 };
 
-/// How long a refused client may go on sending, so that the answer is not lost to a reset.
+/// How long bytes from a refused client are discarded, so that a reset does not destroy the response.
 pub const LINGER: Duration = Duration::from_secs(2);
 
 /// Why a client is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// 400 or 431: the head is no HTTP/1, or can be read in more than one way.
+    /// 400 or 431: the head is not HTTP/1.x, or is ambiguous.
     #[error("the request head is not valid HTTP/1.1: {0}")]
     Head(#[from] BadHead),
-    /// 400: the same, by actix-http's judgement.
+    /// 400: actix-http cannot parse the head.
     #[error("the request head is not valid HTTP/1.1")]
     Unreadable,
     /// 431: the head is longer than this, in bytes.
     #[error("the request head is longer than {0} bytes")]
     LongHead(usize),
-    /// 431: too large by actix-http's judgement.
+    /// 431: the head is too large for actix-http.
     #[error("the request head is too large")]
     LargeHead,
-    /// 408: the head trickled.
+    /// 408: the head came too slowly.
     #[error("the request head took too long")]
     SlowHead,
-    /// 400: the body is no HTTP/1, or can be read in more than one way.
+    /// 400: the body's framing is invalid or ambiguous.
     #[error("the request body cannot be read: {0}")]
     Body(#[from] BadBody),
-    /// 503: over the connections that may be open.
+    /// 503: over the connection limit.
     #[error("too many connections: try again in a moment")]
     TooMany,
 }
@@ -64,8 +64,7 @@ impl Refusal {
         }
     }
 
-    /// Counts it, and where `log`, writes its access line: without a word of what the client sent, and no more lines
-    /// than a person could read.
+    /// Counts it and, if `log`, writes its access line: without anything that the client sent, and rate-limited.
     pub fn account(self, published: &Published, client: IpAddr, log: bool) {
         let counters = &published.clients;
         match self {
@@ -74,7 +73,7 @@ impl Refusal {
             }
             Refusal::SlowHead => counters.head_timeouts.increment(),
             Refusal::Body(_) => counters.bad_bodies.increment(),
-            // It was counted when it took its place.
+            // Counted already when the connection was accepted.
             Refusal::TooMany => {}
         }
         if log && let Some(unwritten) = published.refusals.take(Instant::now()) {
@@ -88,7 +87,7 @@ impl Refusal {
                 status = self.status().as_u16(),
                 outcome = outcome.as_str(),
                 cause = %self,
-                // How many like it have no line, since the last one that has.
+                // How many similar refusals were not logged since the last line.
                 unwritten,
                 "refused"
             );
@@ -96,7 +95,7 @@ impl Refusal {
     }
 }
 
-/// An answer on its way out, and what the client still sends on its way to nowhere.
+/// Sends an error response, and discards what the client still sends.
 #[derive(Debug)]
 pub struct Refusing {
     answer: Vec<u8>,
@@ -106,12 +105,12 @@ pub struct Refusing {
 }
 
 impl Refusing {
-    /// With the answer to this refusal.
+    /// With the error response for this refusal.
     pub fn answering(refusal: Refusal) -> Self {
         Self::saying(Problem::new(refusal.status(), refusal.to_string()).wire())
     }
 
-    /// Without an answer: there was one.
+    /// Without a response, because one was sent already.
     pub fn silently() -> Self {
         Self::saying(Vec::new())
     }
@@ -125,8 +124,8 @@ impl Refusing {
         }
     }
 
-    /// Sends the answer, then waits until the client has read it: a socket closed over unread bytes is reset, and a
-    /// reset can overtake the answer.
+    /// Sends the response, then waits until the client has read it: a socket closed with unread bytes is reset, and a reset may
+    /// overtake the response.
     pub fn poll(&mut self, cx: &mut Context<'_>, io: &mut Transport) -> Poll<()> {
         let mut over = self.until.as_mut().poll(cx).is_ready();
         while self.sent < self.answer.len() && !over {
@@ -152,7 +151,7 @@ impl Refusing {
     }
 }
 
-/// Throws away what comes; how much that was.
+/// Reads and discards bytes; returns how many.
 pub fn poll_discard(cx: &mut Context<'_>, io: &mut Transport) -> Poll<io::Result<usize>> {
     let mut scratch = [MaybeUninit::uninit(); 4096];
     let mut buf = ReadBuf::uninit(&mut scratch);

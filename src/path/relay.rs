@@ -1,4 +1,4 @@
-//! Passes a response on to the client: its status and fields, and how its body is framed there.
+//! Passes a response on to the client: status, fields and the framing of its body.
 
 use std::{
     convert::Infallible,
@@ -21,7 +21,7 @@ use super::{
     stored::reply::Reply,
 };
 
-/// The response for the client. Its body, where it has one, goes on by itself.
+/// The response for the client; its body is streamed.
 pub(super) fn relay(request: &Request, reply: Reply, mut context: Context) -> Response<BoxBody> {
     let Reply {
         status,
@@ -36,7 +36,7 @@ pub(super) fn relay(request: &Request, reply: Reply, mut context: Context) -> Re
 
     if framing == Framing::None {
         context.meter.completed();
-        // To HEAD: the length of what a GET would send, without sending it.
+        // To HEAD: the length that a GET would have, without a body.
         return match told {
             Some(length) if request.method() == Method::HEAD => {
                 response.set_body(BoxBody::new(Nothing(length)))
@@ -56,7 +56,7 @@ pub(super) fn relay(request: &Request, reply: Reply, mut context: Context) -> Re
     client.sends(Rc::clone(&transfer) as Rc<_>);
     let body = match framing {
         Framing::Length(length) => Body::new(transfer, BodySize::Sized(length)),
-        // No chunks for HTTP/1.0, nor where actix-http holds a WebSocket to be begun: the body runs to the close.
+        // No chunks for HTTP/1.0, nor if actix-http expects a WebSocket: the body ends when the connection closes.
         _ if request.version() < Version::HTTP_11 || client.offers_websocket() => {
             let head = response.head_mut();
             head.no_chunking(true);
@@ -68,7 +68,7 @@ pub(super) fn relay(request: &Request, reply: Reply, mut context: Context) -> Re
     response.set_body(body.boxed())
 }
 
-/// A body that tells its length and sends nothing: the answer to HEAD.
+/// A body with a declared length that sends nothing: for HEAD.
 struct Nothing(u64);
 
 impl MessageBody for Nothing {

@@ -1,20 +1,20 @@
-//! Makes a response's head that breaks the rules one that keeps them, where RFC 9110 and RFC 9112 let a proxy do so and
-//! where no doubt is left how the body is framed. Pure, and only called for what was refused.
+//! Repairs a response head that violates HTTP, where RFC 9110 and RFC 9112 allow it and the body's framing stays unambiguous. Pure,
+//! and only called for heads that the parser refused.
 
 use bytes::BytesMut;
 
-/// What can be done about a head that was refused.
+/// The result of a repair.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Repaired {
-    /// The head, repaired, and what came behind it.
+    /// The repaired head, and the bytes behind it.
     Head(BytesMut),
-    /// That will show when all of it is here.
+    /// The head is incomplete: try again with more bytes.
     Incomplete,
-    /// Nothing: it is no response of HTTP/1.x, or one that means two things.
+    /// It cannot be repaired: it is not HTTP/1.x, or is ambiguous.
     Not,
 }
 
-/// Repairs the head that `bytes` begin with, of at most `max` bytes:
+/// Repairs the head at the start of `bytes`, of at most `max` bytes:
 ///
 /// - `HTTP/1.2` and the like are read as HTTP/1.1, the highest that is known (RFC 9110 §2.5), and `ICY`, which servers of
 ///   live audio say, as HTTP/1.0;
@@ -65,7 +65,7 @@ pub fn repair(bytes: &[u8], max: usize) -> Repaired {
     Repaired::Head(repaired)
 }
 
-/// The lines with LF between them, each whole; `None` where there is a NUL or a bare CR.
+/// The lines of the head without folding, separated by LF; `None` if there is a NUL or a bare CR.
 fn unfolded(head: &[u8]) -> Option<Vec<u8>> {
     let mut lines = Vec::with_capacity(head.len());
     let mut rest = head;
@@ -87,7 +87,7 @@ fn is_text(b: u8) -> bool {
     b == b'\t' || !b.is_ascii_control()
 }
 
-/// Whether it has a name, of the characters that a name may have (RFC 9110 §5.6.2), and a colon.
+/// Whether a line has a valid field name (RFC 9110 §5.6.2) and a colon.
 fn is_field(line: &[u8]) -> bool {
     let is_token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
     let colon = line.iter().position(|&b| b == b':');
@@ -97,7 +97,7 @@ fn is_field(line: &[u8]) -> bool {
     })
 }
 
-/// Whether its name is Content-Length or Transfer-Encoding but for characters that have no place there.
+/// Whether its name is Content-Length or Transfer-Encoding if invalid characters are ignored.
 fn may_frame(line: &[u8]) -> bool {
     let letters: Vec<u8> = line
         .iter()

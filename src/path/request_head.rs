@@ -1,42 +1,42 @@
-//! What a request head says of the bytes behind it: how its body is delimited (RFC 9112 §6), and whether it offers to
-//! switch protocols (RFC 9110 §7.8). Pure.
+//! Parses what a request head says about the following bytes: the body's framing (RFC 9112 §6), and an offer to switch protocols
+//! (RFC 9110 §7.8). Pure.
 //!
-//! actix-http reads the same head once more, and would take an offer for more than it is: any `Connection: upgrade`
-//! makes it end the connection after the answer without saying so, and `Upgrade: websocket` makes it read a body without
-//! end, whatever Content-Length says. So offers that cannot be taken are removed before it sees the head.
+//! actix-http parses the same head again and misinterprets some offers: any `Connection: upgrade` makes it close the connection
+//! after the response without saying so, and `Upgrade: websocket` makes it read an endless body whatever Content-Length says. So
+//! offers that cannot be accepted are removed first.
 
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
-/// Most fields of a head: what actix-http reads.
+/// The most fields in a head; actix-http's own limit.
 const MAX_FIELDS: usize = 96;
 
 /// How the body behind a request head is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestFraming {
-    /// So many bytes; zero where there is no body.
+    /// A body of this many bytes; zero for none.
     Length(u64),
-    /// In chunks.
+    /// A chunked body.
     Chunked,
 }
 
-/// What a request offers to speak instead of HTTP/1.1.
+/// The protocol that a request offers to switch to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offer {
-    /// Nothing.
+    /// None.
     None,
-    /// WebSocket (RFC 6455 §4.1): a GET without a body that asks for nothing else. The handler may take it.
+    /// WebSocket (RFC 6455 §4.1): a GET without a body that offers nothing else. The handler may accept it.
     WebSocket,
-    /// Another protocol, beside no body: the handler may take it, too. actix-http is told that it is WebSocket, for only
-    /// behind that it reads no further requests (see [`name_websocket`]).
+    /// Another protocol, without a body: the handler may accept it. actix-http is told that it is WebSocket, because only then does
+    /// it stop reading requests (see [`name_websocket`]).
     Other,
-    /// Something that is not taken: HTTP/2 or TLS, which begin otherwise, more than one protocol, or one beside a body. A
-    /// server may ignore it, and this one does.
+    /// An offer that is not accepted: HTTP/2 or TLS, several protocols, or one with a body. A server may ignore it (RFC 9110 §7.8),
+    /// and this one does.
     Ignored,
 }
 
-/// What a head says.
+/// What a request head says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestHead {
     /// How its body is delimited.
@@ -48,16 +48,16 @@ pub struct RequestHead {
 /// Why a head is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadHead {
-    /// The request line or a field does not follow the grammar.
+    /// The request line or a field is malformed.
     #[error("{0}")]
     Syntax(httparse::Error),
-    /// The target has a fragment, which none may have (RFC 9110 §7.1): what reads on drops it without a word.
+    /// The target has a fragment, which is not allowed (RFC 9110 §7.1), and which actix-http would silently drop.
     #[error("the request target has a fragment")]
     Fragment,
-    /// More fields than are read.
+    /// More fields than the limit.
     #[error("more than {MAX_FIELDS} fields")]
     TooManyFields,
-    /// Content-Length is no number of bytes.
+    /// Content-Length is not a number.
     #[error("a Content-Length that is no number")]
     ContentLength,
     /// More than one Content-Length, or Transfer-Encoding beside one (RFC 9112 §6.3).
@@ -69,11 +69,11 @@ pub enum BadHead {
 }
 
 impl RequestHead {
-    /// Reads a whole head, with its empty line.
+    /// Parses a complete head, with its empty line.
     ///
     /// # Errors
     ///
-    /// [`BadHead`]: where the body ends could be read in more than one way, or it is no HTTP/1.
+    /// [`BadHead`] if it is not HTTP/1.x, or the end of its body is ambiguous.
     pub fn parse(head: &[u8]) -> Result<Self, BadHead> {
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut request = httparse::Request::new(&mut fields);
@@ -135,7 +135,7 @@ impl RequestHead {
     }
 }
 
-/// Takes out of a whole head what offers to switch protocols: Upgrade, HTTP2-Settings, and their names in Connection.
+/// Removes an offer to switch protocols from a complete head: Upgrade, HTTP2-Settings, and their names in Connection.
 pub fn remove_offer(head: &mut BytesMut) {
     let (mut kept, mut at) = (0, 0);
     while at < head.len() {
@@ -153,7 +153,7 @@ pub fn remove_offer(head: &mut BytesMut) {
                         .filter(|option| is_offer(&value[option.clone()]))
                         .collect();
                     for offer in offers {
-                        // An empty element of the list means nothing (RFC 9110 §5.6.1).
+                        // An empty list element is ignored (RFC 9110 §5.6.1).
                         value[offer].fill(b' ');
                     }
                 }
@@ -166,8 +166,7 @@ pub fn remove_offer(head: &mut BytesMut) {
     head.truncate(kept);
 }
 
-/// Whether a protocol (RFC 9110 §7.8) is one that may be spoken behind a 101: neither of those that this server speaks by
-/// itself, and no list.
+/// Whether a protocol name may be switched to by a 101 (RFC 9110 §7.8): a single one, but neither HTTP/2 nor TLS.
 fn is_other(protocol: &[u8]) -> bool {
     let is_token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~/".contains(b);
     let name = protocol.split(|&b| b == b'/').next().unwrap_or_default();
@@ -177,7 +176,7 @@ fn is_other(protocol: &[u8]) -> bool {
         && !own.iter().any(|own| name.eq_ignore_ascii_case(own))
 }
 
-/// Puts WebSocket in the place of what a whole head offers; what that was.
+/// Replaces the offered protocol in a complete head by WebSocket; returns the original one.
 pub fn name_websocket(head: &mut BytesMut) -> Bytes {
     let (mut named, mut protocol) = (BytesMut::with_capacity(head.len() + 16), Bytes::new());
     for line in head.split_inclusive(|&b| b == b'\n') {
@@ -217,7 +216,7 @@ impl Name {
     }
 }
 
-/// A number of bytes: digits and nothing else (RFC 9110 §8.6).
+/// A number of bytes: only digits (RFC 9110 §8.6).
 fn number(value: &[u8]) -> Result<u64, BadHead> {
     let digits = std::str::from_utf8(value).ok();
     digits
@@ -226,7 +225,7 @@ fn number(value: &[u8]) -> Result<u64, BadHead> {
         .ok_or(BadHead::ContentLength)
 }
 
-/// Where the elements of a list stand in it, without the space around them.
+/// The ranges of a list's elements, without surrounding whitespace.
 fn options(list: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
     let mut at = 0;
     list.split(|&b| b == b',').map(move |element| {
@@ -236,7 +235,7 @@ fn options(list: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
     })
 }
 
-/// Whether a connection option belongs to an offer.
+/// Whether a connection option belongs to an offer to switch protocols.
 fn is_offer(option: &[u8]) -> bool {
     option.eq_ignore_ascii_case(b"upgrade") || option.eq_ignore_ascii_case(b"http2-settings")
 }

@@ -1,8 +1,8 @@
-//! Hands a client's requests on one at a time: head and body of one, and what is behind it only once that one is
-//! answered. Pure: it knows buffers, and neither sockets nor time.
+//! Passes a client's requests on one at a time: the next one only after the current one is answered. Pure: it knows buffers, but
+//! neither sockets nor time.
 //!
-//! actix-http decodes whatever it is given, and answers by what the last head said (HEAD, version, Connection); so
-//! it must not see a head before the answer to the one before is out.
+//! actix-http parses whatever it reads, and answers by the last head's method, version and Connection; so it must not see a head
+//! before the previous response is sent.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::ReadBuf;
@@ -16,25 +16,25 @@ use super::{
     request_head::{self, Offer, RequestFraming, RequestHead},
 };
 
-/// Where a connection is in its requests.
+/// State of a connection's requests.
 #[derive(Debug)]
 pub struct RequestReader {
     max_head: usize,
     phase: Phase,
     scan: HeadScan,
-    /// A head that goes on before anything else: it came in pieces, or was changed.
+    /// A head to pass on first, because it arrived in pieces or was changed.
     head: BytesMut,
-    /// What came and has not gone on.
+    /// Bytes received but not passed on.
     kept: BytesMut,
-    /// How many of the kept bytes were looked at: the begin of a head, or of a body that may go on.
+    /// How many of the kept bytes were inspected: the start of a head, or body bytes that may be passed on.
     seen: usize,
-    /// Heads that went on.
+    /// Heads passed on.
     requests: u64,
     /// Whether the last of them is answered.
     answered: bool,
-    /// Whether it offers to switch, as actix-http sees it to WebSocket.
+    /// Whether it offers to switch protocols, to WebSocket as actix-http sees it.
     offers: bool,
-    /// What it offers, where that is another protocol.
+    /// The offered protocol, if it is not WebSocket.
     other: Option<Bytes>,
 }
 
@@ -47,14 +47,14 @@ enum Phase {
     Body(BodyScan),
     /// Behind a request that is not answered yet.
     Answer,
-    /// Behind a body that is no HTTP: nothing goes on any more.
+    /// Behind an invalid body: nothing is passed on any more.
     Lost,
-    /// Another protocol is spoken.
+    /// Another protocol after a switch.
     Raw,
 }
 
 impl RequestReader {
-    /// Before the first request. A head is at most `max_head` bytes long.
+    /// Before the first request. A head has at most `max_head` bytes.
     pub fn new(max_head: usize) -> Self {
         RequestReader {
             max_head,
@@ -70,18 +70,18 @@ impl RequestReader {
         }
     }
 
-    /// Heads that went on so far.
+    /// Heads passed on so far.
     pub fn requests(&self) -> u64 {
         self.requests
     }
 
-    /// Whether the next head is waited for, and nothing of it is here.
+    /// Whether the next head is awaited, and none of it has arrived.
     pub fn is_clean(&self) -> bool {
         let holds_none = self.kept.is_empty() && self.head.is_empty();
         matches!(self.phase, Phase::Head) && self.answered && holds_none
     }
 
-    /// A whole head was answered without going on.
+    /// Counts a head that was answered without passing it on (rendered response).
     pub fn passed_by(&mut self) {
         self.requests += 1;
     }
@@ -91,17 +91,17 @@ impl RequestReader {
         !self.answered
     }
 
-    /// Whether the last request offers to switch: as actix-http sees it, to WebSocket.
+    /// Whether the last request offers to switch protocols: to WebSocket, as actix-http sees it.
     pub fn offers_websocket(&self) -> bool {
         self.offers
     }
 
-    /// What the last request offers, where that is another protocol than WebSocket.
+    /// Takes the protocol that the last request offers, if it is not WebSocket.
     pub fn takes_other(&mut self) -> Option<Bytes> {
         self.other.take()
     }
 
-    /// Bytes of a head that is not whole yet.
+    /// Bytes of an incomplete head.
     pub fn begun_head(&self) -> usize {
         match self.phase {
             Phase::Head => self.kept.len(),
@@ -109,32 +109,32 @@ impl RequestReader {
         }
     }
 
-    /// Whether the next head is waited for.
+    /// Whether the next head is awaited.
     pub fn is_between_bodies(&self) -> bool {
         matches!(self.phase, Phase::Head)
     }
 
-    /// Whether what comes now waits for an answer.
+    /// Whether bytes that arrive now must wait for a response.
     pub fn waits(&self) -> bool {
         matches!(self.phase, Phase::Answer | Phase::Lost)
     }
 
-    /// Whether another protocol is spoken.
+    /// Whether the connection has switched to another protocol.
     pub fn is_raw(&self) -> bool {
         matches!(self.phase, Phase::Raw)
     }
 
-    /// Whether the last body was no HTTP.
+    /// Whether the last body was invalid.
     pub fn is_lost(&self) -> bool {
         matches!(self.phase, Phase::Lost)
     }
 
-    /// Bytes that came and wait.
+    /// Bytes received that wait.
     pub fn waiting(&self) -> usize {
         self.kept.len()
     }
 
-    /// The last request is answered: the next may go on.
+    /// The last request is answered: the next may be passed on.
     pub fn answer(&mut self) {
         self.answered = true;
         if matches!(self.phase, Phase::Answer) {
@@ -142,30 +142,30 @@ impl RequestReader {
         }
     }
 
-    /// From now on everything goes on as it is.
+    /// Switches to another protocol: from now on all bytes are passed on unchanged.
     pub fn switch(&mut self) {
         self.phase = Phase::Raw;
         self.seen = 0;
     }
 
-    /// Nothing goes on any more.
+    /// Passes nothing on any more.
     pub fn lose(&mut self) {
         self.phase = Phase::Lost;
         (self.head, self.kept, self.seen) = (BytesMut::new(), BytesMut::new(), 0);
     }
 
-    /// Keeps what came while an answer is waited for.
+    /// Keeps bytes that arrive while a response is awaited.
     pub fn keep(&mut self, bytes: &[u8]) {
         if !self.is_lost() {
             self.kept.extend_from_slice(bytes);
         }
     }
 
-    /// Looks at what just came into `buf`, from `from` on: leaves there what may go on, and keeps the rest.
+    /// Inspects the bytes of `buf` from `from` on: leaves those that may be passed on, and keeps the rest.
     ///
     /// # Errors
     ///
-    /// [`Refusal`]: it is no HTTP. Nothing of it may go on.
+    /// [`Refusal`] if they are not valid HTTP. None may be passed on.
     pub fn accept(&mut self, buf: &mut ReadBuf<'_>, from: usize) -> Result<(), Refusal> {
         let n = if self.head.is_empty() && self.kept.is_empty() {
             self.pass(&buf.filled()[from..])?
@@ -181,7 +181,7 @@ impl RequestReader {
         }
     }
 
-    /// How many of the bytes may go on from where they are; none where they must be kept first.
+    /// How many of the bytes may be passed on in place; none if they must be kept first.
     fn pass(&mut self, bytes: &[u8]) -> Result<Option<usize>, Refusal> {
         let mut n = 0;
         if matches!(self.phase, Phase::Head) {
@@ -209,11 +209,11 @@ impl RequestReader {
         Ok(Some(n))
     }
 
-    /// Puts into `buf` what was kept and may go on now.
+    /// Puts kept bytes that may be passed on now into `buf`.
     ///
     /// # Errors
     ///
-    /// [`Refusal`]: it is no HTTP. Nothing of it may go on.
+    /// [`Refusal`] if they are not valid HTTP. None may be passed on.
     pub fn release(&mut self, buf: &mut ReadBuf<'_>) -> Result<(), Refusal> {
         if matches!(self.phase, Phase::Head) && !self.kept.is_empty() {
             self.look_at_head()?;
@@ -236,20 +236,20 @@ impl RequestReader {
             Phase::Head | Phase::Answer | Phase::Lost => {}
         }
         if self.kept.is_empty() {
-            // What one burst took is not held for the connection's life.
+            // Releases the memory that one burst needed.
             self.kept = BytesMut::new();
         }
         Ok(())
     }
 
-    /// Looks at kept bytes that are a head, or the begin of one.
+    /// Inspects kept bytes that are a head, or the start of one.
     fn look_at_head(&mut self) -> Result<(), Refusal> {
         self.seen += self.scan.step(&self.kept[self.seen..]);
         if self.seen > self.max_head {
             return Err(Refusal::LongHead(self.max_head));
         }
         if !self.scan.has_begun() {
-            // Empty lines before a request are no begin of one: some clients send one behind a body.
+            // Empty lines before a request do not begin one: some clients send one after a body.
             self.kept.advance(self.seen);
             self.seen = 0;
         }
@@ -271,14 +271,14 @@ impl RequestReader {
         }
         self.begin(parsed);
         if let Phase::Body(body) = &mut self.phase {
-            // A body that is no HTTP from its begin is refused before anybody hears of its head.
+            // An invalid start of the body is refused before the head is passed on.
             self.seen = body.step(&self.kept)?;
         }
         self.head = head;
         Ok(())
     }
 
-    /// A head goes on.
+    /// A head is passed on.
     fn begin(&mut self, head: RequestHead) {
         self.requests += 1;
         self.answered = false;
@@ -291,7 +291,7 @@ impl RequestReader {
         };
     }
 
-    /// What comes behind a body that is over, and has gone on.
+    /// Handles the end of a body that was passed on completely.
     fn end_body(&mut self) {
         if let Phase::Body(body) = &self.phase
             && body.is_over()
@@ -305,7 +305,7 @@ impl RequestReader {
     }
 }
 
-/// Moves at most `most` bytes, as far as there is room; how many.
+/// Moves at most `most` bytes as space allows; returns how many.
 fn give(from: &mut BytesMut, most: usize, to: &mut ReadBuf<'_>) -> usize {
     let n = from.len().min(most).min(to.remaining());
     to.put_slice(&from[..n]);

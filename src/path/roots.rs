@@ -1,4 +1,4 @@
-//! The certificates that servers are trusted by: the system's, and those of a file.
+//! The CA certificates that servers are verified with: the system's, and those of a file.
 
 use std::{
     fs, io,
@@ -10,10 +10,10 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 
-/// Why the file of trusted certificates cannot be used.
+/// Why the file of CA certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RootsError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{key} {path}: {source}")]
     File {
         /// The setting that names it.
@@ -23,7 +23,7 @@ pub enum RootsError {
         /// What the system says.
         source: io::Error,
     },
-    /// It holds no certificate that can be used.
+    /// The file contains no usable certificate.
     #[error("{key} {path} holds no usable PEM certificate: {detail}")]
     NoCertificate {
         /// The setting that names it.
@@ -35,7 +35,7 @@ pub enum RootsError {
     },
 }
 
-/// The system's certificates, and those in `ca_file`, which the setting `key` names; an empty path is none.
+/// The system's certificates and those in `ca_file`, which the setting `key` names; an empty path means none.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Notices a client that has stopped reading: its socket takes nothing, and acknowledges nothing, for too long.
+//! Detects a client that has stopped reading: for too long its socket accepts nothing and acknowledges nothing.
 
 use std::{
     future::Future as _,
@@ -12,17 +12,17 @@ use tokio::{net::TcpStream, time::Sleep};
 
 use super::tcp;
 
-/// Watches over one socket while it takes nothing.
+/// Watches one socket while it is blocked.
 #[derive(Debug)]
 pub struct SendWatch {
     limit: Duration,
-    /// Since when the socket takes nothing, and what it held then.
+    /// Since when the socket is blocked, and its unacknowledged bytes at that time.
     blocked: Option<(Instant, usize)>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl SendWatch {
-    /// Patient for so long.
+    /// With this timeout.
     pub fn new(limit: Duration) -> Self {
         SendWatch {
             limit,
@@ -31,12 +31,12 @@ impl SendWatch {
         }
     }
 
-    /// The socket took something.
+    /// The socket accepted bytes.
     pub fn took(&mut self) {
         self.blocked = None;
     }
 
-    /// To be called while the socket takes nothing. Ready when that has been so for too long.
+    /// Call it while the socket is blocked. Ready when that has lasted too long.
     pub fn poll(&mut self, cx: &mut Context<'_>, io: &TcpStream) -> Poll<io::Error> {
         let limit = self.limit;
         let (mut since, mut held) = *self
@@ -47,7 +47,7 @@ impl SendWatch {
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until((since + limit).into())));
         while timer.as_mut().poll(cx).is_ready() {
             if since + limit <= Instant::now() {
-                // The socket takes more only when a good part of it is free; a slow reader may be reading all along.
+                // The socket accepts more only when much of its buffer is free; a slow reader may still be reading.
                 let now_held = tcp::unacknowledged(io).unwrap_or_default();
                 if now_held >= held {
                     return Poll::Ready(io::Error::new(

@@ -1,4 +1,4 @@
-//! How the requests of a connection over HTTP/1.1 are served.
+//! How requests of an HTTP/1.1 connection are served.
 
 use std::rc::Rc;
 
@@ -6,12 +6,12 @@ use futures_util::future::LocalBoxFuture;
 
 use super::worker::Worker;
 
-/// How the requests of a connection are served.
+/// How requests of a connection are served.
 pub struct Served {
     /// The worker that answers them; none on the operators' own address.
     pub worker: Option<Rc<Worker>>,
-    /// Ready once the process drains and idle connections are to end.
+    /// Completes when the process drains and idle connections are to be closed.
     pub leaving: LocalBoxFuture<'static, ()>,
-    /// Whether what comes of a body is acknowledged at once.
+    /// Whether received body bytes are acknowledged at once (TCP_QUICKACK).
     pub quickack: bool,
 }

@@ -1,4 +1,4 @@
-//! `[server]`: what clients meet.
+//! `[server]`: addresses and limits for clients.
 
 use std::{net::IpAddr, str::FromStr, time::Duration};
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use super::addresses::Addresses;
 use crate::{reloadable::reloadable, units::OutOfRange};
 
-/// Where the proxy listens, and what clients must keep to.
+/// Where the proxy listens, and the limits for clients.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -17,7 +17,7 @@ pub struct Settings {
     pub listen: Addresses,
     /// Worker threads; 0: one for each core.
     pub workers: usize,
-    /// Connections that wait to be accepted.
+    /// Length of the accept queue (listen backlog).
     pub backlog: u32,
     /// Most client connections; one more is answered 503.
     pub max_connections: u64,
@@ -33,22 +33,22 @@ pub struct Settings {
     /// Longest time in which a client reads nothing of its response.
     #[serde(with = "humantime_serde")]
     pub send_timeout: Duration,
-    /// Longest gap in a request body.
+    /// Longest pause in a request body.
     #[serde(with = "humantime_serde")]
     pub body_timeout: Duration,
-    /// Least bytes per second of a request body, while the proxy waits for it.
+    /// Lowest rate of a request body in bytes per second, while the proxy waits for the client.
     #[serde(with = "crate::units::sized")]
     pub body_min_rate: ByteSize,
     /// How long a request body may be slower than that.
     #[serde(with = "humantime_serde")]
     pub body_grace: Duration,
-    /// How long /health says 503 before the proxy stops to accept.
+    /// How long /health says 503 before the proxy stops accepting.
     #[serde(with = "humantime_serde")]
     pub drain_notice: Duration,
     /// How long running transfers may go on after that.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
-    /// Whose X-Forwarded-* and Forwarded are believed: addresses and networks.
+    /// Peers whose X-Forwarded-* and Forwarded fields are trusted: addresses and networks.
     #[serde(deserialize_with = "nets")]
     pub trusted_proxies: Vec<IpNet>,
 }
@@ -71,7 +71,7 @@ reloadable!(Settings {
 });
 
 impl Settings {
-    /// Checks what no single value shows.
+    /// Checks the values.
     ///
     /// # Errors
     ///
@@ -117,7 +117,7 @@ impl Settings {
         OutOfRange::unless_between("server.drain_timeout", second, self.drain_timeout, day)
     }
 
-    /// Worker threads, counted.
+    /// The number of worker threads.
     pub fn worker_count(&self) -> usize {
         match self.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -126,7 +126,7 @@ impl Settings {
     }
 }
 
-/// A list of networks: a TOML list, or words with commas between them as the environment has it.
+/// Parses a list of networks: a TOML list or, as in the environment, a comma-separated string.
 fn nets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]

@@ -1,5 +1,5 @@
-//! What a request asks for: its target and its host, checked (RFC 9112 §3.2, RFC 9113 §8.3.1). Pure, and the same for
-//! both versions of HTTP: what is no target here never becomes one at the origin.
+//! A request's target and host, validated (RFC 9112 §3.2, RFC 9113 §8.3.1). Pure, and the same for both HTTP versions: what is
+//! refused here never reaches the origin.
 
 use std::net::Ipv6Addr;
 
@@ -9,25 +9,25 @@ use actix_http::{
 };
 use http::uri::{PathAndQuery, Scheme};
 
-/// A request's target, as the origin gets it.
+/// A request target in the form for the origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Path and query, byte for byte; `*` for OPTIONS of the server as a whole.
+    /// Path and query, unchanged; `*` for OPTIONS of the whole server.
     pub path: PathAndQuery,
-    /// The host that the target names, with its port: it stands for Host then, whatever that field says.
+    /// The host and port of an absolute-form target: it overrides Host.
     pub host: Option<HeaderValue>,
 }
 
-/// The request does not say properly what it is for: 400.
+/// Why a request's target is invalid: 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadTarget {
-    /// Neither origin-form, nor absolute-form, nor asterisk-form with OPTIONS.
+    /// It is neither origin-form nor absolute-form, nor asterisk-form with OPTIONS.
     #[error("the request target is no path, no http or https URL, and no `*` of OPTIONS")]
     Form,
-    /// The host is empty, or has what no host has: a user name, a list, a port that is no number.
+    /// The host is empty or invalid: with a user name, a list, or a port that is not a number.
     #[error("the request's host is not a valid name or address with an optional port")]
     Host,
-    /// More than one Host, or another one than :authority.
+    /// More than one Host, or one that differs from :authority.
     #[error("the request names two hosts")]
     TwoHosts,
     /// HTTP/2 with neither :authority nor Host.
@@ -36,11 +36,11 @@ pub enum BadTarget {
 }
 
 impl Target {
-    /// The target of a request that is no CONNECT.
+    /// The target of a request other than CONNECT.
     ///
     /// # Errors
     ///
-    /// [`BadTarget`]: the request is malformed, and is not to be passed on.
+    /// [`BadTarget`] if it is malformed, and must not be forwarded.
     pub fn of(
         method: &Method,
         version: Version,
@@ -73,7 +73,7 @@ impl Target {
         } else if is_path {
             Some(path.clone())
         } else if named.is_some() && text.starts_with('?') {
-            // An absolute URL without a path means `/` (RFC 9110 §4.2.3).
+            // An absolute URI without a path means `/` (RFC 9110 §4.2.3).
             PathAndQuery::try_from(format!("/{text}")).ok()
         } else {
             None
@@ -98,8 +98,8 @@ fn host_field(headers: &HeaderMap) -> Result<Option<&[u8]>, BadTarget> {
     }
 }
 
-/// Whether it is `uri-host [ ":" port ]` (RFC 9110 §7.2), and not empty. Of a name's characters (RFC 3986 §3.2.2) the
-/// sub-delimiters are left out: no host has them, and others read lists and parameters from them.
+/// Whether it is `uri-host [ ":" port ]` (RFC 9110 §7.2) and not empty. Sub-delimiters, which RFC 3986 §3.2.2 allows in names, are
+/// refused: no real host has them, and other software parses them as lists or parameters.
 fn is_host(text: &[u8]) -> bool {
     let (host, port) = split(text);
     let port_fits = port.is_empty()
@@ -123,7 +123,7 @@ fn is_name(host: &[u8]) -> bool {
     !host.is_empty()
 }
 
-/// `[::1]`, maybe with a zone (RFC 6874).
+/// `[::1]`, optionally with a zone (RFC 6874).
 fn is_ipv6(host: &[u8]) -> bool {
     let inside = host
         .strip_prefix(b"[")
@@ -135,7 +135,7 @@ fn is_ipv6(host: &[u8]) -> bool {
     })
 }
 
-/// Host and port; none is the same as an empty one.
+/// Host and port; a missing port is the same as an empty one.
 fn split(text: &[u8]) -> (&[u8], &[u8]) {
     let name_end = match text.iter().position(|&byte| byte == b']') {
         Some(end) => end + 1,
@@ -144,12 +144,12 @@ fn split(text: &[u8]) -> (&[u8], &[u8]) {
     match &text[name_end..] {
         [b':', port @ ..] => (&text[..name_end], port),
         [] => (text, &[]),
-        // Something else behind an address: it is no host then.
+        // Something else follows the address: not a host.
         _ => (&[], &[]),
     }
 }
 
-/// Whether both mean the same place, as far as names say (RFC 3986 §6.2.3).
+/// Whether both are the same host and port, up to normalization (RFC 3986 §6.2.3).
 fn is_same(one: &[u8], other: &[u8], scheme: Option<&Scheme>) -> bool {
     let default: &[u8] = if scheme == Some(&Scheme::HTTP) {
         b"80"
@@ -331,7 +331,7 @@ mod tests {
         let alone = |hosts: &[&str]| target("GET", Version::HTTP_2, "/".parse().unwrap(), hosts);
         assert!(alone(&["a.example"]).is_ok());
         assert_eq!(alone(&[]), Err(BadTarget::NoHost));
-        // HTTP/1.0 knew no hosts.
+        // HTTP/1.0 has no Host.
         assert!(target("GET", Version::HTTP_10, "/".parse().unwrap(), &[]).is_ok());
     }
 }

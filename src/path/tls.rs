@@ -1,4 +1,4 @@
-//! TLS to clients: the certificate, read again when its files change, and the handshake with its limits.
+//! TLS for clients: the certificate, which is reloaded when its files change, and handshakes with their limits.
 
 use std::{fmt, fs, io, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -21,25 +21,24 @@ use crate::{
     units::OutOfRange,
 };
 
-/// HTTP/2, as ALPN calls it (RFC 9113 §3.1).
+/// The ALPN identifier of HTTP/2 (RFC 9113 §3.1).
 pub const H2: &[u8] = b"h2";
 
-/// `[tls]`: TLS to clients. Off without a certificate.
+/// `[tls]`: TLS for clients. Off without a certificate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// A file of PEM certificates: the server's own, then those that lead to its root; empty: plain HTTP.
+    /// PEM file with the certificate chain, the server's own first; empty: plain HTTP.
     pub certificate: PathBuf,
-    /// A PEM file with its private key.
+    /// PEM file with the private key.
     pub key: PathBuf,
-    /// How often the two files are looked at.
+    /// How often the two files are checked for changes.
     #[serde(with = "humantime_serde")]
     pub watch: Duration,
     /// Longest handshake.
     #[serde(with = "humantime_serde")]
     pub handshake_timeout: Duration,
-    /// Handshakes under way at once, from the client's first message on; beyond them, the address with the most loses its
-    /// oldest.
+    /// Handshakes at once, counted from the ClientHello; beyond that, the address with the most loses its oldest.
     pub max_handshakes: u64,
 }
 
@@ -52,12 +51,12 @@ reloadable!(Settings {
 });
 
 impl Settings {
-    /// Whether clients speak TLS.
+    /// Whether TLS is configured.
     pub fn is_on(&self) -> bool {
         !self.certificate.as_os_str().is_empty()
     }
 
-    /// Checks what no single value shows.
+    /// Checks the values.
     ///
     /// # Errors
     ///
@@ -99,34 +98,34 @@ pub enum CertificateError {
         /// What the system says.
         source: io::Error,
     },
-    /// A file does not hold what it should.
+    /// A file does not contain what it should.
     #[error("{key} {path} holds no usable PEM {what}: {detail}")]
     Pem {
         /// The setting that names it.
         key: &'static str,
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// What it should contain.
         what: &'static str,
         /// What is wrong with it.
         detail: String,
     },
-    /// The two do not belong together, or the library knows no such key.
+    /// Certificate and key do not match, or the key type is not supported.
     #[error("tls.certificate {certificate} with tls.key {key}: {source}")]
     Pair {
-        /// The file of certificates.
+        /// The certificate file.
         certificate: PathBuf,
-        /// The file of the key.
+        /// The key file.
         key: PathBuf,
         /// What the library says.
         source: rustls::Error,
     },
-    /// The system has no randomness, or the library refused its own defaults.
+    /// No random numbers, or rustls refused its own default settings.
     #[error("TLS cannot be set up: {0}")]
     Library(#[from] rustls::Error),
 }
 
-/// A certificate and its key, as their files have them.
+/// A certificate and its key, as read from their files.
 #[derive(Clone)]
 pub struct Pair {
     files: [Vec<u8>; 2],
@@ -140,11 +139,11 @@ impl fmt::Debug for Pair {
 }
 
 impl Pair {
-    /// Reads both files and tries them together.
+    /// Reads both files and checks that they match.
     ///
     /// # Errors
     ///
-    /// [`CertificateError`], with the file at fault. Nothing of a key is ever told.
+    /// [`CertificateError`], with the file. Nothing of the key is ever shown.
     pub fn read(settings: &Settings) -> Result<Self, CertificateError> {
         let read = |key: &'static str, path: &PathBuf| {
             fs::read(path).map_err(|source| CertificateError::File {
@@ -193,35 +192,35 @@ impl Pair {
         })
     }
 
-    /// From when to when the server's own certificate is valid; none where that cannot be read.
+    /// The validity period of the server's certificate; none if it cannot be parsed.
     pub fn validity(&self) -> Option<Validity> {
         Validity::of(self.certified.cert.first()?)
     }
 
-    /// Whether both files held the same.
+    /// Whether both pairs were read from equal content.
     pub fn is(&self, other: &Pair) -> bool {
         self.files == other.files
     }
 }
 
-/// TLS as every worker offers it. A new certificate is for the next handshake; connections go on with theirs.
+/// The TLS server that all workers share. A new certificate applies to new handshakes; connections keep theirs.
 #[derive(Debug)]
 pub struct Tls {
     config: ArcSwap<ServerConfig>,
-    /// Kept over a change of certificate, so that sessions can still be resumed.
+    /// Session ticket keys: kept when the certificate changes, so that sessions can still be resumed.
     tickets: Arc<dyn ProducesTickets>,
-    /// Clients that have not said anything yet, or not all of their ClientHello. They cost a socket each.
+    /// Connections whose ClientHello is not complete yet. They cost a socket each.
     silent: Handshakes,
-    /// Clients in the midst of it.
+    /// Connections in the handshake proper.
     shaking: Handshakes,
 }
 
 impl Tls {
-    /// With this certificate, and HTTP/2 by ALPN or not.
+    /// With this certificate; `http2`: offers HTTP/2 by ALPN.
     ///
     /// # Errors
     ///
-    /// [`CertificateError::Library`] where the system has no randomness.
+    /// [`CertificateError::Library`] if there are no random numbers.
     pub fn new(pair: &Pair, http2: bool) -> Result<Self, CertificateError> {
         let tickets = ring::Ticketer::new()?;
         let config = config(pair, http2, Arc::clone(&tickets))?;
@@ -233,19 +232,19 @@ impl Tls {
         })
     }
 
-    /// Takes another certificate.
+    /// Replaces the certificate.
     ///
     /// # Errors
     ///
-    /// [`CertificateError::Library`] where the library refuses its own defaults.
+    /// [`CertificateError::Library`] if rustls refuses its own default settings.
     pub fn renew(&self, pair: &Pair, http2: bool) -> Result<(), CertificateError> {
         let config = config(pair, http2, Arc::clone(&self.tickets))?;
         self.config.store(Arc::new(config));
         Ok(())
     }
 
-    /// Makes room for one more connection where all places are taken: a client that says nothing loses its own, or one
-    /// that does not go on. Whether there was any.
+    /// Frees a connection when the limit is reached: cancels a handshake of a client that has sent nothing, or one in progress.
+    /// Returns whether there was one.
     pub fn make_room(&self, counters: &ClientCounters) -> bool {
         let made = self.silent.evict() || self.shaking.evict();
         if made {
@@ -254,7 +253,7 @@ impl Tls {
         made
     }
 
-    /// Shakes hands. None, and counted, where that fails, takes too long, or must make room for others.
+    /// Performs the handshake. None, and counted, if it fails, times out, or is cancelled to make room.
     pub async fn accept(
         &self,
         io: TcpStream,
@@ -286,7 +285,7 @@ impl Tls {
             said = LazyConfigAcceptor::new(Acceptor::default(), io) => said?,
             () = silent.evicted() => return Err(Failed::Evicted),
         };
-        // From here on it costs memory and computing time: only so many are at it.
+        // From here on a handshake costs memory and CPU time: their number is limited.
         let mut shaking = self.shaking.begin(from);
         drop(silent);
         let counted = Counted::begin(counters);
@@ -303,11 +302,11 @@ impl Tls {
     }
 }
 
-/// Why there is no TLS.
+/// Why a handshake failed.
 enum Failed {
-    /// It made room for others.
+    /// It was cancelled to make room.
     Evicted,
-    /// The client left, or speaks no TLS.
+    /// The client left, or does not speak TLS.
     Tls(io::Error),
 }
 
@@ -317,7 +316,7 @@ impl From<io::Error> for Failed {
     }
 }
 
-/// A handshake counts for as long as this lives.
+/// Counts a handshake while this lives.
 struct Counted<'a> {
     counters: &'a ClientCounters,
     at_once: u64,

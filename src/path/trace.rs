@@ -1,7 +1,7 @@
-//! Where a request stands in a trace (W3C Trace Context), and its spans for a collector (OpenTelemetry, OTLP).
+//! A request's place in a trace (W3C Trace Context), and its spans for a collector (OpenTelemetry, OTLP).
 //!
-//! A span for the request as the client meets it, and in it one for the exchange with the origin, which is the parent
-//! of whatever the origin traces. Without a collector nothing is made: what the client sent passes as it came.
+//! One span for the request, and within it one for the exchange with the origin, which is the parent of the origin's own spans.
+//! Without a collector no spans are made, and the client's trace fields pass unchanged.
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
@@ -29,22 +29,22 @@ use crate::{reloadable::reloadable, traffic::sample::Outcome, units::OutOfRange}
 
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-/// Longest path that a span tells.
+/// Longest path in a span.
 const MAX_PATH: usize = 1024;
-/// How long the last spans may take to the collector when the process ends.
+/// How long to wait for the last spans to be sent when the process ends.
 const LAST: Duration = Duration::from_secs(3);
 
-/// `[traces]`: where spans go.
+/// `[traces]`: where spans are sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The collector's URL, for OTLP over HTTP; empty: no spans are made.
+    /// The collector's URL, for OTLP over HTTP; empty: no spans.
     pub collector: String,
-    /// A file of PEM certificates that an https collector is trusted by, beside the system's; empty: none.
+    /// PEM file of CA certificates for an https collector, in addition to the system's; empty: none.
     pub ca_file: PathBuf,
     /// The share of requests that are traced, 0 to 1, chosen by trace id.
     pub share: f64,
-    /// What the collector calls this service.
+    /// The service name in the spans.
     pub service: String,
 }
 
@@ -90,15 +90,15 @@ impl Settings {
     }
 }
 
-/// The way to the collector. Clones are the same way.
+/// The connection to the collector. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Traces {
     provider: SdkTracerProvider,
 }
 
 impl Traces {
-    /// A way to the collector that the settings name; none if they name none. Whether it is there is not asked: spans
-    /// are sent in batches by a thread of their own, and what fails is told in the log.
+    /// Starts exporting spans to the configured collector; none if no collector is set. Whether it is reachable is not checked:
+    /// spans are sent in batches by a separate thread, and failures are logged.
     ///
     /// # Errors
     ///
@@ -121,12 +121,12 @@ impl Traces {
         Ok(Some(Self { provider }))
     }
 
-    /// What makes spans.
+    /// Creates a tracer.
     pub fn tracer(&self) -> Tracer {
         Tracer(self.provider.tracer("fileproxy"))
     }
 
-    /// Sends what is left, and ends. Blocks for some seconds if the collector does not answer.
+    /// Sends the remaining spans and stops. Blocks for some seconds if the collector does not answer.
     pub fn stop(&self) {
         if let Err(error) = self.provider.shutdown_with_timeout(LAST) {
             tracing::warn!(%error, "the last spans did not reach the collector");
@@ -138,7 +138,7 @@ impl Traces {
 #[derive(Clone, Debug)]
 pub struct Tracer(SdkTracer);
 
-/// Traces what the one before has chosen, and a share of the rest.
+/// Samples what the caller sampled, and a share of the rest.
 #[derive(Clone, Debug)]
 struct Chosen {
     by_share: Sampler,
@@ -158,7 +158,7 @@ impl ShouldSample for Chosen {
             .by_share
             .should_sample(parent, id, name, kind, attributes, links);
         let chosen = parent.is_some_and(|parent| parent.span().span_context().is_sampled());
-        // the exchange is traced if its request is
+        // the exchange is sampled if its request is
         let within = parent.is_some_and(|parent| !parent.span().span_context().is_remote());
         if chosen {
             result.decision = SamplingDecision::RecordAndSample;
@@ -169,8 +169,8 @@ impl ShouldSample for Chosen {
     }
 }
 
-/// Where the one who asks stands in a trace, by its `traceparent` (W3C Trace Context, section 3.2). Whether it wants
-/// this one traced counts only if it is `trusted`.
+/// The caller's trace context, from `traceparent` (W3C Trace Context, section 3.2). Its sampled flag counts only if it is
+/// `trusted`.
 pub fn parent(headers: &HeaderMap, trusted: bool) -> Option<SpanContext> {
     let mut fields = headers.get_all(&TRACEPARENT);
     let text = fields.next()?.to_str().ok()?;
@@ -184,7 +184,7 @@ pub fn parent(headers: &HeaderMap, trusted: bool) -> Option<SpanContext> {
     let mut parts = text.split('-');
     let (version, trace, span, flags) =
         (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    // a later version may say more behind these
+    // a later version may append more fields
     let sound = hex(version, 2)
         && version != "ff"
         && hex(trace, 32)
@@ -205,11 +205,11 @@ pub fn parent(headers: &HeaderMap, trusted: bool) -> Option<SpanContext> {
     context.is_valid().then_some(context)
 }
 
-/// The spans of one request. Dropped, they end.
+/// The spans of one request. Dropping it ends them.
 #[derive(Debug)]
 pub struct Trace {
     tracer: SdkTracer,
-    /// The request's own span, as the parent of the exchange's.
+    /// The request's span, as parent of the exchange's.
     request: Context,
     exchange: Option<Span>,
     continued: bool,
@@ -252,7 +252,7 @@ impl Trace {
         self.request.span().span_context().trace_id()
     }
 
-    /// Begins the span of the exchange with the origin, and tells the origin of it.
+    /// Begins the span of the exchange with the origin, and adds the trace fields to the request.
     pub fn exchange(&mut self, method: &Method, headers: &mut HeaderMap) {
         let span = self
             .tracer
@@ -271,13 +271,13 @@ impl Trace {
             headers.insert(TRACEPARENT.clone(), field);
         }
         if !self.continued {
-            // it belongs to a trace that is not gone on with
+            // tracestate of a trace that is not continued
             headers.remove(&TRACESTATE);
         }
         self.exchange = Some(span);
     }
 
-    /// The origin's response head is here.
+    /// The origin's response head has arrived.
     pub fn answered(&mut self, status: StatusCode) {
         if let Some(mut span) = self.exchange.take() {
             span.set_attribute(status_code(status));
@@ -288,7 +288,7 @@ impl Trace {
         }
     }
 
-    /// The request is over.
+    /// The request has ended.
     pub fn end(mut self, outcome: Outcome, status: Option<StatusCode>, bytes: u64) {
         if let Some(mut span) = self.exchange.take() {
             span.set_status(Status::error(outcome.as_str()));
@@ -313,7 +313,7 @@ fn status_code(status: StatusCode) -> KeyValue {
     KeyValue::new("http.response.status_code", i64::from(status.as_u16()))
 }
 
-/// A method for a span's name: one that nobody knows may be as long as it likes.
+/// A method for a span's name; unknown methods are replaced, because they may be arbitrarily long.
 fn known(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

@@ -1,4 +1,4 @@
-//! `[transfers]`: how a body that breaks or stalls is kept going, where the level has `resume` on.
+//! `[transfers]`: how broken and stalled bodies are continued, if the level has `resume` on.
 
 use std::time::Duration;
 
@@ -8,25 +8,25 @@ use serde::{Deserialize, Serialize};
 use super::prefix::lies_beneath;
 use crate::{reloadable::reloadable, traffic::quality::Class, units::OutOfRange};
 
-/// How a broken or stalled body is continued.
+/// How broken and stalled bodies are continued.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Requests for the rest of a body, one after the other without progress.
+    /// Requests for the rest of a body in a row without progress.
     pub resume_attempts: u32,
-    /// Requests for the rest of one body in all.
+    /// Requests for the rest of one body in total.
     pub resume_limit: u32,
-    /// Bytes of one body that may be read once more, to get past what was sent already.
+    /// Bytes of one body that may be received again, to skip what was already sent.
     #[serde(with = "crate::units::sized")]
     pub resume_reread: ByteSize,
-    /// Bytes that count as progress: a request that brought them was worth it.
+    /// Bytes that count as progress: a request that brought them was useful.
     #[serde(with = "crate::units::sized")]
     pub resume_progress: ByteSize,
-    /// Requests for the rest that the origin may get in one go, over all bodies.
+    /// Token bucket over all bodies, for requests for the rest: its size.
     pub resume_burst: f64,
-    /// And each second after that.
+    /// Tokens added each second.
     pub resume_rate: f64,
-    /// And for each body that was begun.
+    /// Tokens added by each new body.
     pub resume_share: f64,
     /// Wait before the second attempt; it doubles, with jitter.
     #[serde(with = "humantime_serde")]
@@ -34,32 +34,32 @@ pub struct Settings {
     /// Longest wait between two attempts.
     #[serde(with = "humantime_serde")]
     pub backoff_max: Duration,
-    /// Over how much waiting for the origin a rate is judged.
+    /// Waiting time over which throughput is judged.
     #[serde(with = "humantime_serde")]
     pub stall_window: Duration,
-    /// Bytes per second under which a body may be stalled.
+    /// Bytes per second below which a body may count as stalled.
     #[serde(with = "crate::units::sized")]
     pub stall_floor: ByteSize,
-    /// Share of what the origin gave lately, and of what the body came at before, under which it is stalled.
+    /// Share of the origin's recent throughput, and of the body's own before, below which a body counts as stalled.
     pub stall_share: f64,
     /// Second connections for stalled bodies, as a share of all bodies.
     pub stall_budget: f64,
-    /// From which class of the line to the origin on bodies come over several connections.
+    /// From which class of the line to the origin on bodies are fetched over several connections.
     pub parallel_from: Class,
-    /// A body with less to come is not worth several connections.
+    /// Bodies with fewer bytes left are not fetched over several connections.
     #[serde(with = "crate::units::sized")]
     pub parallel_least: ByteSize,
-    /// What one connection fetches at a time.
+    /// The largest part that one connection fetches at a time.
     #[serde(with = "crate::units::sized")]
     pub parallel_segment: ByteSize,
-    /// Connections for one body at most.
+    /// The most connections for one body.
     pub parallel_width: usize,
-    /// Paths beneath which bodies never come over several connections, as clients ask for them.
+    /// Path prefixes, as clients send them, whose bodies are never fetched over several connections.
     pub parallel_except: Vec<String>,
-    /// What one body may hold in memory.
+    /// The most memory for one body.
     #[serde(with = "crate::units::sized")]
     pub parallel_window: ByteSize,
-    /// What all bodies may hold in memory.
+    /// The most memory for all bodies.
     #[serde(with = "crate::units::sized")]
     pub parallel_memory: ByteSize,
 }
@@ -88,7 +88,7 @@ reloadable!(Settings {
 });
 
 impl Settings {
-    /// Whether the body of `path` may come over several connections.
+    /// Whether the body of `path` may be fetched over several connections.
     pub fn may_come_in_parts(&self, path: &str) -> bool {
         !self
             .parallel_except
@@ -96,7 +96,7 @@ impl Settings {
             .any(|prefix| lies_beneath(path, prefix))
     }
 
-    /// Checks what no single value shows.
+    /// Checks the values.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! A client's bytes: over TCP as they are, or through TLS.
+//! The byte stream of a client's connection: plain TCP or TLS.
 
 use std::{
     io::{self, IoSlice},
@@ -12,17 +12,17 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-/// A client's connection.
+/// A client's byte stream.
 #[derive(Debug)]
 pub enum Transport {
-    /// TCP alone.
+    /// Plain TCP.
     Plain(TcpStream),
     /// TLS over TCP.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Transport {
-    /// The socket below.
+    /// The TCP socket.
     pub fn tcp(&self) -> &TcpStream {
         match self {
             Transport::Plain(io) => io,
@@ -30,12 +30,12 @@ impl Transport {
         }
     }
 
-    /// Whether TLS is spoken.
+    /// Whether it is TLS.
     pub fn is_secure(&self) -> bool {
         matches!(self, Transport::Tls(_))
     }
 
-    /// What ALPN chose; none without TLS, or where the client names nothing.
+    /// The protocol that ALPN chose; none without TLS or without ALPN.
     pub fn protocol(&self) -> Option<&[u8]> {
         match self {
             Transport::Plain(_) => None,

@@ -1,5 +1,5 @@
-//! A connection that speaks another protocol (RFC 9110 §7.8): bytes pass between the client and the origin as they are,
-//! in both directions at once, until one of the two closes or nothing passes for too long.
+//! A connection that has switched protocols (RFC 9110 §7.8): bytes pass unchanged between client and origin in both directions,
+//! until one of them closes or nothing passes for too long.
 
 use std::{
     cell::Cell,
@@ -33,12 +33,12 @@ use super::{
 };
 use crate::traffic::published::Published;
 
-/// How much is read at once.
+/// Bytes that are read at once.
 const READ: usize = 16 * 1024;
-/// How often it is looked at whether the time is up, or the process drains.
+/// How often the idle time and the drain are checked.
 const TICK: Duration = Duration::from_secs(1);
 
-/// The origin's 101 for the client; from then on whatever comes passes, both ways. `payload` is what the client sends.
+/// The origin's 101 for the client; after it, bytes pass in both directions. `payload` is what the client sends.
 pub(super) fn response(
     origin: Connection,
     mut headers: HeaderMap,
@@ -74,12 +74,12 @@ pub(super) fn response(
     response.set_body(BoxBody::new(tunnel))
 }
 
-/// What the origin sends, as the body of the 101; what the client sends goes the other way in a task of its own.
+/// The origin's bytes, as the body of the 101; the client's bytes are forwarded by a separate task.
 pub struct Tunnel {
     origin: Connection,
     client: Rc<Client>,
     upward: JoinHandle<()>,
-    /// When something last passed, in either direction.
+    /// When bytes last passed, in either direction.
     moved: Rc<Cell<Instant>>,
     idle: Duration,
     tick: Pin<Box<Sleep>>,
@@ -90,7 +90,7 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// Between the client, whose bytes are `payload`, and the origin. Nothing may pass for `idle`.
+    /// Between the client, whose bytes are `payload`, and the origin. Closes after `idle` without bytes.
     pub fn new(
         origin: Connection,
         (client, payload): (Rc<Client>, Payload),
@@ -120,7 +120,7 @@ impl Tunnel {
             match self.origin.poll_fill(cx, READ) {
                 Poll::Ready(filled) => _ = filled?,
                 Poll::Pending => {
-                    // Most are idle most of the time: none holds a buffer then.
+                    // Releases the buffer, because most tunnels are idle most of the time.
                     self.origin.buf = BytesMut::new();
                     return Poll::Pending;
                 }
@@ -164,7 +164,7 @@ impl MessageBody for Tunnel {
                 this.meter.passed(bytes.len());
                 return Poll::Ready(Some(Ok(bytes)));
             }
-            // The origin broke it off: so it ends for the client.
+            // The origin's connection failed: so does the client's.
             Poll::Ready(Err(_)) => this.client.end_with_reset(true),
             Poll::Ready(Ok(_)) => {}
             Poll::Pending => ready!(this.poll_over(cx)),
@@ -182,7 +182,7 @@ impl Drop for Tunnel {
     }
 }
 
-/// Passes on what the client sends, and that it sends no more.
+/// Forwards the client's bytes, and their end.
 async fn upward(mut payload: Payload, writer: Writer, moved: Rc<Cell<Instant>>) {
     let mut piece = Bytes::new();
     _ = poll_fn(|cx| {
@@ -190,14 +190,14 @@ async fn upward(mut payload: Payload, writer: Writer, moved: Rc<Cell<Instant>>) 
             while !piece.is_empty() {
                 match ready!(writer.poll_write(cx, &piece)) {
                     Ok(n) if n > 0 => piece.advance(n),
-                    // It is read to its end all the same.
+                    // The client's bytes are read to their end all the same.
                     _ => return Poll::Ready(()),
                 }
                 moved.set(Instant::now());
             }
             match Pin::new(&mut payload).poll_next(cx) {
                 Poll::Ready(Some(Ok(bytes))) => piece = bytes,
-                // The end of its stream is no end that HTTP knows.
+                // The end of the client's bytes is passed on as the end of the TCP stream.
                 Poll::Ready(_) => return writer.poll_shutdown(cx).map(|_| ()),
                 Poll::Pending => {
                     _ = writer.poll_flush(cx);

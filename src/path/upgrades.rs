@@ -1,4 +1,4 @@
-//! `[upgrades]`: connections that speak another protocol with the origin, WebSocket above all, and how many there may be.
+//! `[upgrades]`: limits for connections that switch to another protocol, mostly WebSocket.
 
 use std::{
     collections::HashMap,
@@ -11,16 +11,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::{reloadable::reloadable, traffic::published::Published, units::OutOfRange};
 
-/// Connections that switch to another protocol. They take no exchange slot, and no place among the origin's
-/// connections, for they may stay open for days.
+/// Connections that switch to another protocol. They use no exchange slot and do not count as origin connections, because they may
+/// stay open for days.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// How many there may be; 0: offers to switch are not passed on.
+    /// The most such connections; 0: offers to switch are not passed on.
     pub max: u64,
-    /// How many one client address may have.
+    /// The most for one client address.
     pub per_client: u64,
-    /// How long nothing may pass, in neither direction.
+    /// Longest time without bytes in either direction.
     #[serde(with = "humantime_serde")]
     pub idle: Duration,
 }
@@ -32,7 +32,7 @@ reloadable!(Settings {
 });
 
 impl Settings {
-    /// Checks what no single value shows.
+    /// Checks the values.
     ///
     /// # Errors
     ///
@@ -55,7 +55,7 @@ impl Settings {
     }
 }
 
-/// Counts the connections that speak another protocol, in all and for each client address.
+/// Counts the connections that have switched protocols, in total and by client address.
 #[derive(Debug)]
 pub struct UpgradePermits {
     /// A std mutex: held for one look into the map, never across an await.
@@ -63,7 +63,7 @@ pub struct UpgradePermits {
     published: Arc<Published>,
 }
 
-/// Counts one connection that speaks another protocol, for as long as this lives.
+/// Counts one such connection while this lives.
 #[derive(Debug)]
 pub struct UpgradePermit {
     permits: Arc<UpgradePermits>,
@@ -71,7 +71,7 @@ pub struct UpgradePermit {
 }
 
 impl UpgradePermits {
-    /// No connection has switched yet.
+    /// No connections yet.
     pub fn new(published: Arc<Published>) -> Self {
         UpgradePermits {
             taken: Mutex::default(),
@@ -79,7 +79,7 @@ impl UpgradePermits {
         }
     }
 
-    /// A permit for `client`; none where there are too many, of all or of its own. That is counted.
+    /// A permit for `client`; none, and counted, if a limit is reached.
     pub fn take(self: &Arc<Self>, client: IpAddr, settings: &Settings) -> Option<UpgradePermit> {
         let counters = &self.published.clients;
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! A request's body on its way to the origin, with the limits that a client must keep.
+//! A request's body on its way to the origin, with the limits for the client.
 
 use std::{
     cell::{Cell, RefCell},
@@ -19,32 +19,32 @@ use tokio::time::Sleep;
 use super::{client::Client, headers, origin::slots::Slot};
 use crate::traffic::counters::ClientCounters;
 
-/// Memory for bodies that are read whole before they get an exchange slot: bytes, over all uploads.
+/// Memory in bytes, over all uploads, for bodies that are received completely before they request an exchange slot.
 const HELD: u64 = 64 * 1024 * 1024;
-/// How long the first bytes of a larger body are waited for before it queues for an exchange slot.
+/// How long to wait for the first bytes of a larger body before it requests an exchange slot.
 const FIRST_BYTES: Duration = Duration::from_secs(1);
 
-/// Limits that a client must keep while it sends a body.
+/// Limits for a client that sends a body.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Longest wait for the next bytes.
     pub idle: Duration,
-    /// Least bytes per second, over the time that the proxy waited for the client.
+    /// Lowest rate in bytes per second, over the time that the proxy waited for the client.
     pub rate: u64,
-    /// How long the least rate is not asked for.
+    /// For how long the rate is not enforced.
     pub grace: Duration,
 }
 
 /// Why an upload ended early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The client left, or sent a broken coding.
+    /// The client left, or its transfer coding is malformed.
     Broken,
-    /// The client trickled.
+    /// The client was too slow.
     TooSlow,
 }
 
-/// A request's body. Dropped before its end, the client need not send the rest.
+/// A request's body. If it is dropped before its end, the client need not send the rest.
 pub struct Upload {
     client: Rc<Client>,
     payload: Payload,
@@ -56,24 +56,24 @@ pub struct Upload {
     waited: Duration,
     bytes: u64,
     timer: Option<Pin<Box<Sleep>>>,
-    /// Pieces that came before it had an exchange slot.
+    /// Bytes received before it had an exchange slot.
     gathered: VecDeque<Bytes>,
     held: Option<Held>,
-    /// The slot of its exchange, lent until the origin has answered.
+    /// The slot of its exchange, shared until the origin has answered.
     slot: Option<LentSlot>,
 }
 
-/// An exchange slot that an upload and its exchange share: the upload gives it up while it waits for its client.
+/// An exchange slot that an upload and its exchange share: the upload lends it to others while it waits for its client.
 pub type LentSlot = Rc<RefCell<Option<Slot>>>;
 
-/// Bytes that count as held until this is dropped.
+/// Counts bytes as held while this lives.
 struct Held {
     counters: Arc<ClientCounters>,
     bytes: u64,
 }
 
 impl Held {
-    /// Room for so many bytes, if there is as much.
+    /// Reserves bytes, if the limit allows.
     fn reserve(counters: &Arc<ClientCounters>, bytes: u64) -> Option<Self> {
         let held = &counters.uploads_held;
         held.up_within(bytes, HELD).then(|| Held {
@@ -89,7 +89,7 @@ impl Drop for Held {
     }
 }
 
-/// Progress of an upload, for whoever waits for the answer to it.
+/// Progress of an upload, for the task that waits for the response.
 #[derive(Clone, Debug)]
 pub struct Progress(Rc<State>);
 
@@ -102,12 +102,12 @@ struct State {
 }
 
 impl Progress {
-    /// When the last bytes came, or the response last moved.
+    /// When the last bytes arrived, or the response last moved.
     pub fn last(&self) -> Instant {
         self.0.last.get()
     }
 
-    /// Whether bytes are still to come.
+    /// Whether bytes are still missing.
     pub fn under_way(&self) -> bool {
         !self.0.ended.get()
     }
@@ -117,12 +117,12 @@ impl Progress {
         self.0.fault.get().is_some()
     }
 
-    /// Notes that bytes of the response moved: the client has not to be faster than that.
+    /// Bytes of the response moved: the upload does not have to be faster.
     pub fn touch(&self) {
         self.0.last.set(Instant::now());
     }
 
-    /// The response has begun: from now on the client may be slow with the rest, as long as one of the two moves.
+    /// The response has begun: from now on the client may be slow, while either direction moves.
     pub fn answered(&self) {
         self.0.answered.set(true);
     }
@@ -133,13 +133,13 @@ impl Progress {
     }
 }
 
-/// The upload cannot go on.
+/// Why the upload failed.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
-    /// The client left, or sent a broken coding.
+    /// The client left, or its transfer coding is malformed.
     #[error("the request body broke: {0}")]
     Broken(#[from] PayloadError),
-    /// The client trickled.
+    /// The client was too slow.
     #[error("the request body came too slowly")]
     TooSlow,
 }
@@ -152,14 +152,14 @@ impl Upload {
             return Some(upload(request.take_payload(), None));
         }
         let Some(length) = headers::content_length(request.headers()) else {
-            // HTTP/2 has no need to tell how long a body is.
+            // In HTTP/2 a body need not declare its length.
             let has_body = request.version() == Version::HTTP_2;
             let payload = has_body.then(|| request.take_payload());
             return payload
                 .filter(|payload| !matches!(payload, Payload::None))
                 .map(|payload| upload(payload, None));
         };
-        // A length of zero is worth telling where the method means a body (RFC 9110 §8.6).
+        // Zero is declared for methods that expect a body (RFC 9110 §8.6).
         let means_a_body = matches!(
             *request.method(),
             Method::POST | Method::PUT | Method::PATCH
@@ -191,9 +191,9 @@ impl Upload {
         }
     }
 
-    /// Waits for something to send: for all of a body of at most `small` bytes, as long as those held stay within what
-    /// all may hold; else for the first bytes, and not for long, as the client may wait for an answer first. False where
-    /// the client left or trickled: see [`Progress::fault`].
+    /// Waits for something to send: for the whole body if it has at most `small` bytes and the memory limit allows; otherwise for
+    /// the first bytes, briefly, as the client may wait for a response first. False if the client left or was too slow: see
+    /// [`Progress::fault`].
     pub async fn gather(&mut self, small: u64) -> bool {
         let counters = &self.client.published().clients;
         self.held = self
@@ -218,12 +218,12 @@ impl Upload {
         true
     }
 
-    /// The slot that it sends by: while the client is waited for, others may have it.
+    /// Sets the slot that others may use while the client is waited for.
     pub fn parks(&mut self, slot: LentSlot) {
         self.slot = Some(slot);
     }
 
-    /// Tells whether the client is waited for.
+    /// Tells the slot whether the client is waited for.
     fn tell_slot(&self, waits_for_client: bool) {
         if let Some(slot) = &self.slot
             && let Some(slot) = &mut *slot.borrow_mut()
@@ -241,7 +241,7 @@ impl Upload {
         self.progress.clone()
     }
 
-    /// Its length, where that was told.
+    /// Its length, if declared.
     pub fn length(&self) -> Option<u64> {
         self.length
     }
@@ -251,7 +251,7 @@ impl Upload {
         self.progress.0.ended.set(true);
     }
 
-    /// Whether the client sends more slowly than `limits.rate`, after it was waited for so long in all.
+    /// Whether the client is slower than `limits.rate`, after it was waited for `waited` in total.
     fn trickles(&self, waited: Duration) -> bool {
         !self.progress.0.answered.get()
             && waited > self.limits.grace
@@ -272,7 +272,7 @@ impl Upload {
         piece
     }
 
-    /// The next piece from the client, within the limits that it must keep.
+    /// The next piece from the client, within its limits.
     fn poll_payload(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UploadError>>> {
         let this = self;
         match Pin::new(&mut this.payload).poll_next(cx) {
@@ -323,7 +323,7 @@ impl Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        // What is here already counts as sent: over HTTP/1.1 the connection goes on if that is all.
+        // Bytes that have already arrived count as sent: over HTTP/1.1 the connection can be kept if that is all.
         let mut cx = Context::from_waker(Waker::noop());
         while !self.progress.0.ended.get()
             && matches!(self.payload, Payload::H1 { .. })

@@ -1,4 +1,4 @@
-//! What one worker thread needs for its requests.
+//! State of one worker thread for its requests.
 
 use std::{
     cell::{RefCell, RefMut},
@@ -15,26 +15,26 @@ use super::{
 };
 use crate::{actors::Reporter, store::Store, traffic::published::Published};
 
-/// What one worker thread needs for its requests: made once, shared by all of its connections.
+/// State of one worker thread, shared by all its connections.
 pub struct Worker {
-    /// The policy in force; a reload replaces it.
+    /// The settings in force; a reload replaces them.
     policy: InForce,
-    /// The origin, with this worker's connections to it, and what it was made of.
+    /// The origin with this worker's connections, and the shared state it was made from.
     origin: RefCell<(Arc<Shared>, Rc<Origin>)>,
-    /// Takes the samples.
+    /// Sends samples to the actors.
     pub(super) reporter: Reporter,
-    /// What the actors decided, and the counters.
+    /// The levels in force and the client counters.
     pub(super) published: Arc<Published>,
     /// Stored responses of the origin.
     pub(super) store: Arc<Store>,
-    /// What can be given again to requests by the same bytes, by the policy that it was first given by.
+    /// Rendered responses, and the policy they were made under.
     rendered: RefCell<(Arc<Policy>, RenderedResponses)>,
-    /// Makes spans, where a collector is set.
+    /// Creates spans, if a collector is configured.
     pub(super) tracer: Option<Tracer>,
 }
 
 impl Worker {
-    /// The worker on this thread.
+    /// Creates the worker on this thread.
     pub fn new(
         policy: InForce,
         reporter: Reporter,
@@ -61,7 +61,7 @@ impl Worker {
         self.published.level_for(client.bucket).load().store && !client.trusted
     }
 
-    /// The responses that can be given again, and the policy in force. Another policy than before begins without any.
+    /// The rendered responses and the policy in force. A reload clears them.
     pub(super) fn rendered(&self) -> RefMut<'_, (Arc<Policy>, RenderedResponses)> {
         let policy = self.policy.load();
         let mut rendered = self.rendered.borrow_mut();
@@ -71,8 +71,7 @@ impl Worker {
         rendered
     }
 
-    /// The policy and the origin in force now. Where a reload changed the origin's side, requests under way keep the origin
-    /// that they began with.
+    /// The policy and origin in force now. If a reload changed the origin, running requests keep the one they began with.
     pub(super) fn in_force(&self) -> (Arc<Policy>, Rc<Origin>) {
         let policy = self.policy.load_full();
         let mut origin = self.origin.borrow_mut();

@@ -1,6 +1,6 @@
 //! A run: every contestant before the same network, origin and clients, in turn and repeatedly.
 //!
-//! [`case`] says what is to be run, [`promises`] what is for the promises of the replaced service, [`stage`] builds the network and starts the processes of one run,
+//! [`case`] says what is to be run, [`mod@promises`] what is for the promises of the replaced service, [`stage`] builds the network and starts the processes of one run,
 //! [`watch`] looks at them while they run, this module walks
 //! through all of them and keeps the records.
 

@@ -1,4 +1,4 @@
-//! A response on its way out over one stream.
+//! Sends a response over one HTTP/2 stream.
 
 use std::{
     cell::Cell,
@@ -21,24 +21,24 @@ use tokio::time::Sleep;
 use super::outgoing::is_of_http1;
 use crate::path::client::Client;
 
-/// How an exchange over a stream ended.
+/// How the exchange over one stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// All of the response was handed over.
+    /// The whole response was handed to the connection.
     Whole,
-    /// The client gave the request up, or broke the stream.
+    /// The client cancelled the request or violated the protocol on this stream.
     Reset,
-    /// The client read nothing for too long: the stream was reset.
+    /// The client read nothing for too long; the stream was reset.
     Stalled,
-    /// The response's body broke: the stream was reset.
+    /// The response's body failed; the stream was reset.
     Broken,
-    /// The connection is gone.
+    /// The connection is closed.
     Gone,
 }
 
 impl From<h2::Error> for Ended {
     fn from(error: h2::Error) -> Self {
-        // By the client, or by the library for what the client did.
+        // Reset by the client, or by h2 because of what the client did.
         if error.is_reset() {
             Ended::Reset
         } else {
@@ -47,12 +47,12 @@ impl From<h2::Error> for Ended {
     }
 }
 
-/// What the answers of one connection share.
+/// Send timeout and progress, shared by all responses of one connection.
 #[derive(Clone, Debug)]
 pub struct Pace {
-    /// How long a client may read nothing.
+    /// How long a client may read nothing before its stream is reset.
     pub patience: Duration,
-    /// Bytes that the connection took so far.
+    /// Bytes that the connection's socket has accepted so far.
     pub taken: Rc<Cell<u64>>,
 }
 
@@ -83,11 +83,11 @@ pub async fn send<B: MessageBody>(
         let mut piece = match next.await {
             Ok(Some(Ok(piece))) => piece,
             Ok(Some(Err(_))) => {
-                // What was handed out before goes out first: a reset throws it away. The connection is polled in
-                // between, once for sure.
+                // Bytes handed out earlier are flushed first, because a reset discards them. Yielding lets the connection be polled
+                // at least once.
                 tokio::task::yield_now().await;
                 tokio::task::yield_now().await;
-                // Nothing but a reset tells a cut body from a whole one.
+                // Only a reset tells the client that the body is incomplete.
                 stream.send_reset(Reason::INTERNAL_ERROR);
                 return Ended::Broken;
             }
@@ -120,7 +120,7 @@ pub async fn send<B: MessageBody>(
     }
 }
 
-/// Ready when the client has given the request up, or left.
+/// Ready when the client has cancelled the request or left.
 fn poll_left(stream: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Ended> {
     stream.poll_reset(cx).map(|reset| match reset {
         Ok(_) => Ended::Reset,
@@ -128,10 +128,10 @@ fn poll_left(stream: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Ended
     })
 }
 
-/// A wait for the client to allow more: the stream's window, the connection's, or the socket.
+/// Waits until the client allows more bytes: limited by the stream's window, the connection's window, or the socket.
 struct Room<'a> {
     pace: &'a Pace,
-    /// What the connection had taken when the time began to run, and when it is over.
+    /// The value of `taken` when the timeout started, and the timer.
     timer: Option<(u64, Pin<Box<Sleep>>)>,
 }
 
@@ -153,7 +153,7 @@ impl<'a> Room<'a> {
                 None => Err(Ended::Reset),
             });
         }
-        // Meanwhile the origin is read on, as far as the level's buffer allows.
+        // Meanwhile the origin's body is read ahead, as far as the level's buffer allows.
         client.poll_ahead(cx);
         let Pace { patience, taken } = self.pace;
         let (before, timer) = self
@@ -161,7 +161,7 @@ impl<'a> Room<'a> {
             .get_or_insert_with(|| (taken.get(), Box::pin(tokio::time::sleep(*patience))));
         loop {
             ready!(timer.as_mut().poll(cx));
-            // A busy connection serves its streams one after the other: this one waits its turn.
+            // The connection serves its streams in turn: while others make progress, this one has not timed out.
             if *before == taken.get() {
                 return Poll::Ready(Err(Ended::Stalled));
             }
@@ -180,7 +180,7 @@ fn is_bodiless(status: StatusCode) -> bool {
         || status == StatusCode::NOT_MODIFIED
 }
 
-/// The head, without what belongs to HTTP/1.1 alone (RFC 9113 §8.2.2).
+/// The response head, without fields that only HTTP/1.1 allows (RFC 9113 §8.2.2).
 fn head(head: &ResponseHead, size: BodySize) -> http::Response<()> {
     let mut response = http::Response::new(());
     *response.status_mut() = head.status;

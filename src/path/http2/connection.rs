@@ -1,4 +1,4 @@
-//! One HTTP/2 connection of a client, from its handshake to its end.
+//! Serves one HTTP/2 connection of a client, from its preface to its close.
 
 use std::{
     future::{Future, pending, poll_fn},
@@ -31,30 +31,30 @@ use crate::{
     traffic::token_bucket::TokenBucket,
 };
 
-/// What one response may hold that the socket has not taken yet.
+/// Bytes of one response that may be buffered before the socket takes them.
 const SEND_BUFFER: usize = 64 * 1024;
-/// How long a client may take to say that it has seen the GOAWAY.
+/// How long to wait for a client to acknowledge the first GOAWAY.
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// A client's HTTP/2 connection, accepted and ready to be served.
 #[derive(Debug)]
 pub struct H2Connection {
-    /// The socket below it, with TLS and what is counted there.
+    /// The bytes below: TCP or TLS, with frame accounting.
     pub transport: H2Transport,
     /// The client.
     pub client: Client,
-    /// Its place among those that make room for others; none for one too many.
+    /// Entry in the list of connections that may be closed when the limit is reached; none for a connection over the limit.
     pub listed: Option<Listed>,
-    /// Limits that a client must keep over any version of HTTP.
+    /// The limits that apply for every HTTP version.
     pub limits: ConnectionLimits,
     /// Limits of HTTP/2.
     pub settings: Settings,
-    /// Requests that may be under way in the whole process.
+    /// The most requests that may be under way in the whole process.
     pub requests: u64,
 }
 
 impl H2Connection {
-    /// Serves it to its end. When `draining` is ready it is told to come no more; what is under way may end.
+    /// Serves the connection until it closes. When `draining` completes the client gets a GOAWAY, and running requests may finish.
     pub async fn serve<S, B>(self, service: &S, draining: impl Future<Output = ()>)
     where
         S: Service<Request>,
@@ -93,16 +93,16 @@ impl H2Connection {
         let mut streams = FuturesUnordered::new();
         let mut idle = pin!(tokio::time::sleep(limits.head));
         let mut draining = pin!(draining);
-        // Whether the client was told to come no more.
+        // Whether the first GOAWAY was sent.
         let mut goodbye = false;
-        // Whether it was told to leave.
+        // Whether the client must close because the connection limit is reached.
         let mut leaves = false;
         loop {
             if let Some(listed) = &listed {
                 listed.set_idle(streams.is_empty());
             }
             tokio::select! {
-                // A stream that is over makes room before the next one is looked at.
+                // Finished streams are removed before new ones are accepted.
                 biased;
                 Some(ended) = streams.next(), if !streams.is_empty() => {
                     match ended {
@@ -122,12 +122,12 @@ impl H2Connection {
                 }
                 size = window.grown() => {
                     connection.set_target_window_size(size * window::BODIES);
-                    // Refused while the client has not heard of the size before: the next time says it then.
+                    // Fails if the client has not acknowledged the previous size; the next growth tries again.
                     _ = connection.set_initial_window_size(size);
                 }
                 came = connection.accept() => match came {
                     Some(Ok((request, mut respond))) => {
-                        // The library forgets a stream that it had to reset; its request may still be under way.
+                        // h2 no longer counts a stream that it reset, but its request may still be running here.
                         if streams.len() >= at_once || counters.requests.get() >= requests {
                             counters.over_limit.increment();
                             respond.send_reset(Reason::REFUSED_STREAM);
@@ -170,7 +170,7 @@ impl H2Connection {
                 }
                 () = &mut idle, if streams.is_empty() && !leaves => {
                     if goodbye {
-                        // It does not say that it heard it. What is out goes on to it, and then the connection closes.
+                        // The client did not acknowledge the GOAWAY. Pending bytes are still sent, then the connection closes.
                         leaves = true;
                         connection.abrupt_shutdown(Reason::NO_ERROR);
                         continue;
@@ -184,7 +184,7 @@ impl H2Connection {
     }
 }
 
-/// Ready once the connection is to make room for others.
+/// Completes when the connection is to close to make room for others.
 async fn asked_to_leave(listed: Option<&Listed>) {
     let Some(listed) = listed else {
         return pending().await;

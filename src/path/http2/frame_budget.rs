@@ -1,20 +1,21 @@
-//! How many frames a client may send that bring next to nothing: PING, SETTINGS, PRIORITY, WINDOW_UPDATE, frames of
-//! unknown types, DATA with hardly a byte. The library answers or keeps each of them, and counts none.
+//! Limits the frames that carry almost nothing: PING, SETTINGS, PRIORITY, WINDOW_UPDATE, unknown types, DATA with hardly a byte.
+//! The h2 library answers or keeps each of them and does not limit them (compare CVE-2019-9512 and the like).
 //!
-//! Every frame is paid for. Bytes of bodies, both ways, and requests pay for as many as a fair client may need to bring
-//! or take them; the rest comes out of a token bucket that fills slowly.
+//! A token bucket per connection: each frame costs a token. Body bytes in both directions and requests earn as many tokens as a
+//! fair client may need for them; a slow refill covers the rest.
 
 use std::{cell::Cell, future::poll_fn, task::Poll, time::Instant};
 
 use super::frame_scan::Passed;
 use crate::traffic::token_bucket::TokenBucket;
 
-/// So many bytes of a body pay for a frame: a client that opens its windows by little steps needs two for each piece.
+/// Body bytes that pay for one frame. A client that opens its windows in small steps needs two frames (WINDOW_UPDATE for stream and
+/// connection) for each piece.
 const BYTES: f64 = 128.0;
-/// So many frames a request pays for: its own, windows, priorities, a cancellation.
+/// Frames that one request pays for: its HEADERS, window updates, priorities, a cancellation.
 const REQUEST: f64 = 16.0;
 
-/// The frames of one connection.
+/// The frame budget of one connection.
 #[derive(Debug)]
 pub struct FrameBudget {
     bucket: TokenBucket,
@@ -22,7 +23,7 @@ pub struct FrameBudget {
 }
 
 impl FrameBudget {
-    /// So many frames in one go, and a tenth as many each second.
+    /// A budget that allows `frames` at once, and a tenth as many each second after that.
     pub fn new(frames: u32, now: Instant) -> Self {
         let frames = f64::from(frames);
         FrameBudget {
@@ -31,7 +32,7 @@ impl FrameBudget {
         }
     }
 
-    /// Frames came. Whether all so far are paid for.
+    /// Charges frames that arrived. Returns false once the budget is exceeded; that is final.
     pub fn came(&self, passed: Passed, now: Instant) -> bool {
         let cost = passed.frames as f64 - passed.data as f64 / BYTES;
         if cost <= 0.0 {
@@ -42,17 +43,17 @@ impl FrameBudget {
         !self.spent.get()
     }
 
-    /// The client took so many bytes.
+    /// Earns tokens for body bytes that the client received.
     pub fn went(&self, bytes: usize) {
         self.bucket.earn(bytes as f64 / BYTES);
     }
 
-    /// A request was let in.
+    /// Earns tokens for an accepted request.
     pub fn asked(&self) {
         self.bucket.earn(REQUEST);
     }
 
-    /// Ready when more came than was paid for. It wakes nobody: the task that reads is woken by who reads.
+    /// Completes when the budget is exceeded. Registers no waker: the task that polls it is the one that reads the frames.
     pub async fn spent(&self) {
         poll_fn(|_| {
             if self.spent.get() {
@@ -84,10 +85,10 @@ mod tests {
         let now = Instant::now();
         let budget = FrameBudget::new(100, now);
         assert!(budget.came(frames(100, 0), now));
-        // A tenth of it each second.
+        // A tenth is refilled each second.
         assert!(budget.came(frames(10, 0), now + Duration::from_secs(1)));
         assert!(!budget.came(frames(1, 0), now + Duration::from_secs(1)));
-        // It is never forgiven.
+        // Exceeding the budget is final.
         assert!(!budget.came(frames(1, 0), now + Duration::from_secs(1000)));
     }
 
@@ -103,7 +104,7 @@ mod tests {
             budget.asked();
             assert!(budget.came(frames(16, 0), now));
         }
-        // All of it was paid for: the bucket is as full as a request's frames leave it.
+        // Each request earned tokens, so that the bucket is full but for the last frames.
         assert!(budget.came(frames(84, 0), now));
         assert!(!budget.came(frames(1, 1), now));
     }

@@ -1,8 +1,8 @@
-//! Finds the frames in a connection's bytes as they pass (RFC 9113 §4.1). Pure.
+//! Finds the frame boundaries in a connection's bytes as they pass (RFC 9113 §4.1). Pure.
 
-/// What a client says first, before any frame (RFC 9113 §3.4).
+/// Length of the client preface, before any frame (RFC 9113 §3.4).
 const PREFACE: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
-/// A frame's head.
+/// Length of a frame header.
 const HEAD: usize = 9;
 /// Frame types (RFC 9113 §6).
 const DATA: u8 = 0;
@@ -14,45 +14,45 @@ const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
-/// Padding, and the most that is then no data: 255 bytes and their count.
+/// Flag for padding, and the most bytes of a padded frame that are not data: 255 and the length byte.
 const PADDED: u8 = 8;
 const PADDING: u64 = 256;
-/// One setting: an identifier and a value.
+/// Length of one setting: identifier and value.
 const SETTING: usize = 6;
-/// SETTINGS_HEADER_TABLE_SIZE, and what it is to begin with.
+/// SETTINGS_HEADER_TABLE_SIZE, and its initial value.
 const TABLE_SIZE: u16 = 1;
 const TABLE: u32 = 4096;
 
-/// Where in a connection's frames the last byte was.
+/// Parser state: where in the frames the last byte was.
 #[derive(Debug)]
 pub struct FrameScan {
     head: [u8; HEAD],
-    /// Bytes of the head so far.
+    /// Bytes of the frame header so far.
     len: usize,
-    /// Bytes to come before the next head.
+    /// Bytes to skip before the next frame header.
     skip: usize,
-    /// A list of fields goes on in the next frame: no other one may come between.
+    /// Whether the field section continues in the next frame, so that no other frame may be sent between.
     in_fields: bool,
-    /// The stream that ends with the frame at hand.
+    /// The stream that ends with the current frame.
     ends: Option<u32>,
-    /// Of SETTINGS at hand, the setting so far.
+    /// The bytes of the current setting in a SETTINGS frame.
     setting: [u8; SETTING],
     set: Option<usize>,
 }
 
-/// What came by.
+/// What was found in the scanned bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Passed {
-    /// Frames whose heads are whole.
+    /// Frames whose header is complete.
     pub frames: u64,
-    /// Bytes of DATA that they bring: never told too high.
+    /// Bytes of DATA payload; at least this many (padding is not counted).
     pub data: u64,
-    /// Whether the dynamic table for fields is to be smaller than it is by default (RFC 7541 §4.2).
+    /// Whether the peer set the HPACK dynamic table smaller than the default (RFC 7541 §4.2).
     pub small_table: bool,
 }
 
 impl FrameScan {
-    /// A client's bytes, before the preface.
+    /// For a client's bytes, starting with the preface.
     pub fn of_client() -> Self {
         FrameScan {
             skip: PREFACE,
@@ -60,7 +60,7 @@ impl FrameScan {
         }
     }
 
-    /// A server's bytes.
+    /// For a server's bytes.
     pub fn of_server() -> Self {
         FrameScan {
             head: [0; HEAD],
@@ -73,7 +73,7 @@ impl FrameScan {
         }
     }
 
-    /// Goes on by `bytes`. Calls `ended` for each stream whose last frame is whole.
+    /// Scans `bytes`. Calls `ended` for each stream whose last frame (END_STREAM) is complete.
     pub fn step(&mut self, mut bytes: &[u8], mut ended: impl FnMut(u32)) -> Passed {
         let mut passed = Passed::default();
         loop {
@@ -101,7 +101,7 @@ impl FrameScan {
         }
     }
 
-    /// How many bytes may be written at most before another frame can go between two; none: it can now.
+    /// The most bytes that may be written before the next frame boundary; none if it is here.
     pub fn to_gap(&self) -> usize {
         match (self.skip, self.len, self.in_fields) {
             (0, 0, false) => 0,
@@ -110,7 +110,7 @@ impl FrameScan {
         }
     }
 
-    /// A head is whole.
+    /// Handles a complete frame header.
     fn begin(&mut self, passed: &mut Passed) {
         let [a, b, c, kind, flags, id @ ..] = self.head;
         let length = u32::from_be_bytes([0, a, b, c]);
@@ -132,7 +132,7 @@ impl FrameScan {
         (self.len, self.skip) = (0, length as usize);
     }
 
-    /// Goes on in SETTINGS; whether they make the table small.
+    /// Continues in a SETTINGS frame; returns whether it makes the table smaller than the default.
     fn settings(&mut self, bytes: &[u8]) -> bool {
         let mut small = false;
         for &byte in bytes {
@@ -156,7 +156,7 @@ mod tests {
     fn frame(kind: u8, flags: u8, length: usize) -> Vec<u8> {
         let mut frame = u32::try_from(length).unwrap().to_be_bytes()[1..].to_vec();
         frame.extend([kind, flags, 0, 0, 0, 1]);
-        // Bytes that look like heads of long frames.
+        // Payload that looks like headers of long frames.
         frame.resize(HEAD + length, 0xff);
         frame
     }
@@ -174,7 +174,7 @@ mod tests {
         ] {
             bytes.extend(frame(kind, flags, length));
         }
-        // A head that is not whole is none.
+        // An incomplete frame header does not count.
         bytes.extend([0; HEAD - 1]);
         for cut in 1..=bytes.len() {
             let mut scan = FrameScan::of_client();

@@ -1,8 +1,7 @@
-//! A request's body as it comes in over a stream.
+//! Receives a request's body over an HTTP/2 stream.
 //!
-//! What has come is taken from the library at once and kept here until the origin takes it: the library spends hundreds
-//! of bytes on each frame that it keeps, and a client may send frames of one byte. The client's window opens only as the
-//! origin takes it.
+//! Received data is taken from h2 at once and buffered here until the origin takes it, because h2 spends hundreds of bytes on each
+//! buffered frame, and a client may send frames of one byte. The flow-control window opens only as the origin takes data.
 
 use std::{
     cell::{Cell, RefCell},
@@ -20,16 +19,16 @@ use http::StatusCode;
 
 use super::{outgoing::Answering, window::UploadWindow};
 
-/// Pieces smaller than this are gathered; larger ones are kept as they are.
+/// Frames smaller than this are joined; larger ones are kept as they are.
 const SMALL: usize = 4096;
-/// Up to so much in one piece.
+/// Size up to which small frames are joined.
 const PIECE: usize = 16 * 1024;
 
-/// A body, for who serves its stream.
+/// A request body, on the side that serves the stream.
 #[derive(Clone)]
 pub struct Intake(Rc<Shared>);
 
-/// The same body, for the handler.
+/// The same body, on the handler's side.
 pub struct Incoming(Rc<Shared>);
 
 struct Shared {
@@ -40,19 +39,19 @@ struct Shared {
 }
 
 struct State {
-    /// None once nobody wants it any more.
+    /// None once nobody reads the body any more.
     body: Option<RecvStream>,
     pieces: VecDeque<Bytes>,
     gathered: BytesMut,
-    /// How it ended.
+    /// How the body ended, once it has.
     end: Option<Option<PayloadError>>,
     reader: Option<Waker>,
-    /// The client waits to be told to go on (RFC 9110 §10.1.1).
+    /// Whether the client waits for a 100 before it sends the body (RFC 9110 §10.1.1).
     expects: bool,
 }
 
 impl Intake {
-    /// The body of a request; `expects` where the client waits for a 100 before it sends.
+    /// The body of a request; `expects`: the client waits for a 100 before it sends.
     pub fn new(
         body: RecvStream,
         expects: bool,
@@ -80,12 +79,12 @@ impl Intake {
         Incoming(Rc::clone(&self.0))
     }
 
-    /// Whether all of it came.
+    /// Whether the whole body was received.
     pub fn is_whole(&self) -> bool {
         self.0.whole.get()
     }
 
-    /// Takes what has come. To be called whenever the stream is looked after.
+    /// Takes the received data out of h2. Call it whenever the stream is polled.
     pub fn fill(&self, cx: &mut Context<'_>) {
         let state = &mut *self.0.state.borrow_mut();
         let mut came = false;
@@ -108,7 +107,7 @@ impl Intake {
         }
     }
 
-    /// Ready when the body has ended, or something of it is here: whether it has ended, and without a byte.
+    /// Ready when the body has ended or data has arrived; true if it ended without a byte.
     pub fn poll_empty(&self, cx: &mut Context<'_>) -> Poll<bool> {
         self.fill(cx);
         let state = self.0.state.borrow();
@@ -155,7 +154,7 @@ impl Stream for Incoming {
         let state = &mut *shared.state.borrow_mut();
         if let Some(piece) = state.take() {
             if let Some(body) = &mut state.body
-                // A stream that was reset has no window any more.
+                // A reset stream has no window any more.
                 && body.flow_control().release_capacity(piece.len()).is_ok()
             {
                 shared.window.took(piece.len());
@@ -177,7 +176,7 @@ impl Stream for Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        // What is still to come is not wanted.
+        // The rest of the body is not needed.
         let mut state = self.0.state.borrow_mut();
         if state.body.take().is_some_and(|body| body.is_end_stream()) {
             self.0.whole.set(true);

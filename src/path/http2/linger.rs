@@ -1,5 +1,5 @@
-//! The end of a connection. A socket that is closed over bytes it has not read is reset, and a reset throws away what
-//! the kernel still had to send; so what the client still says is read until it has taken all and leaves.
+//! The close of a connection. Closing a socket with unread bytes sends a reset, which discards what the kernel has not delivered
+//! yet. So the client's bytes are read and discarded until it has received everything and closes.
 
 use std::{
     future::Future as _,
@@ -15,28 +15,28 @@ use tokio::{
 
 use crate::path::{tcp, transport::Transport};
 
-/// How long a client that has everything may be silent.
+/// How long a client that has received everything may stay silent.
 const SILENT: Duration = Duration::from_secs(5);
-/// How often it is asked what the client has taken.
+/// How often the kernel is asked what the client has received.
 const LOOK: Duration = Duration::from_secs(1);
-/// The most that is read of a client that was told to leave, in bytes: opening its windows takes 13 of them at a time.
+/// The most bytes read from a client that was told to close; one window update takes 13 of them.
 const MOST: u64 = 256 * 1024;
 
-/// Waits, after the last byte was written, for the client to leave.
+/// Waits for the client to close after the last byte was written.
 #[derive(Debug)]
 pub struct Linger {
-    /// How long a client may take nothing of what is left.
+    /// How long the client may acknowledge nothing of what is left.
     patience: Duration,
     timer: Pin<Box<Sleep>>,
-    /// What the kernel had to send, or to send again, when it was asked last.
+    /// Unacknowledged bytes in the kernel, when it was last asked.
     held: usize,
-    /// When the client last said or took something.
+    /// When the client last sent or acknowledged something.
     moved: Instant,
     read: u64,
 }
 
 impl Linger {
-    /// Begins now.
+    /// Starts now.
     pub fn new(patience: Duration, io: &Transport) -> Self {
         Linger {
             patience,

@@ -1,8 +1,8 @@
 //! HTTP/2 to clients (RFC 9113), over the `h2` library: a [`connection`] with its [`transport`] below, and for each
 //! stream a [`request`], the [`intake`] of its body, and an [`answer`].
 //!
-//! actix-http could speak it too, but sets no limit on streams, resets and header lists, lets a handler run on when its
-//! client has left, and cannot say GOAWAY. So this stands in its place; the application behind is the same.
+//! actix-http supports HTTP/2 too, but without limits on streams, resets and header lists; it lets a handler run on after its
+//! client has left, and cannot send GOAWAY. This module replaces it; the application behind is the same.
 
 pub mod answer;
 pub mod connection;

@@ -1,8 +1,8 @@
-//! What goes out over a connection beside what the library knows of: which streams have sent their last byte, and
-//! interim responses (RFC 9110 §15.2), which the library cannot send.
+//! Tracks what goes out over a connection beyond what h2 reports: which streams have sent their last byte, and interim responses
+//! (RFC 9110 §15.2), which h2 cannot send.
 //!
-//! An interim response is a HEADERS frame of the proxy's own. It goes between two of the library's frames, and is coded
-//! without the dynamic table (RFC 7541 §6.2.2), so that the library's coder and the client's stay in step.
+//! An interim response is a HEADERS frame built by the proxy. It is written between two frames of h2, and is encoded without the
+//! HPACK dynamic table (RFC 7541 §6.2.2), so that h2's encoder and the client's decoder stay in step.
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,12 +17,12 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::frame_scan::FrameScan;
 
-/// The longest frame that every client takes (RFC 9113 §4.2).
+/// The largest frame that every client must accept (RFC 9113 §4.2).
 const MAX_FRAME: usize = 16_384;
-/// Interim responses that may wait for the socket, in bytes. They are but hints: more of them are left out.
+/// The most bytes of interim responses that wait for the socket. They are only hints: more are dropped.
 const MAX_WAITING: usize = 64 * 1024;
 
-/// What goes out over one connection.
+/// Outgoing state of one connection.
 #[derive(Debug)]
 pub struct Outgoing {
     state: RefCell<State>,
@@ -32,17 +32,17 @@ pub struct Outgoing {
 #[derive(Debug)]
 struct State {
     scan: FrameScan,
-    /// Interim responses that wait for a gap between two frames.
+    /// Interim responses that wait for a frame boundary.
     interim: BytesMut,
-    /// Whether the client can be sent any.
+    /// Whether the client may be sent interim responses.
     takes_interim: bool,
-    /// Streams whose last frame is not out yet, and who waits for it.
+    /// Streams whose last frame is not sent yet, and the task that waits for it.
     open: HashMap<u32, Option<Waker>>,
-    /// Who writes.
+    /// The task that writes to the socket.
     writer: Option<Waker>,
 }
 
-/// A stream is under way for as long as this lives.
+/// One stream with a response under way, while this lives.
 #[derive(Debug)]
 pub struct Answering {
     out: Rc<Outgoing>,
@@ -67,7 +67,7 @@ impl Default for Outgoing {
 }
 
 impl Outgoing {
-    /// A stream that is to be answered.
+    /// Registers a stream that is to be answered.
     pub fn answering(self: &Rc<Self>, stream: u32) -> Answering {
         self.state.borrow_mut().open.insert(stream, None);
         Answering {
@@ -77,24 +77,24 @@ impl Outgoing {
         }
     }
 
-    /// The client wants a smaller table. The library tells it so with its next response, and an interim one before that
-    /// would be an error (RFC 7541 §4.2): there are none any more.
+    /// Stops interim responses, because the client wants a smaller HPACK table. h2 announces the change with its next response, and
+    /// an interim response before that would be a decoding error (RFC 7541 §4.2).
     pub fn refuse_interim(&self) {
         self.state.borrow_mut().takes_interim = false;
     }
 
-    /// The client is not waited for at the end: it sends floods.
+    /// Closes without waiting for the client, because it floods the connection.
     pub fn hurry(&self) {
         self.hurries.set(true);
     }
 
-    /// Whether that was said.
+    /// Whether [`Outgoing::hurry`] was called.
     pub fn hurries(&self) -> bool {
         self.hurries.get()
     }
 
-    /// Writes the interim responses that wait, by `write`, if they may go now. Ready when the library may write: so
-    /// many bytes at most.
+    /// Writes the waiting interim responses by `write` if this is a frame boundary. Ready when h2 may write, with the most bytes
+    /// that it may write.
     pub fn poll_gap(
         &self,
         cx: &mut Context<'_>,
@@ -121,7 +121,7 @@ impl Outgoing {
         Poll::Ready(Ok(usize::MAX))
     }
 
-    /// The library wrote this.
+    /// Tracks bytes that h2 wrote.
     pub fn wrote(&self, bytes: &[u8]) {
         let State { scan, open, .. } = &mut *self.state.borrow_mut();
         scan.step(bytes, |stream| {
@@ -133,13 +133,13 @@ impl Outgoing {
 }
 
 impl Answering {
-    /// The final response begins.
+    /// Notes that the final response begins.
     pub fn begin(&self) {
         self.begun.set(true);
     }
 
-    /// Sends an interim response (1xx, but for 101) with these fields; those of one hop are left out. Nothing where the
-    /// final response has begun, the stream is over, or more wait than a client could want. It returns at once.
+    /// Queues an interim response (1xx, but not 101) with these fields, without hop-by-hop ones. Dropped if the final response has
+    /// begun, the stream is over, or too many wait.
     pub fn send_interim<'a>(
         &self,
         status: StatusCode,
@@ -161,7 +161,7 @@ impl Answering {
         }
     }
 
-    /// Ready when the stream's last frame is out.
+    /// Ready when the stream's last frame is written.
     pub fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self.out.state.borrow_mut().open.get_mut(&self.stream) {
             None => Poll::Ready(()),
@@ -187,7 +187,7 @@ pub fn is_of_http1(name: &HeaderName) -> bool {
     ) || matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }
 
-/// The frame of an interim response. None where it would be too long, or the status is none of an interim response.
+/// The HEADERS frame of an interim response. None if it would be too long, or the status is not an interim one.
 fn interim<'a>(
     stream: u32,
     status: StatusCode,
@@ -197,7 +197,7 @@ fn interim<'a>(
         return None;
     }
     let mut frame = BytesMut::from(&[0; 9][..]);
-    // `:status` by its place in the static table (RFC 7541, appendix A), its value as it is.
+    // `:status` by its index in the static table (RFC 7541, appendix A), with a literal value.
     frame.put_u8(8);
     put_text(&mut frame, status.as_str().as_bytes());
     for (name, value) in fields {
@@ -219,7 +219,7 @@ fn interim<'a>(
     Some(frame)
 }
 
-/// A string as it is, behind its length (RFC 7541 §5.2).
+/// Writes a string literal without Huffman coding, behind its length (RFC 7541 §5.2).
 fn put_text(to: &mut BytesMut, text: &[u8]) {
     let mut rest = text.len();
     if rest < 127 {
@@ -261,12 +261,12 @@ mod tests {
     fn an_interim_response_waits_for_the_gap_between_two_frames() {
         let out = Rc::new(Outgoing::default());
         let stream = out.answering(5);
-        // Half of a DATA frame of six bytes is out.
+        // Half of a DATA frame with six bytes is written.
         out.wrote(&[0, 0, 6, 0, 0, 0, 0, 0, 3, 1, 2, 3]);
         stream.send_interim(StatusCode::CONTINUE, &HeaderMap::new());
         assert_eq!(gap(&out, 100), (vec![], Poll::Ready(3)));
         out.wrote(&[4, 5, 6]);
-        // The socket takes it in two pieces; meanwhile nothing else goes out.
+        // The socket takes it in two pieces; nothing else may be written between them.
         let (first, polled) = gap(&out, 4);
         assert_eq!(polled, Poll::Pending);
         let (second, polled) = gap(&out, 100);
@@ -297,7 +297,7 @@ mod tests {
         let frame = interim(1, StatusCode::from_u16(103).unwrap(), &fields).unwrap();
         assert_eq!(&frame[9..14], b"\x08\x03103");
         assert_eq!(&frame[14..20], b"\x00\x04link");
-        // 300 is 127, then 173: 45 with more to come, and 1 (RFC 7541 §5.1).
+        // Integer encoding: 300 is 127, then 173: 45 with more to come, and 1 (RFC 7541 §5.1).
         assert_eq!(&frame[20..23], [127, 173, 1]);
         assert_eq!(frame.len(), 23 + 300);
         assert!(interim(1, StatusCode::OK, &fields).is_none());

@@ -1,4 +1,4 @@
-//! A request as HTTP/2 brings it, made one of actix's.
+//! Converts a request from h2's form to actix-http's.
 
 use std::rc::Rc;
 
@@ -11,19 +11,19 @@ use h2::RecvStream;
 use super::intake::Intake;
 use crate::path::client::Client;
 
-/// What a request says of its body.
+/// What a request's head says about its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// It has none, or one that comes with or without a length.
+    /// There is none, or one with or without a length.
     Told,
-    /// Its length is zero, and whether that is true is not known yet.
+    /// Content-Length is zero; whether that is true is not known yet.
     Empty,
-    /// It tells two lengths, or what is no length, or of a body and ends without one (RFC 9113 §8.1.1).
+    /// Conflicting or invalid lengths, or a length beside END_STREAM (RFC 9113 §8.1.1).
     Malformed,
 }
 
 impl Body {
-    /// What this one says.
+    /// Reads it from the request head.
     pub fn of(came: &http::Request<RecvStream>) -> Self {
         let mut lengths = came.headers().get_all(header::CONTENT_LENGTH).iter();
         let Some(length) = lengths.next() else {
@@ -40,7 +40,7 @@ impl Body {
     }
 }
 
-/// Whether the client waits to be told to go on before it sends its body (RFC 9110 §10.1.1).
+/// Whether the client waits for a 100 before it sends its body (RFC 9110 §10.1.1).
 pub fn expects_100(came: &http::Request<RecvStream>) -> bool {
     came.headers()
         .get_all(header::EXPECT)
@@ -48,7 +48,7 @@ pub fn expects_100(came: &http::Request<RecvStream>) -> bool {
         .any(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// The request, with `client` in its extensions: each request has one of its own.
+/// The request, with `client` in its extensions: each stream has its own.
 pub fn request(
     parts: http::request::Parts,
     intake: Option<&Intake>,
@@ -69,7 +69,7 @@ pub fn request(
     request
 }
 
-/// Cookies come as a field each; HTTP/1.1 has one for all (RFC 9113 §8.2.3).
+/// Joins the Cookie fields, which HTTP/2 may split, into one as HTTP/1.1 requires (RFC 9113 §8.2.3).
 fn one_cookie(headers: &mut HeaderMap) {
     let crumbs: Vec<&[u8]> = headers
         .get_all(header::COOKIE)

@@ -1,4 +1,4 @@
-//! `[http2]`: what clients that speak HTTP/2 must keep to.
+//! `[http2]`: limits for clients that speak HTTP/2.
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
@@ -13,14 +13,14 @@ pub struct Settings {
     pub enabled: bool,
     /// Requests under way at once on one connection (SETTINGS_MAX_CONCURRENT_STREAMS).
     pub max_streams: u32,
-    /// Requests that a client may give up in one go; a tenth as many each second after that.
+    /// Requests that a client may cancel at once; a tenth as many each second after that.
     pub max_resets: u32,
-    /// Frames that bring next to nothing, in one go; a tenth as many each second after that.
+    /// Frames with almost no content that a client may send at once; a tenth as many each second after that.
     pub max_small_frames: u32,
-    /// What one request's body may bring before the origin has taken it, at most; all of a connection twice as much.
+    /// The largest flow-control window of one request body; a connection has twice as much.
     #[serde(with = "crate::units::sized")]
     pub window: ByteSize,
-    /// What the windows of all connections may have beyond the first 128 KiB of each.
+    /// The most bytes by which the windows of all connections together may exceed the initial 128 KiB of each.
     #[serde(with = "crate::units::sized")]
     pub windows: ByteSize,
 }
@@ -35,7 +35,7 @@ reloadable!(Settings {
 });
 
 impl Settings {
-    /// Checks what no single value shows.
+    /// Checks the ranges of the values.
     ///
     /// # Errors
     ///
@@ -73,7 +73,7 @@ impl Settings {
         )
     }
 
-    /// The same as the library takes it.
+    /// The largest window of one request body, in the type that h2 takes.
     pub fn window_size(&self) -> u32 {
         u32::try_from(self.window.as_u64()).unwrap_or(u32::MAX >> 2)
     }

@@ -1,4 +1,4 @@
-//! One HTTP/2 stream: a request and its answer.
+//! Serves one HTTP/2 stream: a request and its response.
 
 use std::{
     future::{Future as _, poll_fn},
@@ -25,11 +25,11 @@ use super::{
 };
 use crate::path::client::Client;
 
-/// How long a client may take to read an answer that came before it had sent all of its request.
+/// How long a client may take to read a response that came before it had sent its whole request.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Serves one stream, until its answer's last byte has left for the socket. A client that resets it ends the handler, and with
-/// it the exchange with the origin.
+/// Serves one stream until the last byte of its response was written to the socket. If the client resets it, the handler is
+/// dropped, and with it the exchange with the origin.
 pub(super) async fn serve<S, B>(
     came: http::Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
@@ -52,7 +52,7 @@ where
     if told == Body::Empty
         && let Some(intake) = &intake
     {
-        // Nobody is asked before it is known whether that is true.
+        // No handler is called before this is known.
         let empty = poll_fn(|cx| intake.poll_empty(cx));
         if !matches!(tokio::time::timeout(pace.patience, empty).await, Ok(true)) {
             let given_up = poll_fn(|cx| Poll::Ready(respond.poll_reset(cx).is_ready())).await;
@@ -104,15 +104,15 @@ where
         .await
     };
     if ended == Ended::Whole {
-        // The library has it all. The connection is not idle before the client was sent it, or gave it up.
+        // h2 has the whole response. The connection does not count as idle before it was sent or cancelled.
         poll_fn(|cx| match answering.poll_ended(cx) {
             Poll::Pending => respond.poll_reset(cx).map(|_| ()),
             ended => ended,
         })
         .await;
         if intake.is_some_and(|intake| !intake.is_whole()) {
-            // The client is not to send the rest, which RST_STREAM (NO_ERROR) says as `respond` is dropped. Some throw
-            // away an answer that they have not read before it.
+            // The client need not send the rest: dropping `respond` sends RST_STREAM (NO_ERROR). Some clients discard a response
+            // that they have not read before it.
             tokio::time::sleep(LINGER).await;
         }
     }

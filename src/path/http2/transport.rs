@@ -1,5 +1,5 @@
-//! The bytes below an HTTP/2 connection: they follow their line, a client that takes none is ended, and its frames are
-//! counted.
+//! The bytes below an HTTP/2 connection: measures the line, disconnects a client that takes nothing, and counts the client's
+//! frames.
 
 use std::{
     cell::Cell,
@@ -22,14 +22,14 @@ use crate::{
     traffic::{canary::split::Bucket, published::Published, quality::Class},
 };
 
-/// While a client's frames are smaller than this on average, few are read at a time...
+/// While a client's frames are smaller than this on average, only `FEW` bytes are read at a time...
 const SMALL: u64 = 64;
-/// ...in bytes: the library keeps each until its stream is looked after.
+/// ...because h2 buffers each frame until its stream is polled.
 const FEW: usize = 1024;
-/// So many frames are read before the streams are looked after.
+/// Frames that are read before the streams are polled again.
 const FRAMES: u64 = 128;
 
-/// How far the end of a connection came.
+/// State of the connection's close.
 #[derive(Debug)]
 enum End {
     Open,
@@ -37,23 +37,23 @@ enum End {
     Over,
 }
 
-/// A client's connection.
+/// The byte stream of a client's HTTP/2 connection.
 #[derive(Debug)]
 pub struct H2Transport {
     io: Transport,
     line: ClientLine,
     class: Rc<Cell<Class>>,
     send: SendWatch,
-    /// Bytes that the connection took so far.
+    /// Bytes that the socket has accepted so far.
     taken: Rc<Cell<u64>>,
     scan: FrameScan,
-    /// Whether the frames that came last were small.
+    /// Whether the last frames were small.
     small: bool,
-    /// Frames since the streams were looked after.
+    /// Frames read since the streams were last polled.
     read: u64,
     frames: Rc<FrameBudget>,
     out: Rc<Outgoing>,
-    /// How long a client may take nothing of what is left at the end.
+    /// How long a client may acknowledge nothing while the connection closes.
     patience: Duration,
     end: End,
     bucket: Bucket,
@@ -62,7 +62,7 @@ pub struct H2Transport {
 }
 
 impl H2Transport {
-    /// A connection just accepted, patient for so long with a client that takes nothing.
+    /// For a connection just accepted; `patience` is how long the client may take nothing.
     pub fn new(
         io: Transport,
         line: ClientLine,
@@ -90,22 +90,22 @@ impl H2Transport {
         }
     }
 
-    /// Counts the bytes that the connection takes.
+    /// Counter of the bytes that the socket has accepted.
     pub fn taken(&self) -> Rc<Cell<u64>> {
         Rc::clone(&self.taken)
     }
 
-    /// What pays for the client's frames.
+    /// The budget for the client's frames.
     pub fn frames(&self) -> Rc<FrameBudget> {
         Rc::clone(&self.frames)
     }
 
-    /// What goes out beside what the library knows of.
+    /// Outgoing state: interim responses and streams that are not sent completely.
     pub fn out(&self) -> Rc<Outgoing> {
         Rc::clone(&self.out)
     }
 
-    /// Ready when the library may write: so many bytes at most.
+    /// Writes interim responses if possible. Ready with the most bytes that h2 may write now.
     fn poll_gap(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let H2Transport { io, out, .. } = self;
         match out.poll_gap(cx, |cx, bytes| Pin::new(&mut *io).poll_write(cx, bytes)) {
@@ -177,7 +177,7 @@ impl AsyncRead for H2Transport {
         if this.frames.came(passed, Instant::now()) {
             return Poll::Ready(Ok(()));
         }
-        // Nothing more is read. Whoever serves the connection says so, and is in the same task.
+        // Nothing more is read. The task that serves the connection is this one, and checks the budget itself.
         buf.set_filled(before);
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -226,7 +226,7 @@ impl AsyncWrite for H2Transport {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_gap(cx))?;
         match Pin::new(&mut self.io).poll_flush(cx) {
-            // TLS holds what the socket does not take.
+            // TLS buffers what the socket does not take.
             Poll::Pending => self.poll_blocked(cx).map(Err),
             flushed => {
                 self.send.took();

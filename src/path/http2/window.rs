@@ -1,7 +1,6 @@
-//! How much of its request bodies a client may bring before the origin has taken it: little to begin with, and twice as
-//! much each time the origin took as much, so that a wide window is only for who uses it. A connection has twice what
-//! one body has, so that one that the origin does not take holds up no other. What all connections have beyond the first
-//! step comes out of one budget for the process.
+//! Flow-control window for request bodies. It starts small and doubles each time the origin took a whole window, so that only
+//! clients that use it get a large one. A connection has twice the window of a body, so that one body that the origin does not take
+//! does not block the others. What all connections use beyond the initial window comes out of one budget of the process.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,28 +11,28 @@ use std::{
 
 use crate::traffic::published::Published;
 
-/// What every body has from the beginning, in bytes (RFC 9113 §6.9.2).
+/// Initial window of every body, in bytes (RFC 9113 §6.9.2).
 pub const FIRST: u32 = 65_535;
-/// So many times of it a connection has.
+/// The connection's window as a multiple of a body's window.
 pub const BODIES: u32 = 2;
 
-/// The window of the bodies of one connection.
+/// The window for request bodies of one connection.
 #[derive(Debug)]
 pub struct UploadWindow {
     size: Cell<u32>,
     most: u32,
-    /// What all connections may have beyond what they begin with, in bytes.
+    /// The most bytes by which all windows of the process may exceed their initial size.
     budget: u64,
-    /// What the origin took since the window last grew, in bytes.
+    /// Bytes that the origin took since the window last grew.
     taken: Cell<u64>,
-    /// Whether the library does not know of its size yet.
+    /// Whether h2 has not been told of the new size yet.
     grown: Cell<bool>,
     waiting: RefCell<Option<Waker>>,
     published: Arc<Published>,
 }
 
 impl UploadWindow {
-    /// Grows up to `most` for one body, as long as all have at most `budget` beyond the first step.
+    /// A window that grows up to `most` for one body, while all windows together stay within `budget`.
     pub fn new(most: u32, budget: u64, published: Arc<Published>) -> Self {
         UploadWindow {
             size: Cell::new(FIRST),
@@ -46,7 +45,7 @@ impl UploadWindow {
         }
     }
 
-    /// The origin took so many bytes.
+    /// Counts bytes that the origin took.
     pub fn took(&self, bytes: usize) {
         let (size, taken) = (self.size.get(), self.taken.get() + bytes as u64);
         self.taken.set(taken);
@@ -65,7 +64,7 @@ impl UploadWindow {
         }
     }
 
-    /// The size that the library is to be told of, once it has grown.
+    /// Completes when the window has grown, with the new size.
     pub async fn grown(&self) -> u32 {
         poll_fn(|cx| {
             if self.grown.take() {
@@ -85,7 +84,7 @@ impl Drop for UploadWindow {
     }
 }
 
-/// What a connection has more when its bodies' window grows, in bytes.
+/// Bytes of the budget that a connection needs when its body window grows from `size` to `wider`.
 fn beyond(size: u32, wider: u32) -> u64 {
     u64::from(wider - size) * u64::from(BODIES)
 }

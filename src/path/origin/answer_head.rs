@@ -1,4 +1,4 @@
-//! A response's head as the origin sent it, taken from the bytes without copying them.
+//! Parses a response head from the origin without copying it.
 
 use std::ops::Range;
 
@@ -14,23 +14,24 @@ use crate::path::{
     repair::{Repaired, repair},
 };
 
-/// A response's head.
+/// A response head.
 #[derive(Debug)]
 pub(super) struct AnswerHead {
     /// How the message is framed.
     pub(super) head: Head,
     /// The status.
     pub(super) status: StatusCode,
-    /// The fields. Content-Length is there once, however often it came.
+    /// The fields, with at most one Content-Length.
     pub(super) headers: HeaderMap,
 }
 
 impl AnswerHead {
-    /// Takes a head from the begin of `buf`; `None` while it is incomplete. What can be repaired is.
+    /// Takes a response head from the start of `buf`; `None` while it is incomplete. Violations that can be repaired are (see
+    /// `repair`).
     ///
     /// # Errors
     ///
-    /// [`HeadError`] for what is no head of HTTP/1.x, or longer than `max` bytes.
+    /// [`HeadError`] for what is not an HTTP/1.x head, or longer than `max` bytes.
     pub(super) fn take(
         buf: &mut BytesMut,
         to_head: bool,
@@ -71,7 +72,7 @@ impl AnswerHead {
         for (name, at) in fields {
             let name = name.map_err(|_| Malformed::Head(httparse::Error::HeaderName))?;
             if name == header::CONTENT_LENGTH {
-                // All of them say the same (RFC 9110 §8.6), or the head was refused.
+                // All values are equal (RFC 9110 §8.6), or the head would have been refused.
                 let value = bytes[at].split(|&b| b == b',').next().unwrap_or_default();
                 headers.insert(name, value_of(bytes.slice_ref(value.trim_ascii()))?);
             } else {

@@ -1,29 +1,29 @@
-//! How often the rest of one body was asked for, and what follows from it for the next request. Pure.
+//! Counts the requests for the rest of one body, and decides about the next one. Pure.
 
 use std::time::Duration;
 
 use crate::path::transfers::Settings;
 
-/// A response that takes so many times the usual may be one that will not come.
+/// A response counts as late after this many times the usual response time.
 const LATE: u32 = 8;
 
 /// Requests for the rest of one body.
 #[derive(Debug)]
 pub(super) struct Attempts {
-    /// After breaks, since the last progress.
+    /// After breaks, without progress between them.
     in_a_row: u32,
-    /// Second connections since the last byte of the body, which brought none.
+    /// Second connections without success since the last byte of the body.
     in_vain: u32,
-    /// All of them.
+    /// All requests.
     in_all: u32,
-    /// The position at which the last one after a break began.
+    /// The position at which the last request after a break began.
     from: u64,
-    /// How long the origin wants to be left alone before the next one.
+    /// Retry-After of the origin, for the next request.
     retry_after: Duration,
 }
 
 impl Attempts {
-    /// None yet, of a body whose next byte is at `from`.
+    /// No request yet; the next byte of the body is at `from`.
     pub(super) fn new(from: u64) -> Self {
         Attempts {
             in_a_row: 0,
@@ -34,17 +34,17 @@ impl Attempts {
         }
     }
 
-    /// How many followed breaks since the last progress.
+    /// Requests after breaks since the last progress.
     pub(super) fn in_a_row(&self) -> u32 {
         self.in_a_row
     }
 
-    /// Whether the last request after a break has brought no progress yet.
+    /// Whether the last request after a break has not made progress yet.
     pub(super) fn is_trying(&self) -> bool {
         self.in_a_row > 0
     }
 
-    /// Whether one more may follow a break.
+    /// Whether another request may follow a break.
     pub(super) fn may_resume(&self, settings: &Settings) -> bool {
         self.in_a_row < settings.resume_attempts && self.in_all < settings.resume_limit
     }
@@ -54,21 +54,21 @@ impl Attempts {
         self.in_all < settings.resume_limit
     }
 
-    /// What of a token the bytes up to `next` are worth that the last attempt brought. One that brought twice what counts as
-    /// progress pays for one that brings next to nothing: so those that bring enough on average never run dry.
+    /// The share of a token that the last attempt is worth for bringing the bytes up to `next`. Twice the progress threshold pays
+    /// for one attempt that brings almost nothing, so that attempts that are useful on average never exhaust the budget.
     pub(super) fn worth(&self, next: u64, settings: &Settings) -> f64 {
         if self.in_all == 0 {
             return 0.0;
         }
         let came = (next - self.from) as f64;
         let worth = came / settings.resume_progress.as_u64().max(1) as f64;
-        // Progress was paid back as it came.
+        // Progress was already paid back when it was made.
         let paid = if self.in_a_row > 0 { 0.0 } else { 1.0 };
         (worth - paid).clamp(0.0, 1.0)
     }
 
-    /// Counts one more after a break, from `next` on. Returns how long it is to wait: nothing before the first, then twice as
-    /// long each time, with jitter, and at least as long as the origin asked for.
+    /// Counts another request after a break, from `next` on. Returns the delay before it: none for the first, then doubled each
+    /// time with jitter, and at least the origin's Retry-After.
     pub(super) fn resume(&mut self, next: u64, settings: &Settings) -> Duration {
         let asked = std::mem::take(&mut self.retry_after);
         let wait = self.backoff(settings).max(asked.min(settings.backoff_max));
@@ -100,12 +100,13 @@ impl Attempts {
         self.in_vain += 1;
     }
 
-    /// Bytes came that were not sent before.
+    /// New bytes of the body have arrived.
     pub(super) fn moved(&mut self) {
         self.in_vain = 0;
     }
 
-    /// The body stands at `next`, and is whole or not. Whether that makes the last attempt one that was worth its token.
+    /// The body is now at `next`, complete or not. Returns true once, if the last attempt has made enough progress to be worth its
+    /// token.
     pub(super) fn progressed(&mut self, next: u64, is_whole: bool, settings: &Settings) -> bool {
         let came = next - self.from;
         let progress = settings.resume_progress.as_u64();
@@ -116,14 +117,13 @@ impl Attempts {
         is_worth_it
     }
 
-    /// The origin wants to be left alone for so long.
+    /// Sets the origin's Retry-After.
     pub(super) fn leave_alone(&mut self, retry_after: Duration) {
         self.retry_after = retry_after;
     }
 
-    /// How long a request for the rest may stay without an answer, or beside a response that stands still without a byte,
-    /// before another connection is tried: much longer than `usual`, what the origin lately took or this body's first answer
-    /// did, and twice as long each time.
+    /// How long a request for the rest may wait for its response, or a second connection for its first byte, before another one is
+    /// tried: a multiple of `usual` (the origin's recent response time, or that of this body's first response), doubled each time.
     pub(super) fn patience(&self, usual: Duration, settings: &Settings) -> Duration {
         let patience = settings.stall_window.max(usual.saturating_mul(LATE));
         patience.saturating_mul(1 << self.in_a_row.max(self.in_vain).min(16))

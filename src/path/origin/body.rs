@@ -1,4 +1,4 @@
-//! The bytes of one response body from the origin: over one connection, or over several.
+//! One response body from the origin, over one connection or over several.
 
 use std::task::{Context, Poll};
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{body_error::BodyError, parallel::Parallel, source::Source};
 use crate::traffic::tuning::Tuning;
 
-/// A response body from the origin. It begins on one connection, and goes on over several where that is faster.
+/// A response body from the origin. It starts on one connection, and switches to several if that is faster.
 #[allow(
     clippy::large_enum_variant,
     reason = "each is in a transfer's own allocation, and most are one connection's"
@@ -17,7 +17,7 @@ pub enum OriginBody {
     One(Source),
     /// Over several.
     Many(Box<Parallel>),
-    /// Nothing more comes: its connection was given up for good.
+    /// No more bytes follow: the connection was given up.
     Closed,
 }
 
@@ -41,7 +41,7 @@ impl OriginBody {
         }
     }
 
-    /// All of it, if all of it is here.
+    /// The whole rest of the body, if it has arrived.
     pub fn take_whole(&mut self) -> Option<Bytes> {
         match self {
             OriginBody::One(source) => source.take_whole(),
@@ -49,14 +49,14 @@ impl OriginBody {
         }
     }
 
-    /// Gives up the connections that others need more.
+    /// Gives up the parts' connections if other requests need them.
     pub fn make_room(&mut self, cx: &mut Context<'_>) {
         if let OriginBody::Many(parallel) = self {
             parallel.make_room(cx);
         }
     }
 
-    /// Nothing but the client is waited for.
+    /// Called while the body only waits for the client: its slots may go to others.
     pub fn park(&mut self, cx: &Context<'_>) {
         match self {
             OriginBody::One(source) => source.park(cx),
@@ -65,8 +65,8 @@ impl OriginBody {
         }
     }
 
-    /// Gives its connection up, while the client takes nothing and others need it. Returns whether the body can go on over
-    /// another one later.
+    /// Gives up its connection, because others need it while the client reads nothing. Returns whether the body can be continued
+    /// later over another one.
     pub fn give_up(&mut self) -> bool {
         match self {
             OriginBody::One(source) => source.give_up(),
@@ -74,7 +74,7 @@ impl OriginBody {
         }
     }
 
-    /// Whether others ask for its connection.
+    /// Whether another request needs its connection.
     pub fn is_asked_for(&mut self) -> bool {
         match self {
             OriginBody::One(source) => source.is_asked_for(),
@@ -82,7 +82,7 @@ impl OriginBody {
         }
     }
 
-    /// Whether no more is to come.
+    /// Whether the end was reached.
     pub fn is_done(&self) -> bool {
         match self {
             OriginBody::One(source) => source.is_done(),

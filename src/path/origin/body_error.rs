@@ -1,46 +1,46 @@
-//! Why the body of a response ended before its end.
+//! Why a response body ended early.
 
 use std::{io, time::Duration};
 
 use crate::{path::framing::Malformed, traffic::sample::Outcome};
 
-/// Why a body ended before its end.
+/// Why a response body ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// The origin closed the connection in the middle.
+    /// The origin closed the connection before the end.
     #[error("the origin closed the connection in the middle of the body")]
     Cut,
-    /// The connection broke.
+    /// The connection failed.
     #[error("the origin connection broke in the middle of the body: {0}")]
     Broken(#[source] io::Error),
-    /// The chunked coding is broken.
+    /// The chunked coding is malformed.
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// Nothing came for too long.
+    /// No byte arrived for too long.
     #[error("the origin sent nothing for {0:?}")]
     Idle(Duration),
-    /// More came than the head said.
+    /// The origin sent more than the head declared.
     #[error("the origin sent more than it had told")]
     TooLong,
-    /// What was sent of a chunk that broke off came otherwise when it was asked for again.
+    /// Bytes that were already sent to the client differ from the same bytes of a later response.
     #[error("what came of an unfinished chunk was not the file's")]
     Differs,
-    /// The body's length was never told, and nothing says that what came is all of it.
+    /// The body's length was never declared, and nothing proves that it is complete.
     #[error("nothing tells whether the body is whole")]
     NoEnd,
-    /// The client took nothing for long, and others needed the connection.
+    /// The client read nothing for long, and others needed the connection.
     #[error("the client took nothing while others had no connection left")]
     Unread,
-    /// A part of the body cannot be had.
+    /// A part of the body cannot be fetched.
     #[error("the origin does not give a part of the body")]
     NoRest,
-    /// The request's own body, which was still on its way, broke.
+    /// The request's own body failed while it was still being sent.
     #[error("the request body ended early")]
     Upload,
 }
 
 impl BodyError {
-    /// How the request ended by it.
+    /// The outcome to record for the request.
     pub fn outcome(&self) -> Outcome {
         match self {
             BodyError::Idle(_) => Outcome::OriginTimeout,
@@ -55,7 +55,7 @@ impl BodyError {
         }
     }
 
-    /// Whether the origin broke the rules rather than the line: what it sent is not to be trusted, and the body ends.
+    /// Whether the origin violated HTTP (not the network failed): its bytes are not trustworthy, and the body is not continued.
     pub fn is_a_lie(&self) -> bool {
         matches!(
             self,

@@ -1,4 +1,4 @@
-//! A new connection: addresses raced as happy eyeballs does (RFC 8305), options set before the first packet, TLS.
+//! Opens a connection: addresses are tried by happy eyeballs (RFC 8305), then socket options and TLS.
 
 use std::{
     io,
@@ -23,19 +23,19 @@ use super::{
 };
 use crate::path::tcp;
 
-/// How long an attempt has the field for itself before the next begins (RFC 8305 §5).
+/// Delay before the next address is tried in parallel (RFC 8305 §5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// How long a failed connect waits to hear whether the name has moved.
+/// How long a failed connect waits for a new DNS answer.
 const ASKED_AGAIN: Duration = Duration::from_secs(2);
 
-/// Why there is no connection.
+/// Why no connection could be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The name has no address.
+    /// The name could not be resolved.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
-    /// Every address failed; this is the last failure.
+    /// All addresses failed; this is the last error.
     #[error("connect to {address}: {source}")]
     Connect {
         /// The address tried last.
@@ -43,34 +43,34 @@ pub enum ConnectError {
         /// What the system says.
         source: io::Error,
     },
-    /// The name has an answer without an address.
+    /// The DNS answer has no address.
     #[error("{0} has no address")]
     NoAddress(String),
     /// The TLS handshake failed.
     #[error("tls handshake: {0}")]
     Tls(#[source] io::Error),
-    /// Time ran out.
+    /// The deadline passed.
     #[error("no connection within {0:?}")]
     Timeout(Duration),
 }
 
-/// Where to connect, and how.
+/// Where and how to connect.
 pub struct Target<'a> {
     /// The host's addresses.
     pub resolver: &'a Resolver,
-    /// The host's name, for errors.
+    /// The host's name, for error messages.
     pub host: &'a str,
     /// The port.
     pub port: u16,
-    /// For https.
+    /// TLS settings, for https.
     pub tls: Option<&'a Tls>,
-    /// Set where the level has the options on; with whether buffers are fixed.
+    /// TCP options, if the level sets them; and whether buffer sizes are fixed.
     pub options: Option<(&'a tcp::Settings, bool)>,
     /// How long DNS answers are kept.
     pub dns_cache: Duration,
-    /// Longest connect to one address, and longest handshake.
+    /// Timeout for one address, and for the TLS handshake.
     pub connect_timeout: Duration,
-    /// The connect fails at this time, whatever is under way.
+    /// When the connect fails as a whole.
     pub deadline: Instant,
 }
 
@@ -79,7 +79,7 @@ impl Target<'_> {
     ///
     /// # Errors
     ///
-    /// [`ConnectError`], with the address and the system's words where there are some.
+    /// [`ConnectError`], with the address and the system error if there is one.
     pub async fn connect(&self, open: OpenSocket) -> Result<Connection, ConnectError> {
         let limit = self.deadline.saturating_duration_since(Instant::now());
         let connected = timeout_at(self.deadline.into(), self.connect_unbounded(open))
@@ -121,19 +121,19 @@ impl Target<'_> {
         Ok(Connection::new(stream, quickack, open))
     }
 
-    /// Where the name has other addresses than those that gave no connection, these.
+    /// Resolves the name again, and returns the addresses if they differ from `before`.
     async fn moved(&self, mut before: Vec<IpAddr>) -> Option<Vec<IpAddr>> {
         self.resolver.doubt();
         let asked = timeout(ASKED_AGAIN, self.resolver.addresses(self.dns_cache));
         let addresses = asked.await.ok()?.ok()?;
         let mut now = addresses.clone();
-        // Name servers turn them round.
+        // DNS servers rotate them.
         before.sort();
         now.sort();
         (before != now).then_some(addresses)
     }
 
-    /// Tries one address after the other, each a moment after the one before, and takes the first that answers.
+    /// Tries the addresses with a delay between them, and takes the first connection.
     async fn race(&self, addresses: Vec<IpAddr>) -> Result<TcpStream, ConnectError> {
         let mut left = addresses
             .into_iter()
@@ -166,7 +166,7 @@ impl Target<'_> {
             Some(Protocol::TCP),
         )
         .map_err(failed)?;
-        // Before the handshake: the receive buffer decides the window scale.
+        // Before connecting: the receive buffer decides the TCP window scale.
         if let Some((options, fixed_buffers)) = self.options {
             options.apply(&socket, fixed_buffers).map_err(failed)?;
         }
@@ -181,7 +181,7 @@ impl Target<'_> {
     }
 }
 
-/// IPv6 and IPv4 by turns, IPv6 first, each in the order given (RFC 8305 §4).
+/// IPv6 and IPv4 alternately, IPv6 first, otherwise in the given order (RFC 8305 §4).
 fn interleave(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     let (v6, v4): (Vec<_>, Vec<_>) = addresses.into_iter().partition(IpAddr::is_ipv6);
     let (mut v6, mut v4) = (v6.into_iter(), v4.into_iter());

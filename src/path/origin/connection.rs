@@ -1,4 +1,4 @@
-//! One connection to the origin: the socket, TLS where it is spoken, and the bytes read but not yet used.
+//! One connection to the origin: the socket, TLS for https, and bytes that are read but not used yet.
 
 use std::{
     cell::{Cell, Ref, RefCell},
@@ -22,27 +22,28 @@ use crate::path::tcp;
 
 /// One connection to the origin.
 pub struct Connection {
-    /// Shared with whoever still sends the request's body while the response is read. Nobody borrows it across an await.
+    /// Shared with the task that still sends the request's body while the response is read. Never borrowed across an await.
     stream: Rc<RefCell<Stream>>,
-    /// Read, but not yet used.
+    /// Bytes that are read but not used yet.
     pub buf: BytesMut,
-    /// A request's head, as far as it is not yet written.
+    /// The part of the request head that is not written yet.
     pub(super) out: BytesMut,
-    /// Whether a request went over it before.
+    /// Whether it carried a request before.
     pub reused: bool,
-    /// Whether TCP_QUICKACK is set again after reads.
+    /// Whether TCP_QUICKACK is set again after each read.
     pub quickack: bool,
-    /// Whether the last answer told of a body that was not to come: what comes all the same is no answer.
+    /// Whether the last response declared a body that must not follow (to HEAD, 204, 304): bytes that arrive all the same are not
+    /// the next response.
     pub told_in_vain: bool,
-    /// While it is not idle in a pool.
+    /// Counts it as in use; none while it idles in a pool.
     pub in_use: Option<InUse>,
-    /// What of the request's body is still on its way while the response comes.
+    /// The request body that is still being sent while the response arrives.
     pub(super) upload: Option<UploadUnderWay>,
     opened: Instant,
     open: Option<OpenSocket>,
 }
 
-/// Counts a connection as in use for as long as this lives.
+/// Counts a connection as in use while this lives.
 #[derive(Debug)]
 pub struct InUse(Rc<Cell<usize>>);
 
@@ -61,7 +62,7 @@ impl Drop for InUse {
 }
 
 impl Connection {
-    /// A new connection, never used.
+    /// A new connection.
     pub fn new(stream: Stream, quickack: bool, open: OpenSocket) -> Self {
         Connection {
             stream: Rc::new(RefCell::new(stream)),
@@ -82,22 +83,22 @@ impl Connection {
         self.opened
     }
 
-    /// The socket, for options and facts.
+    /// The socket, for options and TCP_INFO.
     pub fn socket(&self) -> Ref<'_, TcpStream> {
         Ref::map(self.stream.borrow(), Stream::socket)
     }
 
-    /// Its sending side, for a body that is sent while the response is read.
+    /// The write half, for a request body that is sent while the response is read.
     pub fn writer(&self) -> Writer {
         Writer::new(Rc::clone(&self.stream))
     }
 
-    /// It speaks another protocol from now on, and counts among the origin's connections no more.
+    /// Removes it from the origin's connection counts, because it has switched protocols.
     pub fn leave(&mut self) {
         (self.open, self.in_use) = (None, None);
     }
 
-    /// Reads up to `most` further bytes into the buffer; 0 is the end of the stream.
+    /// Reads up to `most` more bytes into the buffer; 0 is the end of the stream.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
         self.buf.reserve(most);
         match &mut *self.stream.borrow_mut() {
@@ -106,7 +107,7 @@ impl Connection {
         }
     }
 
-    /// Whether there was no event on an idle connection. No system call is made.
+    /// Whether the runtime has no event for an idle connection. Makes no system call.
     fn is_quiet(&self, waker: &Waker) -> bool {
         self.buf.is_empty()
             && self
@@ -115,9 +116,9 @@ impl Connection {
                 .is_pending()
     }
 
-    /// Whether an idle connection is quiet: the origin has not closed it, nor sent what nobody asked for. `waker` is
-    /// told when that changes. Only after an event on it is it read: a last read that filled its buffer left open
-    /// whether more had come, and TLS sends session tickets of its own.
+    /// Whether an idle connection is still usable: the origin has neither closed it nor sent unrequested bytes. `waker` is woken
+    /// when that changes. It is read only after an event: the last read may have left data behind, and TLS sends session tickets
+    /// unasked.
     pub fn falls_quiet(&mut self, waker: &Waker) -> bool {
         self.is_quiet(waker)
             || self.buf.is_empty()
@@ -126,13 +127,13 @@ impl Connection {
                     .is_pending()
     }
 
-    /// Whether the kernel holds nothing for it either, neither bytes nor an end: the runtime hears of both only as it
-    /// turns, and what came before a request must not be taken for its answer.
+    /// Whether the kernel has neither data nor an end for it. The runtime learns of both only in its next turn, and bytes that came
+    /// before a request must not be taken for its response.
     pub fn is_silent(&self) -> bool {
         tcp::is_silent(&*self.socket())
     }
 
-    /// Asks the kernel to acknowledge at once what was read, where the options say so.
+    /// Sets TCP_QUICKACK again after a read, if the options say so.
     pub fn rearm_quickack(&self) {
         if self.quickack {
             tcp::rearm_quickack(&*self.socket());
@@ -164,7 +165,7 @@ mod tests {
         let open = Arc::new(Sockets::default()).try_reserve(1).unwrap();
         let mut connection = Connection::new(Stream::Tcp(socket), false, open);
         assert!(connection.falls_quiet(Waker::noop()) && connection.is_silent());
-        // Nothing is awaited from here on: no event reaches the runtime.
+        // Nothing is awaited from here on, so that the runtime sees no event.
         origin.write_all(b"unasked").unwrap();
         assert!(connection.falls_quiet(Waker::noop()));
         assert!(!connection.is_silent());

@@ -1,4 +1,4 @@
-//! One worker's connections to the origin: opens them, keeps those that idle, and sends requests over them.
+//! One worker's connections to the origin: opens them, keeps idle ones, and sends requests over them.
 
 use std::{rc::Rc, sync::Arc, time::Instant};
 
@@ -24,12 +24,12 @@ use crate::{
     traffic::{origin::OriginState, tuning::Tuning},
 };
 
-/// What an exchange does beside sending the request's head and waiting for the response's.
+/// What accompanies a request: its body, and the client for interim responses.
 #[derive(Default)]
 pub(super) struct Beside {
     /// The request's body.
     pub(super) upload: Option<Upload>,
-    /// The client that gets interim responses; none where they are dropped.
+    /// The client that receives interim responses; none if they are dropped.
     pub(super) informed: Option<Rc<Client>>,
 }
 
@@ -50,18 +50,18 @@ impl Connector {
         })
     }
 
-    /// The idle ones.
+    /// The idle connections.
     pub(super) fn pool(&self) -> &Rc<Pool> {
         &self.pool
     }
 
-    /// What the actors decided, and the counters.
+    /// What is measured and decided of the origin.
     pub(super) fn state(&self) -> &OriginState {
         &self.shared.state
     }
 
-    /// Sends a request on a kept or a new connection and waits for the response head. An idempotent request without
-    /// body is sent once more if the kept connection it went out on turns out dead.
+    /// Sends a request on an idle or a new connection and waits for the response head. An idempotent request without a body is
+    /// repeated once if the idle connection turns out to be closed (RFC 9110 §9.2.2).
     ///
     /// # Errors
     ///
@@ -84,7 +84,7 @@ impl Connector {
         loop {
             let connection = match kept.take() {
                 Some(connection) => connection,
-                // Boxed: it is seldom taken, and large; every request would carry room for it.
+                // Boxed, because it is rare and large; otherwise every request would reserve space for it.
                 None => Box::pin(self.connect(tuning, deadline)).await?,
             };
             let reused = connection.reused;
@@ -111,7 +111,7 @@ impl Connector {
                         "a kept origin connection was dead, the request goes out once more"
                     );
                 }
-                // No answer at all, but the body of the answer before, which was not to come.
+                // Not a response, but the body of the previous response, which must not have one.
                 Err(FetchError::Head(HeadError::Malformed(_)))
                     if reused && replayable && told_in_vain =>
                 {
@@ -125,9 +125,9 @@ impl Connector {
         }
     }
 
-    /// Opens a connection for one request; where too many are open, once another one closed.
+    /// Opens a connection for one request; at the limit, waits until another one is closed.
     async fn connect(&self, tuning: &Tuning, deadline: Instant) -> Result<Connection, FetchError> {
-        // The sockets are everybody's, too.
+        // The limit of the stable group, because the sockets are shared by all clients.
         let limit = self.shared.state.tuning.load().connections_at_once();
         let reserved = timeout_at(deadline.into(), self.shared.sockets.reserve(limit)).await;
         let open = reserved.map_err(|_| NoSlot { limit })?;
@@ -136,7 +136,7 @@ impl Connector {
         Ok(connection)
     }
 
-    /// Opens a connection that nobody needs yet; none where there is no room for it.
+    /// Opens a connection in advance; none if the limit is reached.
     pub(super) async fn open_spare(&self) -> Result<Option<Connection>, FetchError> {
         let tuning = self.shared.state.tuning.load_full();
         let limit = tuning.connections_at_once();

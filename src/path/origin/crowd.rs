@@ -1,4 +1,4 @@
-//! The parts of bodies that are under way at the origin, over all workers, and how they make room for others.
+//! The parts of bodies that are being fetched, over all workers, and how they give way to other requests.
 
 use std::{
     sync::{
@@ -12,29 +12,29 @@ use std::{
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
-/// How long no part is asked for after they were given up: until that request has had its chance. Twice as long for each
-/// time that it was of no use, so that who asks for what he does not get cannot make the origin busy so.
+/// How long no new part is requested after parts were given up for another request, so that it gets its chance. Doubled each time
+/// that did not help, so that requests that are refused anyway cannot keep the origin busy.
 const REST: Duration = Duration::from_secs(3);
-/// The longest such rest.
+/// The longest such pause.
 const LONGEST_REST: Duration = Duration::from_secs(60);
-/// After so long without a use, or without any, it begins anew.
+/// The pause starts small again after this time without one.
 const FORGOTTEN: Duration = Duration::from_secs(300);
-/// How long a part that ended may still count at the origin.
+/// How long the origin may still count a part that ended.
 const LINGERS: Duration = Duration::from_secs(1);
-/// How long the bodies may take to give their parts up.
+/// How long to wait for the bodies to give up their parts.
 const CLEARING: Duration = Duration::from_millis(200);
 
-/// The time in which no part is asked for, so that a request which was turned away gets its chance.
+/// The pause in which no part is requested.
 #[derive(Clone, Copy, Debug)]
 struct Rest {
     /// When the last part ended.
     since: Option<Instant>,
     until: Instant,
-    /// How long the next rest will be.
+    /// Length of the next pause.
     next: Duration,
 }
 
-/// The parts of bodies that are under way at the origin. Shared by all workers.
+/// Registry of the parts that are being fetched. Shared by all workers.
 #[derive(Debug)]
 pub struct Crowd {
     under_way: AtomicUsize,
@@ -42,7 +42,7 @@ pub struct Crowd {
     unanswered: AtomicUsize,
     /// Bodies that keep a spare slot for the part that their client waits for.
     anchored: AtomicUsize,
-    /// How often all parts were called back; bodies compare it with what they saw last.
+    /// How often all parts were called back; each body compares it with the value it saw last.
     calls: AtomicU64,
     rest: Mutex<Rest>,
     /// Wakes the bodies. A std mutex: held for a few instructions, once for each body in parts.
@@ -51,7 +51,7 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// No part is under way.
+    /// No parts yet.
     pub fn new(now: Instant) -> Self {
         Crowd {
             under_way: AtomicUsize::new(0),
@@ -68,7 +68,7 @@ impl Crowd {
         }
     }
 
-    /// Adds a body that comes in parts from now on, so that its parts can be called back.
+    /// Registers a body that is fetched in parts, so that its parts can be called back.
     pub(super) fn join(self: &Arc<Self>) -> Member {
         let waker = Arc::new(AtomicWaker::new());
         let mut bodies = self.bodies.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,7 +81,7 @@ impl Crowd {
         }
     }
 
-    /// Counts one more part, which is about to be asked for.
+    /// Counts a part that is about to be requested.
     pub(super) fn part(self: &Arc<Self>) -> PartUnderWay {
         self.under_way.fetch_add(1, SeqCst);
         self.unanswered.fetch_add(1, SeqCst);
@@ -91,14 +91,14 @@ impl Crowd {
         }
     }
 
-    /// Lets one more body keep a spare slot for the part that its client waits for, if fewer than `most` do.
+    /// Permits one more body to keep a spare slot for the part that its client waits for, if fewer than `most` do.
     pub(super) fn anchor(self: &Arc<Self>, most: usize) -> Option<Anchor> {
         let one_more = |anchored| (anchored < most).then_some(anchored + 1);
         self.anchored.fetch_update(SeqCst, SeqCst, one_more).ok()?;
         Some(Anchor(Arc::clone(self)))
     }
 
-    /// Calls all parts back, and lets none be asked for until the request that needs the room had its chance.
+    /// Calls all parts back and starts a pause, because another request needs their connections.
     pub(super) fn make_room(&self, now: Instant) {
         {
             let mut rest = self.rest();
@@ -114,7 +114,7 @@ impl Crowd {
         }
     }
 
-    /// As [`Crowd::make_room`], and waits until no part is under way, 200 ms at most.
+    /// As [`Crowd::make_room`], and waits until no part is under way, at most 200 ms.
     pub(super) async fn clear(&self) {
         let cleared = self.cleared.notified();
         self.make_room(Instant::now());
@@ -123,17 +123,17 @@ impl Crowd {
         }
     }
 
-    /// How many parts are under way.
+    /// Parts under way.
     pub(super) fn under_way(&self) -> usize {
         self.under_way.load(SeqCst)
     }
 
-    /// How many of them the origin has not answered.
+    /// Parts without a response head.
     pub(super) fn unanswered(&self) -> usize {
         self.unanswered.load(SeqCst)
     }
 
-    /// Says whether the request for which parts were called back got through. Where it did not, the next rest is twice as long.
+    /// Reports whether the request for which parts were called back succeeded. If not, the next pause is twice as long.
     pub(super) fn made_room(&self, of_use: bool) {
         let mut rest = self.rest();
         rest.next = if of_use {
@@ -143,13 +143,13 @@ impl Crowd {
         };
     }
 
-    /// Whether parts are under way, or were a moment ago: the origin may count them still.
+    /// Whether parts are under way or ended a moment ago, so that the origin may still count them.
     pub(super) fn is_there(&self, now: Instant) -> bool {
         let lingers = |since| now.saturating_duration_since(since) < LINGERS;
         self.under_way() > 0 || self.rest().since.is_some_and(lingers)
     }
 
-    /// Whether no part may be asked for at `now`.
+    /// Whether a pause is in force at `now`.
     pub(super) fn rests(&self, now: Instant) -> bool {
         now < self.rest().until
     }
@@ -159,7 +159,7 @@ impl Crowd {
     }
 }
 
-/// A body in parts, as the crowd knows it: it hears when its parts are called back.
+/// A body fetched in parts, as the registry knows it: learns when its parts are called back.
 pub(super) struct Member {
     waker: Arc<AtomicWaker>,
     heard: u64,
@@ -167,7 +167,7 @@ pub(super) struct Member {
 }
 
 impl Member {
-    /// Whether the parts were called back since this was last asked. `waker` is woken when they are.
+    /// Whether the parts were called back since the last call. `waker` is woken when they are.
     pub(super) fn is_called(&mut self, waker: &Waker) -> bool {
         self.waker.register(waker);
         let calls = self.crowd.calls.load(SeqCst);
@@ -175,14 +175,14 @@ impl Member {
     }
 }
 
-/// Counts one part as under way, for as long as this lives.
+/// Counts one part as under way while this lives.
 pub(super) struct PartUnderWay {
     crowd: Arc<Crowd>,
     answered: bool,
 }
 
 impl PartUnderWay {
-    /// Notes that the first bytes of the part came. Returns true the first time.
+    /// Notes the part's first bytes. Returns true the first time.
     pub(super) fn answered(&mut self) -> bool {
         if !self.answered {
             self.crowd.unanswered.fetch_sub(1, SeqCst);
@@ -201,7 +201,7 @@ impl Drop for PartUnderWay {
     }
 }
 
-/// Lets a body keep a spare slot for the part that its client waits for, for as long as this lives.
+/// Permits a body to keep a spare slot for the part that its client waits for, while this lives.
 pub(super) struct Anchor(Arc<Crowd>);
 
 impl Drop for Anchor {

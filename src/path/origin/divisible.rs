@@ -1,4 +1,4 @@
-//! Whether the body of a response may be asked for in parts, as far as its first answer and the settings tell.
+//! Whether a body may be fetched in parts, by its first response and the settings.
 
 use actix_http::{
     StatusCode,
@@ -10,7 +10,7 @@ use super::worker::Origin;
 use crate::path::range;
 
 impl Origin {
-    /// Whether the settings let it, the origin offers ranges, and the link is not for its holder alone.
+    /// Whether the settings allow it, the origin supports ranges, and the URL is not a one-time link.
     pub(super) fn is_divisible(
         &self,
         head: &FrozenClientRequest,
@@ -18,7 +18,7 @@ impl Origin {
         headers: &HeaderMap,
     ) -> bool {
         let path = head.get_uri().path();
-        // As the client asked for it.
+        // The path as the client sent it, without the origin's base path.
         let asked = path.strip_prefix(self.shared.settings.url.base());
         (status == StatusCode::PARTIAL_CONTENT || range::offered(headers))
             && self.transfers().may_come_in_parts(asked.unwrap_or(path))
@@ -26,8 +26,8 @@ impl Origin {
     }
 }
 
-/// Whether an answer is for one client alone (RFC 9111 §5.2.2.5, §5.2.2.7) though the request does not say who that is:
-/// then it is the link that says so, and such links are often good for one download.
+/// Whether a response is for one client only (RFC 9111 §5.2.2.5, §5.2.2.7) although the request has no credentials: then the URL
+/// itself identifies the client, and such links are often valid for one download only.
 fn is_private_link(asked: &HeaderMap, answered: &HeaderMap) -> bool {
     let says_who = asked.contains_key(header::AUTHORIZATION) || asked.contains_key(header::COOKIE);
     let is_private = |directive: &[u8]| {

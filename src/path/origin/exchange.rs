@@ -1,9 +1,9 @@
-//! One request at the origin, up to its response's head.
+//! One request to the origin, up to its response head.
 //!
-//! awc makes the request and hands it to its connector service; [`Exchanger`] stands in that service's place. For awc takes a
-//! cut body for a whole one, a 103 for the response and a body without length for none, refuses heads that can be read, and
-//! reads nothing while it sends a body. So the head is written and read here, on a [`Connection`] of the pool, and the body
-//! comes from the connection itself, framed by [`Framing`](crate::path::framing).
+//! awc builds the request and passes it to its connector service, which [`Exchanger`] replaces, because awc accepts a truncated
+//! body as complete, a 103 as the final response and a body without length as empty, refuses heads that are acceptable, and reads
+//! nothing while it sends a body. So the head is written and read here, on a [`Connection`] of the pool, and the body is read from
+//! the connection itself, framed by [`Framing`](crate::path::framing).
 
 use std::{
     cell::RefCell,
@@ -32,11 +32,11 @@ use super::{
 };
 use crate::path::{client::Client, framing::Head, headers};
 
-/// How much is read at once while a head is awaited, in bytes.
+/// Bytes that are read at once while the head is awaited.
 const HEAD_READ: usize = 8 * 1024;
 
 tokio::task_local! {
-    /// The exchange that awc is being asked to make; read by [`Exchanger`] before awc's call is back.
+    /// The current exchange; read by [`Exchanger`] within awc's call.
     pub static CURRENT: Exchange;
 }
 
@@ -47,43 +47,43 @@ pub struct Exchange(Rc<RefCell<State>>);
 #[derive(Debug)]
 struct State {
     connection: Option<Connection>,
-    /// Whether the request is HEAD: its response has no body.
+    /// Whether the request is HEAD, whose response has no body.
     to_head: bool,
-    /// The protocol that the request offers to switch to, if it does.
+    /// The protocol that the request offers to switch to.
     offer: Option<HeaderValue>,
-    /// The client that gets interim responses; none where they are dropped.
+    /// The client that receives interim responses; none if they are dropped.
     informed: Option<Rc<Client>>,
     max_head: usize,
     /// Whether any byte of a response came.
     answered: bool,
-    /// Whether all of the request's head is written.
+    /// Whether the whole request head is written.
     head_is_out: bool,
-    /// When the request was last written to.
+    /// When part of the request was last written.
     sent: Option<Instant>,
     head: Option<(AnswerHead, Instant)>,
     failure: Option<HeadError>,
 }
 
-/// A response head, and the connection that its body comes from.
+/// A response head, and the connection to read the body from.
 #[derive(Debug)]
 pub struct Answered {
-    /// How the message is framed, by its head.
+    /// The framing that the head declares.
     pub head: Head,
     /// The status.
     pub status: StatusCode,
-    /// The fields as they came.
+    /// The fields as received.
     pub headers: HeaderMap,
-    /// When the request was out.
+    /// When the request was sent completely.
     pub sent: Instant,
-    /// When the head was there.
+    /// When the head was received.
     pub received: Instant,
-    /// Where the body comes from.
+    /// The connection to read the body from.
     pub connection: Connection,
 }
 
 impl Exchange {
-    /// A request about to be sent over `connection`: whether it is HEAD, and what it offers to speak. `informed` gets the
-    /// interim responses.
+    /// An exchange over `connection`: whether the request is HEAD, and the protocol it offers. `informed` receives interim
+    /// responses.
     pub fn new(
         connection: Connection,
         (to_head, offer): (bool, Option<HeaderValue>),
@@ -109,24 +109,24 @@ impl Exchange {
         self.0.borrow().answered
     }
 
-    /// Why there is no head, where the stream knows.
+    /// Why there is no head, if the connection knows.
     pub fn take_failure(&self) -> Option<HeadError> {
         self.0.borrow_mut().failure.take()
     }
 
-    /// Where the request's body goes, once its head is out.
+    /// The write half for the request's body, once its head is sent.
     pub fn writer(&self) -> Option<Writer> {
         let state = self.0.borrow();
         let connection = state.connection.as_ref().filter(|_| state.head_is_out)?;
         Some(connection.writer())
     }
 
-    /// What the final response's head says of the message; `None` while there is none.
+    /// The framing of the final response; `None` before it has arrived.
     pub fn head(&self) -> Option<Head> {
         Some(self.0.borrow().head.as_ref()?.0.head)
     }
 
-    /// The head and the connection; `None` if there is no head.
+    /// The response head and the connection; `None` if there is no head.
     pub fn into_answered(self) -> Option<Answered> {
         let mut state = self.0.borrow_mut();
         let (answer, received) = state.head.take()?;
@@ -143,7 +143,7 @@ impl Exchange {
 }
 
 impl State {
-    /// Writes the request's head, then reads the response's.
+    /// Writes the request head, then reads the response head.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.head_is_out {
             ready!(self.poll_send(cx))?;
@@ -193,7 +193,7 @@ impl State {
                     }
                     // An interim response: the final one follows on the same connection (RFC 9110 §15.2).
                     Ok(Some(mut answer)) if answer.head.status < 200 => {
-                        // What a client expects is answered before the request goes out (100).
+                        // Interim 100 was already handled before the request was sent.
                         if let Some(client) = &self.informed
                             && answer.status != StatusCode::CONTINUE
                         {
@@ -233,7 +233,7 @@ impl State {
     }
 }
 
-/// Whether a 101 switches to what was offered, and to nothing else (RFC 9110 §15.2.2).
+/// Whether a 101 switches to exactly the offered protocol (RFC 9110 §15.2.2).
 fn switches_as(offer: Option<&HeaderValue>, headers: &HeaderMap) -> bool {
     let mut chosen = headers.get_all(header::UPGRADE);
     match (offer, chosen.next(), chosen.next()) {
@@ -245,7 +245,7 @@ fn switches_as(offer: Option<&HeaderValue>, headers: &HeaderMap) -> bool {
     }
 }
 
-/// Puts [`Exchanger`] in the place of awc's own connector service.
+/// Installs [`Exchanger`] instead of awc's connector service.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchanging;
 
@@ -257,7 +257,7 @@ impl<S> Transform<S, ConnectRequest> for Exchanging {
     }
 }
 
-/// Sends what awc is asked to send over the connection of the [`CURRENT`] exchange, and is done when that has a head.
+/// Performs the [`CURRENT`] exchange instead of awc, up to the response head.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchanger;
 
@@ -282,7 +282,7 @@ impl Service<ConnectRequest> for Exchanger {
                 write_head(&head, &mut connection.out);
             }
             poll_fn(|cx| exchange.0.borrow_mut().poll(cx)).await?;
-            // The exchange has the response. awc is told that there is one: it offers no other way to make it.
+            // The exchange keeps the real response. awc needs one to return, and this is its only public way to make one.
             Ok(ConnectResponse::Client(TestResponse::default().finish()))
         })
     }

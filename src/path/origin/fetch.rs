@@ -1,5 +1,5 @@
-//! The way of one request at the origin: its turn, connection, request, response head; once more if a kept connection
-//! turns out dead.
+//! Sends one request to the origin: waits for a slot, sends it, and receives the response head. Repeats it once if an idle
+//! connection turns out to be closed.
 
 use std::{
     cell::RefCell,
@@ -27,27 +27,26 @@ use crate::{
     traffic::{canary::split::Bucket, tuning::Tuning},
 };
 
-/// A request, ready for the origin.
+/// A request for the origin.
 pub struct Request {
     /// Its method.
     pub method: Method,
-    /// Its target: a path, byte for byte as it came, or `*`.
+    /// Its target: a path as the client sent it, or `*`.
     pub target: PathAndQuery,
-    /// Its fields, Host among them, ready to be sent.
+    /// Its fields, with Host, ready to be sent.
     pub headers: HeaderMap,
     /// Its body.
     pub upload: Option<Upload>,
-    /// Who gets interim responses; none where they cannot be passed on.
+    /// The client that receives interim responses; none if they cannot be passed on.
     pub informed: Option<Rc<Client>>,
-    /// Whose it is: what continues the response follows the tuning of that client.
+    /// The client's canary bucket: requests that continue the body use that client's tuning.
     pub bucket: Bucket,
-    /// Where it is from: networks share what all need.
+    /// The client's network: slots are shared fairly between networks.
     pub network: Network,
 }
 
 impl Request {
-    /// Whether the store may answer it, or keep what the origin answers: a GET or HEAD that neither sends a body nor offers to
-    /// switch to another protocol.
+    /// Whether the store may answer it or keep its response: a GET or HEAD without a body and without an offer to switch protocols.
     pub fn may_be_stored(&self) -> bool {
         matches!(self.method, Method::GET | Method::HEAD)
             && self.upload.is_none()
@@ -59,15 +58,15 @@ impl Request {
 pub struct Fetched {
     /// The status.
     pub status: StatusCode,
-    /// The fields as they came.
+    /// The fields as received.
     pub headers: HeaderMap,
     /// How the body is delimited.
     pub framing: Framing,
     /// Where the body comes from.
     pub source: Source,
-    /// The connection, where another protocol is spoken on it.
+    /// The connection, if it has switched protocols.
     pub switched: Option<Box<Connection>>,
-    /// From the request sent to the head received.
+    /// Time from the request sent to the head received.
     pub ttfb: Duration,
 }
 
@@ -85,7 +84,7 @@ impl Origin {
     ) -> Result<Fetched, FetchError> {
         let mut headers = request.headers;
         if let Some(upload) = &request.upload {
-            // The body does not go through awc, which would tell it else.
+            // awc does not send the body, so it would not set this field.
             let (name, value) = match upload.length() {
                 Some(length) => (header::CONTENT_LENGTH, HeaderValue::from(length)),
                 None => (
@@ -97,13 +96,13 @@ impl Origin {
         }
         let head = self.request(request.method, request.target, headers)?;
 
-        // A retune is in force from the next request on.
+        // Applies a changed limit from this request on.
         self.set_slots();
         let slot = match self.free_slot(&head, request.network) {
             Some(slot) => slot,
             None => {
                 if let Some(upload) = &mut request.upload {
-                    // It waits for a slot once there is something to send.
+                    // A slot is requested only once part of the body is here.
                     if !upload.gather(tuning.buffer.as_u64()).await {
                         return Err(FetchError::Upload);
                     }
@@ -121,7 +120,7 @@ impl Origin {
             .await
     }
 
-    /// The same for a request that nobody waits for: only where a slot is free that nobody needs, and the rate lets it.
+    /// Like [`Self::fetch`], for a request that nobody waits for: only if a slot is to spare and the rate limit allows it.
     ///
     /// # Errors
     ///
@@ -141,7 +140,7 @@ impl Origin {
             .await
     }
 
-    /// Sends a request whose turn it is, and waits for the response head.
+    /// Sends a request that has its slot, and waits for the response head.
     async fn answer(
         self: &Rc<Self>,
         head: FrozenClientRequest,
@@ -155,7 +154,7 @@ impl Origin {
         let is_get = *head.get_method() == Method::GET
             && beside.upload.is_none()
             && !head.headers().contains_key(header::UPGRADE);
-        // Until the head is here, an upload gives the slot back while it waits for its client.
+        // Until the response head arrives, an upload lends the slot to others while it waits for its client.
         let lent = Rc::new(RefCell::new(Some(slot)));
         if let Some(upload) = &mut beside.upload {
             upload.parks(Rc::clone(&lent));
@@ -213,7 +212,7 @@ impl Origin {
             transfer_state
                 .resumes
                 .earn(self.shared.transfers.resume_share);
-            // What a coding has not vouched for must not be followed by another response's bytes.
+            // A coding error near the end could otherwise put another response's bytes behind unverified ones.
             let in_parts =
                 matches!(framing, Framing::Length(_)) && self.is_divisible(&head, status, &headers);
             let replay = Replay::new(Rc::clone(self), head, bucket, ttfb, in_parts);
@@ -231,7 +230,7 @@ impl Origin {
         })
     }
 
-    /// A request that can be sent more than once.
+    /// A request in a form that can be sent repeatedly.
     pub(super) fn request(
         &self,
         method: Method,
@@ -247,14 +246,14 @@ impl Origin {
         uri: Uri,
         headers: HeaderMap,
     ) -> Result<FrozenClientRequest, FetchError> {
-        // Else awc adds an Accept-Encoding of its own.
+        // Otherwise awc adds its own Accept-Encoding.
         let mut head = self.client.request(method, uri).no_decompress();
         *head.headers_mut() = headers;
         head.freeze()
             .map_err(|error| FetchError::Client(error.to_string()))
     }
 
-    /// The URI for awc. It is always http: TLS is the connection's own matter.
+    /// The URI for awc. Always http: the connection handles TLS itself.
     fn uri(&self, target: PathAndQuery) -> Uri {
         let base = self.shared.settings.url.base();
         let mut parts = Parts::default();
@@ -263,7 +262,7 @@ impl Origin {
         parts.path_and_query = Some(if base.is_empty() || target.as_str() == "*" {
             target
         } else {
-            // Both halves were valid by themselves.
+            // Both halves are valid by themselves.
             PathAndQuery::try_from(format!("{base}{target}")).unwrap_or(target)
         });
         Uri::from_parts(parts).unwrap_or_default()

@@ -7,22 +7,22 @@ use super::{connect::ConnectError, head_error::HeadError, slots::NoSlot};
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// No origin connection came free in time.
+    /// No exchange slot became free in time.
     #[error(transparent)]
     NoSlot(#[from] NoSlot),
-    /// No connection.
+    /// No connection could be opened.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The response head is missing or broken.
+    /// The response head is missing or malformed.
     #[error(transparent)]
     Head(#[from] HeadError),
     /// awc could not send the request or read the head.
     #[error("{0}")]
     Client(String),
-    /// The exchange took too long.
+    /// The exchange took longer than its timeout.
     #[error("no response head within {0:?}")]
     Timeout(Duration),
-    /// Nobody waits for it, and no slot was to spare.
+    /// A request that nobody waits for found no spare slot.
     #[error("no exchange is to spare")]
     NoneSpare,
     /// The request's own body failed.
@@ -31,7 +31,7 @@ pub enum FetchError {
 }
 
 impl FetchError {
-    /// Whether no connection was accepted, or it was closed without a word.
+    /// Whether the origin accepted no connection, or reset it at once.
     pub(super) fn is_unreachable(&self) -> bool {
         use std::io::ErrorKind::{ConnectionRefused, ConnectionReset};
         match self {

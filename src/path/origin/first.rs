@@ -1,9 +1,9 @@
-//! The first response of a body that comes in parts. It is kept until all of the body is here: whatever becomes of the
-//! parts, it brings what a plain GET would.
+//! The original response of a body that is fetched in parts. It is kept open until the body is complete: whatever happens to the
+//! parts, it delivers what a plain GET would.
 //!
-//! While parts bring more, it is hardly read, so that the origin sends next to nothing on it: what its receive window
-//! holds, and a small share of what the parts bring, for servers close a connection that takes nothing for a minute.
-//! Where a part cannot be had, it is read past what is here already, and goes on from there.
+//! While parts deliver, it is hardly read, so that the origin sends almost nothing on it: what fits its receive window, and a small
+//! share of what the parts bring, because servers close a connection that accepts nothing for a minute. If a part fails, it is read
+//! up to that position and delivers from there.
 
 use std::{
     task::{Context, Poll, ready},
@@ -15,27 +15,27 @@ use bytes::Bytes;
 use super::{body_error::BodyError, reader::READ, source::Source};
 use crate::traffic::tuning::Tuning;
 
-/// For each byte that parts bring, so many are read of the first response and thrown away: one of 32.
+/// One byte in this many that parts bring is read from the original response and discarded.
 const SHARE: u64 = 32;
-/// It is read at least so often, for half of what servers lately wait for.
+/// The longest time between two reads; half the write timeout of common servers.
 const OFTEN: Duration = Duration::from_secs(20);
 
-/// The first response of a body in parts: the fallback, kept open until the body is complete.
+/// Fallback: the original response, kept open until the body is complete.
 pub(super) struct First {
     source: Source,
-    /// The position of the next byte of it.
+    /// Position of its next byte.
     next: u64,
-    /// Bytes that were read and lie behind the end of the part that they were read for.
+    /// Bytes already read that lie behind the end of the part they were read for.
     over: Bytes,
-    /// Bytes that may be read and thrown away, to keep the connection alive while nobody needs it.
+    /// Bytes that may be read and discarded to keep the connection alive.
     budget: u64,
     read: Instant,
-    /// Bytes that were read and thrown away.
+    /// Bytes that were read and discarded.
     pub(super) wasted: u64,
 }
 
 impl First {
-    /// The first response, with `next` to come.
+    /// The original response; its next byte is at `next`.
     pub(super) fn new(source: Source, next: u64) -> Self {
         First {
             source,
@@ -47,18 +47,18 @@ impl First {
         }
     }
 
-    /// The position of the next byte that it brings.
+    /// Position of its next byte.
     pub(super) fn next(&self) -> u64 {
         self.next
     }
 
-    /// Notes that parts brought so many bytes: a share of them may be read here.
+    /// Adds bytes that parts brought to the budget for keeping it alive.
     pub(super) fn came(&mut self, bytes: usize) {
-        // No more at once than a few reads: it is to trickle.
+        // At most a few reads at once: it must only trickle.
         self.budget = (self.budget + bytes as u64).min(4 * SHARE * READ as u64);
     }
 
-    /// Whether a little of it is to be read now, though nobody needs it, so that the origin does not close its connection.
+    /// Whether to read a little now, only to keep the origin from closing its connection.
     pub(super) fn may_trickle(&mut self) -> bool {
         let now = Instant::now();
         let due = self.budget >= SHARE * READ as u64;
@@ -70,7 +70,7 @@ impl First {
         true
     }
 
-    /// Reads once, and throws away what lies before `to`. Ready where something came, or nothing lies before it.
+    /// Reads once and discards bytes before `to`. Ready when bytes were read, or none are left before `to`.
     pub(super) fn poll_past(
         &mut self,
         cx: &mut Context<'_>,
@@ -94,7 +94,7 @@ impl First {
         Poll::Ready(Ok(()))
     }
 
-    /// The next piece, up to `end`. A break is mended as for any body.
+    /// The next piece, up to `end`. Breaks are resumed as for any body.
     pub(super) fn poll_piece(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,11 +1,11 @@
-//! How many parts of one body may be asked for at once, by what the origin has given of it.
+//! How many parts of one body may be requested at once, by how the origin has accepted them so far.
 
 use crate::traffic::tolerance::Allowance;
 
-/// After so many parts that came, targets like this one count as ones that give parts.
+/// After this many accepted parts, the origin counts as tolerating parts for targets like this one.
 const PROOF: u32 = 8;
 
-/// How many parts of one body may be asked for at once.
+/// How many parts of one body may be requested at once.
 #[derive(Debug)]
 pub(super) struct Grant {
     most: usize,
@@ -15,7 +15,7 @@ pub(super) struct Grant {
 }
 
 impl Grant {
-    /// Begins with what is known of targets like this one.
+    /// Starts from what is known of targets like this one.
     pub(super) fn new(allowance: Allowance) -> Self {
         let (most, grows) = match allowance {
             Allowance::Nothing => (0, false),
@@ -31,13 +31,12 @@ impl Grant {
         }
     }
 
-    /// How many may be asked for at once.
+    /// The most parts that may be requested at once.
     pub(super) fn most(&self) -> usize {
         if self.over { 0 } else { self.most }
     }
 
-    /// Notes that the origin gave a part: one more may be asked for, as in TCP's slow start. Returns true once it has given
-    /// [`PROOF`] of them.
+    /// An accepted part: allows one more, like TCP slow start. Returns true when [`PROOF`] is reached.
     pub(super) fn given(&mut self) -> bool {
         if self.grows {
             self.most = self.most.saturating_add(1);
@@ -46,7 +45,7 @@ impl Grant {
         self.given == PROOF && !self.over
     }
 
-    /// A part was refused: no more of them.
+    /// A part was refused: no more are requested.
     pub(super) fn end(&mut self) {
         self.over = true;
     }

@@ -1,5 +1,5 @@
-//! What one exchange waits for, as the exchange says it and the queue of those who wait for a slot reads it. No lock:
-//! an exchange changes it at every turn of its body.
+//! The state of one exchange that the slot queue needs to know: what it waits for, and whether it can be interrupted. Lock-free,
+//! because an exchange updates it with every piece of its body.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed},
@@ -9,62 +9,62 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 
-/// What one exchange with a slot waits for. The exchange writes it, the queue reads it.
+/// State of one exchange with a slot. Written by the exchange, read by the queue.
 #[derive(Debug)]
 pub(super) struct Holder {
-    /// Times are counted from here.
+    /// Reference for the times below.
     epoch: Instant,
-    /// Zero while bytes move. Else since when they do not, in nanoseconds, times two; and one more if it is the client
-    /// that is waited for, not the origin.
+    /// 0 while bytes move. Otherwise the start of the wait in nanoseconds since `epoch`, times two; plus one if it waits for the
+    /// client, not the origin.
     waits: AtomicU64,
     state: AtomicU8,
-    /// A [`Yields`].
+    /// A [`Yields`] as a number.
     yields: AtomicU8,
     asked: AtomicBool,
-    /// Whether it will bring more than most.
+    /// Whether the response will be large.
     large: AtomicBool,
     answered: AtomicBool,
-    /// Wakes the exchange when its connection is asked for.
+    /// Wakes the exchange when it must give up its connection.
     waker: AtomicWaker,
 }
 
-/// Whether an exchange has its slot.
+/// Whether an exchange holds its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum SlotState {
-    /// It has.
+    /// It does.
     Held,
-    /// It goes on without one: its slot went to an exchange that can use it now.
+    /// No: it continues without a slot, which went to another exchange.
     Beyond,
-    /// It has neither a slot nor a connection: it gave that up, and asks for the rest of its body later.
+    /// It has neither a slot nor a connection: it gave both up, and requests the rest of its body later.
     GivenUp,
 }
 
-/// What an exchange that waits for its client does when its connection is asked for.
+/// What an exchange that waits for its client does when its connection is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Yields {
-    /// Nothing: it cannot be asked.
+    /// Keeps it.
     Never,
-    /// It ends: the client loses the rest.
+    /// Ends: the client's response is cut.
     ByEnding,
-    /// It goes on over another connection later: the client loses nothing.
+    /// Continues later over another connection by Range: the client loses nothing.
     ByRange,
 }
 
-/// For what an exchange waits, and how long already.
+/// What an exchange waits for, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Waits {
     /// Nothing: bytes move.
     No,
-    /// For bytes of the origin, for so long.
+    /// The origin, to send bytes.
     Origin(Duration),
-    /// For the client to take or send bytes, for so long.
+    /// The client, to read or send bytes.
     Client(Duration),
 }
 
 impl Holder {
-    /// An exchange with a slot, which waits for the origin.
+    /// For an exchange that got a slot at `now` and waits for the origin. Times are counted from `epoch`.
     pub(super) fn new(epoch: Instant, now: Instant) -> Self {
         let holder = Holder {
             epoch,
@@ -80,8 +80,7 @@ impl Holder {
         holder
     }
 
-    /// Notes that it waits from now on, for its client or for the origin. Returns what it waited for before, or none where it
-    /// waits for the same already.
+    /// Starts waiting for the client or the origin. Returns what it waited for before; none if for the same.
     pub(super) fn wait(&self, for_client: bool) -> Option<Waits> {
         let waits = self.waits.load(Relaxed);
         if waits != 0 && (waits & 1 == 1) == for_client {
@@ -100,9 +99,9 @@ impl Holder {
             .store(nanos << 1 | u64::from(for_client), Relaxed);
     }
 
-    /// Notes that bytes move. Returns whether it had waited for its client until now, or none where it had not waited.
+    /// Bytes move again. Returns whether it waited for its client; none if it did not wait.
     pub(super) fn moves(&self) -> Option<bool> {
-        // Most calls change nothing.
+        // Usually nothing changes.
         if self.waits.load(Relaxed) == 0 {
             return None;
         }
@@ -124,7 +123,7 @@ impl Holder {
         }
     }
 
-    /// Whether it has its slot.
+    /// Whether it holds its slot.
     pub(super) fn state(&self) -> SlotState {
         match self.state.load(Relaxed) {
             0 => SlotState::Held,
@@ -137,7 +136,7 @@ impl Holder {
         self.state.store(state as u8, Relaxed);
     }
 
-    /// What it does when its connection is asked for.
+    /// What it does when its connection is needed.
     pub(super) fn yields(&self) -> Yields {
         match self.yields.load(Relaxed) {
             0 => Yields::Never,
@@ -150,12 +149,12 @@ impl Holder {
         self.yields.store(yields as u8, Relaxed);
     }
 
-    /// The exchange is woken by this when its connection is asked for.
+    /// Registers the task that is woken when its connection is needed.
     pub(super) fn wake_by(&self, waker: &Waker) {
         self.waker.register(waker);
     }
 
-    /// Asks it for its connection, and wakes it.
+    /// Asks the exchange to give up its connection, and wakes it.
     pub(super) fn ask(&self) {
         self.asked.store(true, Relaxed);
         self.waker.wake();
@@ -169,7 +168,7 @@ impl Holder {
         self.asked.store(false, Relaxed);
     }
 
-    /// Notes that the response head is here, and whether the body will be large.
+    /// The response head has arrived; `is_large` tells whether the body will be large.
     pub(super) fn answered(&self, is_large: bool) {
         self.answered.store(true, Relaxed);
         if is_large {

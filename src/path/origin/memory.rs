@@ -1,10 +1,10 @@
-//! The memory that parts of bodies may take, over all transfers.
+//! Memory limit for parts of bodies, over all transfers of one origin.
 
 use std::sync::Arc;
 
 use crate::traffic::counters::OriginCounters;
 
-/// Bytes that parts may hold, over all transfers.
+/// Counts the bytes that parts hold, up to a limit.
 #[derive(Debug)]
 pub struct Memory {
     counters: Arc<OriginCounters>,
@@ -12,12 +12,12 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Room for so many bytes.
+    /// A limit of `most` bytes.
     pub fn new(most: u64, counters: Arc<OriginCounters>) -> Arc<Self> {
         Arc::new(Memory { counters, most })
     }
 
-    /// Room for so many bytes, if there is as much.
+    /// Reserves bytes, if they are within the limit.
     pub(super) fn reserve(self: &Arc<Self>, bytes: u64) -> Option<Room> {
         let held = &self.counters.parts_held;
         held.up_within(bytes, self.most).then(|| Room {
@@ -27,7 +27,7 @@ impl Memory {
     }
 }
 
-/// Room that is given back when this is dropped.
+/// Reserved bytes; released on drop.
 #[derive(Debug)]
 pub(super) struct Room {
     memory: Arc<Memory>,
@@ -35,7 +35,7 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// Gives a part of it to somebody else.
+    /// Splits off part of the reservation.
     pub(super) fn split_off(&mut self, bytes: u64) -> Option<Room> {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;

@@ -1,7 +1,8 @@
-//! The origin's side, in the order of a request: [`fetch`] (the way of it), [`slots`] (how many at once), [`pool`] and
-//! [`connect`] (with [`resolver`] and [`tls`]) for a [`connection`], [`exchange`] (the request's head out, the response's head in; `sending` sends the request's body beside it), and for the body [`source`]: a [`reader`] of one connection,
-//! `recovery` for what breaks (with [`overlap`] for what comes twice), and [`parallel`] for what one connection cannot carry, with
-//! [`crowd`] that keeps its parts from taking others' places.
+//! The origin's side, in the order of a request: [`fetch`] (the whole exchange), [`slots`] (how many at once), [`pool`] and
+//! [`connect`] (with [`resolver`] and [`tls`]) for a [`connection`], [`exchange`] (request head out, response head in; `sending`
+//! sends the request's body), and for the response body [`source`]: a [`reader`] of one connection, `recovery` after breaks (with
+//! [`overlap`] for repeated bytes), and [`parallel`] for bodies over several connections, with [`crowd`], which makes parts give
+//! way to other requests.
 
 mod answer_head;
 mod attempts;

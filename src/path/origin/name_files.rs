@@ -1,4 +1,4 @@
-//! The files that say how names are resolved: /etc/hosts and /etc/resolv.conf.
+//! The files that configure name resolution: /etc/hosts and /etc/resolv.conf.
 
 use std::{
     fs::{self, File},
@@ -16,24 +16,24 @@ use hickory_resolver::{
     system_conf::parse_resolv_conf,
 };
 
-/// The port of name servers.
+/// The port of DNS servers.
 const DNS: u16 = 53;
 
-/// The two files.
+/// The paths of the two files.
 #[derive(Debug)]
 pub struct NameFiles {
     /// hosts(5).
     pub hosts: PathBuf,
     /// resolv.conf(5).
     pub resolv_conf: PathBuf,
-    /// Where name servers listen. The file has no word for it.
+    /// The port of DNS servers, which the file cannot configure.
     pub port: u16,
 }
 
-/// What a file is known again by; none where there is no file.
+/// Identifies a version of a file (times, size, inode); none if the file does not exist.
 type Stamp = Option<(i64, i64, u64, u64, u64)>;
 
-/// Whether the files are those of before.
+/// Versions of both files, to detect changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamps([Stamp; 2]);
 
@@ -48,16 +48,16 @@ impl Default for NameFiles {
 }
 
 impl NameFiles {
-    /// What both are known again by: two calls that wait for no disk.
+    /// The current versions; costs two stat calls.
     pub fn stamps(&self) -> Stamps {
         Stamps([&self.hosts, &self.resolv_conf].map(|file| stamp(file)))
     }
 
-    /// A resolver by what they say now.
+    /// A resolver configured by the files' current content.
     ///
     /// # Errors
     ///
-    /// Whatever the library finds wrong with it.
+    /// The library rejects the configuration.
     pub fn read(&self) -> Result<TokioResolver, NetError> {
         let (config, options) = self.servers();
         let mut builder =
@@ -77,7 +77,7 @@ impl NameFiles {
         Ok(dns)
     }
 
-    /// The name servers; without any the one on this machine, as resolv.conf(5) has it.
+    /// The DNS servers; if none is configured, the one on this machine, as resolv.conf(5) says.
     fn servers(&self) -> (ResolverConfig, ResolverOpts) {
         let read = fs::read(&self.resolv_conf).map_err(NetError::from);
         let (mut config, options) = read.and_then(parse_resolv_conf).unwrap_or_else(|error| {

@@ -1,11 +1,12 @@
-//! What of a body is read a second time: what was sent already, and of that what nothing has vouched for yet. Pure.
+//! Bytes of a body that are received a second time: how many to skip, and whether they equal the first ones where those were
+//! unverified. Pure.
 
 use std::hash::{DefaultHasher, Hasher as _};
 
 use bytes::Bytes;
 
-/// The bytes that came out last, as far as their framing has not vouched for them: those of a chunk whose end was not
-/// seen (see [`unproven`](crate::path::framing::Decoder::unproven)). Only their hash is kept.
+/// The last delivered bytes, as far as their framing has not confirmed them: those of a chunk whose end was not seen (see
+/// [`unproven`](crate::path::framing::Decoder::unproven)). Only their hash is kept.
 #[derive(Clone, Debug, Default)]
 pub struct Unproven {
     len: u64,
@@ -13,7 +14,7 @@ pub struct Unproven {
 }
 
 impl Unproven {
-    /// A piece came, and with it so many bytes in a row are not proven.
+    /// A piece was delivered; the last `unproven` bytes are now unconfirmed.
     pub fn came(&mut self, piece: &[u8], unproven: u64) {
         let begins_here = unproven <= piece.len() as u64;
         if begins_here {
@@ -28,43 +29,41 @@ impl Unproven {
         self.hash.write(&piece[from..]);
     }
 
-    /// The framing vouches for all that came.
+    /// The framing has confirmed all bytes so far.
     pub fn prove(&mut self) {
         self.len = 0;
     }
 
-    /// How many bytes they are.
+    /// Number of unconfirmed bytes.
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// Whether all that came is proven.
+    /// Whether all bytes are confirmed.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 }
 
-/// What comes of a body for the second time, and is not passed on.
+/// The bytes at the start of a response that were delivered before and are skipped.
 #[derive(Debug)]
 pub struct Overlap {
-    /// How many bytes of it are still to come.
+    /// Bytes that are still to be skipped.
     left: u64,
-    /// What its end must be equal to.
+    /// The bytes that the end of the overlap must equal.
     owed: Unproven,
     hash: DefaultHasher,
 }
 
-/// What came for the second time differs from what was sent: one of the two is not the file's.
+/// The repeated bytes differ from the delivered ones: one of the two is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Differs;
 
 impl Overlap {
-    /// `len` bytes come once more, and end with those that are `owed`; `None` where there is nothing to read past. If not
-    /// all that is owed comes once more, nothing can prove it.
+    /// `len` bytes are repeated, and must end with the bytes `owed`; `None` if there is nothing to skip.
     ///
     /// # Errors
-    ///
-    /// [`Differs`], then.
+    /// [`Differs`] if the overlap is shorter than `owed`, so that it could not confirm them.
     pub fn new(len: u64, owed: Unproven) -> Result<Option<Self>, Differs> {
         if owed.len > len {
             return Err(Differs);
@@ -76,11 +75,11 @@ impl Overlap {
         }))
     }
 
-    /// Takes off `piece` what came for the second time; how much that was.
+    /// Removes the repeated bytes from `piece`; returns how many.
     ///
     /// # Errors
     ///
-    /// [`Differs`], where what was owed did not come.
+    /// [`Differs`] if they are not equal to the unconfirmed ones.
     pub fn take(&mut self, piece: &mut Bytes) -> Result<u64, Differs> {
         let taken = piece
             .split_to(usize::try_from(self.left).map_or(piece.len(), |left| left.min(piece.len())));
@@ -95,22 +94,22 @@ impl Overlap {
         Ok(taken.len() as u64)
     }
 
-    /// Whether all of it came.
+    /// Whether the overlap has ended.
     pub fn is_over(&self) -> bool {
         self.left == 0
     }
 
-    /// How many bytes are still to come.
+    /// Bytes that are still to be skipped.
     pub fn left(&self) -> u64 {
         self.left
     }
 
-    /// What its end must be equal to.
+    /// The bytes that the end of the overlap must equal.
     pub fn owed(&self) -> &Unproven {
         &self.owed
     }
 
-    /// What is still owed, where it is given up.
+    /// The unconfirmed bytes, if the overlap is abandoned.
     pub fn into_owed(self) -> Unproven {
         self.owed
     }
@@ -120,7 +119,7 @@ impl Overlap {
 mod tests {
     use super::*;
 
-    /// What is owed after these pieces of one chunk.
+    /// The unconfirmed bytes after these pieces of one chunk.
     fn owed(pieces: &[&[u8]]) -> Unproven {
         let mut owed = Unproven::default();
         let mut len = 0;

@@ -1,5 +1,5 @@
-//! How fast a body comes, counted only over the time that the proxy waits for it: a client that reads slowly makes no
-//! origin slow.
+//! Throughput of a body, counted only over the time that the proxy waits for the origin: a client that reads slowly does not make
+//! the origin slow.
 
 use std::{
     future::Future as _,
@@ -10,23 +10,23 @@ use std::{
 
 use tokio::time::Sleep;
 
-/// So many bytes tell a pace, however short the wait for them was.
+/// From this many bytes on, throughput is meaningful however short the wait was.
 const TELLING: u64 = 64 * 1024;
 
-/// What a period of waiting says.
+/// The result of judging a period.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Verdict {
-    /// It is not over.
+    /// The period is not over.
     Open,
-    /// The body came at this pace, in bytes per second.
+    /// The body came at this throughput, in bytes per second.
     Came(f64),
-    /// The body came too slowly, at this pace.
+    /// The body came too slowly, at this throughput in bytes per second.
     Stalled(f64),
 }
 
-/// The pace in bytes per second under which a body stalls: this share of what the origin gave `lately` and of what the body
-/// itself came at `before`, and never more than the absolute floor. A body that is slow all along does not stall,
-/// unless it comes under that share of the floor from the beginning. Where nothing is known, silence alone is a stall.
+/// The throughput in bytes per second below which a body counts as stalled: `share` of the origin's recent throughput `lately` and
+/// of the body's own throughput `before`, at most the absolute `floor`. A body that is slow all the time does not stall, unless it
+/// is below that share of the floor from its start. If nothing is known, only silence is a stall.
 pub fn stall_floor(floor: f64, share: f64, lately: Option<f64>, before: Option<f64>) -> f64 {
     lately.map_or(1.0, |lately| {
         let usual = lately.min(before.unwrap_or(floor));
@@ -34,24 +34,24 @@ pub fn stall_floor(floor: f64, share: f64, lately: Option<f64>, before: Option<f
     })
 }
 
-/// The pace of one body over the current period.
+/// The throughput of one body over the current period.
 pub struct Pace {
-    /// How much waiting makes a period.
+    /// Waiting time that makes up a period.
     window: Duration,
-    /// Waiting that ended, in this period.
+    /// Finished waits in this period.
     waited: Duration,
     bytes: u64,
-    /// The pace of the period before, in bytes per second.
+    /// Throughput of the previous period, in bytes per second.
     before: Option<f64>,
-    /// Since when this period can count a wait.
+    /// Waits before this time do not count in this period.
     begun: Instant,
-    /// Since when the origin is waited for, as last heard.
+    /// Since when the origin is waited for, by the last call.
     since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Pace {
-    /// A pace judged over periods of so much waiting.
+    /// Throughput judged over periods of `window` waiting time.
     pub fn new(window: Duration) -> Self {
         let begun = Instant::now();
         Pace {
@@ -65,17 +65,17 @@ impl Pace {
         }
     }
 
-    /// From now on less waiting makes a period.
+    /// Shortens the period.
     pub fn hurry(&mut self, window: Duration) {
         self.window = self.window.min(window);
     }
 
-    /// The pace of the period before, in bytes per second; `None` in a body's first.
+    /// Throughput of the previous period in bytes per second; `None` in a body's first.
     pub fn before(&self) -> Option<f64> {
         self.before
     }
 
-    /// Bytes came: judges the period by `floor` in bytes per second, if it is over by that.
+    /// Bytes arrived: judges the period against `floor` (bytes per second), if that ends it.
     pub fn moved(&mut self, bytes: usize, now: Instant, floor: f64) -> Verdict {
         self.bytes += bytes as u64;
         if let Some(since) = self.since.take() {
@@ -87,12 +87,12 @@ impl Pace {
         self.end_period(self.waited, floor)
     }
 
-    /// From now on the body is expected to come at this pace, in bytes per second, and no faster.
+    /// From now on expects at most this throughput, in bytes per second.
     pub fn expect(&mut self, pace: f64) {
         self.before = Some(pace);
     }
 
-    /// The body is here. The pace of the period that this cuts short, if so much came in it that it tells something.
+    /// The body has ended. Returns the throughput of the unfinished period, if enough bytes came in it.
     pub fn ended(&mut self) -> Option<f64> {
         let tells = self.bytes >= TELLING && !self.waited.is_zero();
         let pace = tells.then(|| self.bytes as f64 / self.waited.as_secs_f64());
@@ -100,7 +100,7 @@ impl Pace {
         pace
     }
 
-    /// Judges a period that is over, and begins a new one.
+    /// Judges a finished period and begins a new one.
     fn end_period(&mut self, waited: Duration, floor: f64) -> Verdict {
         let pace = self.bytes as f64 / waited.as_secs_f64().max(1e-3);
         self.restart();
@@ -111,25 +111,25 @@ impl Pace {
         Verdict::Came(pace)
     }
 
-    /// The origin is not waited for just now.
+    /// Nobody waits for the origin now.
     pub fn pause(&mut self) {
         self.since = None;
     }
 
-    /// A new period.
+    /// Begins a new period.
     pub fn restart(&mut self) {
         (self.waited, self.bytes, self.begun) = (Duration::ZERO, 0, Instant::now());
     }
 
-    /// Judges the period, with the wait since `since`, where that is over, by `floor` in bytes per second. Wakes the task
-    /// when the period ends.
+    /// Judges the period, with the wait since `since`, against `floor` (bytes per second), if it is over. Wakes the task when the
+    /// period ends.
     pub fn judge(&mut self, cx: &mut Context<'_>, since: Instant, floor: f64) -> Verdict {
         self.since = Some(since);
         let now = Instant::now();
         let mut waited = self.waited + now.saturating_duration_since(since.max(self.begun));
         let mut verdict = Verdict::Open;
         if waited >= self.window {
-            // What came early in this period says nothing of the wait that goes on.
+            // Bytes from early in this period say nothing about the wait that continues.
             verdict = self.end_period(waited, floor);
             if let Verdict::Stalled(_) = verdict {
                 return verdict;

@@ -1,9 +1,8 @@
-//! One body over several connections: it is cut into parts, each part is fetched by Range on a connection of its own,
-//! and they are handed out in order.
+//! One body over several connections: it is divided into parts, each part is fetched by a Range request on its own connection, and
+//! they are delivered in order.
 //!
-//! The first response stays until all of the body is here: it brings its own part, and after that whatever cannot be
-//! had otherwise. So a body in parts is never worse off than one that a plain GET brings. A part that was fetched is
-//! kept, whatever becomes of others.
+//! The original response stays open until the body is complete: it delivers its own part, and later whatever cannot be fetched
+//! otherwise. So a body in parts is never worse off than a plain GET. Fetched parts are kept, whatever happens to others.
 
 use std::{
     collections::VecDeque,
@@ -31,27 +30,27 @@ use crate::{
     traffic::{tuning::Tuning, width::Width},
 };
 
-/// A body in parts.
+/// A body that is fetched in parts.
 pub struct Parallel {
     pub(super) replay: Rc<Replay>,
-    /// The whole, for the parts' requests.
+    /// The whole body, from which the parts' requests are derived.
     pub(super) whole: Continuation,
-    /// In order and without a hole, from what the client gets next.
+    /// In order and without gaps; the first one is delivered next.
     pub(super) parts: VecDeque<Part>,
-    /// The first byte that is in no part yet.
+    /// Position behind the last part.
     pub(super) frontier: u64,
     pub(super) end: u64,
     pub(super) width: Width,
     pub(super) grant: Grant,
-    /// Fallback: the original response, kept open until the body is complete. None once it broke.
+    /// Fallback: the original response, kept open until the body is complete. None once it has failed.
     pub(super) first: Option<First>,
     reserve: Reserve,
-    /// Since when the client waits for the part that is due; none while it does not.
+    /// Since when the client waits for the next part; none while it does not.
     waits_since: Option<Instant>,
-    /// The slot of the body itself: one connection may always be open, until all of the body is here.
+    /// The body's own slot: one connection is always allowed until the body is complete.
     slot: Option<Slot>,
-    /// Lets it keep one more slot for the part that the client waits for: else that would go to whoever queues, and the part be
-    /// left to the first response.
+    /// Permits one more slot for the part that the client waits for; otherwise it would go to queued requests, and the part would
+    /// be left to the original response.
     anchor: Option<Anchor>,
     /// The slot kept by `anchor`, while no part uses it.
     pub(super) spare: Option<Slot>,
@@ -59,7 +58,7 @@ pub struct Parallel {
 }
 
 impl Parallel {
-    /// Begins with the first response as the only part.
+    /// Starts with the original response as the only part.
     pub fn new(mut first: Source, plan: ParallelPlan) -> Self {
         let ParallelPlan { replay, whole, end } = plan;
         let origin = replay.origin();
@@ -102,7 +101,7 @@ impl Parallel {
         }
     }
 
-    /// Called while the client takes nothing: the slots go to whoever needs them.
+    /// Called while the client reads nothing: slots go to other requests.
     pub fn park(&mut self, cx: &Context<'_>) {
         self.pause();
         let sources = self.parts.iter_mut().filter_map(Part::source_mut);
@@ -112,7 +111,7 @@ impl Parallel {
         }
     }
 
-    /// Whether no more is to come.
+    /// Whether the end was reached.
     pub fn is_done(&self) -> bool {
         self.parts.is_empty() && self.frontier >= self.end
     }
@@ -173,7 +172,7 @@ impl Parallel {
         }
     }
 
-    /// The next of what came; none while the last of it before a gap is kept back.
+    /// The next bytes to deliver; none while the last ones before a gap are held back (see `reserve`).
     fn hand_out(&mut self) -> Option<Bytes> {
         let mut most = u64::MAX;
         if self.grant.is_over()
@@ -195,7 +194,7 @@ impl Parallel {
         Some(piece)
     }
 
-    /// Reads the parts behind the first one, and opens further ones; their requests go out at once.
+    /// Reads the parts behind the first one and requests further ones at once.
     fn fill(&mut self, cx: &mut Context<'_>, tuning: &Tuning) {
         loop {
             self.read_ahead(cx, tuning);
@@ -215,7 +214,7 @@ impl Parallel {
         }
     }
 
-    /// Reads what has come of the parts behind the first one.
+    /// Reads what has arrived for the parts behind the first one.
     fn read_ahead(&mut self, cx: &mut Context<'_>, tuning: &Tuning) {
         for i in 1..self.parts.len() {
             while let Poll::Ready(Some(read)) = self.parts[i].poll_source(cx, tuning) {
@@ -231,7 +230,7 @@ impl Parallel {
         }
     }
 
-    /// Notes that the request of part `i` brought so many bytes.
+    /// Counts bytes that the request of part `i` brought.
     fn came(&mut self, i: usize, bytes: usize) {
         self.width.came(bytes);
         if let Some(first) = &mut self.first {
@@ -253,12 +252,12 @@ impl Parallel {
         }
     }
 
-    /// How many connections bring something.
+    /// Connections that deliver something that is needed.
     pub(super) fn busy(&self) -> usize {
         self.asked() + usize::from(self.first_is_due())
     }
 
-    /// How many parts have a request of their own.
+    /// Parts with a request of their own.
     pub(super) fn asked(&self) -> usize {
         self.parts
             .iter()
@@ -266,7 +265,7 @@ impl Parallel {
             .count()
     }
 
-    /// Whether the first response brings what the client waits for.
+    /// Whether the original response delivers what the client waits for.
     pub(super) fn first_is_due(&self) -> bool {
         let due = self.parts.iter().find(|part| !part.is_here());
         due.is_some_and(|due| due.is_gap() && self.first_is_at(due.next))
@@ -278,7 +277,7 @@ impl Parallel {
             .is_some_and(|first| first.next() == position)
     }
 
-    /// Adds a part at the frontier, without a request: called where no part is left and more of the body is to come.
+    /// Adds a part at the frontier, without a request: for when no part is left and the body is not complete.
     fn go_on(&mut self) {
         let left = self.end - self.frontier;
         let segment = self.segment();
@@ -291,8 +290,8 @@ impl Parallel {
         self.frontier = end;
     }
 
-    /// What the first response brings of the part that is due; it is read past all before that. `None` where it broke,
-    /// and the part is had otherwise.
+    /// What the original response delivers of the next part, after skipping what lies before it. `None` if it failed; the part is
+    /// then fetched otherwise.
     fn poll_first(
         &mut self,
         cx: &mut Context<'_>,
@@ -333,7 +332,7 @@ impl Parallel {
         }
     }
 
-    /// Reads the first response past what is here already: at once where it will be needed, else a little now and then.
+    /// Reads the original response up to what is missing: at once if it will be needed, else a little now and then.
     fn read_past(&mut self, cx: &mut Context<'_>, tuning: &Tuning) {
         let here = self.parts.iter().find(|part| !part.is_here());
         let here = here.map_or(self.frontier, |part| part.next);
@@ -351,10 +350,10 @@ impl Parallel {
         }
         if let Some(first) = &mut self.first {
             if !needed {
-                // Nobody waits for it: it is not late.
+                // Nobody waits for it, so it is not late.
                 first.pause();
             }
-            // It is there before the part that the origin does not give.
+            // It has reached the part that the origin refuses.
             if let Some(due) = self.parts.front_mut()
                 && due.ahead.is_empty()
                 && (is_late || due.source().is_some_and(Source::is_asked_again))
@@ -365,14 +364,14 @@ impl Parallel {
         }
     }
 
-    /// Whether the client has waited for one part for so long that the first response may well be faster.
+    /// Whether the client has waited so long for one part that the original response may be faster.
     fn is_late(&self) -> bool {
         let stall = self.replay.origin().transfers().stall_window;
         self.waits_since
             .is_some_and(|since| since.elapsed() > stall)
     }
 
-    /// Whether the first response will have to bring something that others were to.
+    /// Whether the original response will have to deliver something that was planned for others.
     fn needs_first(&self) -> bool {
         let over = self.grant.is_over() && self.frontier < self.end;
         let asked_again = self.parts.front().and_then(Part::source);

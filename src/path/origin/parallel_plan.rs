@@ -5,12 +5,12 @@ use std::rc::Rc;
 use super::replay::Replay;
 use crate::path::continuation::Continuation;
 
-/// What a parallel fetch begins with, beside the response that the body came by until now.
+/// What a parallel fetch starts with, besides the original response.
 pub struct ParallelPlan {
     /// Makes the requests for the parts.
     pub replay: Rc<Replay>,
-    /// Where the body stands: its next byte and its version.
+    /// Position of the next byte, and the validator of the representation.
     pub whole: Continuation,
-    /// The byte behind the body's last.
+    /// Position behind the body's last byte.
     pub end: u64,
 }

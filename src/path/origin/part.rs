@@ -1,4 +1,4 @@
-//! One part of a body that comes over several connections.
+//! One part of a body that is fetched over several connections.
 
 use std::{
     collections::VecDeque,
@@ -12,17 +12,17 @@ use super::{
 };
 use crate::traffic::tuning::Tuning;
 
-/// One part of a body: a range, and the bytes of it that came and wait for their turn.
+/// One part of a body: a range, and the bytes of it that wait to be delivered.
 pub(super) struct Part {
-    /// Its request; none once all of it has come, and for a gap.
+    /// Its request; none once it is complete, and for a gap.
     pub(super) fetch: Option<Fetch>,
-    /// The position of the next byte to come.
+    /// Position of the next byte to arrive.
     pub(super) next: u64,
-    /// The position behind its last byte.
+    /// Position behind its last byte.
     pub(super) end: u64,
-    /// Bytes that came, in order, and were not handed out yet.
+    /// Bytes that arrived and were not delivered yet, in order.
     pub(super) ahead: VecDeque<Bytes>,
-    /// Bytes that came and that the framing has not vouched for yet, because their chunk has not ended. They are kept apart.
+    /// Bytes of a chunk whose end was not seen, which the framing has not confirmed. Kept apart until then.
     pub(super) unproven: BytesMut,
     /// The memory reserved for it.
     pub(super) room: Option<Room>,
@@ -36,7 +36,7 @@ pub(super) struct Fetch {
 }
 
 impl Part {
-    /// A part without a request. The first response brings it when it gets there.
+    /// A part without a request. The original response delivers it when it gets there.
     pub(super) fn gap(next: u64, end: u64) -> Self {
         Part {
             fetch: None,
@@ -48,37 +48,37 @@ impl Part {
         }
     }
 
-    /// Whether all of it has come.
+    /// Whether it is complete.
     pub(super) fn is_here(&self) -> bool {
         self.next >= self.end
     }
 
-    /// Whether bytes of it are missing and no request is under way for them.
+    /// Whether bytes are missing and no request fetches them.
     pub(super) fn is_gap(&self) -> bool {
         self.fetch.is_none() && !self.is_here()
     }
 
-    /// Bytes to come.
+    /// Bytes that are missing.
     pub(super) fn left(&self) -> u64 {
         self.end.saturating_sub(self.next)
     }
 
-    /// Bytes that came and wait.
+    /// Bytes that wait to be delivered.
     pub(super) fn held(&self) -> u64 {
         self.ahead.iter().map(|piece| piece.len() as u64).sum()
     }
 
-    /// Its source, where there is one.
+    /// The source of its request, if it has one.
     pub(super) fn source(&self) -> Option<&Source> {
         self.fetch.as_ref().map(|fetch| &fetch.source)
     }
 
-    /// As [`Part::source`], to change it.
+    /// As [`Part::source`], mutable.
     pub(super) fn source_mut(&mut self) -> Option<&mut Source> {
         self.fetch.as_mut().map(|fetch| &mut fetch.source)
     }
 
-    /// Moves its end forward: less is wanted of it.
+    /// Moves its end forward: it becomes smaller.
     pub(super) fn limit(&mut self, end: u64) {
         self.end = end;
         if let Some(source) = self.source_mut() {
@@ -86,7 +86,7 @@ impl Part {
         }
     }
 
-    /// Reads what the source has, up to the part's end. `None` where it brings no more.
+    /// Reads from the source, up to the part's end. `None` if the source ended.
     pub(super) fn poll_source(
         &mut self,
         cx: &mut Context<'_>,
@@ -99,7 +99,7 @@ impl Part {
             let mut piece = match std::task::ready!(fetch.source.poll_piece(cx, tuning)) {
                 Some(Ok(piece)) => piece,
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                // A coding's end vouches for all that came before.
+                // The end of the coding confirms all bytes before it.
                 None if self.unproven.is_empty() || fetch.source.unproven() > 0 => {
                     return Poll::Ready(Some(Err(BodyError::Cut)));
                 }
@@ -115,7 +115,7 @@ impl Part {
                 }
             }
             let left = usize::try_from(self.end - self.next).unwrap_or(usize::MAX);
-            // What comes behind it belongs to the next part.
+            // Bytes behind its end belong to the next part.
             piece.truncate(left);
             self.next += piece.len() as u64;
             return Poll::Ready(Some(Ok(piece)));

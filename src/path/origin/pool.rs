@@ -1,8 +1,8 @@
 //! The idle connections of one worker.
 //!
-//! The pool is the proxy's own, for awc's finds a dead connection only when a request meets it, closes what was not
-//! polled past its end, and counts per worker. Here a reaper hears of an origin's FIN at once, and a worker that
-//! needs a socket at the limit gets one that idles on another.
+//! The proxy has its own pool, because awc's detects a dead connection only when a request uses it, closes connections whose end
+//! was not polled, and counts per worker. Here a reaper learns of an origin's FIN at once, and a worker at the limit gets a
+//! connection that idles on another one.
 
 use std::{
     cell::{Cell, RefCell},
@@ -26,7 +26,7 @@ pub struct Pool {
     idle: RefCell<VecDeque<Idle>>,
     in_use: Rc<Cell<usize>>,
     usage: RefCell<PeakUsage>,
-    /// The reaper's, registered with every idle connection.
+    /// The reaper's waker, registered with every idle connection.
     reaper: RefCell<Waker>,
     sockets: Arc<Sockets>,
     state: Arc<OriginState>,
@@ -35,12 +35,12 @@ pub struct Pool {
 struct Idle {
     connection: Connection,
     since: Instant,
-    /// Opened for a burst that has not come yet.
+    /// Whether it was opened in advance and never used.
     spare: bool,
 }
 
 impl Pool {
-    /// An empty pool, and the task that looks after it until the pool is dropped.
+    /// An empty pool, with a reaper task that runs until the pool is dropped.
     pub fn start(sockets: Arc<Sockets>, state: Arc<OriginState>) -> Rc<Self> {
         let pool = Rc::new(Pool {
             idle: RefCell::default(),
@@ -54,7 +54,7 @@ impl Pool {
         pool
     }
 
-    /// The connection used last, if one is alive.
+    /// The most recently used connection that is alive.
     pub fn take(&self) -> Option<Connection> {
         let keep_alive = self.state.tuning.load().keep_alive;
         let mut idle = self.idle.borrow_mut();
@@ -65,7 +65,7 @@ impl Pool {
         }) = idle.pop_back()
         {
             self.state.counters.idle.down();
-            // The request goes out at once: nothing that comes from now on can be told from its answer.
+            // The request is sent at once: bytes that arrive from now on cannot be told from its response.
             if since.elapsed() < keep_alive
                 && connection.falls_quiet(Waker::noop())
                 && connection.is_silent()
@@ -80,9 +80,9 @@ impl Pool {
         None
     }
 
-    /// Keeps a connection whose response was read to its end.
+    /// Returns a connection whose response was read to its end.
     pub fn put(&self, mut connection: Connection) {
-        // A byte behind the response, or a socket that others wait for, ends it.
+        // Extra bytes behind the response, or another worker waiting for a socket, close it.
         if self.sockets.is_wanted() || !connection.falls_quiet(&self.reaper.borrow()) {
             return;
         }
@@ -95,7 +95,7 @@ impl Pool {
         });
     }
 
-    /// A connection goes into use.
+    /// Counts a connection as in use.
     pub fn lend(&self, connection: &mut Connection) {
         connection.in_use = Some(InUse::new(&self.in_use));
         let now = Instant::now();
@@ -108,7 +108,7 @@ impl Pool {
         self.usage.borrow_mut().peak(now).saturating_sub(open)
     }
 
-    /// Keeps a connection that nobody used yet. It is the last to be used and the first to go.
+    /// Adds a connection opened in advance. It is used last and closed first.
     pub fn keep_spare(&self, connection: Connection) {
         self.state.counters.spares.increment();
         self.state.counters.idle.up();
@@ -117,11 +117,11 @@ impl Pool {
             since: Instant::now(),
             spare: true,
         });
-        // The reaper has not seen it yet.
+        // Lets the reaper register its waker with it.
         self.reaper.borrow().wake_by_ref();
     }
 
-    /// Closes connections that are dead, too old or over the limit; the oldest first.
+    /// Closes connections that are dead, too old or over the limit, the oldest first.
     fn reap(&self, waker: &Waker) {
         *self.reaper.borrow_mut() = waker.clone();
         let tuning = self.state.tuning.load();
@@ -131,7 +131,7 @@ impl Pool {
             let young = idle.since.elapsed() < tuning.keep_alive;
             let quiet = idle.connection.falls_quiet(waker);
             if !young || idle.spare && !quiet {
-                // Nobody needed it for so long, or the origin does not keep what is not used: no more of them for now.
+                // It was not needed, or the origin closes unused connections: no more are opened in advance for now.
                 self.usage.borrow_mut().forget();
             }
             young && quiet
@@ -146,7 +146,7 @@ impl Pool {
             idle.pop_front();
             self.state.counters.idle.down();
             if self.sockets.is_wanted() {
-                // One for each who waits; whoever waits still asks again.
+                // One for each waiting connect; those that still wait ask again.
                 break;
             }
         }
@@ -161,7 +161,7 @@ impl Drop for Pool {
     }
 }
 
-/// Looks after a pool: at every event on an idle connection, when a socket is wanted, and each second.
+/// The reaper: runs at every event on an idle connection, when a socket is wanted, and each second.
 async fn reap(pool: Weak<Pool>, sockets: Arc<Sockets>) {
     loop {
         let mut wanted = pin!(sockets.until_wanted());

@@ -1,4 +1,4 @@
-//! Reads one body from one connection, and gives the connection back at its end.
+//! Reads one body from one connection, and returns the connection to the pool at its end.
 
 use std::{
     future::{Future as _, poll_fn},
@@ -19,17 +19,16 @@ use super::{
 };
 use crate::path::framing::{Decoder, Framing, Head, Step};
 
-/// How much is read at once: large enough that a system call is cheap beside it, small enough that a thousand slow
-/// clients cost little.
+/// Bytes read at once: enough to make a system call cheap, little enough that a thousand slow clients need little memory.
 pub const READ: usize = 32 * 1024;
 
-/// One body on one connection of the origin.
+/// Reads one body from one connection of the origin.
 pub struct Reader {
     connection: Option<Connection>,
     decoder: Decoder,
     /// Bytes that were read before the caller asked for any.
     ahead: Option<Bytes>,
-    /// How many more bytes may come, where the head says it beside the framing.
+    /// The most bytes that may follow, if a header declares it besides the framing (Content-Range).
     promised: Option<u64>,
     keep_alive: bool,
     pool: Rc<Pool>,
@@ -39,7 +38,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// The body behind `head`. One that is empty gives its connection back at once.
+    /// For the body behind `head`. If it is empty, the connection is returned at once.
     pub fn new(connection: Connection, head: Head, pool: Rc<Pool>) -> Self {
         let mut connection = connection;
         connection.told_in_vain = head.tells_in_vain;
@@ -59,7 +58,7 @@ impl Reader {
         reader
     }
 
-    /// No body, and no connection.
+    /// Without body and connection.
     pub fn nothing(pool: Rc<Pool>) -> Self {
         Reader {
             connection: None,
@@ -73,22 +72,22 @@ impl Reader {
         }
     }
 
-    /// The body has at most so many bytes: more are a fault.
+    /// Limits the body to `bytes`: more are an error.
     pub fn promise(&mut self, bytes: u64) {
         self.promised = Some(bytes);
     }
 
-    /// How many of the bytes that came out last the framing has not vouched for yet.
+    /// How many of the last delivered bytes the framing has not confirmed yet.
     pub fn unproven(&self) -> u64 {
         self.decoder.unproven()
     }
 
-    /// The connection, while the body is under way.
+    /// The connection, while the body is being read.
     pub fn connection(&self) -> Option<&Connection> {
         self.connection.as_ref()
     }
 
-    /// Whether all of the body has arrived, and of the request's too.
+    /// Whether the whole body has arrived, and the request's body was sent.
     pub fn is_here(&self) -> bool {
         let arrived = self.connection.as_ref().is_none_or(|connection| {
             connection.upload.is_none()
@@ -100,18 +99,18 @@ impl Reader {
         arrived && self.ahead.is_none()
     }
 
-    /// Waits for the first bytes of the body, `idle` at most, and keeps them for the next [`Reader::poll_piece`].
+    /// Waits at most `idle` for the first bytes of the body, and keeps them for the next [`Reader::poll_piece`].
     ///
     /// # Errors
     ///
-    /// [`BodyError`], where the body breaks before.
+    /// [`BodyError`] if the body fails before that.
     pub async fn begin(&mut self, idle: Duration) -> Result<(), BodyError> {
         let first = poll_fn(|cx| self.poll_piece(cx, idle)).await;
         self.ahead = first.transpose()?;
         Ok(())
     }
 
-    /// How many bytes are kept so.
+    /// The number of bytes kept by [`Reader::begin`].
     pub fn ahead(&self) -> u64 {
         self.ahead.as_ref().map_or(0, |ahead| ahead.len() as u64)
     }
@@ -143,12 +142,12 @@ impl Reader {
         self.waiting = None;
     }
 
-    /// Whether the connection is done with: the body ended, or broke.
+    /// Whether the connection is no longer needed: the body ended or failed.
     pub fn is_done(&self) -> bool {
         self.connection.is_none() && self.ahead.is_none()
     }
 
-    /// The connection goes back to the pool, if both bodies came to their end.
+    /// Returns the connection to the pool, if response and request body both ended properly.
     fn finish(&mut self) {
         self.timer = None;
         if let Some(mut connection) = self.connection.take()
@@ -162,7 +161,7 @@ impl Reader {
         }
     }
 
-    /// Ready when the response, whose body is here, is over: where all is well, not before the request is.
+    /// Ready when a completely received response has ended. A successful response to an upload ends only with the upload.
     fn poll_over(&mut self, cx: &mut Context<'_>, idle: Duration) -> Poll<Result<(), BodyError>> {
         if let Some(upload) = self.connection.as_ref().and_then(|c| c.upload.as_ref())
             && upload.outlives()
@@ -173,7 +172,7 @@ impl Reader {
                 Poll::Pending => {
                     let last = upload.last();
                     self.waiting = self.waiting.max(Some(last));
-                    // An origin that takes no more of it has answered all the same.
+                    // The origin no longer reads the upload, but has answered.
                     ready!(self.poll_idle(cx, idle));
                 }
             }
@@ -182,7 +181,7 @@ impl Reader {
         Poll::Ready(Ok(()))
     }
 
-    /// The next piece; `None` at the end. Nothing for longer than `idle` is an error.
+    /// The next piece; `None` at the end. Silence for longer than `idle` is an error.
     pub fn poll_piece(
         &mut self,
         cx: &mut Context<'_>,
@@ -233,8 +232,8 @@ impl Reader {
                 Err(error) => return Poll::Ready(Some(Err(error.into()))),
             }
             let expected = self.decoder.expected();
-            // One byte more than is expected: a read that fills its room leaves the socket marked as readable, and
-            // it takes one more system call to see that it is not.
+            // One byte more than expected: a read that fills its buffer leaves the socket marked as readable, and another system
+            // call would be needed to clear that.
             let most = expected.map_or(READ, |n| {
                 usize::try_from(n).map_or(READ, |n| n.saturating_add(1).min(READ))
             });
@@ -275,7 +274,7 @@ impl Reader {
         let timer = self
             .timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at.into())));
-        // The timer is seldom moved: it fires for a gap that has ended, and is then set for the one that has not.
+        // The timer is rarely reset: it may fire for a wait that has ended, and is then set for the current one.
         while timer.as_mut().poll(cx).is_ready() {
             if at <= Instant::now() {
                 return Poll::Ready(());

@@ -1,8 +1,8 @@
-//! How one body goes on: what breaks is resumed, what stands still gets a second connection, and whichever delivers goes on.
+//! Continues one body: breaks are resumed, a stalled connection gets a second one beside it, and whichever delivers is used.
 //!
-//! What may look whole: a body whose response tells its end by itself (a length, a last chunk), or whose length was told
-//! before any of it came. Where the first response told no length, a part or a 416 tells only what there is by now, for the
-//! file may still be in the making: its bytes are used, but the end must come from a response with all of it.
+//! When a body counts as complete: its response declares its end (length or last chunk), or its length was known before its first
+//! byte. If the first response declared no length, a 206 or 416 only tells the current length, and the file may still be growing:
+//! such bytes are used, but the end must come from a complete response.
 
 use std::{
     future::Future,
@@ -26,57 +26,57 @@ use super::{
 };
 use crate::path::continuation::{Ask, Continuation, Mismatch};
 
-/// What goes on with one body where its response breaks or stalls: it asks for the rest, and joins that to what came.
+/// Continues one body after a break or stall: requests the rest, and joins it to what was received.
 pub(super) struct Recovery {
     /// Makes the requests for the rest.
     pub(super) replay: Rc<Replay>,
-    /// Where the body stands, and which version it is.
+    /// Position in the body, and the validator of the representation.
     pub(super) continuation: Continuation,
-    /// The rest, on its way: after a break, or beside a connection that stands still.
+    /// The pending request for the rest: after a break, or beside a stalled connection.
     pub(super) rest: Option<RestFuture>,
     /// What the last request asked for.
     asked: Ask,
-    /// The position of the body's next byte as that went out.
+    /// The position of the body when it was sent.
     asked_at: u64,
-    /// Bytes that were handed out and that the framing has not vouched for yet, because their chunk has not ended.
+    /// Delivered bytes that the framing has not confirmed, because their chunk has not ended.
     pub(super) unproven: Unproven,
-    /// Bytes of the response at hand that were handed out before: they are compared, and left out.
+    /// Bytes of the current response that were delivered before: compared, and skipped.
     overlap: Option<Overlap>,
-    /// Bytes that may still be read once more, of `transfers.resume_reread`.
+    /// Bytes that may still be received again, of `transfers.resume_reread`.
     reread: u64,
-    /// The first response, which stalled: the fallback where no other goes on.
+    /// The original response, after it stalled: the fallback if no other one delivers.
     pub(super) standby: Option<Standby>,
-    /// The break that the rest mends; none while the connection only stands still.
+    /// The break that the pending request resumes; none while the connection only stalls.
     pub(super) broken: Option<BodyError>,
     /// The second connection's slot.
     pub(super) second: Option<Slot>,
     attempts: Attempts,
-    /// How fast the response at hand comes.
+    /// Throughput of the current response.
     pub(super) pace: Pace,
-    /// Whether this is a part of a body that comes over several connections: only a 206 will do for it.
+    /// Whether this is a part of a body over several connections: only a 206 is accepted.
     pub(super) is_part: bool,
-    /// How the origin refused the last request, until whoever plans the parts has taken note of it.
+    /// How the origin refused the last request, until the planner of the parts has noted it.
     pub(super) refused: Option<RestRefusal>,
-    /// Whether the connection was given up for others, and the rest is not asked for yet.
+    /// Whether the connection was given up for others, and the rest is not requested yet.
     pub(super) given_up: bool,
 }
 
-/// A response that stood still when a second one took over. It is not read as long as that goes on.
+/// The original response, while a second connection delivers instead. It is not read meanwhile.
 pub(super) struct Standby {
     reader: Reader,
-    /// The position of its next byte.
+    /// Position of its next byte.
     at: u64,
-    /// Bytes of it that its framing has not vouched for.
+    /// Its delivered bytes that its framing has not confirmed.
     unproven: Unproven,
     /// The exchange slot of its connection.
     _slot: Option<Slot>,
 }
 
-/// The rest, on its way.
+/// The pending request for the rest.
 type RestFuture = Pin<Box<dyn Future<Output = Result<Rest, RestError>>>>;
 
 impl Recovery {
-    /// The recovery of a body from `continuation` on, which `replay` asks for.
+    /// For a body at `continuation`; `replay` makes the requests.
     pub(super) fn new(replay: Rc<Replay>, continuation: Continuation) -> Self {
         let settings = replay.origin().transfers();
         let pace = Pace::new(settings.stall_window);
@@ -102,12 +102,12 @@ impl Recovery {
         }
     }
 
-    /// Takes a piece of the response at hand, after which the last `unproven` bytes are not vouched for by the framing. Returns
-    /// what of it was not handed out before.
+    /// Takes a piece of the current response, whose last `unproven` bytes the framing has not confirmed. Returns the bytes that
+    /// were not delivered before.
     ///
     /// # Errors
     ///
-    /// [`BodyError::Differs`], where bytes that were handed out before come otherwise.
+    /// [`BodyError::Differs`] if repeated bytes differ from the delivered ones.
     pub(super) fn took(&mut self, mut piece: Bytes, unproven: u64) -> Result<Bytes, BodyError> {
         self.unproven.came(&piece, unproven);
         let floor = self.replay.origin().stall_floor(self.pace.before());
@@ -129,7 +129,7 @@ impl Recovery {
         let settings = self.replay.origin().transfers();
         let (next, is_whole) = (self.continuation.next(), self.continuation.is_whole());
         if self.rest.is_some() && next - self.asked_at >= settings.resume_progress.as_u64() {
-            // The connection that stood still moves again, and does not only trickle: the second one is not needed.
+            // The stalled connection delivers again, and not only a trickle: the second one is not needed.
             self.rest = None;
             self.second = None;
         }
@@ -144,7 +144,7 @@ impl Recovery {
         Ok(piece)
     }
 
-    /// Called at the end of the response: no second connection is needed, and its pace counts for others.
+    /// The response ended: no second connection is needed, and its throughput is recorded for the origin.
     pub(super) fn ended(&mut self) {
         self.rest = None;
         self.second = None;
@@ -153,21 +153,21 @@ impl Recovery {
         }
     }
 
-    /// Whether all that is wanted came, and nothing of it is in doubt.
+    /// Whether everything that is wanted was received and confirmed.
     pub(super) fn is_proven(&self) -> bool {
         self.continuation.is_whole() && self.lacks().is_none() && self.unproven.is_empty()
     }
 
-    /// Why the body is not whole at the end of the response at hand.
+    /// Why the body is incomplete at the end of the current response.
     pub(super) fn lacks(&self) -> Option<BodyError> {
         if self.overlap.is_some() || self.continuation.falls_short() {
-            // A framing that ends too early, by its own rules, is a break as well.
+            // A framing that ends too early is a break as well.
             return Some(BodyError::Cut);
         }
         self.continuation.is_assumed().then_some(BodyError::NoEnd)
     }
 
-    /// What of the bytes that were sent nothing vouches for: another response must bring them once more.
+    /// The delivered bytes that are unconfirmed: another response must repeat them.
     fn owed(&self) -> &Unproven {
         match &self.overlap {
             Some(overlap) => overlap.owed(),
@@ -175,8 +175,7 @@ impl Recovery {
         }
     }
 
-    /// What is to be asked for after a break; `None` where too much would come for the second time, or more came already
-    /// than there is.
+    /// What to request after a break; `None` if too much would be received again, or more was delivered than the body has.
     fn ask(&self) -> Option<Ask> {
         let next = self.continuation.next();
         let (ask, again) = if self.is_part {
@@ -190,18 +189,18 @@ impl Recovery {
         (again <= self.reread && !too_much).then_some(ask)
     }
 
-    /// The body broke: asks for the rest, if that may be.
+    /// The body broke: requests the rest, if that is allowed.
     pub(super) fn begin(&mut self, error: BodyError) -> Result<(), BodyError> {
         if let Some(overlap) = self.overlap.take() {
-            // What it was to prove is still owed.
+            // The bytes that the overlap was to confirm are still unconfirmed.
             self.unproven = overlap.into_owed();
         }
         if error.is_a_lie() {
-            // What came of it was passed on and may be wrong: nothing is put behind it.
+            // A wrong chunk size may have let wrong bytes through: nothing is appended to them.
             return Err(error);
         }
         if self.rest.is_some() {
-            // It is on its way already, for the connection stood still before it broke.
+            // Already requested, because the connection stalled before it broke.
             self.broken = Some(error);
             return Ok(());
         }
@@ -228,13 +227,13 @@ impl Recovery {
         Ok(())
     }
 
-    /// Asks for what is still to come, where no connection brings it.
+    /// Requests what is missing, because no connection delivers it.
     pub(super) fn ask_for_the_rest(&mut self, ask: Ask) {
         self.broken = Some(BodyError::NoRest);
         self.fetch(Duration::ZERO, ask);
     }
 
-    /// Sends the request, from the first byte on that nothing vouches for.
+    /// Sends the request, from the first unconfirmed byte on.
     fn fetch(&mut self, wait: Duration, ask: Ask) {
         (self.asked, self.asked_at) = (ask, self.continuation.next());
         let from = self.continuation.next() - self.owed().len();
@@ -248,7 +247,7 @@ impl Recovery {
             let rest = async {
                 let mut rest = replay.fetch_rest(continuation, ask).await?;
                 if let (Ask::Beside, Some(reader)) = (ask, &mut rest.reader) {
-                    // A head alone is no better than a response that stands still.
+                    // A head without a body byte is no better than a stalled response.
                     reader.begin(patience).await?;
                 }
                 Ok(rest)
@@ -259,8 +258,8 @@ impl Recovery {
         }));
     }
 
-    /// The rest is here, and takes the place of `reader`, unless that only stood still and is further by now. It is kept
-    /// if it is the first response, and only stood still; `slot` is for the connection that is kept.
+    /// The rest is here and replaces `reader`, unless that only stalled and has delivered more by now. A stalled original response
+    /// is kept as the fallback; `slot` is for its connection.
     pub(super) fn mended(
         &mut self,
         rest: Rest,
@@ -317,8 +316,7 @@ impl Recovery {
         Ok(())
     }
 
-    /// Nothing else goes on with the body: the first response, which only stood still, if it is there and `error` leaves
-    /// what came in the meantime beyond doubt.
+    /// The original response as fallback, if it only stalled, and if `error` does not put what was delivered since into doubt.
     pub(super) fn fall_back(&mut self, error: &BodyError) -> Option<Reader> {
         let standby = self.standby.take().filter(|_| !error.is_a_lie())?;
         let again = self.continuation.next() - standby.at;
@@ -329,16 +327,16 @@ impl Recovery {
         Some(standby.reader)
     }
 
-    /// The rest did not come: once more, or the end.
+    /// The request for the rest failed: tries again, or gives up.
     pub(super) fn failed(&mut self, error: &RestError) -> Result<(), BodyError> {
         let Some(broken) = self.broken.take() else {
-            // Only a second connection that failed: the first goes on.
+            // Only the second connection failed: the first one continues.
             self.attempts.second_failed();
             tracing::debug!(%error, "a second connection for a stalled body failed");
             return Ok(());
         };
         if self.asked == Ask::Beside && !error.is_passing() {
-            // It was asked for while the first response lived: less will do now.
+            // It was requested while the first response was open; now a weaker requirement is enough.
             return self.begin(broken);
         }
         self.refused = Some(error.refusal());
@@ -346,7 +344,7 @@ impl Recovery {
             && matches!(broken, BodyError::NoRest)
             && self.refused == Some(RestRefusal::Denied)
         {
-            // Its like keep their connections.
+            // Requests for targets like this keep their connections.
             self.replay.refused(Instant::now());
         }
         if !self.is_part && self.refused == Some(RestRefusal::TurnedAway) {
@@ -367,8 +365,8 @@ impl Recovery {
         Err(broken)
     }
 
-    /// The connection is waited for, while the client is ready to read. After `idle_read` it gets a second one also where the
-    /// budget for stalls is spent, like a body that broke.
+    /// Called while the client is ready to read and the connection is waited for. After `idle_read` it gets a second connection
+    /// even if the budget for stalls is spent, as after a break.
     pub(super) fn watch(
         &mut self,
         cx: &mut Context<'_>,
@@ -382,15 +380,15 @@ impl Recovery {
         let verdict = self.pace.judge(cx, since, floor);
         self.heed(verdict, since.elapsed() >= idle_read);
         if self.rest.is_none() && matches!(verdict, Verdict::Stalled(_)) {
-            // It got no second connection, and is judged again after one more period.
+            // It got no second connection; it is judged again after the next period.
             self.pace.judge(cx, since, floor);
         }
     }
 
-    /// A connection that stands still, or nearly so, gets a second one beside it.
+    /// Opens a second connection beside one that stalls.
     fn heed(&mut self, verdict: Verdict, is_idle: bool) {
         if !self.continuation.is_told() || self.rest.is_some() {
-            // Of a body without a told length nobody else knows the end: it may be in the making, and its pace its own.
+            // Without a declared length the file may still be growing, at its own pace.
             return;
         }
         let origin = self.replay.origin();
@@ -416,12 +414,12 @@ impl Recovery {
             at_byte = self.continuation.next(),
             "a body stalls, a second connection asks for the rest"
         );
-        // Where that is no better, it is how fast this body comes.
+        // If the second connection is no faster, this is the body's throughput.
         self.pace.expect(pace);
         self.fetch(Duration::ZERO, Ask::Beside);
     }
 
-    /// Whether the origin refused or was late at least once, and is asked again.
+    /// Whether the origin refused or was late at least once, and is being asked again.
     pub(super) fn is_asked_again(&self) -> bool {
         self.attempts.is_trying() && self.broken.is_some()
     }

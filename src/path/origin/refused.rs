@@ -1,4 +1,4 @@
-//! Parts that the origin does not give, and those that are given up for others.
+//! Parts that the origin refuses, and parts that are given up for other requests.
 
 use std::{rc::Rc, task::Context, time::Instant};
 
@@ -7,13 +7,13 @@ use super::{
 };
 
 impl Parallel {
-    /// Gives up all that is not the first response's, where others need the room.
+    /// Gives up all parts but the original response's, if other requests need the connections.
     pub fn make_room(&mut self, cx: &mut Context<'_>) {
         if !self.member.is_called(cx.waker()) {
             return;
         }
         self.spare = None;
-        // Where the first response broke, the part that is due is the body's one connection.
+        // If the original response has failed, the next part is the body's only connection.
         let kept = usize::from(self.first.is_none());
         let mut given_up = 0;
         for part in self.parts.iter_mut().skip(kept) {
@@ -24,7 +24,7 @@ impl Parallel {
         self.withdraw();
     }
 
-    /// Parts at the back of which nothing came are none any more.
+    /// Removes parts at the end that have received nothing.
     fn withdraw(&mut self) {
         while self.parts.len() > 1
             && let Some(last) = self.parts.back()
@@ -36,8 +36,8 @@ impl Parallel {
         }
     }
 
-    /// Fewer connections as soon as the origin turns a part away (429, 503), or is late with it. What was asked for last
-    /// waits until a connection is due for it; a part that others wait behind is asked for again, later.
+    /// Reduces the number of connections when the origin refuses a part (429, 503) or is late with it. The last part requested
+    /// waits until a connection is allowed for it; a part that others wait behind is requested again later.
     pub(super) fn heed_refusals(&mut self) {
         let refusals = || {
             self.parts
@@ -66,7 +66,7 @@ impl Parallel {
             width = self.width.get(),
             "the origin does not give so many parts at once"
         );
-        // Nothing has come of it, and it is not the first, which the client waits for.
+        // Nothing of it has arrived, and it is not the first, which the client waits for.
         let waits = |part: &Part| {
             part.ahead.is_empty()
                 && part
@@ -80,7 +80,7 @@ impl Parallel {
         {
             self.frontier = last.next;
             self.parts.pop_back();
-            // It was to be asked for once more, and is not.
+            // Its retry was paid for, but is not made.
             origin.refund(1.0);
         }
         for part in &mut self.parts {
@@ -98,7 +98,7 @@ impl Parallel {
         }
     }
 
-    /// A part cannot be had: the first response brings it, and no more are asked for.
+    /// A part cannot be fetched: the original response delivers it, and no more parts are requested.
     pub(super) fn give_up(&mut self, i: usize, error: &BodyError) {
         let origin = self.replay.origin();
         let part = &mut self.parts[i];

@@ -1,4 +1,4 @@
-//! Asks the origin for the rest of a body that broke or stands still.
+//! Requests the rest of a body that broke or stalled from the origin.
 
 use std::{
     rc::Rc,
@@ -24,27 +24,27 @@ use crate::{
     traffic::{canary::split::Bucket, tolerance::Allowance},
 };
 
-/// A request that can be made again, for a part of what it asked for.
+/// A request that can be sent again, for a part of the body.
 pub struct Replay {
     origin: Rc<Origin>,
     request: FrozenClientRequest,
     bucket: Bucket,
     ttfb: Duration,
-    /// Whether the body may be asked for in parts, as far as its first answer and the settings say.
+    /// Whether the body may be fetched in parts, by its first response and the settings.
     in_parts: bool,
 }
 
-/// The answer to a request for the rest.
+/// The response to a request for the rest.
 pub struct Rest {
-    /// Where what comes begins: at the next byte, or before it.
+    /// Where it begins: at the next byte, or before it.
     pub continuation: Continuation,
-    /// The rest, or nothing if there is nothing more just now.
+    /// The rest; none if there are no more bytes now.
     pub reader: Option<Reader>,
 }
 
 impl Replay {
-    /// Keeps a client's request for later. `ttfb` is how long its first answer took; `in_parts` says whether that and
-    /// the settings let the body come in parts.
+    /// Keeps a client's request for later. `ttfb` is the response time of its first response; `in_parts` tells whether the body may
+    /// be fetched in parts.
     pub fn new(
         origin: Rc<Origin>,
         request: FrozenClientRequest,
@@ -61,7 +61,7 @@ impl Replay {
         })
     }
 
-    /// The origin that it goes to.
+    /// The origin to ask.
     pub fn origin(&self) -> &Rc<Origin> {
         &self.origin
     }
@@ -79,7 +79,7 @@ impl Replay {
             .map(SpanContext::trace_id)
     }
 
-    /// How many parts of the body may be asked for beside its first response, by what is known of targets like it.
+    /// How many parts may be requested beside the original response, by what is known of targets like it.
     pub fn allowance(&self, now: Instant) -> Allowance {
         if !self.in_parts {
             return Allowance::Nothing;
@@ -88,29 +88,28 @@ impl Replay {
         tolerance.allowance(&target_of(&self.request), now)
     }
 
-    /// Notes that a part was refused: targets like this one are asked for fewer.
+    /// A part was refused: targets like this one get fewer.
     pub fn refused(&self, now: Instant) {
         let tolerance = &self.origin.state().tolerance;
         tolerance.refused(&target_of(&self.request), now);
     }
 
-    /// Notes that several parts came: targets like this one may be asked for more.
+    /// Several parts were accepted: targets like this one may get more.
     pub fn tolerated(&self, now: Instant) {
         let tolerance = &self.origin.state().tolerance;
         tolerance.tolerated(&target_of(&self.request), now);
     }
 
-    /// How long an answer usually takes, by all that is known.
+    /// The usual response time: the origin's, or this request's if that was longer.
     pub fn usual_ttfb(&self) -> Duration {
         self.origin.usual_ttfb().max(self.ttfb)
     }
 
-    /// Asks for the rest. Not a byte of it is used unless it is the same version, from just the next byte on, or, where that
-    /// may be, from the first.
+    /// Requests the rest. It is used only if it is the same representation, from the next byte on or, if allowed, from the first.
     ///
     /// # Errors
     ///
-    /// [`RestError`], which tells whether another attempt may do.
+    /// [`RestError`], which tells whether another attempt makes sense.
     pub async fn fetch_rest(
         self: Rc<Self>,
         mut continuation: Continuation,
@@ -154,8 +153,7 @@ impl Replay {
         })
     }
 
-    /// The first request's fields, without its conditions, and, unless all is asked for, with those of a part (RFC 9110
-    /// §13.1.5).
+    /// The client's fields without its conditions; unless the whole body is requested, with Range and If-Range (RFC 9110 §13.1.5).
     fn fields(&self, continuation: &Continuation, ask: Ask) -> HeaderMap {
         let mut fields = self.request.headers().clone();
         for condition in [
@@ -182,7 +180,7 @@ impl Replay {
     }
 }
 
-/// What Retry-After says, where it is a number (RFC 9110 §10.2.3). A date would need the origin's clock.
+/// The value of Retry-After, if it is a number (RFC 9110 §10.2.3). A date would need the origin's clock.
 fn seconds(value: &HeaderValue) -> Option<Duration> {
     let seconds = value.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))

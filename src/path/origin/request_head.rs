@@ -1,4 +1,4 @@
-//! A request's head as it goes to the origin (RFC 9112 §3).
+//! Writes a request head for the origin (RFC 9112 §3).
 
 use actix_http::{
     RequestHead,
@@ -6,7 +6,7 @@ use actix_http::{
 };
 use bytes::{BufMut as _, BytesMut};
 
-/// Appends the head to `out`: the request line, Host, and the other fields as they are. How a body is framed, they say.
+/// Appends the head to `out`: request line, Host, and the other fields unchanged. The body's framing is among them.
 pub(super) fn write_head(head: &RequestHead, out: &mut BytesMut) {
     let target = head.uri.path_and_query();
     let target = target.map_or("/", |target| target.as_str());

@@ -1,24 +1,24 @@
-//! What is kept back of the bytes before a gap, while the first response is read past what parts had brought.
+//! Holds back the last bytes before a gap, while the original response is read up to it.
 //!
-//! That may take minutes, and a client, or a proxy before this one, takes a body of which nothing comes for a dead one.
-//! So the last of what is here is handed out little by little, and is used up when the first response has come to the gap.
-//! The body's end is no later for that.
+//! That may take minutes, and clients or proxies treat a body without any byte for so long as dead. So the last bytes before the
+//! gap are delivered little by little, and are used up when the original response reaches the gap. The body does not end later
+//! because of that.
 
-/// So much is kept back. In the smallest pieces it lasts for hundreds of them.
+/// Bytes that are held back. In the smallest pieces they last for hundreds of them.
 const RESERVE: u64 = 256 * 1024;
-/// The smallest piece.
+/// The smallest piece, in bytes.
 const PIECE: u64 = 512;
 
-/// What is kept back.
+/// State of the bytes that are held back.
 #[derive(Debug, Default)]
 pub(super) struct Reserve {
-    /// How many bytes were left, and how far the first response had to go, when the last of them began.
+    /// When they began to be used: how many bytes were left, and how far the original response had to go.
     begun: Option<(u64, u64)>,
 }
 
 impl Reserve {
-    /// How much may be handed out, with `left` bytes before the gap, and so many for the first response to go to it.
-    /// None: it must come nearer first.
+    /// How many bytes may be delivered now, with `left` bytes before the gap and `to_go` bytes until the original response reaches
+    /// it. None: wait until it is closer.
     pub(super) fn most(&mut self, left: u64, to_go: u64) -> Option<u64> {
         if to_go <= left {
             return Some(u64::MAX);

@@ -1,8 +1,8 @@
-//! The origin's addresses, kept as long as their records live and the level allows.
+//! Resolves the origin's addresses, cached for their TTL within the level's limit.
 //!
-//! They are asked for anew before that where they may have changed: /etc/hosts or /etc/resolv.conf is another file than
-//! before (looked at once a second at most), the settings were read again, or no connection could be had. An expired answer
-//! is better than none: while DNS does not answer, the last addresses stay in use.
+//! They are resolved again earlier if they may have changed: /etc/hosts or /etc/resolv.conf is a new file (checked at most once a
+//! second), the settings were reloaded, or no connection could be opened. An expired answer is better than none: while DNS fails,
+//! the last addresses stay in use.
 
 use std::{
     cell::RefCell,
@@ -18,21 +18,21 @@ use hickory_resolver::{TokioResolver, net::NetError};
 
 use super::name_files::{NameFiles, Stamps};
 
-/// The files are looked at no more often than that, and what is known is not asked for anew sooner.
+/// The shortest time between two checks of the files, and between two lookups.
 const AT_MOST_EVERY: Duration = Duration::from_secs(1);
 
-/// Tells all resolvers that names may have other addresses now. Clones are the same.
+/// Tells all resolvers that the addresses may have changed. Clones share their state.
 #[derive(Clone, Debug, Default)]
 pub struct Anew(Arc<AtomicU64>);
 
 impl Anew {
-    /// Every resolver asks again before its next answer.
+    /// Makes every resolver look the name up again before its next answer.
     pub fn ask(&self) {
         self.0.fetch_add(1, Relaxed);
     }
 }
 
-/// Resolves one host for one worker.
+/// Resolves one host, for one worker.
 pub struct Resolver {
     host: String,
     files: NameFiles,
@@ -42,17 +42,17 @@ pub struct Resolver {
 
 #[derive(Default)]
 struct Known {
-    /// Made of the files as `stamps` has them.
+    /// The DNS client, configured from the files of version `stamps`.
     dns: Option<TokioResolver>,
     stamps: Stamps,
-    /// When the files were last looked at.
+    /// When the files were last checked.
     looked: Option<Instant>,
-    /// What `anew` said last.
+    /// The value of `anew` that was last seen.
     anew: u64,
     answer: Option<Answer>,
-    /// When it was last asked for.
+    /// When the last lookup began.
     tried: Option<Instant>,
-    /// Why it is asked for again before its time.
+    /// Why the next lookup comes before the answer expires.
     doubt: Doubt,
 }
 
@@ -63,24 +63,24 @@ struct Answer {
     valid_until: Instant,
 }
 
-/// Whether an answer that still lives is believed.
+/// Whether an answer that has not expired is trusted.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Doubt {
     #[default]
     None,
-    /// No connection could be had with it.
+    /// No: no connection could be opened with it.
     Failed,
-    /// What it was made of has changed.
+    /// No: its configuration has changed.
     Changed,
 }
 
-/// Why a name has no address.
+/// Why a name could not be resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
-    /// The system's configuration cannot be used.
+    /// The system's configuration is invalid.
     #[error("the system's DNS configuration cannot be used: {0}")]
     Configuration(#[source] NetError),
-    /// DNS says no, or nothing.
+    /// The DNS lookup failed or found nothing.
     #[error("{host} has no address: {source}")]
     Lookup {
         /// The name.
@@ -91,7 +91,7 @@ pub enum ResolveError {
 }
 
 impl Resolver {
-    /// For one host: a name or an address.
+    /// For one host: a name or an IP address.
     pub fn new(host: &str, anew: Anew) -> Self {
         Self::by(host, anew, NameFiles::default())
     }
@@ -108,11 +108,11 @@ impl Resolver {
         }
     }
 
-    /// The host's addresses, at most `keep` old unless DNS fails.
+    /// The host's addresses, cached for at most `keep` unless DNS fails.
     ///
     /// # Errors
     ///
-    /// [`ResolveError`] where there was never an answer.
+    /// [`ResolveError`] if there never was an answer.
     pub async fn addresses(&self, keep: Duration) -> Result<Vec<IpAddr>, ResolveError> {
         if let Ok(address) = self.host.parse() {
             return Ok(vec![address]);
@@ -126,7 +126,7 @@ impl Resolver {
             {
                 return Ok(kept.addresses.clone());
             }
-            // Who comes meanwhile uses what there is.
+            // Concurrent callers use the cached answer.
             known.tried = Some(now);
             known.doubt = Doubt::None;
             known.answer.clone()
@@ -150,7 +150,7 @@ impl Resolver {
         }
     }
 
-    /// No connection could be had with the last answer: the next one is asked for anew.
+    /// No connection could be opened with the last answer: the next call looks it up again.
     pub fn doubt(&self) {
         let mut known = self.known.borrow_mut();
         if known.doubt == Doubt::None {
@@ -169,7 +169,7 @@ impl Resolver {
             }
         };
         if again {
-            // It would say the same until the record's end.
+            // The DNS client's own cache would repeat the answer until the TTL ends.
             dns.clear_cache();
         }
         let lookup =
@@ -188,7 +188,7 @@ impl Resolver {
 }
 
 impl Known {
-    /// Looks whether the answer may be another one now.
+    /// Checks whether the answer may have changed.
     fn look(&mut self, files: &NameFiles, anew: &Anew, now: Instant) {
         let asked = anew.0.load(Relaxed);
         let told = asked != self.anew;
@@ -207,7 +207,7 @@ impl Known {
         }
     }
 
-    /// Whether this answer is to be asked for anew.
+    /// Whether the answer must be looked up again.
     fn is_due(&self, answer: &Answer, keep: Duration, now: Instant) -> bool {
         let rested = self.tried.is_none_or(|at| now >= at + AT_MOST_EVERY);
         let lives = now < answer.valid_until.min(answer.asked + keep);
@@ -237,7 +237,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(600);
 
-    /// Files of names in a folder of the test's own.
+    /// A folder with hosts and resolv.conf for a test.
     struct Folder(tempfile::TempDir);
 
     impl Folder {
@@ -265,7 +265,7 @@ mod tests {
         }
     }
 
-    /// Gives a second of waiting back.
+    /// Pretends that the last lookup was a second ago.
     fn rest(resolver: &Resolver) {
         let mut known = resolver.known.borrow_mut();
         let earlier = |at: Option<Instant>| Some(at.unwrap() - AT_MOST_EVERY);
@@ -306,7 +306,7 @@ mod tests {
         let resolver = Resolver::by("files.test", Anew::default(), folder.files(port));
         assert_eq!(resolver.addresses(LONG).await.unwrap(), address(2));
         now.store(3, Relaxed);
-        // The record lives for an hour yet.
+        // The record's TTL has an hour left.
         rest(&resolver);
         assert_eq!(resolver.addresses(LONG).await.unwrap(), address(2));
         resolver.doubt();
@@ -368,13 +368,13 @@ mod tests {
             .connect(sockets.try_reserve(9).unwrap())
             .await
             .unwrap();
-        // It has not moved: the failure is told.
+        // The name has not moved: the connect fails.
         drop(origin);
         let failed = target.connect(sockets.try_reserve(9).unwrap()).await;
         assert!(matches!(failed, Err(ConnectError::Connect { .. })));
     }
 
-    /// A name server that gives every name 127.0.0.N for an hour; it says that there is none where N is 0.
+    /// A DNS server that resolves every name to 127.0.0.N with a TTL of an hour; NXDOMAIN if N is 0.
     fn dns(last: Arc<AtomicU8>) -> (Arc<AtomicU8>, u16) {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();

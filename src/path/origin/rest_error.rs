@@ -1,45 +1,45 @@
-//! Why the rest of a body does not come.
+//! Why the rest of a body could not be fetched.
 
 use std::time::Duration;
 
 use super::{body_error::BodyError, fetch_error::FetchError};
 use crate::path::continuation::Mismatch;
 
-/// Why the rest does not come.
+/// Why the rest could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum RestError {
-    /// The origin is away or overloaded just now: another attempt may do.
+    /// The origin is unreachable or overloaded: another attempt may succeed.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// The same, in the origin's own words: the status, and how long it wants to be left alone.
+    /// The origin said so: the status, and its Retry-After.
     #[error("the origin answered {0} to a request for the rest")]
     Busy(u16, Option<Duration>),
-    /// No answer for so long that another attempt is more likely to bring one.
+    /// No response for so long that a new attempt is more promising.
     #[error("no answer to a request for the rest within {0:?}")]
     Late(Duration),
-    /// It broke before a byte of it came.
+    /// The response failed before its first body byte.
     #[error(transparent)]
     Broke(#[from] BodyError),
-    /// The rest is not to be had. Another attempt would get the same.
+    /// The response does not continue this body. Another attempt would get the same.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
 }
 
-/// In what way the origin refused the rest of a body, or a part.
+/// How the origin refused the rest of a body, or a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestRefusal {
     /// It did not answer in time.
     Late,
-    /// It has too much to do: 429, 503, or it took no connection.
+    /// It is overloaded: 429, 503, or no connection accepted.
     TurnedAway,
     /// Another 5xx.
     Failed,
-    /// It answered with something else than the rest of this version, and would do so again.
+    /// Its response does not continue this representation, and would not next time.
     Denied,
 }
 
 impl RestError {
-    /// In what way the origin refused.
+    /// How the origin refused.
     pub fn refusal(&self) -> RestRefusal {
         match self {
             RestError::Busy(429 | 503, _) => RestRefusal::TurnedAway,
@@ -50,7 +50,7 @@ impl RestError {
         }
     }
 
-    /// How long the origin wants to be left alone.
+    /// The origin's Retry-After; zero if none.
     pub fn retry_after(&self) -> Duration {
         match self {
             RestError::Busy(_, after) => after.unwrap_or_default(),
@@ -58,7 +58,7 @@ impl RestError {
         }
     }
 
-    /// Whether another attempt may do better.
+    /// Whether another attempt may succeed.
     pub fn is_passing(&self) -> bool {
         !matches!(self, RestError::Mismatch(_))
     }

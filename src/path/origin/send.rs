@@ -1,4 +1,4 @@
-//! One request up to its response's head. Its own body goes out beside the wait.
+//! Sends one request and receives its response head. The request's body is sent meanwhile.
 
 use std::{
     future::{Future as _, poll_fn},
@@ -19,8 +19,8 @@ use crate::path::{
     upload::Upload,
 };
 
-/// Sends the request and waits for the head, until `deadline`; an upload that moves moves the deadline with it. An answer
-/// that comes before all of the upload is out does not wait for that: the rest goes on beside the response.
+/// Sends the request and waits for the response head until `deadline`; progress of an upload extends it. A response that comes
+/// before the whole upload is sent is returned at once, and the rest is sent meanwhile.
 pub(super) async fn send(
     head: &FrozenClientRequest,
     exchange: Exchange,
@@ -29,7 +29,7 @@ pub(super) async fn send(
     deadline: Instant,
 ) -> Result<Answered, FetchError> {
     let progress = upload.as_ref().map(Upload::progress);
-    // Of a body awc knows nothing: the fields tell of it, and it goes out below.
+    // awc is not told of a body: the fields declare it, and it is sent below.
     let request = CURRENT.sync_scope(exchange.clone(), || {
         head.send_body(actix_http::body::None::new())
     });
@@ -66,7 +66,7 @@ pub(super) async fn send(
                 return Poll::Ready(Err(FetchError::Upload));
             }
             Some(Poll::Ready(sent)) => {
-                // What the origin has to say of it may already be here.
+                // The origin's reason may already have been received.
                 refused = sent.is_err();
                 sending = None;
             }
@@ -93,9 +93,9 @@ pub(super) async fn send(
     let mut answered = exchange
         .into_answered()
         .ok_or_else(|| FetchError::Client("the response head is gone".to_owned()))?;
-    // The origin still waits for a part of the request on it.
+    // The connection cannot be reused, because the origin still expects the rest of the request.
     answered.head.keep_alive &= !refused;
-    // Until then the origin had not all that it needs; an answer that came before that took no time.
+    // The origin's response time starts when it had the whole request; an earlier response took no time.
     answered.sent = written.unwrap_or(answered.sent).max(answered.sent);
     if let Some(sending) = sending {
         answered.connection.upload = Some(sending.go_on(is_well(answered.head)));
@@ -103,12 +103,12 @@ pub(super) async fn send(
     Ok(answered)
 }
 
-/// Whether an upload goes on to its end though the answer to it is here.
+/// Whether the upload continues to its end although the response is here.
 fn is_well(head: Head) -> bool {
     head.status < 300 && head.keep_alive
 }
 
-/// An answer without a body ends the exchange; nothing of it is passed on before the upload is through.
+/// Whether the response waits until the upload is complete: a success without a body ends the exchange.
 fn waits_for_the_rest(head: Head) -> bool {
     is_well(head) && matches!(head.framing, Framing::None | Framing::Length(0))
 }

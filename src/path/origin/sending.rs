@@ -1,5 +1,5 @@
-//! A request's body on its way to the origin: beside the wait for the response's head, and beside the response itself
-//! where that comes first.
+//! Sends a request's body to the origin: while the response head is awaited, and while the response is received if that comes
+//! first.
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,29 +16,29 @@ use bytes::{Buf as _, BytesMut};
 use super::stream::Writer;
 use crate::path::upload::{Progress, Upload};
 
-/// How much is gathered for one write.
+/// Bytes that are gathered for one write.
 const WRITE: usize = 32 * 1024;
 
-/// A request's body, and the connection that it goes out on.
+/// A request's body and the connection to send it on.
 pub(super) struct Sending {
     upload: Upload,
     writer: Writer,
-    /// Framed, but not yet written.
+    /// Bytes that are framed, but not written yet.
     out: BytesMut,
-    /// Bytes still to come where a length was told; else the body is chunked.
+    /// Bytes that are still to be sent, if the length is declared; otherwise the body is chunked.
     left: Option<u64>,
     ended: bool,
-    /// When the connection last took some of it.
+    /// When the connection last accepted bytes.
     written: Instant,
 }
 
-/// Why a body did not get there whole.
+/// Why a body was not sent completely.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SendError {
-    /// The client left, trickled, or sent what is no body.
+    /// The client left, was too slow, or sent a malformed body.
     #[error("the request body ended early")]
     Upload,
-    /// The origin takes no more of it.
+    /// The origin accepts no more bytes.
     #[error("the origin stopped reading: {0}")]
     Refused(#[source] io::Error),
 }
@@ -55,7 +55,7 @@ impl Sending {
         }
     }
 
-    /// When the connection last took some of it.
+    /// When the connection last accepted bytes.
     pub(super) fn written(&self) -> Instant {
         self.written
     }
@@ -65,7 +65,7 @@ impl Sending {
         self.upload.progress()
     }
 
-    /// Ready when all of it is out, or it cannot go on.
+    /// Ready when the whole body is sent, or sending failed.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         loop {
             while !self.ended && self.out.len() < WRITE {
@@ -77,7 +77,7 @@ impl Sending {
                 }
             }
             if self.out.is_empty() {
-                // What TLS holds may be flushed while the client is waited for.
+                // Flushes what TLS has buffered while the client is waited for.
                 let flushed = self.writer.poll_flush(cx).map_err(SendError::Refused)?;
                 return if self.ended {
                     flushed.map(Ok)
@@ -100,14 +100,14 @@ impl Sending {
 
     fn frame(&mut self, piece: &[u8]) -> Result<(), SendError> {
         match &mut self.left {
-            // One byte more would be the begin of another request.
+            // Bytes beyond the declared length would be read as another request.
             Some(left) => {
                 *left = left
                     .checked_sub(piece.len() as u64)
                     .ok_or(SendError::Upload)?;
                 self.out.extend_from_slice(piece);
             }
-            // An empty chunk would be the last one.
+            // An empty chunk would end the body.
             None if piece.is_empty() => {}
             None => {
                 self.out
@@ -129,7 +129,7 @@ impl Sending {
         Ok(())
     }
 
-    /// Goes on in a task of its own, for as long as what is given back lives.
+    /// Continues in a separate task while the returned value lives.
     pub(super) fn go_on(mut self, outlives: bool) -> UploadUnderWay {
         let progress = self.progress();
         progress.answered();
@@ -138,7 +138,7 @@ impl Sending {
         let task = actix_rt::spawn(async move {
             let sent = poll_fn(|cx| self.poll(cx)).await;
             if matches!(sent, Err(SendError::Upload)) {
-                // Neither side may take the exchange for a whole one.
+                // Closes the connection, so that neither side takes the exchange as complete.
                 self.writer.end();
             }
             told.end(sent);
@@ -152,7 +152,7 @@ impl Sending {
     }
 }
 
-/// A body that is still sent while the response comes. Dropped, it ends.
+/// A body that is still being sent while the response arrives. Dropping it stops that.
 #[derive(Debug)]
 pub(super) struct UploadUnderWay {
     task: JoinHandle<()>,
@@ -170,11 +170,11 @@ struct State {
 /// How the upload ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UploadEnd {
-    /// All of it is written.
+    /// It is sent completely.
     Whole,
-    /// By the client's fault.
+    /// The client left, was too slow, or sent a malformed body.
     Broken,
-    /// The origin takes no more.
+    /// The origin accepts no more bytes.
     Refused,
 }
 
@@ -193,7 +193,7 @@ impl State {
 }
 
 impl UploadUnderWay {
-    /// Whether the response's end waits for it: one that says that all is well, on a connection that goes on.
+    /// Whether the response's end waits for the upload: for a success on a connection that stays open.
     pub(super) fn outlives(&self) -> bool {
         self.outlives
     }
@@ -214,12 +214,12 @@ impl UploadUnderWay {
         }
     }
 
-    /// The response moves: the client need not.
+    /// Response bytes moved: extends the upload's idle time.
     pub(super) fn touch(&self) {
         self.progress.touch();
     }
 
-    /// When the client last sent something, or the response moved.
+    /// When the client last sent something, or the response last moved.
     pub(super) fn last(&self) -> Instant {
         self.progress.last()
     }

@@ -1,4 +1,4 @@
-//! `[origin]`: where the files are.
+//! `[origin]`: the server that has the files.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -7,21 +7,21 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{reloadable::reloadable, traffic::redacted::redacted, units::OutOfRange};
 
-/// Where the files are, and how to speak to the server that has them.
+/// The origin server and how to talk to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The origin: scheme, host, port and, if any, a path that is put before every request's.
+    /// Scheme, host, port and, optionally, a base path that is prepended to every request's path.
     pub url: OriginUrl,
     /// The Host header sent to it.
     pub host: HostHeader,
-    /// Longest head of a response.
+    /// Longest response head, in bytes.
     #[serde(with = "crate::units::sized")]
     pub max_head: bytesize::ByteSize,
-    /// Exchanges that may go on beyond the level's connections while they only wait: for a client that reads or sends
-    /// nothing, or for an origin that holds its answer back.
+    /// Exchanges beyond the level's connections that may continue while they only wait: for a client that reads or sends nothing,
+    /// or for an origin that delays its response.
     pub waiting_connections: usize,
-    /// For an https origin.
+    /// TLS, for an https origin.
     pub tls: TlsSettings,
 }
 
@@ -34,7 +34,7 @@ reloadable!(Settings {
 });
 
 impl Settings {
-    /// Checks what no single value shows.
+    /// Checks the values.
     ///
     /// # Errors
     ///
@@ -57,7 +57,7 @@ impl Settings {
         )
     }
 
-    /// The Host that the origin sees; `None` where it is the client's.
+    /// The Host to send to the origin; `None`: the client's.
     pub fn host_header(&self) -> Option<HeaderValue> {
         let name = match &self.host {
             HostHeader::Origin => self.url.authority(),
@@ -72,11 +72,11 @@ impl Settings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsSettings {
-    /// A file of PEM certificates to trust beside the system's; empty: none.
+    /// PEM file of certificates to trust in addition to the system's; empty: none.
     pub ca_file: PathBuf,
-    /// Whether the certificate is verified. Off only for tests and closed networks.
+    /// Whether the certificate is verified. Turn it off only for tests and closed networks.
     pub verify: bool,
-    /// The name expected in the certificate; empty: the URL's host.
+    /// The name that the certificate must have; empty: the URL's host.
     pub server_name: String,
 }
 
@@ -86,14 +86,14 @@ reloadable!(TlsSettings {
     server_name: NextRequest,
 });
 
-/// The Host header that the origin sees.
+/// The Host header to send to the origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostHeader {
-    /// The origin URL's own host and port.
+    /// The origin URL's host and port.
     Origin,
     /// The one that the client sent.
     Client,
-    /// This one.
+    /// This fixed value.
     Fixed(String),
 }
 
@@ -131,23 +131,23 @@ impl Serialize for HostHeader {
 #[derive(Clone, PartialEq, Eq)]
 pub struct OriginUrl {
     uri: Uri,
-    /// The path without its last slash: what is put before every request's path.
+    /// The base path without a trailing slash.
     base: String,
 }
 
-/// Why a URL is no origin.
+/// Why a URL is not valid for an origin.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAnOrigin {
-    /// No URL at all.
+    /// It is not a URL.
     #[error("`{0}` is not a URL: give something like http://files.example:8080")]
     Url(String),
-    /// Another scheme.
+    /// The scheme is neither http nor https.
     #[error("`{0}` is neither http nor https")]
     Scheme(String),
-    /// A user name or password.
+    /// It contains a user name or password.
     #[error("an origin URL carries no user name or password")]
     Credentials,
-    /// A query or a fragment.
+    /// It contains a query or a fragment.
     #[error("`{0}` has a query or a fragment: an origin URL ends with its path")]
     Query(String),
 }
@@ -186,29 +186,29 @@ impl FromStr for OriginUrl {
 }
 
 impl OriginUrl {
-    /// Whether TLS is spoken.
+    /// Whether the scheme is https.
     pub fn is_https(&self) -> bool {
         self.uri.scheme_str() == Some("https")
     }
 
-    /// The host: a name or an address, without brackets.
+    /// The host: a name or an address (IPv6 without brackets).
     pub fn host(&self) -> &str {
         self.uri.host().unwrap_or_default().trim_matches(['[', ']'])
     }
 
-    /// The port; the scheme's own where none is given.
+    /// The port, or the scheme's default.
     pub fn port(&self) -> u16 {
         self.uri
             .port_u16()
             .unwrap_or(if self.is_https() { 443 } else { 80 })
     }
 
-    /// Host and port as they stand in the URL: what a Host header says.
+    /// Host and port as written in the URL; the value of a Host header.
     pub fn authority(&self) -> &str {
         self.uri.authority().map_or("", |a| a.as_str())
     }
 
-    /// What is put before every request's path; empty, or it begins with a slash and does not end with one.
+    /// The base path that is prepended to every request's path: empty, or with a leading and without a trailing slash.
     pub fn base(&self) -> &str {
         &self.base
     }

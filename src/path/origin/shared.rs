@@ -28,18 +28,18 @@ pub struct Shared {
     pub(super) slots: Arc<Slots>,
     pub(super) crowd: Arc<Crowd>,
     pub(super) sockets: Arc<Sockets>,
-    /// Asks for the origin's addresses anew.
+    /// Makes the resolvers look the origin's name up again.
     pub(super) anew: Anew,
     /// What is measured and decided.
     pub(super) state: Arc<OriginState>,
 }
 
 impl Shared {
-    /// Prepares the origin's side.
+    /// Prepares the shared state of an origin.
     ///
     /// # Errors
     ///
-    /// [`TlsError`] where the TLS settings do not hold.
+    /// [`TlsError`] if the TLS settings are invalid.
     pub fn new(
         settings: Settings,
         options: tcp::Settings,
@@ -72,23 +72,23 @@ impl Shared {
         })
     }
 
-    /// Its name may have other addresses now: they are asked for anew before the next connection.
+    /// Makes all workers resolve the origin's name again before their next connection.
     pub fn resolve_anew(&self) {
         self.anew.ask();
     }
 
-    /// The same origin by other settings: what is open and in use counts on. None where nothing changed.
+    /// The same origin with other settings; counts of open connections and slots continue. None if nothing changed.
     ///
     /// # Errors
     ///
-    /// [`TlsError`] where the TLS settings do not hold.
+    /// [`TlsError`] if the TLS settings are invalid.
     pub fn renewed(
         &self,
         settings: &Settings,
         options: &tcp::Settings,
         transfers: &transfers::Settings,
     ) -> Result<Option<Self>, TlsError> {
-        // The file may hold other certificates than before.
+        // The CA file may have other content than before.
         let rereads = settings.url.is_https() && !settings.tls.ca_file.as_os_str().is_empty();
         let same_transfers = *self.transfers == *transfers;
         if *self.settings == *settings && *self.options == *options && same_transfers && !rereads {

@@ -1,15 +1,15 @@
-//! Who has a slot, who goes on without one, and who waits. Time is an argument.
+//! Who has an exchange slot, who continues without one, and who waits. Time is an argument.
 //!
-//! - Those who wait are let in by how much their network has under way, the least first, and then by their turns.
-//! - Large answers, and those that take long, leave an eighth of the slots to others: the reserve.
-//! - Whoever waits gets the slot of an exchange that waits for its own client. That goes on without a slot, as far as
-//!   `waiting` allows; a network gains by that only as long as it has no more without slots than are left over, so half of
-//!   them where it is alone. Where nothing is left, one that can go on by Range is asked for its connection.
-//! - The same holds for an exchange that the origin is silent in for longer than `patience` (a long poll, an event
-//!   stream), while the origin answers others soon; an origin that is overloaded is silent in all of them. To find that out,
-//!   as many as the reserve go on without a slot for requests that are not like the silent ones; and where nobody at all
-//!   is answered, for everybody, up to `in_all`.
-//! - Bodies that hold the reserve, or all slots while somebody waits for 5 s, go on without one, up to `in_all`.
+//! - Waiting requests are admitted by how many exchanges their network has, the fewest first, then by their turn.
+//! - Large and slow responses leave an eighth of the slots to others: the reserve.
+//! - A waiting request takes the slot of an exchange that waits for its own client. That exchange continues without a slot, up to
+//!   `waiting` of them; a network may gain from that only while it has no more of them than are left, so half of them if
+//!   it is alone. At that limit, one that can continue by Range is asked to give up its connection.
+//! - The same holds for an exchange in which the origin is silent for longer than `patience` (a long poll, an event
+//!   stream), while it answers others quickly; an overloaded origin is silent in all of them. To find that out, as
+//!   many as the reserve continue without a slot in favour of requests for other targets; and if the origin answers
+//!   nobody, all may, up to `in_all`.
+//! - Bodies that hold the reserve, or all slots while a request waits for 5 s, continue without one, up to `in_all`.
 
 mod entry;
 mod relief;
@@ -30,9 +30,9 @@ use self::{
 use super::holder::{Holder, SlotState};
 use crate::path::network::Network;
 
-/// The share of the slots that large and slow exchanges never take: one in so many.
+/// One in this many slots is the reserve, which large and slow exchanges never use.
 const RESERVE: usize = 8;
-/// Whoever waited so long gets the slot of the body that has had one longest.
+/// A request that has waited so long takes the slot of the body that has held one longest.
 const STARVED: Duration = Duration::from_secs(5);
 
 /// Limits of the queue.
@@ -40,21 +40,21 @@ const STARVED: Duration = Duration::from_secs(5);
 pub(super) struct Limits {
     /// Slots: exchanges at once.
     pub(super) at_once: usize,
-    /// Exchanges with a slot, and bodies that move without one.
+    /// The most exchanges with a slot, plus those that continue without one while they last.
     pub(super) in_all: usize,
-    /// Exchanges without a slot.
+    /// The most exchanges that continue without a slot while they wait.
     pub(super) waiting: usize,
-    /// How long the origin may be silent.
+    /// How long the origin may be silent in an exchange.
     pub(super) patience: Duration,
 }
 
 impl Limits {
-    /// How many slots large and slow exchanges leave.
+    /// The number of slots in the reserve.
     fn reserve(&self) -> usize {
         (self.at_once / RESERVE).max(1)
     }
 
-    /// How many slots they may have: all of a few.
+    /// The number of slots that large and slow exchanges may use; all, if there are only a few.
     fn at_most_large(&self) -> usize {
         if self.at_once < RESERVE / 2 {
             self.at_once
@@ -64,10 +64,10 @@ impl Limits {
     }
 }
 
-/// A place in the queue: the time from which it is served, and for equal times the number of the arrival.
+/// A place in the queue: the turn, and for equal turns the order of arrival.
 pub(super) type Position = (Instant, u64);
 
-/// Where a waiter is in the queue.
+/// Where a waiting request is in the queue.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spot {
     network: Network,
@@ -75,18 +75,18 @@ pub(super) struct Spot {
     turn: Position,
 }
 
-/// An exchange that waits for a slot.
+/// A request that waits for a slot.
 #[derive(Debug)]
 pub(super) struct Waiter<T> {
-    /// How it is reached.
+    /// How it is notified.
     pub(super) call: T,
-    /// When it came.
+    /// When it arrived.
     pub(super) came: Instant,
-    /// What it asks for.
+    /// What it requests.
     pub(super) ask: SlotRequest,
 }
 
-/// What one client network has of the queue.
+/// The exchanges and waiting requests of one client network.
 #[derive(Debug)]
 struct Account<T> {
     in_use: usize,
@@ -96,27 +96,27 @@ struct Account<T> {
     waiting: [BTreeMap<Position, Waiter<T>>; 2],
 }
 
-/// Exchanges under way, and those who wait for a slot. `T` is how a waiter is reached.
+/// Exchanges under way, and requests that wait for a slot. `T` notifies a waiting request.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     pub(super) limits: Limits,
     slots: HashMap<u64, Entry>,
     beyond: HashMap<u64, Entry>,
-    /// Of those beyond, the ones that the origin was silent in, and bodies that move.
+    /// Of those without a slot: exchanges with a silent origin, and bodies that move.
     lasting: usize,
-    /// Of those beyond, the ones that are to show whether the origin answers others.
+    /// Of those without a slot: probes, which test whether the origin answers others.
     probes: usize,
-    /// Whether the origin has lately answered somebody soon.
+    /// Whether the origin has answered a request quickly of late.
     alive: bool,
-    /// Whether it has lately answered nobody.
+    /// Whether the origin has answered no request of late.
     mute: bool,
-    /// The targets and directories of those that the origin was silent in: how many of each.
+    /// Targets and directories of exchanges in which the origin was silent, with their number.
     slow: HashMap<u64, usize>,
     accounts: HashMap<Network, Account<T>>,
-    /// The first of each network that waits, by [`Kind`].
+    /// The first waiting request of each network, by [`Kind`].
     order: [BTreeSet<(usize, Position, Network)>; 2],
     came: u64,
-    /// Until then no slot can be taken from anybody: it was tried, and nothing has changed.
+    /// Until then no slot can be taken from an exchange: it was tried, and nothing has changed.
     barren: Option<Instant>,
     asked: Option<Arc<Holder>>,
 }
@@ -151,11 +151,11 @@ impl<T> Queue<T> {
         }
     }
 
-    /// How the origin does: whether it has lately answered somebody soon, or nobody at all.
+    /// Sets how the origin does: whether it has answered a request quickly of late, or none at all.
     pub(super) fn hear(&mut self, alive: bool, mute: bool) {
         (self.alive, self.mute) = (alive, mute);
         if alive && self.probes > 0 {
-            // They have shown it.
+            // The probes have shown that it answers others.
             self.lasting += std::mem::take(&mut self.probes);
             for entry in self.beyond.values_mut() {
                 if entry.why == Why::Probe {
@@ -178,17 +178,17 @@ impl<T> Queue<T> {
         self.beyond.len()
     }
 
-    /// Whether nobody waits.
+    /// Whether no request waits.
     pub(super) fn is_idle(&self) -> bool {
         self.order.iter().all(BTreeSet::is_empty)
     }
 
-    /// Whether a slot is free for anything, with nobody waiting for it.
+    /// Whether a slot is free for any request, and none waits.
     pub(super) fn has_plenty(&self) -> bool {
         self.slots.len() < self.limits.at_most_large() && self.is_idle()
     }
 
-    /// Slots that nobody needs.
+    /// Free slots that no request needs.
     pub(super) fn spare(&self) -> usize {
         if self.is_idle() {
             self.limits.at_once.saturating_sub(self.slots.len())
@@ -197,7 +197,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Whether there is a slot for this one now, before all who wait for one of its kind. What it is like is noted in it.
+    /// Whether there is a slot for this request now, ahead of those that wait. Records in it whether it is large.
     pub(super) fn admits(&mut self, ask: &mut SlotRequest, now: Instant) -> bool {
         loop {
             let kind = self.kind(ask, now);
@@ -221,7 +221,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Gives an exchange a slot. Returns its number.
+    /// Gives an exchange a slot. Returns its number in the queue.
     pub(super) fn enter(&mut self, ask: SlotRequest, holder: Arc<Holder>, now: Instant) -> u64 {
         self.came += 1;
         let id = self.came;
@@ -241,7 +241,7 @@ impl<T> Queue<T> {
         id
     }
 
-    /// Adds a waiter, which is let in from `turn` on.
+    /// Adds a waiting request with this turn.
     pub(super) fn wait(&mut self, turn: Instant, waiter: Waiter<T>) -> Spot {
         self.came += 1;
         let spot = Spot {
@@ -255,14 +255,14 @@ impl<T> Queue<T> {
         spot
     }
 
-    /// Takes a waiter out of the queue.
+    /// Removes a waiting request.
     pub(super) fn forget(&mut self, spot: Spot) {
         self.change(spot.network, |account| {
             account.waiting[spot.kind as usize].remove(&spot.turn);
         });
     }
 
-    /// Takes the waiter out that gets a slot next; none if there is no slot for anybody.
+    /// Removes and returns the request that gets a slot next; none if there is no slot.
     pub(super) fn next(&mut self, now: Instant) -> Option<Waiter<T>> {
         loop {
             let first = [Kind::Small, Kind::Large].map(|kind| self.order[kind as usize].first());
@@ -281,7 +281,7 @@ impl<T> Queue<T> {
                     next = account.waiting[kind as usize].remove(&turn);
                 });
                 return next.map(|mut next| {
-                    // It counts as such at once.
+                    // It counts as large at once.
                     next.ask.is_large = kind == Kind::Large;
                     next
                 });
@@ -290,7 +290,7 @@ impl<T> Queue<T> {
             let first = account.waiting[kind as usize].get(&turn)?;
             let (came, ask) = (first.came, first.ask);
             if kind == Kind::Small && self.kind(&ask, now) == Kind::Large {
-                // What it is like has become known since it came.
+                // Its kind has become known since it arrived.
                 self.change(network, |account| {
                     let moved = account.waiting[kind as usize].remove(&turn);
                     account.waiting[Kind::Large as usize].extend(moved.map(|moved| (turn, moved)));
@@ -309,7 +309,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Takes an exchange out that ended. Returns since when it had a slot, if it still had one.
+    /// Removes an exchange that ended. Returns since when it held a slot, if it did.
     pub(super) fn leave(&mut self, id: u64) -> Option<Instant> {
         self.barren = None;
         if let Some(entry) = self.slots.remove(&id) {
@@ -323,13 +323,13 @@ impl<T> Queue<T> {
         None
     }
 
-    /// Lets the next call look for a slot again, because something has changed.
+    /// Lets the next call look for a slot again, because the state has changed.
     pub(super) fn look_again(&mut self) {
         self.barren = None;
     }
 
-    /// Lets an exchange go on that was without a slot: with one if one is free, else without. `id` is none for one that had
-    /// given up its connection. Returns its number.
+    /// Lets an exchange without a slot continue: with one if one is free, otherwise without. `id` is none if it had given up its
+    /// connection. Returns its number.
     pub(super) fn resume(
         &mut self,
         id: Option<u64>,
@@ -383,7 +383,7 @@ impl<T> Queue<T> {
         self.beyond.insert(id, entry);
     }
 
-    /// Updates the counts after an exchange was taken out of `beyond`.
+    /// Updates the counts after an exchange was removed from `beyond`.
     fn forget_beyond(&mut self, entry: &Entry) {
         let (lasts, probes) = entry.why.counts();
         self.lasting -= lasts;
@@ -404,7 +404,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Changes a network's account, and with it where it stands among those that wait.
+    /// Changes a network's account and its position among the waiting networks.
     fn change(&mut self, network: Network, change: impl FnOnce(&mut Account<T>)) {
         let account = self.accounts.entry(network).or_default();
         let key = |account: &Account<T>, kind: usize| {

@@ -1,9 +1,8 @@
-//! How many exchanges may be under way at the origin, over the whole process, and who goes next.
+//! How many exchanges may run at the origin at once, over the whole process, and which request goes next.
 //!
-//! A retune changes the limit at once: waiters are let in as it grows, and as it shrinks whatever is under way goes
-//! on. Who waits is let in by its turn: the time it came, or a later one for what will take long, so that small ones go
-//! first, and a large one goes before whatever came later than its turn. Who comes before whom, and what a slot is taken
-//! from, is in `slot_queue`.
+//! A changed limit applies at once: a larger one admits waiting requests, a smaller one does not stop running exchanges. Requests
+//! are admitted by their turn: their arrival, or later for large responses, so that small ones go first and a large one goes before
+//! whatever arrives after its turn. The order and the slots that can be taken from others are decided in `slot_queue`.
 
 #[cfg(test)]
 mod tests;
@@ -30,12 +29,12 @@ use super::{
 };
 use crate::{path::network::Network, traffic::counters::OriginCounters};
 
-/// The origin may be silent for so long before an exchange counts as one that only waits, or for eight times as long as
-/// answers took at their best of late.
+/// Bounds of the patience after which an exchange counts as one that only waits for the origin; between them it is eight times the
+/// recent best response time.
 const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
-/// The origin counts as silent after so many times the recent best response time.
+/// The origin counts as silent after this many times the recent best response time.
 const LATE: u32 = 8;
-/// The origin is alive if it answered somebody soon within so long, and mute if it answered nobody.
+/// The origin is alive if it gave a quick answer within this time, and mute if it gave no answer at all.
 const ALIVE: Duration = Duration::from_secs(2);
 
 /// The exchange slots of the whole process: how many exchanges may be under way at the origin at once.
@@ -43,33 +42,33 @@ const ALIVE: Duration = Duration::from_secs(2);
 pub struct Slots {
     /// A std mutex: held for a few instructions, never across an await.
     queue: Mutex<Queue<oneshot::Sender<Slot>>>,
-    /// The limits in force, as in `queue`. Written under it.
+    /// The limits in force, copied from `queue`. Written under its lock.
     at_once: AtomicUsize,
     in_all: AtomicUsize,
-    /// How many wait. Changed under the lock of `queue`.
+    /// Number of waiting requests. Changed under the lock of `queue`.
     waiting: AtomicUsize,
     epoch: Instant,
-    /// When somebody was last answered soon, in nanoseconds since the epoch; zero: never.
+    /// When the origin last answered quickly, in nanoseconds since the epoch; zero: never.
     quick: AtomicU64,
-    /// When somebody was last answered, soon or not.
+    /// When the origin last answered at all.
     heard: AtomicU64,
     hasher: RandomState,
     counters: Arc<OriginCounters>,
 }
 
-/// An exchange slot: the right to one exchange with the origin, from its request until its body is here. While the exchange only
-/// waits for its client, the slot may go to another one, and this one goes on without. Dropped, it goes to whoever is next.
+/// An exchange slot: the right to one exchange with the origin, from its request to the end of its body. While the exchange waits
+/// for its client, the slot may go to another one, and this one continues without. Dropped, it goes to the next request.
 #[derive(Debug)]
 pub struct Slot {
     slots: Arc<Slots>,
     holder: Arc<Holder>,
-    /// Its number in the queue; none while it has given up its connection.
+    /// Its number in the queue; none after it gave up its connection.
     id: Option<u64>,
     ask: SlotRequest,
     taken: Instant,
 }
 
-/// No slot came free before the deadline.
+/// No slot became free before the deadline.
 #[derive(Debug, thiserror::Error)]
 #[error("all {limit} origin connections were in use until the deadline")]
 pub struct NoSlot {
@@ -78,7 +77,7 @@ pub struct NoSlot {
 }
 
 impl Slots {
-    /// So many slots, and so many exchanges in all that hold one or an origin's attention; `waiting` more go without.
+    /// With `at_once` slots, at most `in_all` exchanges that use the origin, and `waiting` more that only wait.
     pub fn new(
         at_once: usize,
         in_all: usize,
@@ -103,12 +102,12 @@ impl Slots {
         }
     }
 
-    /// The limit in force on exchanges at once.
+    /// The limit on exchanges at once.
     pub fn limit(&self) -> usize {
         self.at_once.load(Relaxed)
     }
 
-    /// Changes the limits. What is under way goes on. Cheap where they are what they were.
+    /// Changes the limits; running exchanges continue. Cheap if nothing changed.
     pub fn set(self: &Arc<Self>, at_once: usize, in_all: usize) {
         if self.at_once.load(Relaxed) == at_once && self.in_all.load(Relaxed) == in_all {
             return;
@@ -122,24 +121,24 @@ impl Slots {
         self.let_in();
     }
 
-    /// Changes how many may go without a slot.
+    /// Changes how many exchanges may continue without a slot.
     pub fn set_waiting(&self, waiting: usize) {
         self.queue().limits.waiting = waiting;
     }
 
-    /// To be called now and then, for what changes by time alone. `best`: how long answers took at their best of late.
+    /// To be called regularly, for changes by time alone. `best`: the recent best response time.
     pub fn look(self: &Arc<Self>, best: Duration) {
         let [least, most] = PATIENCE;
         self.queue().limits.patience = best.saturating_mul(LATE).clamp(least, most);
         self.let_in();
     }
 
-    /// Whether anybody waits.
+    /// Whether a request waits.
     pub fn is_waited_for(&self) -> bool {
         self.waiting.load(SeqCst) > 0
     }
 
-    /// What is asked for, where it is not known to be large. `path`: the target without its query.
+    /// A request for a slot that is not known to be large. `path`: the target without its query.
     pub fn ask(&self, network: Network, path: &str) -> SlotRequest {
         let directory = match path.rfind('/') {
             Some(1..) => path.rsplit_once('/').map(|(directory, _)| directory),
@@ -155,13 +154,13 @@ impl Slots {
         }
     }
 
-    /// A slot, if some are free for anything and nobody waits.
+    /// A slot, if slots are free for any request and none waits.
     pub fn take_free(self: &Arc<Self>, ask: &SlotRequest) -> Option<Slot> {
         let mut queue = self.queue();
         queue.has_plenty().then(|| self.occupy(&mut queue, *ask))
     }
 
-    /// A slot, if there is one for this without waiting: also that of an exchange which only waits.
+    /// A slot without waiting, if possible by taking it from an exchange that only waits.
     pub fn take_now(self: &Arc<Self>, ask: &SlotRequest) -> Option<Slot> {
         let now = Instant::now();
         let mut queue = self.queue();
@@ -178,8 +177,8 @@ impl Slots {
         slot
     }
 
-    /// Takes a slot, waiting until `deadline`. Whose `turn` is earlier goes first: that is the time at which it came,
-    /// or a later one for what has time.
+    /// Waits for a slot until `deadline`. The earliest `turn` goes first: the time of arrival, or later for requests that have
+    /// time.
     ///
     /// # Errors
     ///
@@ -205,7 +204,7 @@ impl Slots {
             queue.wait(turn, waiter)
         };
         let _waiting = Waiting::new(self, spot);
-        // One may have come free meanwhile.
+        // A slot may have become free meanwhile.
         self.let_in();
         match tokio::time::timeout_at(deadline.into(), slot).await {
             Ok(Ok(slot)) => Ok(slot),
@@ -213,7 +212,7 @@ impl Slots {
         }
     }
 
-    /// Counts one that waited until its deadline.
+    /// Counts a request that waited until its deadline.
     pub fn timed_out(&self) -> NoSlot {
         self.counters.slot_timeouts.increment();
         NoSlot {
@@ -221,7 +220,7 @@ impl Slots {
         }
     }
 
-    /// Takes a slot that nobody needs just now: only where some stay free, for whoever comes.
+    /// Takes a slot that no request needs now, and only if some stay free for new ones.
     pub fn try_take(self: &Arc<Self>) -> Option<Slot> {
         let ask = SlotRequest {
             network: Network::NONE,
@@ -254,14 +253,14 @@ impl Slots {
         }
     }
 
-    /// Publishes what there is, under the lock: sockets are opened by it, too.
+    /// Publishes the counts, under the lock: the limit on sockets depends on them.
     fn count(&self, queue: &Queue<oneshot::Sender<Slot>>) {
         let origin = &self.counters;
         origin.in_use.set(queue.in_use() as u64);
         origin.beyond.set(queue.beyond() as u64);
     }
 
-    /// Tells the queue how the origin does.
+    /// Tells the queue whether the origin is alive or mute.
     fn tell(&self, queue: &mut Queue<oneshot::Sender<Slot>>, now: Instant) {
         let lately = |when: &AtomicU64| {
             let nanos = when.load(Relaxed);
@@ -271,7 +270,7 @@ impl Slots {
         queue.hear(lately(&self.quick), !lately(&self.heard));
     }
 
-    /// Lets in who waits, as far as there is room.
+    /// Admits waiting requests while there is capacity.
     fn let_in(self: &Arc<Self>) {
         loop {
             let now = Instant::now();
@@ -290,7 +289,7 @@ impl Slots {
                 };
                 (next.call, self.occupy(&mut queue, next.ask))
             };
-            // One that just left gives its slot back, and the next one is asked.
+            // A request that has just been dropped returns its slot, and the next one is tried.
             if let Err(mut slot) = next.send(slot) {
                 slot.leave();
             }
@@ -299,7 +298,7 @@ impl Slots {
 }
 
 impl Slot {
-    /// Notes that the response head is here: how long that took tells how the origin does.
+    /// The response head has arrived; its time shows how the origin does.
     pub fn answered(&self, is_large: bool) {
         self.holder.answered(is_large);
         let now = Instant::now();
@@ -311,21 +310,21 @@ impl Slot {
         }
     }
 
-    /// Notes that bytes move, or are asked for.
+    /// Bytes move, or are requested.
     pub fn moves(&mut self) {
         if let Some(was_for_client) = self.holder.moves() {
             self.goes_on(was_for_client);
         }
     }
 
-    /// Notes that it waits for the origin.
+    /// The exchange waits for the origin.
     pub fn waits_for_origin(&mut self) {
         if let Some(before) = self.holder.wait(false) {
             self.goes_on(matches!(before, Waits::Client(_)));
         }
     }
 
-    /// Notes that it waits for its client: whoever needs the slot may have it.
+    /// The exchange waits for its client: its slot may be taken.
     pub fn waits_for_client(&mut self) {
         if self.id.is_none() || self.holder.wait(true).is_none() {
             return;
@@ -338,24 +337,24 @@ impl Slot {
         }
     }
 
-    /// As [`Slot::waits_for_client`], for an exchange that may also be asked for its connection: the waker of `cx` is woken then.
+    /// As [`Slot::waits_for_client`], for an exchange that may also lose its connection: the waker of `cx` is woken then.
     pub fn parks(&mut self, cx: &Context<'_>) {
         self.holder.wake_by(cx.waker());
         self.waits_for_client();
     }
 
-    /// Sets what the exchange does when its connection is asked for while it waits for its client.
+    /// Sets what the exchange does when its connection is needed while it waits for its client.
     pub fn yields(&self, yields: Yields) {
         self.holder.set_yields(yields);
     }
 
-    /// Whether its connection is asked for.
+    /// Whether another request needs its connection.
     pub fn is_asked(&self) -> bool {
         self.holder.is_asked()
     }
 
-    /// Refuses to give its connection up, because its rest could not be asked for later after all. From now on it counts as one
-    /// that would end, and another exchange is asked. Returns false where it counts so already.
+    /// Declines to give up the connection, because the rest cannot be requested later after all. From now on it counts as one that
+    /// would end instead, and another exchange is asked. Returns false if it did already.
     pub fn declines(&mut self) -> bool {
         if self.holder.yields() != Yields::ByRange {
             return false;
@@ -367,7 +366,7 @@ impl Slot {
         true
     }
 
-    /// Notes that the exchange has given up its connection. It asks for a slot again when it moves.
+    /// The exchange has given up its connection. It requests a slot again when it continues.
     pub fn give_up(&mut self) {
         self.holder.forget_asked();
         if self.leave() {
@@ -376,7 +375,7 @@ impl Slot {
         }
     }
 
-    /// Gives it a slot again, if it had lost its own and one is free.
+    /// Takes a slot again if it had lost its own and one is free.
     fn goes_on(&mut self, was_for_client: bool) {
         if was_for_client && self.holder.state() != SlotState::GivenUp {
             self.slots.counters.parked.down();
@@ -391,7 +390,7 @@ impl Slot {
         }
     }
 
-    /// Takes it out of the queue, without letting anybody in. Returns whether it was there.
+    /// Removes it from the queue, without admitting another request. Returns whether it was there.
     fn leave(&mut self) -> bool {
         let Some(id) = self.id.take() else {
             return false;
@@ -421,7 +420,7 @@ impl Drop for Slot {
     }
 }
 
-/// Counts a waiter while it waits, and takes it out of the queue when its client leaves.
+/// Counts a request while it waits, and removes it from the queue when its client leaves.
 struct Waiting<'a> {
     slots: &'a Slots,
     spot: Spot,

@@ -12,25 +12,25 @@ use tokio::sync::{Notify, futures::Notified};
 
 use crate::traffic::counters::OriginCounters;
 
-/// The sockets of the whole process.
+/// Counts the sockets to one origin over the whole process.
 #[derive(Debug, Default)]
 pub struct Sockets {
     open: AtomicUsize,
-    /// Connects that wait for an idle socket to close.
+    /// Connects that wait for an idle socket to be closed.
     wanted: AtomicUsize,
-    /// Tells the reapers that one is wanted.
+    /// Tells the pools' reapers that a socket is wanted.
     want: Notify,
-    /// Tells the connects that one closed.
+    /// Tells the waiting connects that a socket was closed.
     closed: Notify,
     counters: Arc<OriginCounters>,
 }
 
-/// A socket that counts as open for as long as this lives.
+/// Counts one socket as open while this lives.
 #[derive(Debug)]
 pub struct OpenSocket(Arc<Sockets>);
 
 impl Sockets {
-    /// No socket open yet.
+    /// No sockets yet.
     pub fn new(counters: Arc<OriginCounters>) -> Self {
         Sockets {
             counters,
@@ -38,7 +38,7 @@ impl Sockets {
         }
     }
 
-    /// Waits until one more may be opened, of `limit` in all. At the limit an idle one is closed first, on whatever worker.
+    /// Waits until one more socket may be opened, of `limit`. At the limit an idle one is closed first, on whatever worker.
     pub async fn reserve(self: &Arc<Self>, limit: usize) -> OpenSocket {
         if let Some(open) = self.try_reserve(limit) {
             return open;
@@ -50,12 +50,12 @@ impl Sockets {
             if let Some(open) = self.try_reserve(limit) {
                 return open;
             }
-            // A reaper that was between two waits did not hear it: ask again soon.
+            // A reaper that was not listening missed it: ask again soon.
             _ = tokio::time::timeout(Duration::from_millis(20), closed).await;
         }
     }
 
-    /// Lets one more be opened, if fewer than `limit` are open.
+    /// Permits one more socket if fewer than `limit` are open.
     pub fn try_reserve(self: &Arc<Self>, limit: usize) -> Option<OpenSocket> {
         let most = self.most(limit);
         self.open
@@ -65,7 +65,7 @@ impl Sockets {
         Some(OpenSocket(Arc::clone(self)))
     }
 
-    /// Whether a connect waits for an idle socket to close.
+    /// Whether a connect waits for an idle socket to be closed.
     pub(super) fn is_wanted(&self) -> bool {
         self.wanted.load(SeqCst) > 0
     }
@@ -75,12 +75,12 @@ impl Sockets {
         self.open.load(SeqCst) > self.most(limit)
     }
 
-    /// Ready once somebody asks for one that idles.
+    /// Completes when an idle socket is wanted.
     pub(super) fn until_wanted(&self) -> Notified<'_> {
         self.want.notified()
     }
 
-    /// The limit in force: every exchange has a socket, those beyond their slots too.
+    /// The limit in force: exchanges without a slot have a socket too.
     fn most(&self, limit: usize) -> usize {
         let origin = &self.counters;
         limit.max(origin.in_use.get() as usize) + origin.beyond.get() as usize

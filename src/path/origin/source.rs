@@ -1,5 +1,5 @@
-//! One body from the origin, whatever becomes of its connections: what breaks is resumed, what stands still gets a
-//! second connection, and whichever delivers goes on (`recovery`).
+//! One body from the origin, independent of single connections: breaks are resumed, a stalled connection gets a second one, and
+//! whichever delivers is used (`recovery`).
 
 use std::{
     rc::Rc,
@@ -30,25 +30,25 @@ use crate::{
 
 /// One body, from its first byte to its last.
 pub struct Source {
-    /// Bytes that were read before the source was asked for any: they come first.
+    /// Bytes that were received before the source was read: delivered first.
     here: Option<Bytes>,
-    /// The response at hand.
+    /// The current response.
     reader: Reader,
-    /// Bytes that must still come before the end, where the head says so beside the framing (a 206 in chunks).
+    /// Bytes that must still come before the end, if a header declares it besides the framing (a chunked 206).
     expected: Option<u64>,
-    /// The exchange slot, until no connection is needed any more; none for a part of a body, whose slot is kept beside it.
+    /// The exchange slot, until no connection is needed; none for a part of a body, whose slot is kept elsewhere.
     slot: Option<Slot>,
-    /// Goes on where the response at hand breaks or stalls; none for a body that may not be asked for once more.
+    /// Continues the body after a break or stall; none if the body must not be requested again.
     recovery: Option<Recovery>,
-    /// When the line was last looked at for a [`ParallelPlan`].
+    /// When the line was last measured for a [`ParallelPlan`].
     looked: Option<Instant>,
 }
 
-/// How often the line is looked at while a body comes: TCP_INFO costs a system call.
+/// How often the line is measured while a body arrives: TCP_INFO costs a system call.
 const LOOK: Duration = Duration::from_millis(250);
 
 impl Source {
-    /// The body behind `head`: it comes over `connection`, and holds `slot` until that is needed no more.
+    /// The body behind `head`: read from `connection`; `slot` is held until it is no longer needed.
     pub fn new(connection: Connection, head: Head, slot: Slot, pool: Rc<Pool>) -> Self {
         slot.yields(Yields::ByEnding);
         let mut source = Source {
@@ -63,7 +63,7 @@ impl Source {
         source
     }
 
-    /// A body of which all bytes are here already. It needs no connection.
+    /// A body that is completely here. It needs no connection.
     pub fn here(body: Bytes, pool: Rc<Pool>) -> Self {
         Source {
             here: Some(body),
@@ -75,22 +75,22 @@ impl Source {
         }
     }
 
-    /// Takes back bytes that the caller has read: they come first again.
+    /// Puts back bytes that the caller has read: they are delivered first again.
     pub fn put_back(&mut self, read: Bytes) {
         self.here = Some(read);
     }
 
-    /// Sets how many bytes the body has, where the head says it beside the framing: an end before that is a break.
+    /// Sets the body's length, if a header declares it besides the framing: an earlier end is a break.
     pub fn expect(&mut self, bytes: Option<u64>) {
         self.expected = bytes;
     }
 
-    /// Lets breaks and stalls be mended from now on, by `replay`'s requests for the rest from `continuation` on.
+    /// Enables recovery from breaks and stalls by `replay`'s requests, from `continuation` on.
     pub fn resume_by(&mut self, replay: Rc<Replay>, continuation: Continuation) {
         self.recovery = Some(Recovery::new(replay, continuation));
     }
 
-    /// A part of a body: sends the request for it.
+    /// Requests a part of a body.
     pub fn part(replay: Rc<Replay>, part: Continuation) -> Self {
         let reader = Reader::nothing(Rc::clone(replay.origin().pool()));
         let mut recovery = Recovery::new(replay, part);
@@ -106,8 +106,7 @@ impl Source {
         }
     }
 
-    /// How many of the bytes that came out last the framing has not vouched for yet: if it is broken, they may be none of
-    /// the body's.
+    /// How many of the last delivered bytes the framing has not confirmed yet: if it is malformed, they may not belong to the body.
     pub fn unproven(&self) -> u64 {
         self.reader.unproven()
     }
@@ -117,8 +116,8 @@ impl Source {
         self.slot.take().inspect(|slot| slot.yields(Yields::Never))
     }
 
-    /// Lets others ask for its connection while its client takes nothing, where the origin has ranges and the rest can be had
-    /// later.
+    /// Allows others to ask for its connection while its client reads nothing, if the origin supports ranges and the rest can be
+    /// requested later.
     pub fn may_go_on_later(&mut self, offers_ranges: bool) {
         let knows_its_end = |recovery: &Recovery| recovery.continuation.end().is_some();
         if let Some(slot) = &self.slot
@@ -129,7 +128,7 @@ impl Source {
         }
     }
 
-    /// Called while the client takes nothing: the slot goes to whoever needs one.
+    /// Called while the client reads nothing: the slot may go to others.
     pub fn park(&mut self, cx: &Context<'_>) {
         self.pause();
         if let Some(slot) = &mut self.slot {
@@ -137,8 +136,7 @@ impl Source {
         }
     }
 
-    /// Whether the connection is asked for. A link that may not be good for another request keeps it: somebody else is
-    /// asked then.
+    /// Whether its connection is needed. A URL that may be valid only once keeps it: another exchange is asked then.
     pub fn is_asked_for(&mut self) -> bool {
         let Some(slot) = self.slot.as_mut().filter(|slot| slot.is_asked()) else {
             return false;
@@ -148,7 +146,7 @@ impl Source {
         !(self.recovery.as_ref().is_some_and(is_good_once) && slot.declines())
     }
 
-    /// Gives the connection up; the rest is asked for when the next piece is. Whether that can be done.
+    /// Gives the connection up; the rest is requested with the next read. Returns whether that is possible.
     pub fn give_up(&mut self) -> bool {
         let (Some(slot), Some(recovery)) = (&mut self.slot, &mut self.recovery) else {
             return false;
@@ -165,19 +163,19 @@ impl Source {
         true
     }
 
-    /// How the origin refused to go on with the body, where nobody has taken note of it yet.
+    /// How the origin refused to continue the body, until [`Source::note_refusal`].
     pub fn refusal(&self) -> Option<RestRefusal> {
         self.recovery.as_ref().and_then(|recovery| recovery.refused)
     }
 
-    /// Clears what [`Source::refusal`] tells, so that one refusal counts once.
+    /// Clears [`Source::refusal`], so that one refusal counts once.
     pub fn note_refusal(&mut self) {
         if let Some(recovery) = &mut self.recovery {
             recovery.refused = None;
         }
     }
 
-    /// Whether the origin refused or was late at least once, and is asked again.
+    /// Whether the origin refused or was late at least once, and is being asked again.
     pub fn is_asked_again(&self) -> bool {
         let recovery = self.recovery.as_ref();
         recovery.is_some_and(Recovery::is_asked_again)
@@ -197,8 +195,8 @@ impl Source {
         }
     }
 
-    /// Plans to fetch the rest over several connections, where the line and the length of the rest make that worth it. The line
-    /// is looked at a few times a second at most; in between there is no plan.
+    /// Plans to fetch the rest over several connections, if the line and the length of the rest make that worth it. The line is
+    /// measured a few times a second at most; in between there is no plan.
     pub fn plan_parallel(&mut self, tuning: &Tuning) -> Option<ParallelPlan> {
         let recovery = self.recovery.as_ref().filter(|_| tuning.parallel)?;
         if !recovery.continuation.may_be_divided() {
@@ -243,7 +241,7 @@ impl Source {
     /// The whole body, if it has arrived.
     pub fn take_whole(&mut self) -> Option<Bytes> {
         if self.here.is_some() {
-            // What was read of it may be a part: the rest, or what mends a break, is then still to come.
+            // What was read may be only a part; the rest, or the resumed rest, is then still to come.
             let is_whole = !self.needs_connection();
             return self.here.take_if(|_| is_whole);
         }
@@ -260,7 +258,7 @@ impl Source {
         }
     }
 
-    /// Whether no more is to come.
+    /// Whether the end was reached.
     pub fn is_done(&self) -> bool {
         self.here.is_none() && !self.needs_connection()
     }
@@ -312,7 +310,7 @@ impl Source {
         piece
     }
 
-    /// The next piece of the response at hand alone, for what is read past: a break is not mended, a stall not watched for.
+    /// The next piece of the current response alone, for bytes that are discarded: without recovery or stall detection.
     pub fn poll_alone(
         &mut self,
         cx: &mut Context<'_>,
@@ -339,7 +337,7 @@ impl Source {
                 return self.reader.poll_piece(cx, tuning.idle_limit);
             };
             if std::mem::take(&mut recovery.given_up) {
-                // It goes without a slot where none is free: its client has waited already.
+                // It continues without a slot if none is free: its client has waited already.
                 if let Some(slot) = &mut self.slot {
                     slot.moves();
                 }
@@ -353,7 +351,7 @@ impl Source {
                 let ended = match polled {
                     Poll::Ready(Some(Ok(piece))) => {
                         match recovery.took(piece, self.reader.unproven()) {
-                            // All of it was sent before.
+                            // All of it was delivered before.
                             Ok(piece) if piece.is_empty() => continue,
                             Ok(piece) => return Poll::Ready(Some(Ok(piece))),
                             Err(error) => Some(error),
@@ -366,7 +364,7 @@ impl Source {
                         }
                         lacks => lacks,
                     },
-                    // All of it came; what broke is only the coding's end.
+                    // The body is complete; only the end of the coding is missing.
                     Poll::Ready(Some(Err(error))) if !error.is_a_lie() && recovery.is_proven() => {
                         return Poll::Ready(None);
                     }

@@ -1,4 +1,4 @@
-//! What a connection to the origin speaks over: TCP, or TLS on it; and its sending side by itself.
+//! The byte stream of a connection to the origin (TCP, or TLS over TCP), and its write half.
 
 use std::{
     cell::RefCell,
@@ -20,7 +20,7 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// The socket below it, for options and facts.
+    /// The TCP socket, for options and TCP_INFO.
     pub(super) fn socket(&self) -> &TcpStream {
         match self {
             Stream::Tcp(tcp) => tcp,
@@ -29,11 +29,11 @@ impl Stream {
     }
 }
 
-/// The sending side of a connection.
+/// The write half of a connection.
 pub struct Writer(Rc<RefCell<Stream>>);
 
 impl Writer {
-    /// The sending side of `stream`. Nobody borrows that across an await.
+    /// The write half of `stream`, which is never borrowed across an await.
     pub(super) fn new(stream: Rc<RefCell<Stream>>) -> Self {
         Writer(stream)
     }
@@ -46,7 +46,7 @@ impl Writer {
         }
     }
 
-    /// Hands on what TLS still holds.
+    /// Flushes what TLS has buffered.
     pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self.0.borrow_mut() {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
@@ -54,7 +54,7 @@ impl Writer {
         }
     }
 
-    /// Says that no more comes. The other direction goes on.
+    /// Closes the write direction; the other one stays open.
     pub fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self.0.borrow_mut() {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
@@ -62,7 +62,7 @@ impl Writer {
         }
     }
 
-    /// Ends the connection both ways: whoever reads it sees its end.
+    /// Shuts the connection down in both directions: its reader sees the end.
     pub fn end(&self) {
         let stream = self.0.borrow();
         _ = socket2::SockRef::from(stream.socket()).shutdown(std::net::Shutdown::Both);

@@ -1,4 +1,4 @@
-//! By what of a request the origin's answers are remembered.
+//! The keys under which the origin's behaviour is remembered for a request.
 
 use actix_http::{
     header::{self, HeaderValue},
@@ -8,8 +8,8 @@ use awc::FrozenClientRequest;
 
 use crate::traffic::tolerance::Target;
 
-/// What the sizes are kept by: the target, and the codings that the client takes. A body that is coded on the fly has
-/// another size, and no ranges.
+/// The key for sizes: the target, and the content codings that the client accepts. A body that is coded on the fly has another size
+/// and no ranges.
 pub(super) fn kind_of(head: &FrozenClientRequest) -> (&str, Option<&[u8]>) {
     let target = head.get_uri().path_and_query();
     let codings = head.headers().get(header::ACCEPT_ENCODING);
@@ -19,7 +19,7 @@ pub(super) fn kind_of(head: &FrozenClientRequest) -> (&str, Option<&[u8]>) {
     )
 }
 
-/// The target, as far as others are like it.
+/// The target, reduced to what similar targets have in common.
 pub(super) fn target_of(head: &FrozenClientRequest) -> Target<'_> {
     let host = head.headers().get(header::HOST);
     let target = head.get_uri().path_and_query();

@@ -1,4 +1,4 @@
-//! TLS to an https origin.
+//! TLS for an https origin.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use rustls::{
 use super::settings::TlsSettings;
 use crate::path::roots::{RootsError, roots};
 
-/// Why TLS cannot be set up. All are found at the start.
+/// Why TLS cannot be set up. Found at startup.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The trusted certificates.
+    /// The trusted certificates cannot be loaded.
     #[error(transparent)]
     Roots(#[from] RootsError),
-    /// The name to verify is no name.
+    /// The name to verify is not a valid DNS name.
     #[error("`{name}` is no name that a certificate can have: {source}")]
     Name {
         /// The name.
@@ -26,22 +26,22 @@ pub enum TlsError {
         /// What is wrong with it.
         source: InvalidDnsNameError,
     },
-    /// The library refused its own defaults.
+    /// rustls refused its own default settings.
     #[error("TLS cannot be set up: {0}")]
     Library(#[from] rustls::Error),
 }
 
-/// Everything that a handshake needs.
+/// What a TLS handshake needs.
 #[derive(Clone, Debug)]
 pub struct Tls {
-    /// Shared by all workers: TLS sessions are resumed whoever opened them.
+    /// Shared by all workers, so that sessions can be resumed on any of them.
     pub config: Arc<ClientConfig>,
     /// The name that the certificate must have.
     pub name: ServerName<'static>,
 }
 
 impl Tls {
-    /// Reads the trusted certificates and settles the name.
+    /// Loads the trusted certificates and determines the name to verify.
     ///
     /// # Errors
     ///
@@ -77,7 +77,7 @@ impl Tls {
     }
 }
 
-/// Takes any certificate, for `origin.tls.verify = false`. Signatures are still checked.
+/// Accepts any certificate, for `origin.tls.verify = false`. Signatures are still checked.
 #[derive(Debug)]
 struct Unverified(Arc<CryptoProvider>);
 

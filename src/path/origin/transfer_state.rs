@@ -1,5 +1,5 @@
-//! What the transfers of bodies from one origin share, over all workers: how fast bodies came, how good the line is, and how
-//! many requests for the rest of a body may still be made.
+//! State shared by all transfers from one origin, over all workers: throughput, line quality, and budgets for requests that
+//! continue bodies.
 
 use std::{
     sync::{
@@ -24,21 +24,21 @@ use crate::{
 
 /// Second connections for stalled bodies that are allowed before any body was fetched.
 const FIRST_STALLS: f64 = 4.0;
-/// Segments that come out of order for each lost one, roughly: those of a round trip on a line that loses some.
+/// Segments received out of order for each lost one, roughly: those of one round trip.
 const OUT_OF_ORDER_FOR_EACH_LOST: u64 = 8;
 
 /// Per-origin state shared by all workers: retry budgets, throughput, line quality.
 #[derive(Debug)]
 pub struct TransferState {
-    /// One token for each request for the rest of a body that broke.
+    /// One token for each request for the rest of a broken body.
     pub resumes: TokenBucket,
-    /// One token for each second connection beside a body that stalls. Bodies fill it, not time.
+    /// One token for each second connection beside a stalled body. Refilled by bodies, not by time.
     pub stalls: TokenBucket,
-    /// Throughput of bodies that came to their end, in bytes per second.
+    /// Throughput of completed bodies, in bytes per second.
     pub pace: Average,
     /// Memory for the parts of bodies.
     pub memory: Arc<Memory>,
-    /// How many connections the last body in parts ended up with; the next one begins so.
+    /// How many connections the last body in parts used in the end; the next one starts with as many.
     pub width: AtomicUsize,
     /// Quality of the line to the origin. A std mutex: held for a few instructions, a few times a second.
     line: Mutex<Line>,
@@ -57,12 +57,12 @@ impl TransferState {
         }
     }
 
-    /// Judges the line by what the kernel says of one connection on it (TCP_INFO), and publishes its class.
+    /// Judges the line by TCP_INFO of one connection, and publishes its class.
     pub fn look(&self, connection: &Connection, origin_line: &ArcSwap<LineStatus>) {
         let Ok(info) = tcp::info(&*connection.socket()) else {
             return;
         };
-        // This end receives: a lost segment shows by those behind it, which come out of order until it is repeated.
+        // This end receives: a lost segment shows by those after it, which arrive out of order until it is retransmitted.
         let lost = info.received_out_of_order() / OUT_OF_ORDER_FOR_EACH_LOST;
         let look = Look {
             round_trip: info.round_trip(),
@@ -77,20 +77,20 @@ impl TransferState {
         origin_line.store(Arc::new(LineStatus::from(&*line)));
     }
 
-    /// The class and the smoothed round trip of the line, as last seen.
+    /// The class and the smoothed round-trip time of the line, as last measured.
     pub fn line(&self) -> (Class, Duration) {
         let line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         (line.class(), line.last().round_trip)
     }
 }
 
-/// A moving average: each new value counts for an eighth, as in TCP's round-trip time (RFC 6298 §2). Values that come
-/// at once may lose one of them.
+/// A moving average in which each new value counts for an eighth, as in TCP's round-trip time (RFC 6298 §2). Concurrent updates may
+/// lose one.
 #[derive(Debug, Default)]
 pub struct Average(AtomicU64);
 
 impl Average {
-    /// Adds a value above zero.
+    /// Adds a value greater than zero.
     pub fn add(&self, value: f64) {
         let average = self
             .get()

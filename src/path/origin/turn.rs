@@ -1,4 +1,4 @@
-//! When a request may go out: once it has a slot.
+//! When a request may be sent: its exchange slot and its turn in the queue.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::{
     traffic::tuning::Tuning,
 };
 
-/// A large answer waits for small ones that come up to this share of the exchange timeout later.
+/// A large response gives way to small ones that arrive up to this share of the exchange timeout later.
 const LARGE_WAIT: f64 = 0.25;
 
 impl Origin {
@@ -24,7 +24,7 @@ impl Origin {
         slots.take_free(&slots.ask(network, head.get_uri().path()))
     }
 
-    /// Waits for leave to send a request.
+    /// Waits for a slot.
     ///
     /// # Errors
     ///
@@ -44,13 +44,13 @@ impl Origin {
         }
         let mut turn = Instant::now();
         if ask.is_large && tuning.small_first {
-            // Not for ever.
+            // Limited, so that it is not delayed forever.
             turn += tuning.exchange_timeout.mul_f64(LARGE_WAIT);
         }
         slots.take(&ask, turn, deadline).await
     }
 
-    /// Whether it will bring more than most, as far as that is known.
+    /// Whether the response will be large, as far as that is known.
     fn is_large(&self, head: &FrozenClientRequest) -> bool {
         let sizes = &self.state().sizes;
         let asked = head

@@ -1,7 +1,7 @@
-//! What the origin turns away while bodies come in parts: the request that could not be made for the parts, and the parts.
+//! Requests and parts that the origin refuses while bodies are fetched in parts.
 //!
-//! An origin that limits connections or requests by address sees one address for all clients. Whom it turns away while
-//! parts are under way, a plain proxy might have got through: the parts are given up, and the request is made again.
+//! An origin that limits connections or requests by address sees one address for all clients. A request that it refuses while parts
+//! are under way might have succeeded through a plain proxy: so the parts are given up, and the request is sent again.
 
 use std::time::{Duration, Instant};
 
@@ -14,15 +14,15 @@ use super::{
 };
 use crate::traffic::tuning::Tuning;
 
-/// Waits before a request that was turned away is made again: the origin must notice first that connections closed.
+/// Delays before a refused request is sent again: the origin must first notice that connections were closed.
 const PAUSES: [Duration; 3] = [
     Duration::from_millis(100),
     Duration::from_millis(400),
     Duration::from_secs(1),
 ];
 
-/// Whether the origin turns a request away for reasons that may lie in how many it has: 429 and 503 say so, file hosts
-/// say 403, and some do not even accept.
+/// Whether a refusal may be due to the number of connections or requests: 429 and 503 mean that, file hosts send 403, and some
+/// servers do not accept the connection.
 fn turned_away(sent: &Result<Answered, FetchError>) -> bool {
     match sent {
         Ok(sent) => matches!(
@@ -33,14 +33,14 @@ fn turned_away(sent: &Result<Answered, FetchError>) -> bool {
     }
 }
 
-/// Whether it is the one refusal of these that seldom has to do with how many there are.
+/// Whether it is a 403, the one of these that is seldom due to the number of requests.
 fn is_forbidden(sent: &Result<Answered, FetchError>) -> bool {
     matches!(sent, Ok(sent) if sent.status == StatusCode::FORBIDDEN)
 }
 
 impl Origin {
-    /// Sends a request and waits for the response head, as [`Connector::exchange`](super::connector::Connector::exchange) does. One that is turned away while
-    /// parts are under way goes out again once they were given up, where nothing is lost by that: a GET or a HEAD.
+    /// As [`Connector::exchange`](super::connector::Connector::exchange); a GET or HEAD that is refused while parts are under way
+    /// is sent again after they were given up.
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl Origin {
             }
             return sent;
         }
-        // Boxed, as it is seldom taken.
+        // Boxed, because it is rare.
         Box::pin(self.exchange_again(head, sent, tuning, deadline)).await
     }
 
@@ -93,11 +93,11 @@ impl Origin {
             if Instant::now() + wait >= deadline {
                 return sent;
             }
-            // The refusal's own connection counts at the origin, too.
+            // The refused request's connection counts at the origin, too.
             drop(sent);
             tokio::time::sleep(wait).await;
             state.counters.crowded_out.increment();
-            // It counts at the rate limit, and is not held up by it: its turn has come.
+            // It counts for the rate limit, but is not delayed by it: it was admitted already.
             _ = state.gate.admit_spare(Instant::now());
             sent = self
                 .connector
@@ -119,21 +119,21 @@ impl Origin {
         sent
     }
 
-    /// How many exchanges the origin goes on with as it turns one away: those under way, without `refused` and the parts
-    /// that it has not answered. Of these some will be given, so at least half of all.
+    /// How many exchanges the origin accepts as it refuses one: those under way, without `refused` and the unanswered parts. Some
+    /// of these will be accepted, so at least half of all.
     fn borne(&self, refused: u64) -> usize {
         let all = self.state().counters.in_use.get();
         let unanswered = self.crowd().unanswered() as u64;
         all.saturating_sub(refused + unanswered).max(all / 2) as usize
     }
 
-    /// A part was turned away: the origin bears no more than there are.
+    /// A part was refused: the origin accepts no more than are under way.
     pub(super) fn part_turned_away(&self) {
-        // It is one of those that are not answered.
+        // It is one of the unanswered parts.
         self.state().ceiling.met(self.borne(0), Instant::now());
     }
 
-    /// What continues a body was turned away: parts must not keep it from going on.
+    /// A request that continues a body was refused: parts must give way to it.
     pub(super) fn rest_turned_away(&self) {
         if self.crowd().under_way() > 0 {
             let now = Instant::now();
@@ -142,18 +142,18 @@ impl Origin {
         }
     }
 
-    /// A slot for one more part, which nobody else needs, and for which the origin has room.
+    /// A slot for one more part, if no request needs it and the origin is not at its limit.
     pub(super) fn slot_for_a_part(&self) -> Option<Slot> {
         let now = Instant::now();
         if !self.has_room_for_a_part(1) {
             return None;
         }
         let slot = self.try_slot()?;
-        // One more request for the origin, like any other.
+        // It counts for the rate limit like any request.
         self.state().gate.admit_spare(now).then_some(slot)
     }
 
-    /// Whether `more` exchanges with parts leave room beneath what the origin is known to bear.
+    /// Whether `more` additional exchanges stay below the origin's known limit.
     pub(super) fn has_room_for_a_part(&self, more: usize) -> bool {
         let now = Instant::now();
         let in_use = self.state().counters.in_use.get() as usize;

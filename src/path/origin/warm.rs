@@ -1,4 +1,4 @@
-//! Keeps as many connections open as were lately in use at once, so that a burst does not pay for handshakes.
+//! Keeps as many connections open as were recently in use at once, so that a burst does not wait for handshakes.
 
 use std::{
     rc::{Rc, Weak},
@@ -8,12 +8,12 @@ use std::{
 use super::{connector::Connector, pool::Pool};
 use crate::traffic::origin::OriginStatus;
 
-/// How often it is looked at.
+/// How often this is checked.
 const LOOK: Duration = Duration::from_secs(1);
-/// Connections that one look opens at most.
+/// The most connections that one check opens.
 const AT_ONCE: usize = 8;
 
-/// Looks after a worker's connections until they are dropped.
+/// Runs for one worker until its connections are dropped.
 pub(super) async fn keep_warm(connector: Weak<Connector>) {
     loop {
         tokio::time::sleep(LOOK).await;
@@ -21,7 +21,7 @@ pub(super) async fn keep_warm(connector: Weak<Connector>) {
             return;
         };
         let state = connector.state();
-        // An origin that is away is tried by the requests themselves, and by the classifier's probe.
+        // An unreachable origin is tried by requests, and by the classifier's probe.
         let serves = !state.is_draining() && **state.status.load() != OriginStatus::Unreachable;
         if serves && state.tuning.load().warm_connections {
             top_up(&connector).await;
@@ -29,7 +29,7 @@ pub(super) async fn keep_warm(connector: Weak<Connector>) {
     }
 }
 
-/// Opens what is missing, one after the other; a failure ends it until the next look.
+/// Opens missing connections one after the other; a failure stops it until the next check.
 async fn top_up(connector: &Connector) {
     let pool: &Rc<Pool> = connector.pool();
     for _ in 0..pool.missing(Instant::now()).min(AT_ONCE) {

@@ -1,7 +1,7 @@
-//! Which parts of a body are asked for, and when.
+//! Which parts of a body are requested, and when.
 //!
-//! Parts get smaller towards the end, and where none is left to open, the longest one is split, so that all connections
-//! end at about the same time.
+//! Parts get smaller towards the end, and if none is left to request, the longest one is split, so that all connections finish at
+//! about the same time.
 
 use std::rc::Rc;
 
@@ -14,11 +14,11 @@ use super::{
     source::Source,
 };
 
-/// The smallest part that is cut off the rest.
+/// The smallest part, in bytes.
 const LEAST: u64 = 64 * 1024;
 
 impl Parallel {
-    /// Opens parts until there are as many connections as the width says, memory and slots allowing. Whether one was.
+    /// Requests parts up to the current width, as memory and slots allow. Returns whether one was requested.
     pub(super) fn widen(&mut self) -> bool {
         let mut opened = false;
         while self.busy() < self.width.get() && self.asked() < self.most_asked() {
@@ -33,7 +33,7 @@ impl Parallel {
                     break;
                 }
             } else if self.held() + self.segment() > self.window() {
-                // The first part is what all the others wait for.
+                // The first part is the one all others wait for.
                 if !self.split() {
                     self.width.hold_back();
                     break;
@@ -48,7 +48,7 @@ impl Parallel {
 
     /// How many parts may have a request of their own.
     fn most_asked(&self) -> usize {
-        // The first response's connection is one, whatever it brings.
+        // The original response's connection counts, whatever it delivers.
         let width = self.replay.origin().transfers().parallel_width - 1;
         self.grant.most().min(width)
     }
@@ -57,7 +57,7 @@ impl Parallel {
         self.replay.origin().transfers().parallel_window.as_u64()
     }
 
-    /// Bytes of all parts that are held, or will be.
+    /// Bytes that all parts hold, or will hold.
     fn held(&self) -> u64 {
         self.parts
             .iter()
@@ -65,7 +65,7 @@ impl Parallel {
             .sum()
     }
 
-    /// The length of the next part: so that about two rounds of parts are left for all connections.
+    /// Length of the next part: about two rounds of parts for all connections are left.
     pub(super) fn segment(&self) -> u64 {
         let most = self.most_of_a_part();
         let left = match self.parts.back() {
@@ -92,15 +92,14 @@ impl Parallel {
         }
     }
 
-    /// All is in parts, but the last one is long: what the first response brings, or what that was replaced by. Cuts it
-    /// short, if enough is left of it.
+    /// Shortens the last part if it is long and no more part is left: what is left of it can then be divided.
     fn shorten(&mut self) -> bool {
         let (segment, most) = (self.segment(), self.most_of_a_part());
         let Some(last) = self.parts.back_mut() else {
             return false;
         };
         let cut = last.next + segment;
-        // No part is longer than this.
+        // No requested part is longer than this.
         let runs = last.is_gap() || last.fetch.is_some() && last.left() > most + most / 2;
         if !runs || cut + segment / 2 >= last.end {
             return false;
@@ -110,13 +109,13 @@ impl Parallel {
         true
     }
 
-    /// The first part that nobody was asked for, and that the first response does not bring just now.
+    /// The first part without a request that the original response is not delivering.
     fn gap(&self) -> Option<usize> {
         let is_free = |part: &Part| part.is_gap() && !self.first_is_at(part.next);
         self.parts.iter().position(is_free)
     }
 
-    /// Asks for such a part; of a long one for the beginning.
+    /// Requests such a part, or the start of a long one.
     fn open_gap(&mut self, i: usize) -> bool {
         let most = self.most_of_a_part();
         let part = &self.parts[i];
@@ -125,7 +124,7 @@ impl Parallel {
         } else {
             part.end
         };
-        // What it had room for before, it has room for now.
+        // It keeps the memory that it had reserved.
         let room = match part.room {
             Some(_) => None,
             None => match self.room(cut - part.next) {
@@ -147,7 +146,7 @@ impl Parallel {
         true
     }
 
-    /// Asks for the part that is due, whatever others do: the body has no other connection.
+    /// Requests the next part to deliver, whatever the limits: the body has no other connection.
     pub(super) fn open_due(&mut self) {
         let Some((next, end)) = self.parts.front().map(|due| (due.next, due.end)) else {
             return;
@@ -158,7 +157,7 @@ impl Parallel {
         }
     }
 
-    /// Gives the second half of what has most left to come to one more connection.
+    /// Splits the part with the most bytes left, and requests its second half.
     fn split(&mut self) -> bool {
         let longest = self
             .parts
@@ -178,7 +177,7 @@ impl Parallel {
         };
         let fetch = self.fetch(middle, end, Some(slot));
         let part = &mut self.parts[i];
-        // The half takes its room along.
+        // The second half takes its share of the reserved memory.
         let room = part.room.as_mut().and_then(|room| room.split_off(half));
         part.limit(middle);
         let half = Part {
@@ -190,10 +189,10 @@ impl Parallel {
         true
     }
 
-    /// Asks for the part at the frontier.
+    /// Requests the part at the frontier.
     fn open_next(&mut self) -> bool {
         let (left, segment) = (self.end - self.frontier, self.segment());
-        // No crumb at the end.
+        // Avoids a tiny last part.
         let len = if left < segment + segment / 2 {
             left
         } else {
@@ -216,19 +215,19 @@ impl Parallel {
         true
     }
 
-    /// Room for what a part brings, and for what its connection reads at once.
+    /// Reserves memory for a part, and for what its connection reads at once.
     fn room(&self, bytes: u64) -> Option<Room> {
         let memory = self.replay.origin().memory();
         memory.reserve(bytes.saturating_add(READ as u64))
     }
 
-    /// A slot for one more part: the spare one, else one that nobody waits for.
+    /// A slot for one more part: the spare one, otherwise one that no request needs.
     fn leave(&mut self) -> Option<Slot> {
         let kept = self.spare.take();
         kept.or_else(|| self.replay.origin().slot_for_a_part())
     }
 
-    /// Sends a request for a part, on a connection of its own.
+    /// Sends the request for a part on its own connection.
     fn fetch(&self, from: u64, end: u64, slot: Option<Slot>) -> Fetch {
         let origin = self.replay.origin();
         origin.state().counters.parts.increment();

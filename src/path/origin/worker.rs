@@ -1,4 +1,4 @@
-//! The origin, as one worker sees it: its connections there, and what was seen of the line lately.
+//! The origin from one worker's view: its connections there, and access to the shared state.
 
 use std::{
     rc::{Rc, Weak},
@@ -23,12 +23,12 @@ use super::{
 };
 use crate::{path::transfers, traffic::origin::OriginState};
 
-/// How often the limit on exchanges at once is looked at while no request comes.
+/// How often a change of the exchange limit is checked while no request arrives.
 const FOLLOW: Duration = Duration::from_millis(500);
-/// And while somebody waits.
+/// The same while requests wait.
 const FOLLOW_CLOSELY: Duration = Duration::from_millis(50);
 
-/// The origin, as one worker sees it.
+/// The origin from one worker's view.
 pub struct Origin {
     pub(super) shared: Shared,
     pub(super) client: awc::Client,
@@ -38,7 +38,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The origin for the worker on this thread.
+    /// Creates it for the worker on this thread.
     pub fn start(shared: &Shared) -> Rc<Self> {
         let client = awc::Client::builder()
             .disable_timeout()
@@ -52,7 +52,7 @@ impl Origin {
         let origin = Rc::new(Origin {
             client,
             pool: Rc::clone(connector.pool()),
-            // The URL was checked when it was read.
+            // The URL was validated when it was parsed.
             authority: authority
                 .parse()
                 .unwrap_or_else(|_| Authority::from_static("origin")),
@@ -63,7 +63,7 @@ impl Origin {
         origin
     }
 
-    /// As many slots as may be now. They are everybody's, in a canary or not.
+    /// Applies the current slot limits. They are the stable group's, because slots are shared by all clients.
     pub(super) fn set_slots(&self) {
         let state = &self.shared.state;
         let tuning = state.tuning.load();
@@ -72,7 +72,7 @@ impl Origin {
         self.shared.slots.set(limit, tuning.connections);
     }
 
-    /// How long an answer usually takes, by what is known of the origin and of the line to it.
+    /// The usual response time, from the origin's statistics and the line's round trip.
     pub fn usual_ttfb(&self) -> Duration {
         let seen = self.state().concurrency.seen();
         let median = seen.map_or(Duration::ZERO, |(median, _)| median);
@@ -84,101 +84,101 @@ impl Origin {
         &self.shared.settings
     }
 
-    /// What is measured and decided of it.
+    /// What is measured and decided of the origin.
     pub fn state(&self) -> &Arc<OriginState> {
         &self.shared.state
     }
 
-    /// What continues broken bodies.
+    /// The settings for continuing bodies.
     pub fn transfers(&self) -> &transfers::Settings {
         &self.shared.transfers
     }
 
-    /// This worker's connections.
+    /// This worker's idle connections.
     pub(super) fn pool(&self) -> &Rc<Pool> {
         &self.pool
     }
 
-    /// Whether the origin can bear one more request for the rest of a body that broke.
+    /// Takes a token for a request that continues a broken body; false if the budget is spent.
     pub fn spend(&self) -> bool {
         self.shared.transfer_state.resumes.spend(Instant::now())
     }
 
-    /// A request for the rest was worth it, or this part of it.
+    /// Returns a token, or part of one, for a request that was useful.
     pub(super) fn refund(&self, part: f64) {
         self.shared.transfer_state.resumes.earn(part);
     }
 
-    /// One more request: some of them may be followed by a second one for what stalls.
+    /// Adds a share of a token for second connections, earned by each request.
     pub(super) fn earn_stalls(&self) {
         let share = self.shared.transfers.stall_budget;
         self.shared.transfer_state.stalls.earn(share);
     }
 
-    /// Whether the origin can bear a second connection for a body that stalls.
+    /// Takes a token for a second connection of a stalled body; false if the budget is spent.
     pub(super) fn spend_on_stall(&self) -> bool {
         self.shared.transfer_state.stalls.spend(Instant::now())
     }
 
-    /// A slot that nobody needs just now.
+    /// A slot that no request needs.
     pub(super) fn try_slot(&self) -> Option<Slot> {
         self.shared.slots.try_take()
     }
 
-    /// The parts of bodies that are under way.
+    /// The registry of parts under way.
     pub(super) fn crowd(&self) -> &Arc<Crowd> {
         &self.shared.crowd
     }
 
-    /// Leave to keep a slot for the part that is due: a quarter of them at most, so that bodies in parts leave others
-    /// no less room than they would have at level low.
+    /// Permits a body to keep a slot for the next part. At most a quarter of all slots, so that bodies in parts leave as many to
+    /// others as at level low.
     pub(super) fn anchor(&self) -> Option<Anchor> {
         self.shared.crowd.anchor(self.shared.slots.limit() / 4)
     }
 
-    /// Room for the parts of bodies.
+    /// Memory for the parts of bodies.
     pub(super) fn memory(&self) -> &Arc<Memory> {
         &self.shared.transfer_state.memory
     }
 
-    /// Over how many connections a body was worth fetching last.
+    /// How many connections the last body in parts used in the end.
     pub(super) fn usual_width(&self) -> usize {
         self.shared.transfer_state.width.load(Relaxed)
     }
 
-    /// A body is fetched over so many connections.
+    /// Records the number of connections of a body in parts.
     pub(super) fn use_width(&self, width: usize) {
         self.shared.transfer_state.width.store(width, Relaxed);
     }
 
-    /// The round trip to the origin, as last seen.
+    /// The round-trip time to the origin, as last measured.
     pub(super) fn round_trip(&self) -> Duration {
         self.shared.transfer_state.line().1
     }
 
-    /// After how long a width shows what it is worth: a few round trips.
+    /// How long a number of connections is tried before it is judged: a few round trips.
     pub(super) fn width_period(&self) -> Duration {
         (self.round_trip() * 4).clamp(Duration::from_millis(400), Duration::from_secs(4))
     }
 
-    /// Looks at the line to the origin.
+    /// Measures the line to the origin.
     pub(super) fn look(&self, connection: &Connection) {
         self.shared
             .transfer_state
             .look(connection, &self.shared.state.line);
     }
 
-    /// Whether the line to the origin is one on which several connections carry more than one.
+    /// Whether the line is so poor that several connections carry more than one.
     pub(super) fn wants_several(&self) -> bool {
         self.shared.transfer_state.line().0 >= self.shared.transfers.parallel_from
     }
 
-    /// A body came at this pace, in bytes per second.
+    /// Records the throughput of a body, in bytes per second.
     pub(super) fn gave(&self, pace: f64) {
         self.shared.transfer_state.pace.add(pace);
     }
 
-    /// The pace in bytes per second under which a body stalls that came at `before` until now.
+    /// The throughput in bytes per second below which a body counts as stalled, if it came at `before` until now.
     pub(super) fn stall_floor(&self, before: Option<f64>) -> f64 {
         let settings = &self.shared.transfers;
         let floor = settings.stall_floor.as_u64() as f64;
@@ -187,7 +187,7 @@ impl Origin {
     }
 }
 
-/// Lets in who waits once the limit has grown, though no further request comes.
+/// Admits waiting requests after the limit has grown, even if no further request arrives.
 async fn follow_limit(origin: Weak<Origin>) {
     loop {
         let closely = origin

@@ -1,4 +1,4 @@
-//! A rendered response on its way to one client.
+//! Sends a rendered response to one client.
 
 use std::io::IoSlice;
 
@@ -6,22 +6,22 @@ use bytes::{Buf as _, Bytes};
 
 use crate::{path::meter::Meter, store::Held};
 
-/// Pieces that are written by one call at most.
+/// The most slices written by one call.
 const AT_ONCE: usize = 64;
 
-/// Head and body, as far as they are not written yet. Dropped before its end, its client has left.
+/// The head and body that are not written yet. Dropped before its end, its client has left.
 pub struct RenderedAnswer {
     head: Bytes,
     body: Vec<Bytes>,
-    /// The first piece of the body that is not written.
+    /// Index of the first body piece that is not written completely.
     next: usize,
-    /// What it keeps in memory; none for a body that is small.
+    /// Accounts for the memory it holds; none for a small body.
     _held: Option<Held>,
     meter: Meter,
 }
 
 impl RenderedAnswer {
-    /// A response of which nothing is written. Its request is measured by `meter`.
+    /// A response of which nothing is written yet; `meter` measures its request.
     pub fn new(head: Vec<u8>, body: Vec<Bytes>, held: Option<Held>, meter: Meter) -> Self {
         RenderedAnswer {
             head: head.into(),
@@ -32,12 +32,12 @@ impl RenderedAnswer {
         }
     }
 
-    /// Whether all of it is written.
+    /// Whether it is written completely.
     pub fn is_written(&self) -> bool {
         self.head.is_empty() && self.next == self.body.len()
     }
 
-    /// Writes some of it by `write`, which says how many bytes it took.
+    /// Writes some of it by `write`, which returns the number of bytes written.
     pub fn write<T>(&self, write: impl FnOnce(&[IoSlice<'_>]) -> T) -> T {
         let mut slices = [IoSlice::new(&[]); AT_ONCE];
         let mut used = 0;
@@ -50,7 +50,7 @@ impl RenderedAnswer {
         write(&slices[..used])
     }
 
-    /// So many bytes are written.
+    /// Advances by written bytes.
     pub fn advance(&mut self, written: usize) {
         let of_head = written.min(self.head.len());
         self.head.advance(of_head);
@@ -67,7 +67,7 @@ impl RenderedAnswer {
         }
     }
 
-    /// All of it is with the client's socket.
+    /// Records that the whole response was written to the client's socket.
     pub fn complete(mut self) {
         self.meter.completed();
     }

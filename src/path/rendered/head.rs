@@ -1,40 +1,40 @@
-//! A response head in the form of HTTP/1.1, with those values left open that are others in each response. Pure.
+//! A serialized HTTP/1.1 response head with placeholders for the values that change with each response. Pure.
 
 use std::io::Write as _;
 
-/// A whole response head. Its open values are written anew each time.
+/// A complete response head with placeholders.
 #[derive(Debug)]
 pub struct RenderedHead {
     text: Box<[u8]>,
-    /// Where values belong, in order: behind so many bytes of `text`.
+    /// The placeholders, in order, each with its offset in `text`.
     open: Vec<(usize, Open)>,
 }
 
-/// A value that is another one in each response.
+/// A value that differs in each response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Open {
-    /// Of Age (RFC 9111 §5.1).
+    /// The value of Age (RFC 9111 §5.1).
     Age,
-    /// The `ttl` in the proxy's own member of Cache-Status (RFC 9211 §2.4).
+    /// `ttl` in the proxy's own member of Cache-Status (RFC 9211 §2.4).
     Ttl,
-    /// Of X-Request-Id.
+    /// The value of X-Request-Id.
     RequestId,
 }
 
-/// What the open values are in one response.
+/// The values for one response.
 #[derive(Clone, Copy, Debug)]
 pub struct Values<'a> {
     /// Seconds since the origin made the response.
     pub age: u64,
-    /// Seconds for which it is still fresh.
+    /// Seconds for which it is still fresh; negative if it is stale.
     pub ttl: i64,
     /// The request's id.
     pub id: &'a str,
 }
 
 impl RenderedHead {
-    /// The head at the begin of what actix-http writes. `leaves_id`: the request's id was made by the proxy. None where it is not
-    /// whole, does not say where its body ends, or ends the connection.
+    /// Takes the head from the start of what actix-http writes. `leaves_id`: the request id was made by the proxy, so it changes.
+    /// None if the head is incomplete, does not declare the body's length, or closes the connection.
     pub fn of(written: &[u8], leaves_id: bool) -> Option<Self> {
         let end = written.windows(4).position(|four| four == b"\r\n\r\n")?;
         let head = &written[..end + 2];
@@ -79,13 +79,13 @@ impl RenderedHead {
         })
     }
 
-    /// The head with these values.
+    /// The head with these values filled in.
     pub fn with(&self, values: Values<'_>) -> Vec<u8> {
         let mut head = Vec::with_capacity(self.text.len() + 64);
         let mut from = 0;
         for &(at, what) in &self.open {
             head.extend_from_slice(&self.text[from..at]);
-            // Writing to a Vec does not fail.
+            // Writing to a Vec cannot fail.
             _ = match what {
                 Open::Age => write!(head, "{}", values.age),
                 Open::Ttl => write!(head, "{}", values.ttl),
@@ -97,13 +97,13 @@ impl RenderedHead {
         head
     }
 
-    /// Bytes that it takes in memory.
+    /// Bytes of memory it takes.
     pub fn bytes(&self) -> usize {
         self.text.len() + size_of_val(&*self.open)
     }
 }
 
-/// Where the number behind `ttl=` is in the proxy's own member of Cache-Status, and how long it is.
+/// Offset and length of the number behind `ttl=` in the proxy's own member of Cache-Status.
 fn ttl_in(value: &[u8]) -> Option<(usize, usize)> {
     const BEFORE: &[u8] = b"fileproxy; hit; ttl=";
     let number = value.strip_prefix(BEFORE)?;

@@ -1,10 +1,9 @@
-//! Stored responses past actix-http: where a request comes whose head is byte for byte that of one that was answered out of
-//! memory, its response is written at once, out of the same object.
+//! Answers repeated requests from the store without actix-http: if a request head is byte for byte equal to one that was answered
+//! from memory, the response is written at once from the same object.
 //!
-//! The first such request goes the whole way, which decides everything. What actix-http writes for it is the model: [`head`] is
-//! its head with the values left open that change, [`response`] is what else there is to know, and says whether all of it still
-//! holds, [`table`] has a thread's own, by the requests' heads, an [`answer`] is one on its way to a client, and a
-//! [`repeater`] does all that for one connection.
+//! The first such request is handled in full. What actix-http writes for it becomes the template: [`head`] is its head with
+//! placeholders, [`response`] has the rest and checks whether it is still valid, [`table`] is a thread's table of them by request
+//! head, an [`answer`] is one being sent, and a [`repeater`] does all that for one connection.
 
 pub mod answer;
 pub mod head;

@@ -1,4 +1,4 @@
-//! Answers one connection's requests by what was answered to the same bytes before, past actix-http.
+//! Answers repeated requests of one connection from rendered responses, without actix-http.
 
 use std::{
     io,
@@ -17,13 +17,13 @@ use crate::{
     store::{body::BLOCK, counters::Kind},
 };
 
-/// Knows the request at hand, and the response that is on its way where it is one that is given again.
+/// The current request of one connection, and its rendered response if it has one.
 pub struct Repeater {
-    /// The worker that answers requests; none on the operators' own address: nothing is given again there.
+    /// The worker that answers requests; none on the operators' own address, where nothing is repeated.
     worker: Option<Rc<Worker>>,
-    /// The head of the request at hand, where it came alone and in one piece.
+    /// The current request head, if it arrived alone and in one piece.
     asked: Option<Box<[u8]>>,
-    /// A response on its way: actix-http has not heard of its request.
+    /// A rendered response that is being sent; actix-http does not know of its request.
     answer: Option<RenderedAnswer>,
 }
 
@@ -37,12 +37,12 @@ impl Repeater {
         }
     }
 
-    /// Whether a response is on its way.
+    /// Whether a rendered response is being sent.
     pub fn is_answering(&self) -> bool {
         self.answer.is_some()
     }
 
-    /// Keeps a head that goes on, by which its response may be found again.
+    /// Remembers a request head, so that its response can be found by it later.
     pub fn note_asked(&mut self, client: &Client, head: &[u8]) {
         let may_repeat = head.starts_with(b"GET ") || head.starts_with(b"HEAD ");
         let stores = self
@@ -54,7 +54,7 @@ impl Repeater {
         }
     }
 
-    /// Keeps the response that actix-http begins to write, where the handler says that it may be given again.
+    /// Remembers the response that actix-http begins to write, if the handler allows it to be repeated.
     pub fn note_answer(&mut self, client: &Client, written: &[u8]) {
         let (repeatable, asked) = (client.repeatable.take(), self.asked.take());
         let (Some(worker), Some(repeatable), Some(head)) = (&self.worker, repeatable, asked) else {
@@ -72,8 +72,8 @@ impl Repeater {
         worker.rendered().1.insert(head, Rc::new(response));
     }
 
-    /// Begins to answer a request by what was answered to the same bytes before, if all of that still holds. Nothing else may be
-    /// under way.
+    /// Starts the rendered response to a request with these bytes, if there is one that is still valid. Nothing else may be under
+    /// way on the connection.
     pub fn begin(&mut self, client: &Rc<Client>, came: &[u8]) -> bool {
         let Some(worker) = &self.worker else {
             return false;
@@ -94,7 +94,7 @@ impl Repeater {
             return false;
         };
         let length = found.body.iter().map(Bytes::len).sum();
-        // As much as one piece is held for any client that reads slowly.
+        // Up to one block is not counted, as any slow client holds as much.
         let held = match length as u64 <= BLOCK {
             true => None,
             false => match worker.store.hold(length as u64) {
@@ -126,7 +126,7 @@ impl Repeater {
         true
     }
 
-    /// Writes what is left of the response, as far as the socket takes it. Whether it took some; ready once all of it is out.
+    /// Writes the rest of the response as far as the socket accepts it. Returns whether it took some; ready when all is written.
     pub fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -151,11 +151,11 @@ impl Repeater {
             }
             *some = true;
         }
-        // TLS holds what the socket does not take.
+        // TLS buffers what the socket does not take.
         Pin::new(io).poll_flush(cx)
     }
 
-    /// The response is out, or its client is gone.
+    /// The response is written, or its client has left.
     pub fn end(&mut self, is_out: bool) {
         if let Some(answer) = self.answer.take()
             && is_out

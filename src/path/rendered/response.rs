@@ -1,4 +1,4 @@
-//! What is known of a stored response that was given to one client, so that who asks by the same bytes gets it again.
+//! A stored response that was sent to one client, kept so that identical requests get it again.
 
 use std::{
     ops::Range,
@@ -17,63 +17,63 @@ use crate::{
     traffic::{keys::Keys, origin_id::OriginId},
 };
 
-/// What of an object answered a request that needed nothing but memory. The object is not kept by it.
+/// Which part of an object answered a request completely from memory. Does not keep the object alive.
 #[derive(Debug)]
 pub struct Hit {
     /// The object.
     pub object: Weak<Object>,
-    /// Its head then: a validation or a purge gives it another.
+    /// Its head at that time: validation and purge replace it.
     pub head: Weak<Head>,
-    /// What the request said of stored responses.
+    /// The cache directives of the request.
     pub directives: RequestDirectives,
-    /// The bytes of its body that were sent; none where no body follows.
+    /// The range of its body that was sent; none without a body.
     pub part: Option<Range<u64>>,
     /// The status.
     pub status: StatusCode,
 }
 
-/// The request that it answered.
+/// The request that was answered.
 #[derive(Debug)]
 pub struct Asked {
     /// The method.
     pub method: Method,
     /// The target, without its query.
     pub path: Uri,
-    /// Who asked for what.
+    /// The keys that group it for the rate limit.
     pub keys: Keys,
-    /// The origin that the target belongs to.
+    /// The origin it belongs to.
     pub origin: OriginId,
-    /// Its id, where the client gave it one.
+    /// Its id, if the client sent one.
     pub id: Option<HeaderValue>,
 }
 
-/// A response that can be given again.
+/// A response that can be repeated.
 #[derive(Debug)]
 pub struct RenderedResponse {
     hit: Hit,
-    /// The request that it answered.
+    /// The request that was answered.
     pub asked: Asked,
-    /// Whether that came over TLS: the store's keys tell both apart.
+    /// Whether it came over TLS, which is part of the store's key.
     pub secure: bool,
     head: RenderedHead,
     _room: Room,
 }
 
-/// What is sent: the head without what makes it this response, and the body.
+/// What is sent: the object's status and body. The head comes from [`RenderedResponse::head`].
 #[derive(Debug)]
 pub struct Found {
-    /// The object that it is out of.
+    /// The object it comes from.
     pub object: Arc<Object>,
     /// The status.
     pub status: StatusCode,
-    /// The body, in order.
+    /// The pieces of the body, in order.
     pub body: Vec<Bytes>,
     age: u64,
     ttl: i64,
 }
 
 impl RenderedResponse {
-    /// A response whose head is known. `room` is what it takes, at least [`RenderedResponse::cost`].
+    /// A response with this head. `room` is the memory reserved for it, at least [`RenderedResponse::cost`].
     pub fn new(hit: Hit, asked: Asked, secure: bool, head: RenderedHead, room: Room) -> Self {
         RenderedResponse {
             hit,
@@ -84,13 +84,13 @@ impl RenderedResponse {
         }
     }
 
-    /// Bytes that a response with this head takes in memory, for a request head of so many bytes.
+    /// Bytes of memory that a response takes with this head, for a request head of `head_bytes`.
     pub fn cost(head: &RenderedHead, head_bytes: usize) -> u64 {
         (size_of::<Self>() + head.bytes() + head_bytes + 64) as u64
     }
 
-    /// What a request by the same bytes gets; none where the whole way would not give it the same: the object is gone or was
-    /// validated anew, it is not fresh any more for such a request, or some of it is not in memory.
+    /// The response for an identical request; none if the normal way could give another one: the object is gone or was validated,
+    /// it is no longer fresh for such a request, or part of it is not in memory.
     pub fn find(&self, now: SystemTime) -> Option<Found> {
         let object = self.hit.object.upgrade()?;
         let head = object.head();
@@ -114,7 +114,7 @@ impl RenderedResponse {
         })
     }
 
-    /// The head of such a response, to the request with this id.
+    /// The head of such a response, for the request with this id.
     pub fn head(&self, found: &Found, id: &HeaderValue) -> Vec<u8> {
         self.head.with(Values {
             age: found.age,

@@ -1,26 +1,27 @@
-//! The responses that one thread can give again, by the heads of the requests.
+//! The rendered responses of one thread, by request head.
 
 use std::{collections::HashMap, rc::Rc};
 
 use super::response::RenderedResponse;
 
-/// Responses of each of the two halves.
+/// The most responses in each half.
 const HALF: usize = 256;
 
-/// Longest request head that is known.
+/// Longest request head that is stored, in bytes.
 pub const LONGEST: usize = 2048;
 
-/// Responses by the bytes of a request's head. Bounded: once one half is full, the other one goes, but for what was used since.
+/// Responses by the bytes of the request head. When the recent half is full it replaces the older half, so what was not used since
+/// is dropped.
 #[derive(Debug, Default)]
 pub struct RenderedResponses {
-    /// What was added or used lately.
+    /// Entries added or used recently.
     recent: HashMap<Box<[u8]>, Rc<RenderedResponse>>,
-    /// What was so before.
+    /// Entries from before that.
     older: HashMap<Box<[u8]>, Rc<RenderedResponse>>,
 }
 
 impl RenderedResponses {
-    /// The response to a request with this head, whether it still holds or not.
+    /// The response for this request head, without checking whether it is still valid.
     pub fn get(&mut self, asked: &[u8]) -> Option<Rc<RenderedResponse>> {
         if let Some(known) = self.recent.get(asked) {
             return Some(Rc::clone(known));
@@ -39,7 +40,7 @@ impl RenderedResponses {
         self.recent.insert(asked, response);
     }
 
-    /// It does not hold any more.
+    /// Removes a response that is no longer valid.
     pub fn remove(&mut self, asked: &[u8]) {
         self.recent.remove(asked);
         self.older.remove(asked);

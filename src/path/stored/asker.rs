@@ -1,5 +1,5 @@
-//! Asks the origin for something that may be kept: for a client, and ahead of clients for segments of HLS streams. What comes is
-//! an object for all who ask meanwhile, or one client's own.
+//! Requests something from the origin that may be stored: for a client, and ahead of clients for segments of HLS streams. The
+//! response becomes an object for all clients that want it meanwhile, or belongs to one client.
 
 use std::{
     rc::Rc,
@@ -40,8 +40,8 @@ use crate::{
     traffic::quality::Class,
 };
 
-/// Fields by which some origins answer another request than the one that was made. Who sends one goes by itself: what came of it
-/// must reach nobody who asks for the target.
+/// Request fields that make some origins answer a different request. A request with one of them is not shared: its response must
+/// not reach other clients of the target.
 const OVERRIDES: [&str; 8] = [
     "x-http-method",
     "x-http-method-override",
@@ -53,34 +53,34 @@ const OVERRIDES: [&str; 8] = [
     "x-http-host-override",
 ];
 
-/// What came of asking the origin.
+/// The result of asking the origin.
 pub enum Got {
-    /// An object for all, and the time to the origin's head. As long as its reader is held, its fill goes on.
+    /// An object for all clients, and the time to the origin's head. The fill continues while this reader is held.
     Object(Reader, Option<Duration>),
-    /// The object that is here is still the same.
+    /// The stored object is still valid (304); with the time to the origin's head.
     Same(Option<Duration>),
-    /// A response for this client alone.
+    /// A response for this client only.
     Own(Box<Fetched>),
 }
 
-/// The answer, once it is here; an error: nobody asks any more.
+/// Receives the result; an error means that the request was given up.
 pub type Asking = oneshot::Receiver<Result<Got, ProxyError>>;
 
-/// One request to the origin whose answer may be kept.
+/// One request to the origin whose response may be stored.
 pub struct Asker {
-    /// Where it is kept.
+    /// Where it is stored.
     pub store: Arc<Store>,
-    /// By what.
+    /// Under which key.
     pub key: Key,
-    /// What the client says of caches.
+    /// The client's cache directives.
     pub directives: RequestDirectives,
-    /// Asks the origin.
+    /// Makes the request to the origin.
     pub fetcher: Rc<Fetcher>,
 }
 
 impl Asker {
-    /// The request of `fetcher`; none if its answer cannot be kept or come from the store: its host cannot be told, or it keeps to
-    /// itself.
+    /// For the request of `fetcher`; none if it cannot be stored or answered from the store: its host is invalid, or it contains a
+    /// field of [`OVERRIDES`].
     pub fn of(store: &Arc<Store>, fetcher: Rc<Fetcher>) -> Option<Rc<Self>> {
         let fields = &fetcher.fields;
         let directives = RequestDirectives::of(fields);
@@ -97,14 +97,14 @@ impl Asker {
         }))
     }
 
-    /// Who answers it, by what is known in memory.
+    /// How to answer it, by what is known in memory.
     pub fn place(&self, now: Instant) -> Place {
         let (fields, ignored) = (&self.fetcher.fields, &self.store.ignored);
         Place::of(&self.store.shelf, &self.key, fields, ignored, now)
     }
 
-    /// Asks the origin, in a task that goes on though the client leaves. `known`: what is validated by it. Who is `informed` gets
-    /// interim responses. `ahead`: nobody asked for it yet, and this is to be set once somebody does.
+    /// Requests it from the origin, in a task that continues if the client leaves. `known`: the object to validate. `informed`
+    /// receives interim responses. `ahead`: set for a prefetch, and to be flagged once a client asks for it.
     pub fn ask(
         self: &Rc<Self>,
         ask: Ask,
@@ -124,7 +124,7 @@ impl Asker {
                     if let Some(known) = &known {
                         known.failed(Instant::now());
                     }
-                    // Whoever waits goes by itself.
+                    // Requests that wait for this one are sent separately.
                     ask.refuse(Duration::ZERO, Instant::now());
                     _ = sender.send(Err(error));
                     return;
@@ -144,7 +144,7 @@ impl Asker {
                 }
             }
             if fetched.status == StatusCode::NOT_MODIFIED {
-                // To a condition of the client's own: others have another one, or none.
+                // The response to the client's own condition does not apply to others.
                 drop(ask);
                 _ = sender.send(Ok(Got::Own(Box::new(fetched))));
                 return;
@@ -178,7 +178,7 @@ impl Asker {
         asking
     }
 
-    /// A body is here: where it is a playlist, what it names is known from now on. Of a live one the newest segment is fetched.
+    /// If a complete body is a playlist, its segments are remembered. Of a live playlist the newest segment is prefetched.
     fn playlist_may_be_here(&self, object: &Object) {
         let Some(playlist) = object.bound_by_playlist() else {
             return;
@@ -195,7 +195,7 @@ impl Asker {
         }
     }
 
-    /// A client got this: where it is a segment of a known playlist, the next ones are fetched. Whether there are some.
+    /// A client got this: if it is a segment of a known playlist, the next ones are prefetched. Returns whether there are any.
     pub fn fetch_next(&self) -> bool {
         let most = match self.class() {
             Class::Good => self.store.settings.prefetch,
@@ -220,8 +220,8 @@ impl Asker {
             .class
     }
 
-    /// Fetches what nobody waits for, unless it is here or under way. Only out of slots that nobody needs, and only where responses
-    /// in the same directory are known to be for all: a link that is good for one download is never used up.
+    /// Prefetches something unless it is stored or being fetched. Only with slots that are to spare, and only if responses of the
+    /// same directory are known to be public: a one-time link is never used up.
     fn fetch_ahead(&self, key: &Key) {
         if !self.store.shelf.is_shared(key) {
             return;
@@ -236,7 +236,7 @@ impl Asker {
         let Place::Ask(ask) = asker.place(now) else {
             return;
         };
-        // One at a time where the line is poor: it would take from what clients wait for.
+        // One at a time on a poor line: more would take capacity from waiting clients.
         let at_once = match self.class() {
             Class::Good | Class::Medium => 4,
             Class::Poor | Class::VeryPoor => 1,
@@ -249,7 +249,7 @@ impl Asker {
             let asking = asker.ask(ask, HeaderMap::new(), None, None, used);
             if let Ok(Ok(Got::Object(reader, _))) = asking.await {
                 let object = Arc::clone(reader.object());
-                // Read by nobody, its fill has the lowest rank.
+                // Without a reader, its fill has the lowest priority.
                 drop(reader);
                 object.settled().await;
             }
@@ -257,19 +257,19 @@ impl Asker {
     }
 }
 
-/// What a request with these fields, as the origin sees them, asks for; none if its host cannot be told.
+/// The store key for a request with these fields (as sent to the origin); none if its host is invalid.
 pub fn key_of(store: &Store, fields: &HeaderMap, target: &str) -> Option<Key> {
     let host = fields.get(&FORWARDED_HOST)?.to_str().ok()?;
     let secure = fields.get(&FORWARDED_PROTO)?.as_bytes() == b"https";
     Some(Key::new(&store.group, secure, host, target))
 }
 
-/// Whether a status says that the origin fails (RFC 5861 §4).
+/// Whether a status means that the origin failed (RFC 5861 §4).
 pub fn is_failure(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504)
 }
 
-/// What asks whether a response has changed.
+/// The conditional fields that validate a stored response.
 pub fn condition(head: &Head) -> HeaderMap {
     let mut condition = HeaderMap::new();
     if let Some(tag) = head.fields.get(header::ETAG) {
@@ -281,7 +281,7 @@ pub fn condition(head: &Head) -> HeaderMap {
     condition
 }
 
-/// The head of an object that a 304 validated; none where it may be kept no more, or is of another version.
+/// The head of an object that a 304 validated; none if it may no longer be stored, or is another version.
 fn validated(
     store: &Store,
     known: &Object,
@@ -318,7 +318,7 @@ fn validated(
     })
 }
 
-/// An object for a response, and the part of it that the response brings; none where it is not for all, or there is no room.
+/// A new object for a response, and the range that the response brings; none if it is not shareable, or there is no room.
 fn keep(
     store: &Store,
     ask: &Ask,
@@ -327,7 +327,7 @@ fn keep(
     directives: &RequestDirectives,
     exchanged: Exchanged,
 ) -> Option<(Arc<Object>, std::ops::Range<u64>)> {
-    // What ends where its connection does may have been cut: nobody can tell.
+    // A body that ends with its connection may be truncated without notice.
     let has_end = matches!(fetched.framing, Framing::Length(_) | Framing::Chunked);
     if fetched.switched.is_some() || !has_end {
         return None;
@@ -346,7 +346,7 @@ fn keep(
                 fields: &fetched.headers,
                 length: Some(complete),
             };
-            // What contradicts itself, or is not what was asked for, is passed on and not kept.
+            // An inconsistent response, or one for another range, is passed on but not stored.
             let told = framing == Framing::Length(part.end - part.start)
                 && whole.answer(&fetcher.fields) == condition::Answer::Part(part.clone());
             (StatusCode::OK, part, Some(complete).filter(|_| told))
@@ -358,7 +358,7 @@ fn keep(
     plain(&mut fields);
     let freshness = Freshness::of(asked, status, &fields, exchanged, &store.rules).ok()?;
     let version = length.and_then(|length| Version::of(&fields, length));
-    // Without a validator only a whole body is one response's.
+    // Without a validator only a complete body is certain to be one version.
     if fetched.status == StatusCode::PARTIAL_CONTENT && version.is_none() {
         return None;
     }
@@ -380,7 +380,7 @@ fn keep(
     Some((object, part))
 }
 
-/// Takes out what is of one hop, or of one request.
+/// Removes hop-by-hop fields and those of one request.
 fn plain(fields: &mut HeaderMap) {
     headers::to_client_early(fields);
     fields.remove(&REQUEST_ID);

@@ -1,4 +1,4 @@
-//! How a response came to be, as Cache-Status tells it (RFC 9211). Without the key, which would tell what others ask for.
+//! The Cache-Status field (RFC 9211): how a response was obtained. Without the key, which would reveal what other clients request.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -6,21 +6,21 @@ use actix_http::header::HeaderValue;
 
 use crate::store::counters::Kind;
 
-/// What this cache did for a request.
+/// How this cache handled a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheStatus {
-    /// How it was answered.
+    /// The kind of answer.
     pub kind: Kind,
-    /// How much longer the stored response is fresh, in seconds; negative: how long it has been stale.
+    /// Remaining freshness in seconds; negative if stale.
     pub ttl: Option<i64>,
-    /// Whether the response is kept.
+    /// Whether the response is stored.
     pub stored: bool,
-    /// Whether some bytes are still to come from the origin.
+    /// Whether some bytes must still be fetched from the origin.
     pub partial: bool,
 }
 
 impl CacheStatus {
-    /// A request that the store has nothing to do with.
+    /// For a request that the store does not handle.
     pub const BYPASS: CacheStatus = CacheStatus {
         kind: Kind::Bypass,
         ttl: None,
@@ -28,7 +28,7 @@ impl CacheStatus {
         partial: false,
     };
 
-    /// The member that this cache adds to the field.
+    /// This cache's member of the field.
     pub fn value(&self) -> HeaderValue {
         HeaderValue::from_str(&self.to_string()).unwrap_or(HeaderValue::from_static("fileproxy"))
     }

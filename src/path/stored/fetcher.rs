@@ -1,4 +1,4 @@
-//! Asks the origin for something that the store wants: the same request again, with another Range or another condition.
+//! Requests something from the origin for the store: the client's request, with another Range or condition.
 
 use std::{
     rc::Rc,
@@ -23,7 +23,7 @@ use crate::{
     traffic::{canary::split::Bucket, keys::Keys},
 };
 
-/// Fields that ask for a part, or for an answer only under a condition.
+/// Fields that make a request partial or conditional.
 const OF_ONE_REQUEST: [HeaderName; 6] = [
     header::RANGE,
     header::IF_RANGE,
@@ -33,31 +33,31 @@ const OF_ONE_REQUEST: [HeaderName; 6] = [
     header::IF_UNMODIFIED_SINCE,
 ];
 
-/// A client's GET, to be asked again in parts.
+/// A client's GET that can be sent again for parts.
 pub struct Fetcher {
-    /// Whom it asks.
+    /// The origin to ask.
     pub origin: Rc<Origin>,
-    /// Who asked for what: its requests pass the rate limit as that client's.
+    /// The client's rate limit keys, which these requests count for.
     pub keys: Keys,
-    /// The client's place for a canary.
+    /// The client's canary bucket.
     pub bucket: Bucket,
-    /// Where the client is from.
+    /// The client's network.
     pub network: Network,
     /// The target.
     pub target: PathAndQuery,
-    /// The fields that the origin sees, as the client asked.
+    /// The request fields as sent to the origin.
     pub fields: HeaderMap,
-    /// Whether nobody waits for it: it is asked for only by what nobody else needs.
+    /// Whether no client waits for it: it then uses only capacity that is to spare.
     pub is_spare: bool,
 }
 
 impl Fetcher {
-    /// Asks the origin with these `extra` fields, in place of those by which the client asked for a part or under a condition. Who
-    /// is `informed` gets interim responses.
+    /// Sends the request with the `extra` fields instead of the client's own range and conditions. `informed` receives interim
+    /// responses.
     ///
     /// # Errors
     ///
-    /// [`ProxyError`], where there is no response.
+    /// [`ProxyError`] if there is no response.
     pub async fn get(
         &self,
         extra: &HeaderMap,
@@ -94,7 +94,7 @@ impl Fetcher {
         Ok((fetched, Exchanged { asked, answered }))
     }
 
-    /// The same client's request for another target, for which nobody waits.
+    /// A request of the same client for another target, for which no client waits.
     pub fn spare(&self, target: PathAndQuery) -> Self {
         let mut fields = self.fields.clone();
         for name in OF_ONE_REQUEST {
@@ -111,7 +111,7 @@ impl Fetcher {
         }
     }
 
-    /// The fields by which the client asked for a part, or under a condition.
+    /// The client's fields for a range or condition.
     pub fn conditions(&self) -> HeaderMap {
         let mut conditions = HeaderMap::new();
         for name in OF_ONE_REQUEST {

@@ -1,4 +1,4 @@
-//! Writes what the origin sends into an object. A fill belongs to the object and to no client: it runs as a task of its own.
+//! Writes the origin's response into an object. A fill belongs to the object, not to a client: it runs as a separate task.
 
 use std::{future::poll_fn, ops::Range, rc::Rc, sync::Arc, time::Duration};
 
@@ -19,24 +19,24 @@ use crate::{
     traffic::origin::OriginState,
 };
 
-/// Wait before the second attempt at the same bytes; doubled each time.
+/// Delay before the second attempt at the same bytes; doubled each time.
 const BACKOFF: Duration = Duration::from_millis(100);
 
-/// How often a fill without room looks whether there is some, where no reader goes on.
+/// How often a fill without space checks for some, if no reader advances.
 const ROOM: Duration = Duration::from_millis(50);
 
 /// How a fill ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// It brought all of its part.
+    /// It brought its whole range.
     Finished,
-    /// It was stopped: nobody reads what is left, or who does is far behind.
+    /// It was stopped: no reader needs the rest, or only readers that are far behind.
     Stopped,
-    /// The body broke.
+    /// The body failed.
     Failed,
 }
 
-/// Fetches what `fill` is for, behind whoever needs it. `before`: so many attempts at it failed.
+/// Fetches the range of `fill` with low priority, after the failed attempts counted in `before`.
 pub fn fetch(store: &Arc<Store>, fill: Fill, fetcher: &Rc<Fetcher>, before: u64) {
     let (store, fetcher) = (Arc::clone(store), Rc::clone(fetcher));
     actix_rt::spawn(async move {
@@ -54,7 +54,7 @@ pub fn fetch(store: &Arc<Store>, fill: Fill, fetcher: &Rc<Fetcher>, before: u64)
     });
 }
 
-/// Asks the origin for what `fill` is for. Whether it comes: then it is written behind.
+/// Requests the range of `fill` from the origin. Returns whether it is coming: it is then written by a separate task.
 pub async fn begin(store: &Arc<Store>, fill: Fill, fetcher: &Rc<Fetcher>) -> bool {
     let object = Arc::clone(fill.object());
     let Some(left) = fill.left() else {
@@ -73,9 +73,9 @@ pub async fn begin(store: &Arc<Store>, fill: Fill, fetcher: &Rc<Fetcher>) -> boo
     true
 }
 
-/// Asks the origin for a part of an object. The body, and how many of its first bytes come before the part; none where it cannot
-/// be had, or the origin has another version now: then the object is given up. An origin that gives no parts of it is asked for all
-/// of it, once for each object.
+/// Requests a range of an object from the origin. Returns the body, and how many of its first bytes lie before the range; none if
+/// it cannot be fetched, or if the origin has another version: then the object is given up. An origin without range support is
+/// asked for the whole, once for each object.
 pub async fn part(
     store: &Store,
     object: &Arc<Object>,
@@ -119,13 +119,13 @@ pub async fn part(
     None
 }
 
-/// Whether a refusal may be none next time.
+/// Whether a refusal may be temporary.
 fn is_passing(status: StatusCode) -> bool {
     status == StatusCode::TOO_MANY_REQUESTS
         || status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
 }
 
-/// The fields that ask for a part of an object, and for nothing of another version; none if it has no strong validator.
+/// The fields that request a range of this version of an object; none without a strong validator.
 fn rest(object: &Object, left: &Range<u64>) -> Option<HeaderMap> {
     let validator = object.version.as_ref()?.validator.value().clone();
     let range = match left.end {
@@ -138,13 +138,13 @@ fn rest(object: &Object, left: &Range<u64>) -> Option<HeaderMap> {
     Some(fields)
 }
 
-/// Where a response begins, as a part of an object.
+/// Where a response begins relative to an object.
 enum Begins {
-    /// At this byte: it goes on from there to the end of what was asked for.
+    /// At this position; it continues to the end of the requested range.
     At(u64),
-    /// It is of another version.
+    /// It is another version.
     OtherVersion,
-    /// It is no part of it: refused, or not what was asked for.
+    /// It cannot be used: a refusal, or another range.
     Nowhere,
 }
 
@@ -171,13 +171,13 @@ fn begins_at(object: &Object, fetched: &Fetched, at: u64) -> Begins {
     let version = object.version.as_ref().zip(complete);
     match version.is_some_and(|(version, complete)| version.names(&fetched.headers, complete)) {
         true => Begins::At(first),
-        // Another version is answered whole to If-Range (RFC 9110 §13.1.5): this is no such answer.
+        // If-Range is answered with a complete 200 if the version changed (RFC 9110 §13.1.5), never with a 206.
         false if fetched.status == StatusCode::PARTIAL_CONTENT => Begins::Nowhere,
         false => Begins::OtherVersion,
     }
 }
 
-/// Writes a response's body into the object, but for its first `skip` bytes, which are there already.
+/// Writes a response's body into the object; the first `skip` bytes are skipped, because they are stored already.
 pub async fn run(
     store: &Arc<Store>,
     fill: Fill,
@@ -218,7 +218,7 @@ pub async fn run(
                 store.counters.fill_ends(true, false);
                 return;
             }
-            // Its framing ended before the part did.
+            // The framing ended before the range did.
             None => break End::Failed,
         }
     };
@@ -229,15 +229,15 @@ pub async fn run(
         object.fill_failed();
     }
     if end != End::Finished && !object.can_be_resumed() {
-        // Before whoever reads it hears of the break, and asks again.
+        // Removed before readers learn of the failure and request it again.
         store.shelf.remove(&object);
         object.give_up();
     }
     drop(fill);
 }
 
-/// Writes one piece, once there is room for it. Where nothing else can go, the object is kept no more, and what all of its
-/// readers have behind them goes; then what the slowest of them have not read: those go on by requests of their own.
+/// Writes one piece once there is space. If nothing else can be evicted, the object is no longer kept: what all its readers have
+/// passed is dropped, then what the slowest have not read; those continue by their own requests.
 async fn write(store: &Store, object: &Arc<Object>, fill: &Fill, piece: Bytes) {
     while !store.shelf.write(fill, piece.clone()) {
         store.shelf.remove(object);
@@ -251,12 +251,12 @@ async fn write(store: &Store, object: &Arc<Object>, fill: &Fill, piece: Bytes) {
         if object.can_be_resumed() && object.leave_behind(at) > 0 {
             continue;
         }
-        // Either will do: room may come from elsewhere.
+        // Either is fine: space may become free elsewhere.
         _ = tokio::time::timeout(ROOM, object.read_on()).await;
     }
 }
 
-/// Whether a fill is to end before its part does: its connection is worth more than bytes that nobody waits for.
+/// Whether to stop a fill early: its connection is worth more than bytes that nobody waits for.
 fn is_to_stop(store: &Store, object: &Object, fill: &Fill, origin: &OriginState) -> bool {
     let Some(left) = fill.left() else {
         return false;
@@ -268,13 +268,13 @@ fn is_to_stop(store: &Store, object: &Object, fill: &Fill, origin: &OriginState)
                 let rest = length.min(left.end).saturating_sub(left.start);
                 rest <= most || rest <= length / 2
             }
-            // How much is left nobody knows.
+            // How much is left is unknown.
             None => left.start <= most,
         };
-        // Others wait for the exchange that it takes. What has no validator is worth nothing as a part.
+        // Other requests wait for its exchange slot. Without a validator a partial object is worth nothing.
         let others_wait = origin.counters.waiting.get() > 0;
         return !finishes || others_wait && object.can_be_resumed() || object.is_gone();
     };
-    // Whoever reads on has the rest fetched when it gets there.
+    // A reader that gets there has the rest fetched.
     object.can_be_resumed() && left.start.saturating_sub(readers.end) > store.ahead()
 }

@@ -1,5 +1,5 @@
-//! Who answers a GET or HEAD: an object that is here, one that is on its way, or the origin, for this client alone or for all
-//! who ask meanwhile.
+//! Decides how to answer a GET or HEAD: from an object, from one that is being fetched, or by the origin, for this client alone or
+//! for all that want it.
 
 use std::{
     rc::Rc,
@@ -35,35 +35,35 @@ use crate::{
     },
 };
 
-/// A validation that takes so many times the usual is late.
+/// A validation that takes this many times the usual response time is late.
 const LATE: u32 = 8;
 
-/// And never before this.
+/// But never before this time.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How often it is looked how fast a body comes that is waited for.
+/// How often the throughput of an awaited body is checked.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Who answers.
+/// How a request is answered.
 pub enum Answer {
-    /// The store. The time to the origin's head, where this request asked it.
+    /// From the store; with the time to the origin's head, if this request asked it.
     Store(Box<Reply>, Option<Duration>),
-    /// The origin did: its response is this client's own.
+    /// By the origin, with a response for this client only.
     Origin(Box<Fetched>),
-    /// The origin is to be asked, by the request as it came.
+    /// By the origin, which is still to be asked with the unchanged request.
     Bypass,
 }
 
-/// One client's request, as the store sees it.
+/// One client's request to the store.
 pub struct Front {
     asker: Rc<Asker>,
     method: Method,
-    /// Who gets interim responses.
+    /// The client that receives interim responses.
     client: Option<Rc<Client>>,
 }
 
 impl Front {
-    /// The request; none if it is none that the store could answer: its host cannot be told, or it keeps to itself.
+    /// The request; none if the store cannot answer it: its host is invalid, or it must not be shared.
     pub fn of(
         store: &Arc<Store>,
         method: &Method,
@@ -77,15 +77,15 @@ impl Front {
         })
     }
 
-    /// Who answers it.
+    /// Answers it.
     ///
     /// # Errors
     ///
-    /// [`ProxyError`], where the origin was asked and there is no response.
+    /// [`ProxyError`] if the origin was asked and there is no response.
     pub async fn answer(&self, patience: Duration) -> Result<Answer, ProxyError> {
         let fields = &self.asker.fetcher.fields;
         let ignored = &*self.asker.store.ignored;
-        // Of what has credentials nothing is kept, and HEAD brings nothing that could be.
+        // Responses to requests with credentials are not stored, and HEAD has nothing to store.
         let is_own = fields.contains_key(header::AUTHORIZATION)
             || fields.contains_key(header::COOKIE)
             || self.method != Method::GET;
@@ -146,7 +146,7 @@ impl Front {
                     Ok(Ok(Some(object))) if self.may_have(&object) => {
                         return Ok(self.serve_sure(&object, Kind::Joined, None, patience).await);
                     }
-                    // Its request was given up: whoever looks first goes in its place.
+                    // The request for it was given up: the first one to look again takes its place.
                     Ok(Err(_)) => {}
                     Ok(Ok(_)) | Err(_) => return Ok(self.bypass()),
                 },
@@ -154,7 +154,7 @@ impl Front {
         }
     }
 
-    /// Whether an object that another request brought while this one waited answers this one.
+    /// Whether an object fetched by another request meanwhile can answer this one.
     fn may_have(&self, object: &Object) -> bool {
         object
             .variant
@@ -167,8 +167,8 @@ impl Front {
         Answer::Bypass
     }
 
-    /// The answer by an object, if it answers this request, and the origin gives what of it is missing; else the origin is asked for
-    /// this client alone, as it asked. `is_own`: just this request brought the object.
+    /// Answers from an object, if it matches the request and the origin delivers what is missing; otherwise the origin is asked for
+    /// this client alone. `is_own`: this request fetched the object.
     async fn serve(
         &self,
         object: &Arc<Object>,
@@ -177,7 +177,8 @@ impl Front {
         is_own: bool,
     ) -> Answer {
         let part = Reply::part(object, &self.method, &self.asker.fetcher.fields);
-        // Asked for before the response begins: an origin that has another version by now, or gives no ranges, costs nobody his.
+        // Requested before the response begins: an origin with another version by now, or without ranges, then cuts nobody's
+        // response.
         if let Some(part) = part.filter(|_| object.can_be_resumed()) {
             let comes = match Claim::of(object, part).await {
                 Claim::Sure => true,
@@ -210,8 +211,8 @@ impl Front {
         }
     }
 
-    /// What of the object a reply is, so that the same may be given again; none where the origin's Date is not known, or where the same
-    /// bytes of a request do not mean the same response: it varies by what the proxy itself adds to a request.
+    /// What a reply is of the object, so that it can be repeated; none if the origin's Date is unknown, or if identical requests
+    /// can get different responses, because it varies by fields that the proxy sets.
     fn hit(&self, object: &Arc<Object>, reply: &Reply) -> Option<Box<Hit>> {
         if object.variant.selects_by(headers::is_set_here) {
             return None;
@@ -237,8 +238,8 @@ impl Front {
         })
     }
 
-    /// The same, for a client whose own request did not bring the object. What has a strong validator can be gone on with if its
-    /// fill breaks; of what has none all must be here first, and is waited for: a response that breaks must not cost others theirs.
+    /// As [`Self::serve`], for a client whose own request did not fetch the object. With a strong validator a broken fill can be
+    /// resumed; without one the object must be complete first, so that a failing fill does not cut other clients' responses.
     async fn serve_sure(
         &self,
         object: &Arc<Object>,
@@ -252,7 +253,7 @@ impl Front {
         }
     }
 
-    /// The answer where an object is here: at once, if it is fresh; else once it is validated, or though it is not.
+    /// Answers from a stored object: at once if it is fresh; otherwise after validation, or stale where that is allowed.
     async fn answer_by(
         &self,
         object: Arc<Object>,
@@ -285,7 +286,7 @@ impl Front {
                 .await);
         }
         let late = (self.asker.fetcher.origin.usual_ttfb() * LATE).max(LEAST_PATIENCE);
-        // Who waits for another one's answer needs time to ask by itself.
+        // A request that waits for another one's answer needs time to ask by itself.
         let (patience, others) = match stale_if_error {
             true => (late.min(patience), late.min(patience)),
             false => (patience, patience / 2),
@@ -330,7 +331,7 @@ impl Front {
         Ok(self.serve_sure(&object, kind, None, patience).await)
     }
 
-    /// Asks the origin whether an object is still what it has, or waits for who does so already.
+    /// Validates an object at the origin, or joins a validation that is under way.
     fn validate(&self, object: &Arc<Object>) -> Validation {
         let fields = &self.asker.fetcher.fields;
         let store = &self.asker.store;
@@ -346,31 +347,31 @@ impl Front {
                 ))
             }
             Place::Join(joined) => Validation::Joined(joined),
-            // Neither is said where it is asked again.
+            // Cannot occur for a request that revalidates.
             Place::Here(_) | Place::Alone => Validation::Joined(oneshot::channel().1),
         }
     }
 }
 
-/// Who asks the origin whether an object is still what it has.
+/// Who validates an object.
 enum Validation {
     /// This request.
     Asking(Asking),
-    /// Another one, whose answer is waited for.
+    /// Another one, whose result is awaited.
     Joined(Joined),
 }
 
-/// What came of it.
+/// The result of a validation.
 enum Validated {
-    /// The origin's answer, or why there is none.
+    /// The origin's answer, or the error.
     By(Result<Got, ProxyError>),
-    /// Whoever asked was given up, or what it got is not for all.
+    /// Unknown: the other request was given up, or its response is not shareable.
     Unknown,
-    /// Nothing in time.
+    /// No result in time.
     Late,
 }
 
-/// Waits until all of an object is here, unless at its pace that takes longer than `patience`, or nobody can tell.
+/// Waits until an object is complete. False if at its throughput that would take longer than `patience`, or if that is unknown.
 async fn will_be_whole(object: &Object, patience: Duration) -> bool {
     let begun = Instant::now();
     while timeout(LOOK, object.settled()).await.is_err() {
@@ -386,7 +387,7 @@ async fn will_be_whole(object: &Object, patience: Duration) -> bool {
     object.is_whole()
 }
 
-/// Adds how a response came to be that the store has nothing to do with.
+/// Adds Cache-Status to a response that the store did not handle.
 pub fn tell_bypass(headers: &mut HeaderMap) {
     let value: HeaderValue = CacheStatus::BYPASS.value();
     headers.append(header::CACHE_STATUS, value);

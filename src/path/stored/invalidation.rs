@@ -1,4 +1,4 @@
-//! A request that changes something at the origin makes what is kept of it worthless (RFC 9111 §4.4).
+//! Invalidates stored responses when a request changes something at the origin (RFC 9111 §4.4).
 
 use std::sync::Arc;
 
@@ -10,15 +10,15 @@ use actix_http::{
 use super::asker::key_of;
 use crate::store::{Store, key::Key};
 
-/// What a request by an unsafe method may change.
+/// What a request with an unsafe method may invalidate.
 pub struct Invalidation {
     store: Arc<Store>,
     key: Key,
 }
 
 impl Invalidation {
-    /// Of a request with these fields, as the origin sees them; none where its method is a safe one (RFC 9110 §9.2.1). One that is
-    /// not known may change anything.
+    /// For a request with these fields (as sent to the origin); none for safe methods (RFC 9110 §9.2.1). Unknown methods count as
+    /// unsafe.
     pub fn of(
         store: &Arc<Store>,
         method: &Method,
@@ -32,8 +32,8 @@ impl Invalidation {
         Some(Invalidation { store, key })
     }
 
-    /// The origin answered so: where that is no error, what is kept of the target goes, and of what Location and Content-Location
-    /// name at the same host.
+    /// The origin's response: unless it is an error, invalidates the target, and the URIs in Location and Content-Location on the
+    /// same host.
     pub fn answered(&self, status: StatusCode, fields: &HeaderMap) {
         if !(status.is_success() || status.is_redirection()) {
             return;

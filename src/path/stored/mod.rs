@@ -1,6 +1,6 @@
-//! Answers out of the store, and fills it: [`front`] says who answers a request, `asker` asks for what may be kept, by
-//! [`fetcher`], which makes the request, [`fill`] writes what comes into an object, [`reader`] hands an object's bytes to one client, [`reply`] says what a
-//! stored response looks like to it, and [`cache_status`] how it came to be.
+//! Answers from the store, and fills it: [`front`] decides how to answer a request, `asker` requests what may be stored by a
+//! [`fetcher`], [`fill`] writes the response into an object, [`reader`] delivers an object's bytes to one client, [`reply`] builds
+//! the stored response for it, and [`cache_status`] says how it was obtained.
 
 mod asker;
 pub mod cache_status;

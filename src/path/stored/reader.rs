@@ -1,4 +1,4 @@
-//! Hands the bytes of an object to one client, as they come, and has what is missing fetched.
+//! Delivers the bytes of an object to one client as they arrive, and has missing ones fetched.
 
 use std::{
     rc::Rc,
@@ -18,39 +18,39 @@ use crate::{
     },
 };
 
-/// So many fills may fail in a row before the body is broken.
+/// After this many failed fills in a row the body fails.
 const ATTEMPTS: u64 = 3;
 
-/// So often a reader may find bytes missing within [`EXTENT`] of the time before, until it has a request of its own: others push
-/// out what is fetched for it before it gets there.
+/// How often a reader may find bytes missing within [`EXTENT`] of the previous place before it makes a request of its own: then
+/// what is fetched for it is evicted before it gets there.
 const MISSES: u32 = 3;
 
-/// A part of an object on its way to one client.
+/// A range of an object on its way to one client.
 pub struct StoredReader {
     store: Arc<Store>,
     reader: Reader,
-    /// The byte behind the last that is wanted; none: all of it.
+    /// Position behind the last wanted byte; none: up to the end.
     end: Option<u64>,
     fetcher: Rc<Fetcher>,
-    /// Its next bytes, on their way from disk.
+    /// The next bytes, being read from disk.
     loading: Option<LocalBoxFuture<'static, Option<Bytes>>>,
-    /// Where it last found bytes missing, and how often so within a short way.
+    /// Where bytes were last missing, and how often within a short distance.
     missed: (u64, u32),
-    /// The request of its own by which it goes on, past the object.
+    /// The reader's own request, which continues the body independently of the object.
     own: Option<Own>,
     done: bool,
 }
 
-/// A request of one reader's own.
+/// A reader's own request.
 enum Own {
     /// Its head is awaited.
     Asked(LocalBoxFuture<'static, Option<(OriginBody, u64)>>),
-    /// Its body, how many bytes of that come before what is wanted, and where it began.
+    /// Its body, the number of bytes to skip in it, and where it began.
     Comes(Box<OriginBody>, u64, u64),
 }
 
 impl StoredReader {
-    /// The bytes of `object` from `begin` on. What is missing is asked for by `fetcher`.
+    /// The bytes of `object` from `begin` on. Missing ones are requested by `fetcher`.
     pub fn new(
         store: Arc<Store>,
         object: &Arc<Object>,
@@ -114,7 +114,7 @@ impl StoredReader {
                     }
                     let object = self.reader.object();
                     let end = self.end.map_or(gap.end, |end| end.min(gap.end));
-                    // Where somebody else was faster, its fill is waited for.
+                    // If another reader was faster, its fill is awaited.
                     if let Some(fill) = Fill::of(object, at..end) {
                         fill::fetch(&self.store, fill, &self.fetcher, failed);
                     }
@@ -123,8 +123,8 @@ impl StoredReader {
         }
     }
 
-    /// Whether a reader that finds the byte at `at` missing goes on by a request of its own: the object is kept no more, or what
-    /// is fetched for it does not stay until it gets there.
+    /// Whether a reader that finds the byte at `at` missing continues with its own request: the object is no longer kept, or what
+    /// is fetched for it is evicted before it gets there.
     fn is_left_behind(&mut self, at: u64) -> bool {
         let (before, times) = self.missed;
         let again = times > 0 && at < before.saturating_add(EXTENT);
@@ -132,7 +132,7 @@ impl StoredReader {
         self.reader.object().is_gone() || self.missed.1 > MISSES
     }
 
-    /// Asks the origin for what is still wanted, past the object.
+    /// Requests the remaining range from the origin, independently of the object.
     fn ask_alone(&mut self) {
         let part = self.reader.at()..self.end.unwrap_or(u64::MAX);
         let object = Arc::clone(self.reader.object());
@@ -141,7 +141,7 @@ impl StoredReader {
         self.own = Some(Own::Asked(ask.boxed_local()));
     }
 
-    /// The next piece of a request of its own. Where its response ends before the end, and brought something, the rest is asked for.
+    /// The next piece of its own request. If the response ends early but brought something, the rest is requested.
     fn poll_own(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         let tuning = self.fetcher.origin.state().tuning_for(self.fetcher.bucket);
         let tuning = tuning.load_full();
@@ -171,7 +171,7 @@ impl StoredReader {
                     None => None,
                 },
             };
-            // An object that a request can go on with has a length, and all of it was not there.
+            // A resumable object has a known length, and the response ended before it.
             let (at, end) = (self.reader.at(), self.end.or(self.reader.object().length()));
             if end == Some(at) {
                 self.done = true;
@@ -189,7 +189,7 @@ impl StoredReader {
         }
     }
 
-    /// Its own connection to the origin, where it has one.
+    /// Its own connection to the origin, if it has one.
     pub fn own(&mut self) -> Option<&mut OriginBody> {
         match &mut self.own {
             Some(Own::Comes(body, ..)) => Some(body),
@@ -197,14 +197,14 @@ impl StoredReader {
         }
     }
 
-    /// Goes on behind a piece; as much of it as is wanted.
+    /// Advances behind a piece; returns the wanted part of it.
     fn took(&mut self, mut piece: Bytes) -> Bytes {
         self.cut(&mut piece);
         self.store.counters.served(piece.len());
         piece
     }
 
-    /// Takes of a piece no more than is wanted, and stands behind it.
+    /// Cuts a piece to what is wanted, and advances behind it.
     fn cut(&mut self, piece: &mut Bytes) {
         if let Some(end) = self.end {
             let wanted = end - self.reader.at();
@@ -213,7 +213,7 @@ impl StoredReader {
         self.reader.take(piece.len() as u64);
     }
 
-    /// All of it in one piece, if it is here as one.
+    /// The whole rest in one piece, if it is available as one.
     pub fn take_whole(&mut self) -> Option<Bytes> {
         let (at, object) = (self.reader.at(), self.reader.object());
         let whole = object.whole().filter(|_| at == 0 && !self.done)?;
@@ -226,7 +226,7 @@ impl StoredReader {
         Some(whole)
     }
 
-    /// Whether no more is to come.
+    /// Whether the end was reached.
     pub fn is_done(&self) -> bool {
         self.done || self.end.is_some_and(|end| self.reader.at() >= end)
     }

@@ -1,4 +1,4 @@
-//! What a stored response looks like to one client: status, fields and body, by what the client asked for.
+//! Builds a stored response for one client: status, fields and body, by the client's range and conditions.
 
 use std::{ops::Range, rc::Rc, sync::Arc, time::SystemTime};
 
@@ -31,17 +31,17 @@ pub struct Reply {
     pub status: StatusCode,
     /// The fields.
     pub headers: HeaderMap,
-    /// The length of what a GET would send, where no body follows.
+    /// The length that a GET would have, if no body follows.
     pub told: Option<u64>,
     /// How the body is delimited.
     pub framing: Framing,
     /// The body.
     pub flow: Flow,
-    /// What of the store it is, where it needed nothing but memory.
+    /// What it is of the store, if it came completely from memory.
     pub hit: Option<Box<Hit>>,
 }
 
-/// Fields that a 304 carries (RFC 9110 §15.4.5), and Last-Modified, for who has no entity tag.
+/// Fields that a 304 carries (RFC 9110 §15.4.5), and Last-Modified for clients without an ETag.
 const OF_NOT_MODIFIED: [HeaderName; 8] = [
     header::CACHE_CONTROL,
     header::CONTENT_LOCATION,
@@ -69,12 +69,12 @@ impl Reply {
         reply
     }
 
-    /// Makes its fields what the client gets.
+    /// Turns its fields into those for the client.
     pub fn pass_on(&mut self, id: &HeaderValue) {
         headers::to_client(&mut self.headers, self.status, id);
     }
 
-    /// Which bytes of `object` a request with these fields gets; none where it gets no body.
+    /// The range of `object` that a request with these fields gets; none if it gets no body.
     pub fn part(object: &Object, method: &Method, asked: &HeaderMap) -> Option<Range<u64>> {
         if *method == Method::HEAD {
             return None;
@@ -95,7 +95,7 @@ impl Reply {
         Stored { fields, length }.answer(asked)
     }
 
-    /// What `object` answers to the client's request; `is_own`: it was brought by just that. None where only the origin can tell.
+    /// The response from `object` to the client's request; `is_own`: this request fetched it. None if only the origin can decide.
     pub fn of(
         store: &Arc<Store>,
         object: &Arc<Object>,
@@ -107,7 +107,7 @@ impl Reply {
         let head = object.head();
         let length = object.length();
         let (status, part) = match Self::answer(&head, length, &fetcher.fields) {
-            // The origin gave all of it to this very request.
+            // The origin sent the whole body to this very request.
             Answer::Unknown if is_own && length.is_none() => (head.status, None),
             Answer::Unknown => return None,
             Answer::NotModified => (StatusCode::NOT_MODIFIED, None),
@@ -124,7 +124,7 @@ impl Reply {
         );
         let bodiless = *method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
         let part = match status {
-            // No byte at all.
+            // No bytes at all.
             StatusCode::RANGE_NOT_SATISFIABLE => Some(0..0),
             _ => part,
         };
@@ -155,7 +155,7 @@ impl Reply {
     }
 }
 
-/// The fields that the client gets: the stored ones, with how old the response is and how it came to be.
+/// The fields for the client: the stored ones, with Age and Cache-Status.
 fn fields(
     object: &Object,
     head: &Head,

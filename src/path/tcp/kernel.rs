@@ -1,4 +1,4 @@
-//! The two calls that no crate at hand wraps as a whole: SIOCOUTQ, and TCP_INFO with the fields of newer kernels.
+//! Two kernel interfaces that no crate wraps completely: SIOCOUTQ, and TCP_INFO with the fields of newer kernels.
 #![allow(
     unsafe_code,
     reason = "both write plain integers through valid pointers; the fd is borrowed"
@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-/// `struct tcp_info` of linux/tcp.h, as far as it is used here. Kernels write as much as they know and as fits; what an
-/// older one does not know stays zero.
+/// `struct tcp_info` of linux/tcp.h, up to the fields used here. The kernel fills what it knows and what fits; fields that an older
+/// one does not know stay zero.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Info {
@@ -65,27 +65,27 @@ pub struct Info {
 }
 
 impl Info {
-    /// Of a listening socket: connections that are complete and wait to be accepted. The kernel has no other word for it.
+    /// Of a listening socket: connections that wait in the accept queue. The kernel reports it in this field.
     pub fn backlog(&self) -> u32 {
         self.unacked
     }
 
-    /// The smoothed round trip.
+    /// Smoothed round-trip time.
     pub fn round_trip(&self) -> Duration {
         Duration::from_micros(self.rtt_us.into())
     }
 
-    /// The least round trip seen.
+    /// Lowest round-trip time seen.
     pub fn least_round_trip(&self) -> Duration {
         Duration::from_micros(self.min_rtt_us.into())
     }
 
-    /// Data segments sent, the repeated ones too.
+    /// Data segments sent, with retransmissions.
     pub fn sent(&self) -> u64 {
         self.data_segs_out.into()
     }
 
-    /// Segments sent again.
+    /// Segments retransmitted.
     pub fn sent_again(&self) -> u64 {
         self.total_retrans.into()
     }
@@ -95,12 +95,12 @@ impl Info {
         self.data_segs_in.into()
     }
 
-    /// Segments received out of order: behind each gap that a lost one left.
+    /// Segments received out of order, behind a gap that a lost one left.
     pub fn received_out_of_order(&self) -> u64 {
         self.rcv_ooopack.into()
     }
 
-    /// Bytes per second that were delivered last.
+    /// Recent delivery rate, in bytes per second.
     pub fn delivery_rate(&self) -> u64 {
         self.delivery_rate
     }

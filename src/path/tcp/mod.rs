@@ -1,4 +1,4 @@
-//! TCP options, the same on both sides of the proxy.
+//! TCP options, for both sides of the proxy.
 
 mod kernel;
 
@@ -12,15 +12,15 @@ pub use kernel::Info;
 
 use crate::reloadable::reloadable;
 
-/// Which TCP options are set where the level has them on.
+/// Which TCP options are set, if the level sets them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// TCP_NODELAY: a small last piece does not wait for an acknowledgement.
+    /// TCP_NODELAY: a small last segment is sent at once.
     pub nodelay: bool,
-    /// TCP_QUICKACK, set again after reads, for the kernel leaves it by itself.
+    /// TCP_QUICKACK, set again after reads, because the kernel clears it.
     pub quickack: bool,
-    /// SO_KEEPALIVE: a peer that vanished is noticed.
+    /// SO_KEEPALIVE: detects a peer that vanished.
     pub keepalive: bool,
     /// Idle time before the first keep-alive probe.
     #[serde(with = "humantime_serde")]
@@ -28,9 +28,9 @@ pub struct Settings {
     /// Time between two keep-alive probes.
     #[serde(with = "humantime_serde")]
     pub keepalive_interval: Duration,
-    /// SO_SNDBUF at level medium; at high the kernel's own tuning is faster and stays on.
+    /// SO_SNDBUF at level medium; at high the kernel's autotuning is faster and stays on.
     pub send_buffer: BufferSize,
-    /// SO_RCVBUF at level medium; at high the kernel's own tuning is faster and stays on.
+    /// SO_RCVBUF at level medium; at high the kernel's autotuning is faster and stays on.
     pub receive_buffer: BufferSize,
 }
 
@@ -47,13 +47,13 @@ reloadable!(Settings {
 /// A socket buffer: a size, or `auto` to leave it to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BufferSize {
-    /// The kernel's own tuning.
+    /// The kernel's autotuning.
     Auto,
     /// Fixed, in bytes; the kernel doubles it for its own needs.
     Fixed(ByteSize),
 }
 
-/// A word that is no buffer size.
+/// A string that is not a buffer size.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not a buffer size: give auto, or 4KiB to 16MiB with its unit")]
 pub struct NotABufferSize(String);
@@ -132,7 +132,7 @@ impl Settings {
     }
 }
 
-/// Sets TCP_QUICKACK once more. A refusal costs only a delayed acknowledgement.
+/// Sets TCP_QUICKACK again. A failure only delays an acknowledgement.
 pub fn rearm_quickack(socket: &impl AsFd) {
     _ = SockRef::from(socket).set_tcp_quickack(true);
 }
@@ -141,21 +141,21 @@ pub fn rearm_quickack(socket: &impl AsFd) {
 ///
 /// # Errors
 ///
-/// Whatever the kernel answers for a socket that is gone.
+/// The system call fails.
 pub fn unacknowledged(socket: &impl AsFd) -> io::Result<usize> {
     kernel::unacknowledged(socket.as_fd())
 }
 
-/// What the kernel knows of a connection (TCP_INFO).
+/// What the kernel knows about a connection (TCP_INFO).
 ///
 /// # Errors
 ///
-/// Whatever the kernel answers for a socket that is gone.
+/// The system call fails.
 pub fn info(socket: &impl AsFd) -> io::Result<Info> {
     kernel::info(socket.as_fd())
 }
 
-/// Whether the kernel holds nothing for a socket: neither bytes nor an end.
+/// Whether the kernel has neither data nor an end for a socket.
 pub fn is_silent(socket: &impl AsFd) -> bool {
     let mut byte = [MaybeUninit::uninit()];
     let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;

@@ -1,33 +1,33 @@
-//! An exchange that is under way, as the queue knows it.
+//! An exchange that is under way, as the slot queue records it.
 
 use std::{sync::Arc, time::Instant};
 
 use super::slot_request::SlotRequest;
 use crate::path::origin::holder::Holder;
 
-/// An exchange that is under way: with a slot, or beyond them.
+/// An exchange that is under way, with or without a slot.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// What it waits for, as it says itself.
+    /// What it waits for, written by the exchange.
     pub(super) holder: Arc<Holder>,
     /// The request by which it got its slot.
     pub(super) ask: SlotRequest,
-    /// When it got that.
+    /// When it got its slot.
     pub(super) taken: Instant,
-    /// Why it goes on without a slot.
+    /// Why it continues without a slot.
     pub(super) why: Why,
 }
 
-/// Why an exchange goes on without a slot.
+/// Why an exchange continues without a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
     /// It waited for its client.
     Parked,
     /// The origin was silent.
     Silent,
-    /// The origin was silent, and its slot went to another request to find out whether it answers that.
+    /// The origin was silent, and its slot was lent to another request to test whether the origin answers that.
     Probe,
-    /// Its body moved, but it held a slot for long while others waited.
+    /// Its body was moving, but it had held its slot for long while others waited.
     Moves,
 }
 
@@ -36,7 +36,7 @@ impl Why {
         matches!(self, Why::Silent | Why::Probe)
     }
 
-    /// How much it adds to those that last, and to those that probe.
+    /// How much it adds to the counts of lasting exchanges and of probes.
     pub(super) fn counts(self) -> (usize, usize) {
         let lasts = matches!(self, Why::Silent | Why::Moves);
         (usize::from(lasts), usize::from(self == Why::Probe))

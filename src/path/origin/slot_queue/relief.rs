@@ -1,4 +1,4 @@
-//! Whose slot somebody who waits may have: the rules of the [queue](super) for exchanges that can do without one.
+//! Whose slot a waiting request may take: the rules of the [queue](super) for exchanges that can continue without one.
 
 use std::{
     sync::Arc,
@@ -15,13 +15,13 @@ use crate::path::{
     origin::holder::{Holder, Waits, Yields},
 };
 
-/// A body may be silent for so long: that its head came shows that the origin has taken the request up.
+/// How long a body may be silent; short, because its head shows that the origin has accepted the request.
 const BODY_PATIENCE: Duration = Duration::from_millis(250);
-/// Where nothing could be done for those who wait, how soon it is looked again.
+/// How soon the queue looks again if no slot could be taken.
 const LOOK: Duration = Duration::from_millis(20);
 
 impl<T> Queue<T> {
-    /// Whether somebody must leave the reserve to others.
+    /// Whether the request may use the reserve.
     pub(super) fn kind(&self, ask: &SlotRequest, now: Instant) -> Kind {
         if ask.is_large || self.has_its_share(ask.network) || self.is_like_silent_ones(ask, now) {
             Kind::Large
@@ -30,7 +30,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// For how long the origin is silent in it, if that is longer than patience.
+    /// How long the origin has been silent in an exchange, if that exceeds its patience.
     fn silence(&self, entry: &Entry, now: Instant) -> Option<Duration> {
         let patience = if entry.holder.is_answered() {
             BODY_PATIENCE
@@ -43,7 +43,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Whether the origin is silent in another one for the same target, or in the same directory.
+    /// Whether the origin is silent in another exchange for the same target or directory.
     pub(super) fn is_like_silent_ones(&self, ask: &SlotRequest, now: Instant) -> bool {
         let named = |hash: &u64| *hash != 0;
         let alike = |entry: &Entry| {
@@ -59,7 +59,7 @@ impl<T> Queue<T> {
                     .any(|entry| alike(entry) && self.silence(entry, now).is_some())
     }
 
-    /// Whether a network has as much beyond the slots as it may.
+    /// Whether a network already has its share of exchanges without slots.
     pub(super) fn has_its_share(&self, network: Network) -> bool {
         let account = self.accounts.get(&network);
         let beyond = account.map_or(0, |account| account.beyond);
@@ -67,13 +67,13 @@ impl<T> Queue<T> {
         beyond > 0 && beyond >= free
     }
 
-    /// Whether an exchange that waits for its client goes on without a slot, for somebody who needs it.
+    /// Whether an exchange that waits for its client may lose its slot for this demand.
     fn may_park(&self, entry: &Entry, demand: Demand) -> bool {
         let gains = entry.ask.network == demand.network;
         self.beyond.len() < self.limits.waiting && !(gains && self.has_its_share(demand.network))
     }
 
-    /// Whether one that the origin is silent in does.
+    /// Whether an exchange in which the origin is silent may.
     fn may_be_silent(&self, entry: &Entry, demand: Demand) -> bool {
         if self.alive {
             return self.may_park(entry, demand);
@@ -90,7 +90,7 @@ impl<T> Queue<T> {
             && !(gains && own >= reserve.div_ceil(2))
     }
 
-    /// Whether a body that moves does.
+    /// Whether an exchange whose body is moving may.
     fn may_move(&self) -> bool {
         let most = self.limits.in_all.saturating_sub(self.limits.at_once);
         self.beyond.len() < self.limits.waiting && self.lasting < most
@@ -109,7 +109,7 @@ impl<T> Queue<T> {
             }
     }
 
-    /// Makes a slot free for somebody, if one has it that can do without.
+    /// Frees a slot for a demand, if an exchange can continue without its own.
     pub(super) fn relieve(&mut self, demand: Demand, now: Instant) -> bool {
         if self.barren.is_some_and(|until| now < until) {
             return false;
@@ -129,7 +129,7 @@ impl<T> Queue<T> {
             }
             let is_large = self.is_large(entry, now);
             large_ones += usize::from(is_large);
-            // Before the head it may be the origin that cannot do more at once.
+            // Before the head, silence may mean that the origin is at its limit.
             if entry.holder.is_answered() {
                 let held = Some((now.saturating_duration_since(entry.taken), id));
                 oldest = oldest.max(held);
@@ -159,9 +159,10 @@ impl<T> Queue<T> {
         true
     }
 
-    /// Asks for the connection of one that waits for its client, the longest of those whose network has the most without
-    /// a slot: of those that can go on by Range. Where nothing is left for anybody, any other network's that can; and if
-    /// there is none, and the network with the most has over a quarter of all, and does not ask itself, one of its own ends.
+    /// Chooses an exchange that must give up its connection: among those that wait for their client, can continue by Range and
+    /// belong to the network with the most exchanges without a slot, the one that waits longest. If no capacity is left for
+    /// anybody, one of any other network. If there is none, and the network with the most has over a quarter of all and is not the
+    /// one that asks, one of its exchanges ends.
     fn ask_one(&mut self, for_network: Network, now: Instant) {
         let most = self.accounts.iter().max_by_key(|(_, a)| a.beyond);
         let (crowd, size) = most.map_or((for_network, 0), |(network, a)| (*network, a.beyond));
@@ -188,7 +189,7 @@ impl<T> Queue<T> {
         self.asked = found.map(|(_, holder)| Arc::clone(holder));
     }
 
-    /// Whose connection is to be asked for: by the caller, for that wakes somebody.
+    /// The exchange chosen to give up its connection. The caller asks it outside the lock, because that wakes a task.
     pub(in crate::path::origin) fn take_asked(&mut self) -> Option<Arc<Holder>> {
         self.asked.take()
     }

@@ -1,9 +1,9 @@
-//! The rules, one by one.
+//! Tests of the queue's rules.
 
 use super::*;
 use crate::path::origin::holder::Yields;
 
-/// Eight slots, one of them the reserve.
+/// Eight slots; one of them is the reserve.
 const LIMITS: Limits = Limits {
     at_once: 8,
     in_all: 20,
@@ -11,7 +11,7 @@ const LIMITS: Limits = Limits {
     patience: Duration::from_secs(1),
 };
 
-/// A queue at a time of its own.
+/// A queue with its own clock.
 struct House {
     queue: Queue<&'static str>,
     epoch: Instant,
@@ -40,7 +40,7 @@ impl House {
         self.inside.push((id, holder));
     }
 
-    /// Whether somebody gets a slot at once.
+    /// Whether a request gets a slot at once.
     fn comes(&mut self, mut ask: SlotRequest) -> bool {
         let admitted = self.queue.admits(&mut ask, self.now);
         if admitted {
@@ -54,7 +54,7 @@ impl House {
         self.queue.wait(came, Waiter { call, came, ask });
     }
 
-    /// Lets in who can be; whom, in order.
+    /// Admits waiting requests while possible; returns them in order.
     fn next(&mut self) -> Vec<&'static str> {
         self.queue.look_again();
         let mut order = Vec::new();
@@ -75,7 +75,7 @@ fn from(host: u8) -> Network {
     Network::of([192, 0, 2, host].into())
 }
 
-/// Something small, of a target of its own.
+/// A request for a small file with its own target.
 fn small(host: u8, target: u64) -> SlotRequest {
     SlotRequest {
         network: from(host),
@@ -130,7 +130,7 @@ fn whose_network_has_least_goes_first() {
     for _ in 0..3 {
         house.leaves(0);
     }
-    // Two, three and none were under way.
+    // With two, three and no exchanges under way.
     assert_eq!(house.next(), ["three", "three again", "one"]);
     house.leaves(0);
     assert_eq!(house.next(), ["two"]);
@@ -162,7 +162,7 @@ fn who_waits_for_its_client_gives_its_slot_and_goes_on_without() {
     assert!(house.comes(small(2, 9)));
     assert_eq!(holder.state(), SlotState::Beyond);
     assert_eq!((house.queue.in_use(), house.queue.beyond()), (8, 1));
-    // It goes on: without one as long as none is free.
+    // It moves again: without a slot while none is free.
     let ask = small(1, 0);
     assert_eq!(house.queue.resume(Some(id), ask, &holder, house.now), id);
     assert_eq!(holder.state(), SlotState::Beyond);
@@ -208,7 +208,7 @@ fn where_nothing_is_left_a_connection_is_asked_for_of_who_has_most() {
     }
     assert!(!house.comes(small(1, 9)));
     assert!(house.queue.take_asked().is_none(), "none can be asked");
-    // For its own network none is ended.
+    // It ends no exchange of its own network.
     house.inside[3].1.set_yields(Yields::ByEnding);
     house.queue.look_again();
     assert!(!house.comes(small(1, 9)));
@@ -250,7 +250,7 @@ fn long_polls_give_their_slots_once_the_origin_answers_others() {
     assert!(house.comes(small(2, 2)));
     house.queue.look_again();
     assert!(house.comes(poll(9)));
-    // And so on, each time that it is seen to be alive.
+    // And so on, each time the origin answers.
     house.queue.hear(false, false);
     house.queue.look_again();
     assert!(house.comes(small(2, 3)));
@@ -262,7 +262,7 @@ fn an_origin_that_is_overloaded_is_given_no_more_than_the_reserve() {
     for n in 0..8 {
         assert!(house.comes(small(n as u8, n)));
     }
-    // It answers, but nobody soon.
+    // The origin answers, but slowly.
     house.queue.hear(false, false);
     for n in 10..30 {
         house.pass(2);
@@ -285,7 +285,7 @@ fn where_nobody_is_answered_as_many_go_on_as_may_be_in_all() {
         house.comes(poll(n));
         house.pass(2);
     }
-    // But for the reserve.
+    // Except for the reserve.
     assert_eq!((house.queue.in_use(), house.queue.beyond()), (7, 12));
 }
 

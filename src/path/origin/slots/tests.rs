@@ -1,4 +1,4 @@
-//! Slots over several tasks.
+//! Slots with several tasks.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
@@ -74,7 +74,7 @@ async fn a_higher_limit_lets_in_who_waits() {
     drop(held);
 }
 
-/// Lets waiters with these handicaps, in milliseconds, queue in this order; the order they are let in.
+/// Queues requests with these delays of their turn, in milliseconds; returns the order of admission.
 async fn order(handicaps: &[u64]) -> Vec<usize> {
     let slots = slots(1);
     let held = take(&slots).await.unwrap();
@@ -123,7 +123,7 @@ async fn a_slot_handed_to_one_who_left_meanwhile_goes_to_the_next() {
     assert!(futures_util::poll!(&mut left).is_pending());
     let mut next = Box::pin(slots.take(&ask, now, deadline));
     assert!(futures_util::poll!(&mut next).is_pending());
-    drop(held); // handed over, not yet taken
+    drop(held); // handed over, but not taken yet
     drop(left);
     assert!(matches!(
         futures_util::poll!(&mut next),
