@@ -98,6 +98,13 @@ impl Client {
         self.class.get()
     }
 
+    /// The socket took bytes of a response again: its body goes on, which gave nothing meanwhile.
+    pub(super) fn unblock(&self, cx: &Context<'_>) {
+        if self.blocked.take() {
+            cx.waker().wake_by_ref();
+        }
+    }
+
     /// A client whose connection was just accepted.
     pub fn new(peer: SocketAddr, trusted: bool, secure: bool, published: Arc<Published>) -> Self {
         Client {

@@ -440,10 +440,7 @@ impl AsyncWrite for ClientStream {
             }
             written => {
                 this.send.took();
-                if this.client.blocked.take() {
-                    // The response's body gave nothing meanwhile.
-                    cx.waker().wake_by_ref();
-                }
+                this.client.unblock(cx);
                 if !this.begun_answer
                     && let AnswerHead::Answer { closes } = AnswerHead::of(bytes)
                 {
@@ -461,8 +458,6 @@ impl AsyncWrite for ClientStream {
         ready!(this.poll_rendered(cx))?;
         if matches!(this.phase, Phase::Open) {
             this.answered(cx);
-        }
-        if matches!(this.phase, Phase::Open) {
             // Everything is flushed: the time to the next request begins.
             this.poll_due(cx);
         }
