@@ -58,7 +58,9 @@ pub async fn promises(lab: &Lab, choice: &Choice) -> Result<()> {
     let trials = promises::trials(lab, choice)?;
     let short = if choice.short { "-short" } else { "" };
     let name = format!("promises-{}{short}.jsonl", lab.machine().commit);
-    let steps = steps(trials, choice, promises::peers);
+    let (second, first) = trials.into_iter().partition(promises::is_second);
+    let mut steps = steps(first, choice, promises::peers);
+    steps.extend(self::steps(second, choice, promises::peers));
     perform(lab, choice, &steps, lab.out.join(name), "fileproxy-store").await
 }
 

@@ -24,7 +24,14 @@ pub fn peers(trial: &Trial) -> Vec<String> {
     PEERS.into_iter().chain(warm).map(str::to_owned).collect()
 }
 
-/// The cases of the promises. Where the bad link is at the origin, the store is empty when counting begins.
+/// Whether a case is one of the second table: one bad line for all clients together leaves little to win.
+#[must_use]
+pub fn is_second(trial: &Trial) -> bool {
+    trial.place == Where::Client && !trial.case.per_client
+}
+
+/// The cases of the promises. Where the bad link is at the origin, the store is empty when counting begins. Where all share one
+/// line, the files are those of the scenario's mix, which are small enough for it.
 ///
 /// # Errors
 ///
@@ -51,7 +58,11 @@ pub fn trials(lab: &Lab, choice: &Choice) -> Result<Vec<Trial>> {
                 (false, true) => promises.clients,
                 (false, false) => scenario.clients,
             };
-            let mut work = case::mix(&promises.mix, &choice);
+            let mut mix = promises.mix.clone();
+            if !per_client {
+                mix.files = scenario.mix.files.clone();
+            }
+            let mut work = case::mix(&mix, &choice);
             if place == Where::Origin {
                 work = work.warmed_up(Span::new(Duration::ZERO));
             }
