@@ -1,4 +1,4 @@
-//! Answers GET and HEAD for a representation: conditions and ranges as RFC 9110, sections 13 and 14, say.
+//! Answers GET and HEAD for a representation, with conditions and ranges by RFC 9110, sections 13 and 14.
 
 use std::{
     collections::VecDeque,
@@ -19,19 +19,19 @@ use futures_util::stream;
 
 use super::content::Content;
 
-/// How much of a body is made at a time.
+/// Bytes of a body that are generated at a time.
 const PIECE: u64 = 64 * 1024;
 
-/// More ranges than this in one request are answered with the whole.
+/// Requests with more ranges are answered with the whole.
 const MOST_RANGES: usize = 32;
 
-/// 2024-01-01T00:00:00Z: nothing here ever changes, and the date must say so.
+/// 2024-01-01T00:00:00Z: a fixed date, because the content never changes.
 const LAST_MODIFIED: Duration = Duration::from_secs(1_704_067_200);
 
-/// Stands between the parts of a multi-range answer.
+/// Separates the parts of a multi-range response.
 const BOUNDARY: &str = "fileproxy-demo-3d6b6a416f9e";
 
-/// Something that can be asked for: bytes and what they are.
+/// A resource: bytes and their type.
 #[derive(Clone, Debug)]
 pub struct Representation {
     /// The bytes.
@@ -172,7 +172,7 @@ fn content_range(range: &Range<u64>, len: u64) -> String {
     format!("bytes {}-{}/{len}", range.start, range.end - 1)
 }
 
-/// If-Match and If-Unmodified-Since: whether to go on (RFC 9110 section 13.2.2, steps 1 and 2).
+/// Evaluates If-Match and If-Unmodified-Since: whether to continue (RFC 9110 section 13.2.2, steps 1 and 2).
 fn holds(request: &HttpRequest, etag: &EntityTag, modified: SystemTime) -> bool {
     if let Some(tags) = request.get_header::<header::IfMatch>() {
         return match tags {
@@ -186,7 +186,7 @@ fn holds(request: &HttpRequest, etag: &EntityTag, modified: SystemTime) -> bool 
     }
 }
 
-/// If-None-Match and If-Modified-Since: whether the client has it already (steps 3 and 4).
+/// Evaluates If-None-Match and If-Modified-Since: whether the client has it already (steps 3 and 4).
 fn is_known(request: &HttpRequest, etag: &EntityTag, modified: SystemTime) -> bool {
     if let Some(tags) = request.get_header::<header::IfNoneMatch>() {
         return match tags {
@@ -200,15 +200,15 @@ fn is_known(request: &HttpRequest, etag: &EntityTag, modified: SystemTime) -> bo
     }
 }
 
-/// What of a representation is asked for.
+/// Which part of a representation is requested.
 enum Wanted {
     Whole,
-    /// Ranges, but none that it has.
+    /// Only ranges that are not satisfiable.
     Nothing,
     Ranges(Vec<Range<u64>>),
 }
 
-/// Range and If-Range (step 5). A header that is no range is as if it were not there.
+/// Evaluates Range and If-Range (step 5). An invalid range is ignored.
 fn wanted(request: &HttpRequest, len: u64, etag: &EntityTag, modified: SystemTime) -> Wanted {
     if request.method() != Method::GET || !request.headers().contains_key(header::RANGE) {
         return Wanted::Whole;

@@ -1,7 +1,7 @@
-//! What a file is made of: bytes that follow from its path and can be made at any offset.
+//! The content of a file: bytes that are computed from its path, at any offset.
 //!
-//! Nothing is stored. A file is a stream of 64-bit words, little-endian, cut at its length: word `n` (from 0) is the
-//! value number `n` of SplitMix64 seeded with the FNV-1a hash of the path. In any language:
+//! Nothing is stored. A file is a stream of little-endian 64-bit words, cut at its length: word `n` (from 0) is value number `n` of
+//! SplitMix64, seeded with the FNV-1a hash of the path. In any language:
 //!
 //! ```text
 //! seed = 0xcbf29ce484222325
@@ -22,7 +22,7 @@ const WORD: u64 = 8;
 /// The bytes of one representation.
 #[derive(Clone, Debug)]
 pub enum Content {
-    /// Made when read.
+    /// Computed when read.
     Random(Random),
     /// Held in memory.
     Bytes(Bytes),
@@ -37,12 +37,12 @@ impl Content {
         }
     }
 
-    /// Whether there is nothing.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// A tag that changes with the content: 32 hexadecimal digits at most.
+    /// A tag that changes with the content: at most 32 hexadecimal digits.
     pub fn fingerprint(&self) -> String {
         match self {
             Content::Random(random) => format!("{:016x}-{:x}", random.seed, random.len),
@@ -50,7 +50,7 @@ impl Content {
         }
     }
 
-    /// The bytes in `range`, cut to what there is.
+    /// The bytes in `range`, cut to the length.
     pub fn read(&self, range: Range<u64>) -> Bytes {
         let end = range.end.min(self.len());
         let start = range.start.min(end);
@@ -81,7 +81,7 @@ impl Random {
         }
     }
 
-    /// Writes the bytes from `offset` on over all of `out`.
+    /// Fills `out` with the bytes from `offset` on.
     pub fn fill(&self, offset: u64, out: &mut [u8]) {
         let mut index = offset / WORD;
         let skip = (offset % WORD) as usize;

@@ -1,4 +1,4 @@
-//! The first minute: an origin to try the proxy with, a network to put before it, and viewers to watch through it.
+//! The demo: an origin to try the proxy with, a simulated network in front of it, and viewers.
 //!
 //! ```text
 //! Viewers ──> (the proxy) ──> line ──> Origin
@@ -6,11 +6,11 @@
 //!                                       answer
 //! ```
 //!
-//! - [`origin`] serves what [`catalogue`] names, in the way [`answer`] says;
-//! - [`mod@line`] carries each answer as the [`network`] allows: late, slowly, and now and then broken;
-//! - [`content`] and [`hls`] make every byte from its path and offset, so nothing is stored and all can be checked;
-//! - [`viewers`] watch the stream through the proxy and check every byte, as many others through a plain one: a [`comparison`];
-//! - [`show`] brings them together for the command line, with the [`tour`] and the [`live`] line.
+//! - [`origin`] serves what [`catalogue`] contains, with the HTTP semantics of [`answer`];
+//! - [`mod@line`] sends each response as the [`network`] allows: late, slowly, and sometimes broken;
+//! - [`content`] and [`hls`] compute every byte from path and offset, so nothing is stored and everything can be verified;
+//! - [`viewers`] watch the stream through the proxy and verify every byte, as others do through a plain one: a [`comparison`];
+//! - [`show`] combines them for the command line, with the [`tour`] and the [`live`] line.
 
 pub mod answer;
 pub mod catalogue;

@@ -29,18 +29,18 @@ use super::{
     network::Network,
 };
 
-/// How long an idle connection stays: longer than proxies keep theirs, so that they close first.
+/// Keep-alive time: longer than that of proxies, so that they close first.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
-/// Longest answer of `/slow`.
+/// Longest delay of `/slow`.
 const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 
-/// How much of a body is made at a time.
+/// Bytes of a body that are generated at a time.
 const PIECE: u64 = 64 * 1024;
 
 const WORKERS: usize = 2;
 
-/// A running origin, on threads of its own. Stops when dropped.
+/// A running origin on its own threads. Stops when dropped.
 #[derive(Debug)]
 pub struct Origin {
     addr: SocketAddr,
@@ -49,11 +49,11 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Listens on `listen` (port 0: any free one) and serves over `network`.
+    /// Listens on `listen` (port 0: any free one) and serves over the simulated `network`.
     ///
     /// # Errors
     ///
-    /// What the system says of the address, or of starting a thread.
+    /// The address cannot be used, or no thread can be started.
     pub fn start(listen: SocketAddr, network: Network, seed: u64) -> io::Result<Origin> {
         let listener = TcpListener::bind(listen)?;
         let addr = listener.local_addr()?;
@@ -65,7 +65,7 @@ impl Origin {
                     let server = match server(listener, network, seed) {
                         Ok(server) => server,
                         Err(error) => {
-                            _ = handle.send(Err(error)); // the other end waits below
+                            _ = handle.send(Err(error)); // received below
                             return;
                         }
                     };
@@ -85,25 +85,25 @@ impl Origin {
         })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Its base URL, without a slash at the end.
+    /// Its base URL, without a trailing slash.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
-    /// Closes every connection and waits for the threads to end.
+    /// Closes all connections and waits for the threads to end.
     pub fn stop(self) {}
 }
 
 impl Drop for Origin {
     fn drop(&mut self) {
-        drop(self.server.stop(false)); // the command is sent by the call
+        drop(self.server.stop(false)); // calling it sends the command
         if let Some(thread) = self.thread.take() {
-            _ = thread.join(); // a panic there was printed there
+            _ = thread.join(); // a panic was printed there
         }
     }
 }
