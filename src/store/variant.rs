@@ -10,7 +10,7 @@ use super::{freshness::members_of, octets::Octets};
 /// Fields that do not select a response: hop-by-hop ones, those that the proxy handles itself, and those that differ between
 /// clients without meaning another response. RFC 9111 allows a shared cache to ignore all others too; but a response without cache
 /// directives may depend on one of them (an API key, a session id), so they count.
-const OF_NO_MATTER: [&str; 39] = [
+const NEVER_SELECTING: [&str; 39] = [
     "accept-encoding",
     "accept-charset",
     "cache-control",
@@ -53,7 +53,7 @@ const OF_NO_MATTER: [&str; 39] = [
 ];
 
 /// Prefixes of such fields: what browsers send about themselves.
-const FAMILIES_OF_NO_MATTER: [&str; 2] = ["sec-fetch-", "sec-ch-"];
+const NEVER_SELECTING_PREFIXES: [&str; 2] = ["sec-fetch-", "sec-ch-"];
 
 /// What a request must have in common with the one that the response was made for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -181,8 +181,8 @@ fn others(fields: &HeaderMap, ignored: &Ignored) -> Box<[u8]> {
 }
 
 fn is_of_no_matter(name: &str) -> bool {
-    OF_NO_MATTER.contains(&name)
-        || FAMILIES_OF_NO_MATTER
+    NEVER_SELECTING.contains(&name)
+        || NEVER_SELECTING_PREFIXES
             .iter()
             .any(|family| name.starts_with(family))
 }

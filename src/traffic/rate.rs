@@ -1,5 +1,4 @@
-//! The rule by which the rate limit follows the origin's errors: down by a fifth when it fails, up by a fifth when it does not
-//! (AIMD-like).
+//! The rule by which the rate limit follows the origin's errors: down by a fifth when it fails, up by a fifth when it does not.
 
 use std::time::{Duration, Instant};
 

@@ -16,7 +16,7 @@ use super::id::Id;
 const MARKER: &str = "fileproxy store 1\n";
 
 /// What an unmarked directory may contain: leftovers of an interrupted start, and files of a new file system.
-const OF_NO_MATTER: [&str; 3] = ["format.new", "lock", "lost+found"];
+const MAY_BE_UNMARKED: [&str; 3] = ["format.new", "lock", "lost+found"];
 
 /// Number of folders for bodies, to keep each of them small.
 pub const FOLDERS: u16 = 256;
@@ -82,7 +82,7 @@ impl Directory {
         if !is_marked(path).map_err(io)? {
             for entry in fs::read_dir(path).map_err(io)? {
                 let name = entry.map_err(io)?.file_name();
-                if !OF_NO_MATTER.iter().any(|known| name == *known) {
+                if !MAY_BE_UNMARKED.iter().any(|known| name == *known) {
                     return Err(DirectoryError::Foreign(path.to_owned()));
                 }
             }

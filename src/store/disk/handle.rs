@@ -138,7 +138,7 @@ impl Drop for Handle {
             file: Some(bytes),
         };
         if !self.shared.must(gone) {
-            held.index.strew(bytes);
+            held.index.add_orphaned(bytes);
         }
     }
 }

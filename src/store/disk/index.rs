@@ -40,7 +40,7 @@ pub struct Index {
     /// Disk space of removed objects whose files are not deleted yet.
     leaving: u64,
     /// Disk space of removed objects whose files will be found only by a scan for orphans.
-    litter: u64,
+    orphaned: u64,
     serial: u64,
     seeds: [RandomState; 2],
 }
@@ -57,7 +57,7 @@ impl Default for Index {
             sums: 0,
             bytes: 0,
             leaving: 0,
-            litter: 0,
+            orphaned: 0,
             serial: 1,
             seeds: [RandomState::new(), RandomState::new()],
         }
@@ -88,7 +88,7 @@ impl Index {
 
     /// Disk space including files that are not deleted yet.
     pub fn on_disk(&self) -> u64 {
-        self.bytes + self.leaving + self.litter
+        self.bytes + self.leaving + self.orphaned
     }
 
     /// Files of removed objects with this disk space were deleted.
@@ -97,19 +97,19 @@ impl Index {
     }
 
     /// Disk space of removed objects that stays in use until a scan for orphans.
-    pub fn strew(&mut self, bytes: u64) {
+    pub fn add_orphaned(&mut self, bytes: u64) {
         self.left(bytes);
-        self.litter += bytes;
+        self.orphaned += bytes;
     }
 
     /// Disk space that a scan for orphans will free.
-    pub fn litter(&self) -> u64 {
-        self.litter
+    pub fn orphaned(&self) -> u64 {
+        self.orphaned
     }
 
     /// A scan has freed this much.
     pub fn cleaned(&mut self, bytes: u64) {
-        self.litter = self.litter.saturating_sub(bytes);
+        self.orphaned = self.orphaned.saturating_sub(bytes);
     }
 
     /// Memory accounted for everything.
@@ -437,13 +437,13 @@ impl Index {
     pub fn clear(&mut self) {
         let (serial, seeds) = (self.serial, self.seeds.clone());
         let leaving = self.leaving;
-        let litter = self.litter + self.bytes;
+        let orphaned = self.orphaned + self.bytes;
         // Ids ensure that stale positions do not refer to another object.
         *self = Index {
             serial,
             seeds,
             leaving,
-            litter,
+            orphaned,
             ..Index::default()
         };
     }

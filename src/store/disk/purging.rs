@@ -46,7 +46,7 @@ impl Writer {
             held.index.clear();
             held.purges.clear();
             self.sweep = None;
-            self.shared.littered.store(true, Relaxed);
+            self.shared.may_have_orphans.store(true, Relaxed);
         }
         let serial = purge.serial;
         let appended = self.append(&Record::Purge(purge));

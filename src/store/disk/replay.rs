@@ -88,7 +88,7 @@ fn settle(shared: &Shared) {
             shared.doom(&mut held, place);
         } else if !held.index.is_useful(place) {
             let bytes = held.index.remove(place);
-            held.index.strew(bytes);
+            held.index.add_orphaned(bytes);
         }
     }
 }
@@ -169,7 +169,7 @@ impl Held {
                 return false;
             }
             let bytes = self.index.remove(place);
-            self.index.strew(bytes);
+            self.index.add_orphaned(bytes);
         }
         true
     }

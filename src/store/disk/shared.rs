@@ -82,7 +82,7 @@ pub struct Shared {
     /// Whether the journal lacks a record and must be rewritten.
     pub lacking: AtomicBool,
     /// Whether there may be files that the index does not contain.
-    pub littered: AtomicBool,
+    pub may_have_orphans: AtomicBool,
     /// `store.disk`, in bytes.
     pub limit: AtomicU64,
     /// `store.keep_free`.
@@ -249,7 +249,7 @@ impl Shared {
             counters: Counters::default(),
             trouble: ArcSwapOption::empty(),
             lacking: AtomicBool::new(false),
-            littered: AtomicBool::new(true),
+            may_have_orphans: AtomicBool::new(true),
             limit: limit.into(),
             keep_free: ArcSwap::from_pointee(keep_free),
             reading: Default::default(),
@@ -344,7 +344,7 @@ impl Shared {
             file,
         };
         if !self.must(gone) {
-            held.index.strew(file.unwrap_or_default());
+            held.index.add_orphaned(file.unwrap_or_default());
         }
         true
     }
@@ -355,7 +355,7 @@ impl Shared {
         let fits = self.jobs.push(job, 0).is_ok();
         if !fits {
             self.lacking.store(true, Relaxed);
-            self.littered.store(true, Relaxed);
+            self.may_have_orphans.store(true, Relaxed);
         }
         fits
     }

@@ -79,8 +79,8 @@ impl Writer {
         match self.directory().remove(id) {
             Ok(()) => self.shared.held().index.left(bytes),
             Err(error) => {
-                self.shared.held().index.strew(bytes);
-                self.shared.littered.store(true, Relaxed);
+                self.shared.held().index.add_orphaned(bytes);
+                self.shared.may_have_orphans.store(true, Relaxed);
                 self.fail(&error);
             }
         }
@@ -88,19 +88,19 @@ impl Writer {
 
     /// Does one step of background work.
     pub(super) fn go_on(&mut self) {
-        if self.shared.littered.swap(false, Relaxed) {
+        if self.shared.may_have_orphans.swap(false, Relaxed) {
             self.scan = Some(0);
-            self.litter = self.shared.held().index.litter();
+            self.orphaned = self.shared.held().index.orphaned();
         }
         if let Some(folder) = self.scan {
             self.scan = Some(folder + 1).filter(|&next| next < FOLDERS);
             match self.clean(folder as u8) {
                 Ok(()) if self.scan.is_none() => {
-                    self.shared.held().index.cleaned(self.litter);
+                    self.shared.held().index.cleaned(self.orphaned);
                 }
                 Ok(()) => {}
                 Err(error) => {
-                    self.shared.littered.store(true, Relaxed);
+                    self.shared.may_have_orphans.store(true, Relaxed);
                     self.fail(&error);
                 }
             }
@@ -277,7 +277,7 @@ impl Writer {
         self.sweep = None;
         self.shared.directory.store(Arc::new(again));
         self.shared.lacking.store(true, Relaxed);
-        self.shared.littered.store(true, Relaxed);
+        self.shared.may_have_orphans.store(true, Relaxed);
         Ok(())
     }
 }

@@ -39,8 +39,8 @@ pub struct Writer {
     pub(super) pause: Pause,
     /// The next folder to scan for orphan bodies.
     pub(super) scan: Option<u16>,
-    /// `Index::litter` when the scan began.
-    pub(super) litter: u64,
+    /// `Index::orphaned` when the scan began.
+    pub(super) orphaned: u64,
     pub(super) sweep: Option<Sweep>,
     /// Current limit on disk space: `store.disk`, or less to leave `store.keep_free`.
     pub(super) cap: u64,
@@ -61,7 +61,7 @@ impl Writer {
             base: 0,
             pause: Pause::new(pause),
             scan: None,
-            litter: 0,
+            orphaned: 0,
             sweep: None,
             cap: shared.limit.load(Relaxed),
             squeezed: u64::MAX,
