@@ -11,8 +11,7 @@
 //! # Rules
 //!
 //! - Data is written before the journal record that names it, and neither is synced: a block counts only if its checksum is right,
-//! each
-//!   time it is read. So a torn write costs a fetch, and never delivers a wrong byte.
+//!   each time it is read. So a torn write costs a fetch, and never delivers a wrong byte.
 //! - Purges are synced before they are confirmed. A damaged line in the middle of the journal could have been a purge: everything
 //!   older is forgotten.
 //! - The index is authoritative: files that it does not contain are deleted, blocks that it does not contain are missing.

@@ -6,8 +6,7 @@
 //! - The difference: Newcombe's method 10 (Newcombe 1998, Statistics in Medicine 17:873), which Zou and Donner (2008,
 //!   Statistics in Medicine 27:1693) showed to hold for any two estimates with intervals of their own (MOVER).
 //! - Few clients make an estimate uncertain, however many requests they sent: Student's t distribution, with the number of clients
-//! less
-//!   one as degrees of freedom, replaces the normal distribution (Korn and Graubard 1998, Survey Methodology 24:193).
+//!   less one as degrees of freedom, replaces the normal distribution (Korn and Graubard 1998, Survey Methodology 24:193).
 
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
