@@ -11,16 +11,18 @@ RUN apt-get update && apt-get install --yes --no-install-recommends musl-tools c
 # The dependencies first, in a layer of their own: it stays until Cargo.toml or Cargo.lock change.
 COPY Cargo.toml Cargo.lock ./
 COPY load/Cargo.toml load/
-RUN mkdir -p src load/src \
-    && touch src/lib.rs load/src/lib.rs \
+COPY testbed/Cargo.toml testbed/
+RUN mkdir -p src load/src testbed/src \
+    && touch src/lib.rs load/src/lib.rs testbed/src/lib.rs \
     && echo 'fn main() {}' | tee src/main.rs load/src/main.rs >/dev/null \
     && cargo build --profile dist --locked --package fileproxy \
-    && rm -r src
+    && rm -r src testbed/src
 
 COPY settings/base.toml settings/
 COPY src src
+COPY testbed/src testbed/src
 # COPY keeps the files' times, which may be older than the build above.
-RUN find src -name '*.rs' -exec touch {} + \
+RUN find src testbed/src -name '*.rs' -exec touch {} + \
     && cargo build --profile dist --locked --package fileproxy
 
 # All that the image has: the program, the certificates that https origins are verified with, and the settings.

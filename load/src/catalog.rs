@@ -1,12 +1,12 @@
 //! The files of the mix: many small to medium ones, some much more popular than others.
 
-use serde::{Deserialize, Serialize};
-
-use crate::{
+use fileproxy_testbed::{
     content::Content,
     random::{Random, hash, unit},
-    units::ByteSize,
 };
+use serde::{Deserialize, Serialize};
+
+use crate::units::ByteSize;
 
 /// The files of the mix.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,7 +56,7 @@ impl File {
     /// What is in it.
     #[must_use]
     pub fn content(&self, seed: u64) -> Content {
-        Content::of(seed, &self.path)
+        Content::seeded(seed, &self.path)
     }
 }
 

@@ -1,7 +1,8 @@
 //! The live HLS stream (RFC 8216) that origin and players agree on: every playlist and segment follows from its number.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
+use fileproxy_testbed::playlist::{Playlist, first};
 use serde::{Deserialize, Serialize};
 
 use crate::units::{BitRate, Span};
@@ -37,34 +38,32 @@ impl Live {
     /// The playlist that begins with this number.
     #[must_use]
     pub fn playlist(&self, first: u64) -> String {
-        let seconds = self.segment.get().as_secs_f64();
-        let mut text = format!(
-            "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:{:.0}\n#EXT-X-MEDIA-SEQUENCE:{first}\n",
-            seconds.ceil()
-        );
-        for number in first..first + WINDOW {
-            _ = writeln!(text, "#EXTINF:{seconds:.3},\n{number}.ts");
+        Playlist {
+            first,
+            count: WINDOW,
+            segment: self.segment.get(),
+            name: segment_name,
+            is_over: false,
         }
-        text
+        .to_string()
     }
 
     /// The first number of a playlist, if it is one of this stream, to the last byte.
     #[must_use]
     pub fn first_of(&self, playlist: &[u8]) -> Option<u64> {
         let text = std::str::from_utf8(playlist).ok()?;
-        let first = text
-            .lines()
-            .find_map(|l| l.strip_prefix("#EXT-X-MEDIA-SEQUENCE:"))?
-            .parse()
-            .ok()?;
-        (self.playlist(first) == text).then_some(first)
+        first(text).filter(|first| self.playlist(*first) == text)
     }
+}
+
+fn segment_name(number: u64) -> String {
+    format!("{number}.ts")
 }
 
 /// The path of a segment.
 #[must_use]
 pub fn segment_path(number: u64) -> String {
-    format!("/live/{number}.ts")
+    format!("/live/{}", segment_name(number))
 }
 
 #[cfg(test)]

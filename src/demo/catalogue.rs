@@ -6,13 +6,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use fileproxy_testbed::{
+    content::Content,
+    representation::{Body, Representation},
+};
 use ring::digest::{Context, SHA256};
 
-use super::{
-    answer::Representation,
-    content::{Content, Random},
-    hls,
-};
+use super::hls;
 
 /// The files on the index page and in the checksums, smallest first.
 pub const LISTED: [&str; 5] = ["1KB.bin", "64KB.bin", "1MB.bin", "10MB.bin", "100MB.bin"];
@@ -37,11 +37,11 @@ impl Catalogue {
     pub fn find(&self, path: &str) -> Option<Representation> {
         match path {
             "/" | "/index.html" => Some(Representation {
-                content: Content::Bytes(index().into()),
+                body: Body::Held(index().into()),
                 media_type: "text/html; charset=utf-8",
             }),
             CHECKSUMS => Some(Representation {
-                content: Content::Bytes(self.checksums.get_or_init(checksums).clone()),
+                body: Body::Held(self.checksums.get_or_init(checksums).clone()),
                 media_type: "text/plain; charset=utf-8",
             }),
             _ => hls::find(path).or_else(|| file(path)),
@@ -52,7 +52,7 @@ impl Catalogue {
 fn file(path: &str) -> Option<Representation> {
     let size = path.strip_prefix("/files/")?.strip_suffix(".bin")?;
     Some(Representation {
-        content: Content::Random(Random::new(path, size_of(size)?)),
+        body: Body::Made(Content::of(path), size_of(size)?),
         media_type: "application/octet-stream",
     })
 }
@@ -74,12 +74,12 @@ pub fn size_of(text: &str) -> Option<u64> {
     (size <= LARGEST).then_some(size)
 }
 
-/// SHA-256 of `content`, in hexadecimal.
-pub fn sha256(content: &Content) -> String {
+/// SHA-256 of a body, in hexadecimal.
+pub fn sha256(body: &Body) -> String {
     let mut context = Context::new(&SHA256);
     let mut at = 0;
-    while at < content.len() {
-        let piece = content.read(at..at + PIECE);
+    while at < body.len() {
+        let piece = body.read(at..at + PIECE);
         at += piece.len() as u64;
         context.update(&piece);
     }
@@ -98,7 +98,7 @@ fn checksums() -> Bytes {
     let mut text = String::new();
     for name in LISTED {
         if let Some(file) = file(&format!("/files/{name}")) {
-            text += &format!("{}  {name}\n", sha256(&file.content));
+            text += &format!("{}  {name}\n", sha256(&file.body));
         }
     }
     text.into()

@@ -1,12 +1,12 @@
 //! The demo's stream as HTTP Live Streaming (RFC 8216): a finished recording of ten minutes, in segments of four seconds.
 
 use bytes::Bytes;
-
-use super::{
-    answer::Representation,
-    content::Content,
-    mpegts::{self, SEGMENT},
+use fileproxy_testbed::{
+    playlist::Playlist,
+    representation::{Body, Representation},
 };
+
+use super::mpegts::{self, SEGMENT};
 
 /// Segments in the stream.
 pub const SEGMENTS: u64 = 150;
@@ -26,7 +26,7 @@ pub fn find(path: &str) -> Option<Representation> {
         _ => (segment(path)?, "video/mp2t"),
     };
     Some(Representation {
-        content: Content::Bytes(bytes),
+        body: Body::Held(bytes),
         media_type,
     })
 }
@@ -55,19 +55,14 @@ fn master() -> String {
 }
 
 fn playlist() -> String {
-    let duration = SEGMENT.as_secs();
-    let segments: String = (1..=SEGMENTS)
-        .map(|number| format!("#EXTINF:{duration}.000,\n{}\n", segment_name(number)))
-        .collect();
-    format!(
-        "#EXTM3U\n\
-         #EXT-X-VERSION:3\n\
-         #EXT-X-TARGETDURATION:{duration}\n\
-         #EXT-X-MEDIA-SEQUENCE:1\n\
-         #EXT-X-PLAYLIST-TYPE:VOD\n\
-         {segments}\
-         #EXT-X-ENDLIST\n"
-    )
+    Playlist {
+        first: 1,
+        count: SEGMENTS,
+        segment: SEGMENT,
+        name: segment_name,
+        is_over: true,
+    }
+    .to_string()
 }
 
 #[cfg(test)]

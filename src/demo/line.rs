@@ -22,6 +22,7 @@ use actix_web::{
     web,
 };
 use bytes::Bytes;
+use fileproxy_testbed::fault::{Break, How};
 use futures_util::stream;
 use tokio::time::sleep;
 
@@ -83,7 +84,7 @@ impl Connection {
         let Some(tcp) = io.downcast_ref::<TcpStream>() else {
             return;
         };
-        _ = tcp.set_nodelay(true); // otherwise pieces would wait for acknowledgements
+        _ = tcp.set_nodelay(true); // without it, pieces would wait for acknowledgements
         if let Ok(socket) = socket2::SockRef::from(tcp).try_clone() {
             data.insert(Arc::new(Connection {
                 shaper: Shaper::default(),
@@ -93,7 +94,7 @@ impl Connection {
     }
 
     fn reset_on_close(&self) {
-        _ = self.socket.set_linger(Some(Duration::ZERO)); // fails if it is already closed
+        _ = self.socket.set_linger(Some(Duration::ZERO)); // closed already: nothing left to reset
     }
 }
 
@@ -164,30 +165,16 @@ pub async fn carry(
     }))
 }
 
-/// Where a body is cut.
-#[derive(Clone, Copy, Debug)]
-struct Break {
-    at: u64,
-    reset: bool,
-}
-
+/// Where a body of this size breaks.
 fn break_point(fault: Fault, size: BodySize) -> Option<Break> {
+    let Fault::Broken(share, how) = fault else {
+        return None;
+    };
     let len = match size {
         BodySize::Sized(len) => len,
         _ => CUT_WITHIN,
     };
-    let at = |share: f64| ((len as f64 * share) as u64).min(len.saturating_sub(1));
-    match fault {
-        Fault::Unavailable => None,
-        Fault::Cut(share) => Some(Break {
-            at: at(share),
-            reset: false,
-        }),
-        Fault::Reset(share) => Some(Break {
-            at: at(share),
-            reset: true,
-        }),
-    }
+    Some(Break::after(share, len, how))
 }
 
 /// A body that is being sent.
@@ -216,9 +203,9 @@ impl Passage {
             Some(rate) => rate.bytes_in(PIECE_TIME).max(LEAST_PIECE),
             None => self.at_hand.len() as u64,
         };
-        if let Some(Break { at, reset }) = self.breaks_at {
+        if let Some(Break { at, how }) = self.breaks_at {
             if self.sent >= at {
-                return Err(self.break_off(reset).await);
+                return Err(self.break_off(how).await);
             }
             piece = piece.min(at - self.sent);
         }
@@ -241,11 +228,13 @@ impl Passage {
         Ok(Some(piece))
     }
 
-    async fn break_off(&self, reset: bool) -> io::Error {
+    async fn break_off(&self, how: How) -> io::Error {
         // a pause in which the server writes what was sent so far
         sleep(PIECE_TIME).await;
-        if reset && let Some(connection) = &self.connection {
-            connection.reset_on_close();
+        match (how, &self.connection) {
+            (How::Reset, Some(connection)) => connection.reset_on_close(),
+            (How::Stall(lasting), _) => sleep(lasting).await,
+            _ => {}
         }
         io::Error::new(
             io::ErrorKind::ConnectionReset,
@@ -280,11 +269,5 @@ mod tests {
             shaper.pass(125_000, BitRate::mbit(1), later),
             later + Duration::from_secs(1)
         );
-    }
-
-    #[test]
-    fn a_break_always_leaves_something_unsent() {
-        let point = break_point(Fault::Cut(1.0), BodySize::Sized(10));
-        assert_eq!(point.map(|point| point.at), Some(9));
     }
 }

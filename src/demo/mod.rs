@@ -2,20 +2,19 @@
 //!
 //! ```text
 //! Viewers ──> (the proxy) ──> line ──> Origin
-//! playback                   network    catalogue ── content, hls ── mpegts ── picture
+//!                            network    catalogue ── hls ── mpegts ── picture
 //!                                       answer
 //! ```
 //!
-//! - [`origin`] serves what [`catalogue`] contains, with the HTTP semantics of [`answer`];
-//! - [`mod@line`] sends each response as the [`network`] allows: late, slowly, and sometimes broken;
-//! - [`content`] and [`hls`] compute every byte from path and offset, so nothing is stored and everything can be verified;
-//! - [`viewers`] watch the stream through the proxy and verify every byte, as others do through a plain one: a [`comparison`];
-//! - [`show`] combines them for the command line, with the [`tour`] and the [`live`] line.
+//! - [`origin`] serves what [`catalogue`] names, and [`answer`] gives it over actix-web;
+//! - [`mod@line`] carries each answer as the [`network`] allows: late, slowly, and now and then broken;
+//! - [`fileproxy_testbed`] and [`hls`] make every byte from its path and offset, so nothing is stored and all can be checked;
+//! - [`viewers`] watch the stream through the proxy and check every byte, as many others through a plain one: a [`comparison`];
+//! - [`show`] brings them together for the command line, with the [`tour`] and the [`live`] line.
 
 pub mod answer;
 pub mod catalogue;
 pub mod comparison;
-pub mod content;
 pub mod hls;
 pub mod line;
 pub mod live;
@@ -23,7 +22,6 @@ pub mod mpegts;
 pub mod network;
 pub mod origin;
 pub mod picture;
-pub mod playback;
 pub mod show;
 pub mod tour;
 pub mod viewers;

@@ -4,6 +4,11 @@
 
 use std::{ops::Range, time::Duration};
 
+use fileproxy_testbed::{
+    fault::{How, Outage},
+    random::{Random, value},
+};
+
 /// The network before the built-in origin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Network {
@@ -22,12 +27,13 @@ pub enum Network {
 /// How long [`Network::Changing`] stays in one state.
 const TURN: Duration = Duration::from_secs(60);
 
-/// Outage of [`Network::VeryPoor`], in seconds of each [`OUTAGE_EVERY`]: within the first minute, and followed by a calm that is
-/// long enough for the limit to rise again.
-const OUTAGE: Range<u64> = 20..35;
-
-/// From one outage to the next, in seconds.
-const OUTAGE_EVERY: u64 = 120;
+/// When [`Network::VeryPoor`] is out of order: within the first minute, and with a calm behind it that is long enough for the
+/// limit to rise again.
+const OUTAGE: Outage = Outage {
+    every: Duration::from_secs(120),
+    begin: Duration::from_secs(20),
+    lasting: Duration::from_secs(15),
+};
 
 /// Properties of a network at one moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,10 +76,8 @@ impl BitRate {
 pub enum Fault {
     /// 503 instead of the answer.
     Unavailable,
-    /// The connection closes after this share of the body, 0 to 1.
-    Cut(f64),
-    /// The connection is reset (RST) after this share of the body, 0 to 1.
-    Reset(f64),
+    /// The body breaks in this way after this share of it, 0 to 1.
+    Broken(f64, How),
 }
 
 /// The fate of one request.
@@ -109,7 +113,7 @@ impl Network {
                 connection_rate: Some(BitRate::mbit(1)),
                 total_rate: Some(BitRate::mbit(4)),
                 faults: 0.02,
-                outage: OUTAGE.contains(&(age.as_secs() % OUTAGE_EVERY)),
+                outage: OUTAGE.is_at(age),
             },
             Network::Changing => {
                 let turns = [Network::Good, Network::Poor, Network::VeryPoor];
@@ -121,7 +125,9 @@ impl Network {
 
     /// A description for the viewer: at most two lines.
     pub fn story(self) -> String {
-        let Range { start, end } = OUTAGE;
+        let [start, lasting, every] =
+            [OUTAGE.begin, OUTAGE.lasting, OUTAGE.every].map(|span| span.as_secs());
+        let end = start + lasting;
         match self {
             Network::Good => "about 5 ms away; nothing goes wrong".to_owned(),
             Network::Poor => {
@@ -131,12 +137,12 @@ impl Network {
             }
             Network::VeryPoor => format!(
                 "400 to 700 ms away, 1 Mbit/s a connection; 2 % of the answers go wrong.\n\
-                 From second {start} to {end} of each {OUTAGE_EVERY} it is out of order: 9 of 10 answers are 503, for any proxy"
+                 From second {start} to {end} of each {every} it is out of order: 9 of 10 answers are 503, for any proxy"
             ),
             Network::Changing => format!(
                 "a minute like good, one like poor, one like very-poor, and again.\n\
                  In the third minute it is out of order for {} s: 9 of 10 answers are 503, for any proxy",
-                end - start
+                lasting
             ),
         }
     }
@@ -161,18 +167,18 @@ impl std::fmt::Display for Network {
 impl Conditions {
     /// The fate of request number `number` under `seed`; deterministic.
     pub fn fate(&self, seed: u64, number: u64) -> Fate {
-        let mut random = fastrand::Rng::with_seed(super::content::splitmix64(seed, number));
+        let mut random = Random::new(value(seed, number));
         let spread = self.delay.end.saturating_sub(self.delay.start);
-        let delay = self.delay.start + spread.mul_f64(random.f64());
-        let fault = (random.f64() < self.faults).then(|| {
-            let share = random.f64();
-            match random.u8(0..3) {
+        let delay = self.delay.start + spread.mul_f64(random.unit());
+        let fault = (random.unit() < self.faults).then(|| {
+            let share = random.unit();
+            match random.next() % 3 {
                 0 => Fault::Unavailable,
-                1 => Fault::Cut(share),
-                _ => Fault::Reset(share),
+                1 => Fault::Broken(share, How::Close),
+                _ => Fault::Broken(share, How::Reset),
             }
         });
-        let fault = if self.outage && random.f64() < 0.9 {
+        let fault = if self.outage && random.unit() < 0.9 {
             Some(Fault::Unavailable)
         } else {
             fault

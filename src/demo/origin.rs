@@ -16,15 +16,19 @@ use actix_web::{
     rt::System,
     web,
 };
-use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use fileproxy_testbed::{
+    answer::Answer,
+    content::Content,
+    representation::{Body, Representation},
+};
+use futures_util::StreamExt;
 use ring::digest::{Context, SHA256};
 use serde::Deserialize;
 use tokio::time::sleep;
 
 use super::{
+    answer::{pieces, respond},
     catalogue::{CHECKSUMS, Catalogue, hex, size_of},
-    content::{Content, Random},
     line::{self, Connection, Line},
     network::Network,
 };
@@ -34,9 +38,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// Longest delay of `/slow`.
 const LONGEST_SLEEP: Duration = Duration::from_secs(600);
-
-/// Bytes of a body that are generated at a time.
-const PIECE: u64 = 64 * 1024;
 
 const WORKERS: usize = 2;
 
@@ -65,7 +66,7 @@ impl Origin {
                     let server = match server(listener, network, seed) {
                         Ok(server) => server,
                         Err(error) => {
-                            _ = handle.send(Err(error)); // received below
+                            _ = handle.send(Err(error)); // the other end waits below
                             return;
                         }
                     };
@@ -101,9 +102,9 @@ impl Origin {
 
 impl Drop for Origin {
     fn drop(&mut self) {
-        drop(self.server.stop(false)); // calling it sends the command
+        drop(self.server.stop(false)); // the command is sent by the call
         if let Some(thread) = self.thread.take() {
-            _ = thread.join(); // a panic was printed there
+            _ = thread.join(); // a panic there was printed there
         }
     }
 }
@@ -159,7 +160,7 @@ async fn file(request: HttpRequest, catalogue: web::Data<Catalogue>) -> HttpResp
                 .insert_header((header::ALLOW, "GET, HEAD"))
                 .finish()
         }
-        Some(found) => found.answer(&request),
+        Some(found) => respond(&request, &found),
     }
 }
 
@@ -192,17 +193,14 @@ async fn chunked(request: HttpRequest, size: web::Path<String>) -> HttpResponse 
     let Some(len) = size_of(&size) else {
         return HttpResponse::BadRequest().body("give a size up to 10GB, like 64KB\n");
     };
-    let content = Content::Random(Random::new(request.path(), len));
-    let pieces = stream::unfold(0, move |at| {
-        let piece = content.read(at..at + PIECE);
-        let next = at + piece.len() as u64;
-        async move {
-            (!piece.is_empty()).then_some((Ok::<Bytes, std::convert::Infallible>(piece), next))
-        }
-    });
+    let file = Representation {
+        body: Body::Made(Content::of(request.path()), len),
+        media_type: "application/octet-stream",
+    };
+    let answer = Answer::to("GET", |_| None, &file, 0);
     HttpResponse::Ok()
-        .content_type("application/octet-stream")
-        .streaming(Box::pin(pieces))
+        .content_type(file.media_type)
+        .streaming(pieces(answer))
 }
 
 async fn upload(mut body: web::Payload) -> HttpResponse {

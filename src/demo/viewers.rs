@@ -15,16 +15,14 @@ use awc::{
     http::{StatusCode, header::CONTENT_LENGTH},
 };
 use bytes::Bytes;
+use fileproxy_testbed::{playback::Playback, playlist::segments};
 use futures_util::{StreamExt, future::join_all};
 use tokio::{
     sync::oneshot,
     time::{sleep, timeout},
 };
 
-use super::{
-    hls::{self, STREAM},
-    playback::Playback,
-};
+use super::hls::{self, STREAM};
 
 /// Timeout for a response head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -32,6 +30,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Delay after a failure.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Segments to load before playback starts.
+const SEGMENTS_TO_START: u32 = 2;
 /// A segment that failed this often is skipped.
 const ATTEMPTS: u32 = 5;
 /// The largest playlist that is read, in bytes.
@@ -55,7 +55,7 @@ impl Seats {
     }
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Seat {
     playback: Playback,
     segments: u64,
@@ -71,7 +71,14 @@ impl Viewers {
     ///
     /// No thread can be started.
     pub fn start(base: String, count: usize) -> io::Result<Viewers> {
-        let seats = Arc::new(Seats(Mutex::new(vec![Seat::default(); count])));
+        let seat = Seat {
+            playback: Playback::new(SEGMENTS_TO_START, Instant::now()),
+            segments: 0,
+            bytes: 0,
+            failed: 0,
+            wrong: 0,
+        };
+        let seats = Arc::new(Seats(Mutex::new(vec![seat; count])));
         let (stop, stopped) = oneshot::channel();
         let shared = seats.clone();
         let thread = thread::Builder::new()
@@ -256,24 +263,11 @@ async fn playlist(client: &Client, base: &str) -> Result<Vec<(String, Duration)>
         text.len() <= PLAYLIST_LIMIT
     })
     .await?;
-    Ok(segments(&String::from_utf8_lossy(&text)))
-}
-
-fn segments(playlist: &str) -> Vec<(String, Duration)> {
     let folder = STREAM.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let mut length = None;
-    let mut segments = Vec::new();
-    for line in playlist.lines() {
-        if let Some(info) = line.strip_prefix("#EXTINF:") {
-            let seconds = info.split(',').next().and_then(|text| text.parse().ok());
-            length = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        } else if !line.starts_with('#')
-            && let Some(length) = length.take()
-        {
-            segments.push((format!("{folder}/{line}"), length));
-        }
-    }
-    segments
+    Ok(segments(&String::from_utf8_lossy(&text))
+        .into_iter()
+        .map(|(name, length)| (format!("{folder}/{name}"), length))
+        .collect())
 }
 
 /// Loads and verifies a segment; returns its length.
@@ -330,17 +324,6 @@ async fn load(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_playlist_gives_paths_and_lengths() {
-        let text =
-            "#EXTM3U\n#EXTINF:4.000,\na.ts\n#EXT-X-X\n#EXTINF:2.5,title\nb.ts\nno-length.ts\n";
-        let expected = [
-            ("/hls/a.ts".to_owned(), Duration::from_secs(4)),
-            ("/hls/b.ts".to_owned(), Duration::from_millis(2500)),
-        ];
-        assert_eq!(segments(text), expected);
-    }
 
     #[test]
     fn the_stalled_share_is_of_the_watching_time() {

@@ -15,7 +15,7 @@ use crate::support::{
     certificate::Certificate,
     client::{Client, Ending},
     need::need,
-    origin::{Origin, ok},
+    origin::{Origin, file, ok},
     proxy::Proxy,
     sockets, until,
 };
@@ -192,7 +192,7 @@ fn a_connection_is_kept_for_the_next_request() {
 
 #[test]
 fn large_bodies_of_every_framing_keep_their_connection() {
-    let body: Vec<u8> = (0..1_000_003_u32).map(|n| (n % 251) as u8).collect();
+    let body = file(1_000_003);
     let origin = Origin::answering(move |request| {
         if request.target() == b"/chunked" {
             let mut bytes = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();

@@ -27,6 +27,7 @@ use fileproxy::{
     demo::{Demo, Network, Options, Origin, Viewers, network::Fault},
     traffic::level::Level,
 };
+use fileproxy_testbed::fault::How;
 use proptest::prelude::*;
 use ring::digest::{SHA256, digest};
 
@@ -405,8 +406,8 @@ fn a_very_poor_network_breaks_the_answers_that_its_seed_says() {
         let end = |number| match conditions.fate(seed, number).fault {
             None => End::Whole,
             Some(Fault::Unavailable) => End::Unavailable,
-            Some(Fault::Cut(_)) => End::Cut,
-            Some(Fault::Reset(_)) => End::Reset,
+            Some(Fault::Broken(_, How::Close)) => End::Cut,
+            Some(Fault::Broken(..)) => End::Reset,
         };
         (0..REQUESTS).map(end).collect()
     };

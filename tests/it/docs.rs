@@ -104,13 +104,14 @@ fn every_link_of_the_documents_leads_somewhere() {
 
 #[test]
 fn every_file_that_the_documents_name_is_there() {
-    const FOLDERS: [&str; 6] = [
+    const FOLDERS: [&str; 7] = [
         "src/",
         "settings/",
         "tests/",
         "docs/",
         "load/src/",
         "load/peers/",
+        "testbed/",
     ];
     let mut missing = Vec::new();
     for page in pages() {

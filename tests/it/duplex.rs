@@ -8,7 +8,7 @@ use fileproxy::traffic::level::Level;
 use crate::support::{
     certificate::Certificate,
     client::Ending,
-    origin::{Connection, Origin, ok},
+    origin::{Connection, Origin, file, ok},
     proxy::Proxy,
     secure::{h2, request, whole},
     until,
@@ -34,10 +34,6 @@ fn chunked(body: &[u8]) -> Vec<u8> {
     }
     coded.extend_from_slice(b"0\r\n\r\n");
     coded
-}
-
-fn content(len: usize) -> Vec<u8> {
-    (0..len).map(|n| (n * 31 + n / 251) as u8).collect()
 }
 
 /// Sends on a thread of its own.
@@ -120,7 +116,7 @@ fn each_piece_of_an_upload_reaches_the_origin_as_it_comes() {
 
 #[test]
 fn an_echo_much_larger_than_all_buffers_comes_back_whole() {
-    let body = content(32 << 20);
+    let body = file(32 << 20);
     for level in [Level::Low, Level::High] {
         let origin = Origin::following(echo);
         let proxy = at(level, &origin);
@@ -150,7 +146,7 @@ fn an_origin_over_tls_may_answer_while_it_reads() {
         s.origin.tls.verify = false;
         s.server.workers = 1;
     });
-    let body = content(4 << 20);
+    let body = file(4 << 20);
     for _ in 0..2 {
         let mut client = proxy.client();
         client.send(post(CHUNKED));
@@ -187,7 +183,7 @@ async fn over_http2_bodies_flow_in_both_directions_too() {
 
 #[test]
 fn an_answer_that_is_whole_before_the_upload_does_not_cut_the_upload() {
-    let body = content(8 << 20);
+    let body = file(8 << 20);
     for early in [
         ok("early"),
         b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(),

@@ -8,7 +8,7 @@ use socket2::SockRef;
 use crate::support::{
     certificate::Certificate,
     client::{Client, Ending},
-    origin::{Connection, Origin, Request, response},
+    origin::{Connection, Origin, Request, file, response},
     proxy::Proxy,
     secure::{Frame, Frames},
     until,
@@ -30,21 +30,10 @@ fn few(level: Level) -> impl FnOnce(&mut Settings) {
     }
 }
 
-/// A large body: each byte tells where it stands.
+/// A large body.
 fn large() -> &'static [u8] {
     static BODY: OnceLock<Vec<u8>> = OnceLock::new();
-    BODY.get_or_init(|| {
-        let byte = |i: usize| (i ^ (i >> 8) ^ (i >> 16)) as u8;
-        (0..LARGE).map(byte).collect()
-    })
-}
-
-/// What the request's Range asks for first.
-fn first(request: &Request) -> usize {
-    request.field("range").map_or(0, |range| {
-        let range = range.strip_prefix("bytes=").unwrap();
-        range.split('-').next().unwrap().parse().unwrap()
-    })
+    BODY.get_or_init(|| file(LARGE))
 }
 
 /// `/large...` is [`LARGE`], with ranges or, as `/large-plain`, without, or, as `/large-once`, only said to have them;
@@ -63,7 +52,7 @@ fn serve(connection: &mut Connection, request: &Request) -> bool {
     let (status, lines, from) = if target.starts_with("/large-plain") {
         ("200 OK", String::new(), 0)
     } else {
-        let from = first(request);
+        let (from, _) = request.range(LARGE).unwrap_or_default();
         let lines = "etag: \"a\"\r\naccept-ranges: bytes\r\n";
         if request.field("range").is_some() {
             let last = LARGE - 1;

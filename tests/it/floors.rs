@@ -39,6 +39,13 @@ const BESIDE: [(&str, &str, &[&str]); 6] = [
     ("api", "path", &["client"]),
 ];
 
+/// The workspace's crates: the folder of each and its name.
+const CRATES: [(&str, &str); 3] = [
+    ("src", "fileproxy"),
+    ("load/src", "fileproxy_load"),
+    ("testbed/src", "fileproxy_testbed"),
+];
+
 /// What pure modules never name: anything that waits, or knows sockets.
 const IMPURE: [&str; 10] = [
     "actix",
@@ -121,7 +128,7 @@ fn no_module_imports_from_a_floor_above_or_unasked_from_beside() {
 fn no_files_import_each_other_in_a_circle() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut wrong = Vec::new();
-    for (folder, crate_name) in [("src", "fileproxy"), ("load/src", "fileproxy_load")] {
+    for (folder, crate_name) in CRATES {
         let files = SourceFile::all(&root.join(folder));
         for circle in Graph::new(&files, crate_name).circles() {
             let circle: Vec<_> = circle.into_iter().collect();
@@ -147,6 +154,20 @@ fn what_decides_knows_neither_the_runtime_nor_sockets() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn what_origins_are_made_of_is_for_the_demo_alone_and_knows_no_runtime() {
+    let names = |file: &SourceFile, of: &str| !paths(&file.code, &format!("{of}::")).is_empty();
+    for file in files() {
+        let known = names(&file, "fileproxy_testbed");
+        assert!(!known || top(&file) == "demo", "{}", file.path.display());
+    }
+    let testbed = Path::new(env!("CARGO_MANIFEST_DIR")).join("testbed/src");
+    for file in SourceFile::all(&testbed) {
+        let impure = IMPURE.iter().find(|impure| names(&file, impure));
+        assert_eq!(impure, None, "{}", file.path.display());
     }
 }
 
@@ -238,7 +259,7 @@ fn a_circle_is_seen_however_its_files_name_each_other() {
     }
 }
 
-/// Lines of a file of `src/`, without its module of tests.
+/// Lines of a file, without its module of tests.
 fn lines_without_tests(text: &str) -> usize {
     text.split("#[cfg(test)]\nmod tests {")
         .next()
@@ -250,7 +271,7 @@ fn lines_without_tests(text: &str) -> usize {
 #[test]
 fn files_are_small() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for folder in ["src", "load/src"] {
+    for (folder, _) in CRATES {
         let mut lengths = Vec::new();
         for file in SourceFile::all(&root.join(folder)) {
             let text = std::fs::read_to_string(&file.path).unwrap();

@@ -7,15 +7,10 @@ use fileproxy::{
 
 use crate::support::{
     client::{End, Ending},
-    origin::{Origin, ok, response},
+    origin::{Origin, file, ok, response},
     proxy::Proxy,
     until,
 };
-
-/// Bytes that differ everywhere.
-fn content(len: usize) -> Vec<u8> {
-    (0..len).map(|n| (n * 31 + n / 251) as u8).collect()
-}
 
 fn chunked(body: &[u8], piece: usize) -> Vec<u8> {
     let mut coded = Vec::new();
@@ -148,7 +143,7 @@ fn connect_is_refused_and_the_origin_never_asked() {
 
 #[test]
 fn a_body_with_a_length_arrives_whole_and_with_its_length_both_ways() {
-    let body = content(3_000_000);
+    let body = file(3_000_000);
     let origin = Origin::answering(|request| ok(&request.body));
     let proxy = Proxy::before(&origin, |_| {});
     for method in ["POST", "PUT"] {
@@ -179,7 +174,7 @@ fn a_body_with_a_length_arrives_whole_and_with_its_length_both_ways() {
 
 #[test]
 fn a_chunked_body_arrives_whole_both_ways() {
-    let body = content(1_000_000);
+    let body = file(1_000_000);
     let origin = Origin::answering(|request| {
         let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
         [&head[..], &chunked(&request.body, 777)].concat()
@@ -204,7 +199,7 @@ fn a_large_upload_in_the_packet_of_its_head_is_no_large_head() {
     let proxy = Proxy::before(&origin, |s| s.server.max_head = bytesize::ByteSize::kib(1));
     let mut client = proxy.client();
     for _ in 0..3 {
-        let body = content(400_000);
+        let body = file(400_000);
         let mut bytes =
             b"PUT /up HTTP/1.1\r\nhost: proxy\r\ncontent-length: 400000\r\n\r\n".to_vec();
         bytes.extend_from_slice(&body);
@@ -531,7 +526,7 @@ fn a_204_with_a_length_does_not_hang_and_the_next_request_is_its_own() {
 
 #[test]
 fn an_http_1_0_client_gets_every_kind_of_body() {
-    let body = content(200_000);
+    let body = file(200_000);
     let coded = chunked(&body, 5000);
     let plain = body.clone();
     let origin = Origin::following(move |connection| {
@@ -719,7 +714,7 @@ fn a_response_and_a_request_of_every_size_around_the_buffers_arrive_whole() {
         1, 2, 4095, 4096, 8191, 8192, 8193, 16_384, 32_767, 32_768, 32_769, 65_535, 65_536, 65_537,
         131_072, 131_073,
     ] {
-        let body = content(size);
+        let body = file(size);
         client.send(
             [
                 format!("POST / HTTP/1.1\r\nhost: p\r\ncontent-length: {size}\r\n\r\n").as_bytes(),

@@ -11,7 +11,7 @@ use crate::support::{
     certificate::Certificate,
     client::{little_room, socket_from},
     eventually,
-    origin::{Origin, ok, response},
+    origin::{Origin, file, ok, response},
     proxy::{Proxy, TOKEN},
     secure::{Frame, Frames, Secure, answer, h2, h2_with, request, whole},
     until,
@@ -755,7 +755,7 @@ async fn the_window_of_uploads_grows_as_the_origin_takes_them_within_a_budget_of
         });
         let granted = &proxy.published().clients.upload_windows;
         let mut client = h2(proxy.address(), &certificate).await;
-        let text: Bytes = (0..5 << 20).map(|n| (n % 251) as u8).collect();
+        let text = Bytes::from(file(5 << 20));
         assert_eq!(granted.get(), 0);
         let (response, mut body) = client.send_request(request("POST", "/up"), false).unwrap();
         let mut left = text.clone();
@@ -782,7 +782,7 @@ fn a_body_that_comes_in_frames_of_any_size_arrives_whole_and_a_window_is_kept_to
     let proxy = proxy(&origin, &certificate, |_| {});
     let mut client = Frames::to(proxy.address(), &certificate, &[]);
     client.send(Frame::HEADERS, 0x4, 1, &post(&[]));
-    let text: Vec<u8> = (0..60_000u32).map(|n| (n % 251) as u8).collect();
+    let text = file(60_000);
     let mut left = &text[..];
     for size in [1, 0, 100, 5000, 1, 16_384, 3].into_iter().cycle() {
         let (piece, rest) = left.split_at(size.min(left.len()));

@@ -12,7 +12,7 @@ use fileproxy::settings::Settings;
 
 use super::support::{
     client::{Client, Ending},
-    origin::{Connection, Origin, Request, response},
+    origin::{Connection, Origin, Request, file, response},
     proxy::Proxy,
     until,
 };
@@ -300,7 +300,7 @@ fn an_answer_that_says_that_it_is_for_all_is_given_to_all_who_wait_once_that_is_
 
 #[test]
 fn a_large_body_without_a_validator_is_joined_once_all_of_it_is_here() {
-    let body: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251) as u8).collect();
+    let body = file(1_000_000);
     let whole = body.clone();
     let mut busy = Busy::before(
         origin(move |connection, _| connection.send(response("200 OK", "", &body))),
@@ -356,28 +356,21 @@ fn an_error_or_a_broken_body_is_not_shared() {
 
 #[test]
 fn a_body_that_breaks_is_mended_before_it_is_shared() {
-    let body: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
+    let body = file(100_000);
     let whole = body.clone();
     let mut busy = Busy::before(
-        origin(move |connection, request| {
-            let part = request.field("range").map(|range| {
-                let from = range.trim_start_matches("bytes=").split('-').next();
-                from.unwrap().parse::<usize>().unwrap()
-            });
-            match part {
-                None if request.target() == b"/a" => {
-                    let head = "HTTP/1.1 200 OK\r\netag: \"v1\"\r\ncontent-length: 100000\r\n\r\n";
-                    connection.send(head);
-                    connection.send(&body[..40_000]);
-                    false
-                }
-                Some(from) => {
-                    let lines =
-                        format!("etag: \"v1\"\r\ncontent-range: bytes {from}-99999/100000\r\n");
-                    connection.send(response("206 Partial Content", &lines, &body[from..]))
-                }
-                None => connection.send(echo(request, "")),
+        origin(move |connection, request| match request.range(body.len()) {
+            None if request.target() == b"/a" => {
+                let head = "HTTP/1.1 200 OK\r\netag: \"v1\"\r\ncontent-length: 100000\r\n\r\n";
+                connection.send(head);
+                connection.send(&body[..40_000]);
+                false
             }
+            Some((from, _)) => {
+                let lines = format!("etag: \"v1\"\r\ncontent-range: bytes {from}-99999/100000\r\n");
+                connection.send(response("206 Partial Content", &lines, &body[from..]))
+            }
+            None => connection.send(echo(request, "")),
         }),
         |settings| settings.levels.high.resume = true,
     );
@@ -417,7 +410,7 @@ fn within(settings: &mut Settings, seconds: u64) {
 
 #[test]
 fn a_part_of_a_body_that_was_read_to_be_shared_is_never_taken_for_all_of_it() {
-    let body: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
+    let body = file(100_000);
     let whole = body.clone();
     let mut busy = Busy::before(
         origin(move |connection, request| {

@@ -12,7 +12,7 @@ use super::{
         proxy::Proxy,
         until,
     },
-    transfers::{Deed, act, asked, count, object, several, surprising, trickle},
+    transfers::{Deed, act, count, object, several, surprising, trickle},
 };
 
 #[test]
@@ -123,7 +123,7 @@ fn a_body_that_was_resumed_is_cut_into_no_larger_parts_than_others() {
     let requests = origin.requests();
     let longest = requests[2..]
         .iter()
-        .filter_map(|request| asked(request, object.len()))
+        .filter_map(|request| request.range(object.len()))
         .map(|(first, last)| last + 1 - first)
         .max();
     assert!(
@@ -294,7 +294,7 @@ fn a_client_that_pauses_holds_no_more_than_the_window_and_gets_the_rest_later() 
     assert!(held <= 1024 * 1024 + 24 * 32 * 1024, "{held} bytes held");
     let asked = origin.requests()[hits..]
         .iter()
-        .filter_map(|request| asked(request, object.len()))
+        .filter_map(|request| request.range(object.len()))
         .map(|(_, last)| last)
         .max();
     assert!(

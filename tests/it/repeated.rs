@@ -13,7 +13,7 @@ use fileproxy::{settings::Settings, traffic::sample::Outcome};
 use crate::support::{
     certificate::Certificate,
     client::{Client, Ending, Response},
-    origin::{Origin, response},
+    origin::{Origin, file, response},
     proxy::Proxy,
     secure::Secure,
     until,
@@ -34,10 +34,6 @@ fn serving(body: Vec<u8>) -> Origin {
     Origin::answering(move |_| response("200 OK", &fresh_for(60), &body))
 }
 
-fn body(length: usize) -> Vec<u8> {
-    (0..length).map(|n| (n * 31 % 251) as u8).collect()
-}
-
 fn repeated(proxy: &Proxy) -> u64 {
     proxy.stats()["store"]["repeated"].as_u64().unwrap()
 }
@@ -51,7 +47,7 @@ fn constant(response: &Response) -> Vec<(String, Option<String>)> {
 
 #[test]
 fn it_is_the_same_but_for_age_ttl_and_id() {
-    let origin = serving(body(300_000));
+    let origin = serving(file(300_000));
     let proxy = Proxy::before(&origin, kept);
     let mut client = proxy.client();
     client.get("/film");
@@ -60,7 +56,7 @@ fn it_is_the_same_but_for_age_ttl_and_id() {
     thread::sleep(Duration::from_millis(1100));
     let again = client.get("/film");
     assert_eq!(repeated(&proxy), 1);
-    assert!(again.body == body(300_000) && again.ending == Ending::Whole);
+    assert!(again.body == file(300_000) && again.ending == Ending::Whole);
     assert_eq!(again.status, 200);
     assert_eq!(constant(&again), constant(&whole_way));
     let number = |response: &Response, name: &str, before: &str| {
@@ -78,7 +74,7 @@ fn it_is_the_same_but_for_age_ttl_and_id() {
 
 #[test]
 fn it_is_counted_like_every_other_request() {
-    let origin = serving(body(1000));
+    let origin = serving(file(1000));
     let proxy = Proxy::before(&origin, kept);
     for _ in 0..10 {
         // Connections of their own: nothing of it belongs to one.
@@ -104,7 +100,7 @@ fn it_is_counted_like_every_other_request() {
 
 #[test]
 fn head_ranges_and_conditions_are_given_again_too() {
-    let origin = serving(body(1000));
+    let origin = serving(file(1000));
     let proxy = Proxy::before(&origin, kept);
     let mut client = proxy.client();
     client.get("/film");
@@ -112,7 +108,7 @@ fn head_ranges_and_conditions_are_given_again_too() {
         let part = client.get_with("/film", "range: bytes=10-19\r\n");
         assert_eq!(
             (part.status, &*part.body),
-            (206, &body(1000)[10..20]),
+            (206, &file(1000)[10..20]),
             "{n}"
         );
         assert_eq!(
@@ -165,7 +161,7 @@ fn a_purge_a_change_and_the_end_of_its_time_end_it() {
 
 #[test]
 fn a_level_without_the_store_and_a_reload_are_in_force_at_once() {
-    let origin = serving(body(1000));
+    let origin = serving(file(1000));
     let proxy = Proxy::before(&origin, kept);
     let mut client = proxy.client();
     for _ in 0..4 {
@@ -189,7 +185,7 @@ fn a_level_without_the_store_and_a_reload_are_in_force_at_once() {
 
 #[test]
 fn requests_that_follow_each_other_closely_are_answered_in_order() {
-    let origin = serving(body(1000));
+    let origin = serving(file(1000));
     let proxy = Proxy::before(&origin, kept);
     let mut client = proxy.client();
     client.get("/film");
@@ -197,16 +193,16 @@ fn requests_that_follow_each_other_closely_are_answered_in_order() {
     let request = "GET /film HTTP/1.1\r\nhost: proxy\r\n\r\n";
     client.send(request.repeat(5));
     for _ in 0..5 {
-        assert_eq!(client.response().body, body(1000));
+        assert_eq!(client.response().body, file(1000));
     }
     client.send("GET /film HTTP/1.1\r\nhost: proxy\r\nconnection: close\r\n\r\n");
-    assert_eq!(client.response().body, body(1000));
+    assert_eq!(client.response().body, file(1000));
     assert!(client.closes());
 }
 
 #[test]
 fn a_client_that_reads_slowly_gets_all_of_it_and_the_next_one_too() {
-    let whole = body(8 << 20);
+    let whole = file(8 << 20);
     let origin = serving(whole.clone());
     let proxy = Proxy::before(&origin, kept);
     for _ in 0..4 {
@@ -225,7 +221,7 @@ fn a_client_that_reads_slowly_gets_all_of_it_and_the_next_one_too() {
 
 #[test]
 fn a_client_that_reads_nothing_is_ended_in_time_and_one_that_leaves_is_counted() {
-    let origin = serving(body(32 << 20));
+    let origin = serving(file(32 << 20));
     let proxy = Proxy::before(&origin, |settings| {
         kept(settings);
         settings.server.send_timeout = Duration::from_millis(500);
@@ -251,14 +247,14 @@ fn a_client_that_reads_nothing_is_ended_in_time_and_one_that_leaves_is_counted()
 
 #[test]
 fn a_connection_that_is_only_given_responses_again_stays_open_and_ends_once_it_is_idle() {
-    let origin = serving(body(1000));
+    let origin = serving(file(1000));
     let proxy = Proxy::before(&origin, |settings| {
         kept(settings);
         settings.server.keep_alive = Duration::from_millis(900);
     });
     let mut client = proxy.client();
     for _ in 0..8 {
-        assert_eq!(client.get("/film").body, body(1000));
+        assert_eq!(client.get("/film").body, file(1000));
         thread::sleep(Duration::from_millis(300));
     }
     assert!(client.closes(), "idle for longer than server.keep_alive");
@@ -266,7 +262,7 @@ fn a_connection_that_is_only_given_responses_again_stays_open_and_ends_once_it_i
 
 #[test]
 fn while_the_process_drains_the_connection_ends_behind_the_answer() {
-    let origin = serving(body(1000));
+    let origin = serving(file(1000));
     let proxy = Proxy::before(&origin, |settings| {
         kept(settings);
         settings.server.drain_notice = Duration::from_secs(3600);
@@ -287,7 +283,7 @@ fn while_the_process_drains_the_connection_ends_behind_the_answer() {
 #[test]
 fn over_tls_it_is_the_same() {
     let certificate = Certificate::new();
-    let origin = serving(body(200_000));
+    let origin = serving(file(200_000));
     let proxy = Proxy::before(&origin, |settings| {
         kept(settings);
         certificate.show(settings);
@@ -295,7 +291,7 @@ fn over_tls_it_is_the_same() {
     let mut client = Secure::to(proxy.address(), &certificate, &[]).unwrap();
     for n in 0..4 {
         let (status, got) = client.get("/film");
-        assert!(status == 200 && got == body(200_000), "{n}");
+        assert!(status == 200 && got == file(200_000), "{n}");
     }
     let store = proxy.published().store.get().unwrap();
     assert_eq!(store.counters.responses_repeated(), 2);
@@ -332,7 +328,7 @@ fn nobody_gets_what_was_made_for_another_address_or_request() {
 #[test]
 fn what_slow_clients_hold_of_large_bodies_counts_and_is_bounded() {
     // More than the sockets take between them.
-    let whole = body(8 << 20);
+    let whole = file(8 << 20);
     let origin = serving(whole.clone());
     let proxy = Proxy::before(&origin, |settings| {
         alone(settings);

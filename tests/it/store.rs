@@ -17,7 +17,7 @@ use super::{
         proxy::Proxy,
         until,
     },
-    transfers::{asked, object},
+    transfers::object,
 };
 
 fn kept(settings: &mut Settings) {
@@ -51,7 +51,7 @@ fn serve(connection: &mut Connection, request: &Request, body: &[u8], lines: &st
     if tag.is_some() && request.field("if-none-match") == tag {
         return connection.send(format!("HTTP/1.1 304 Not Modified\r\n{lines}\r\n"));
     }
-    match asked(request, body.len()) {
+    match request.range(body.len()) {
         Some((first, last)) => connection.send(response(
             "206 Partial Content",
             &format!(

@@ -75,21 +75,13 @@ pub(super) enum Deed {
     Mute,
 }
 
-/// `bytes=a-` or `bytes=a-b` of a request.
-pub(super) fn asked(request: &Request, len: usize) -> Option<(usize, usize)> {
-    let value = request.field("range")?;
-    let (first, last) = value.strip_prefix("bytes=")?.split_once('-')?;
-    let last = last.parse().unwrap_or(len - 1).min(len - 1);
-    Some((first.parse().ok()?, last))
-}
-
 pub(super) fn act(
     connection: &mut Connection,
     request: &Request,
     deed: &Deed,
     object: &[u8],
 ) -> bool {
-    let range = asked(request, object.len());
+    let range = request.range(object.len());
     let (first, last) = range.unwrap_or((0, object.len() - 1));
     let part = &object[first..=last];
     let tag = "etag: \"v1\"\r\naccept-ranges: bytes\r\n";
@@ -485,7 +477,7 @@ fn narrow(object: Vec<u8>, after: Vec<Deed>) -> Origin {
 
 /// Sends what was asked for, little at a time.
 pub(super) fn trickle(connection: &mut Connection, request: &Request, object: &[u8]) -> bool {
-    let range = asked(request, object.len());
+    let range = request.range(object.len());
     let (first, last) = range.unwrap_or((0, object.len() - 1));
     let head = match range {
         Some(_) => format!(

@@ -22,7 +22,7 @@ use super::{
         secure::{answer, h2, request},
         until,
     },
-    transfers::{asked, count, object, quick},
+    transfers::{count, object, quick},
 };
 
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\netag: \"v1\"\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -39,7 +39,7 @@ fn chunk(says: usize, bytes: &[u8]) -> Vec<u8> {
 
 /// The part that was asked for, of what there is by now.
 fn part(connection: &mut Connection, request: &Request, there: &[u8]) -> bool {
-    match asked(request, there.len()).filter(|(first, last)| first <= last) {
+    match request.range(there.len()) {
         Some((first, last)) => connection.send(
             [
                 format!(
@@ -414,7 +414,7 @@ fn no_more_is_read_once_more_than_may_be() {
 fn dated(object: Vec<u8>, first: &'static str, rest: &'static str) -> Origin {
     Origin::following(move |connection| {
         while let Some(request) = connection.request() {
-            let Some((from, to)) = asked(&request, object.len()) else {
+            let Some((from, to)) = request.range(object.len()) else {
                 connection.send(format!(
                     "HTTP/1.1 200 OK\r\n{first}content-length: {}\r\n\r\n",
                     object.len()
@@ -487,7 +487,7 @@ fn the_first_response_goes_on_where_the_one_that_took_over_breaks_for_good() {
     let beside = AtomicUsize::new(0);
     let origin = Origin::following(move |connection| {
         while let Some(request) = connection.request() {
-            let Some((first, last)) = asked(&request, object.len()) else {
+            let Some((first, last)) = request.range(object.len()) else {
                 connection.send(format!(
                     "HTTP/1.1 200 OK\r\netag: \"v1\"\r\ncontent-length: {}\r\n\r\n",
                     object.len()
@@ -530,7 +530,7 @@ fn a_body_that_pauses_is_not_left_for_a_second_response_that_has_no_byte_either(
     let asked_beside = Arc::clone(&beside);
     let origin = Origin::following(move |connection| {
         while let Some(request) = connection.request() {
-            let Some((first, last)) = asked(&request, object.len()) else {
+            let Some((first, last)) = request.range(object.len()) else {
                 connection.send(format!(
                     "HTTP/1.1 200 OK\r\netag: \"v1\"\r\ncontent-length: {}\r\n\r\n",
                     object.len()

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fileproxy_testbed::{framing::Framing, head};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -14,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    body::{Body, Chunk, Framing, Progress},
+    body::{Body, Progress},
     verdict::{Expected, Outcome, Verdict},
 };
 
@@ -209,7 +210,7 @@ impl Client {
 
     /// Reads the body; what already came with the head is at the front of the buffer.
     async fn body(&mut self, stream: &mut TcpStream, body: &mut Body) -> Result<(), Verdict> {
-        let mut progress = body.begin();
+        let mut progress = body.progress();
         loop {
             if self.have > 0 && progress == Progress::More {
                 let before = body.bytes;
@@ -248,43 +249,29 @@ impl Client {
 
 /// The head at the front of the buffer, when it is complete.
 fn parse(buffer: &[u8]) -> Result<Option<Head>, Stop> {
-    let mut headers = [httparse::EMPTY_HEADER; 64];
-    let mut response = httparse::Response::new(&mut headers);
-    let bytes = match response.parse(buffer) {
-        Ok(httparse::Status::Complete(bytes)) => bytes,
-        Ok(httparse::Status::Partial) => return Ok(None),
-        Err(_) => return Err(Stop::Verdict(Verdict::Failed("a head that is not HTTP"))),
+    let Some(bytes) = head::end(buffer) else {
+        return Ok(None);
     };
-    let status = response.code.unwrap_or(0);
-    let mut head = Head {
+    let buffer = &buffer[..bytes];
+    let one = |name| head::fields(buffer, name).pop();
+    let known = head::status(buffer).zip(Framing::of(buffer));
+    let Some((status, framing)) = known.filter(|_| buffer.starts_with(b"HTTP/1.")) else {
+        return Err(Stop::Verdict(Verdict::Failed("a head that is not HTTP")));
+    };
+    let closes = one("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+    let range_start = one("content-range").and_then(|value| {
+        value
+            .strip_prefix("bytes ")?
+            .split('-')
+            .next()?
+            .parse()
+            .ok()
+    });
+    Ok(Some(Head {
         status,
-        framing: Framing::Close,
-        keep_alive: response.version == Some(1),
-        range_start: None,
+        framing,
+        keep_alive: buffer.starts_with(b"HTTP/1.1") && !closes,
+        range_start,
         bytes,
-    };
-    for header in response.headers.iter() {
-        let value = std::str::from_utf8(header.value).unwrap_or("").trim();
-        if header.name.eq_ignore_ascii_case("content-length") {
-            if let (Ok(length), false) =
-                (value.parse(), matches!(head.framing, Framing::Chunked(_)))
-            {
-                head.framing = Framing::Length(length);
-            }
-        } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
-            if value.eq_ignore_ascii_case("chunked") {
-                head.framing = Framing::Chunked(Chunk::Size(0, false));
-            }
-        } else if header.name.eq_ignore_ascii_case("connection") {
-            if value.eq_ignore_ascii_case("close") {
-                head.keep_alive = false;
-            }
-        } else if header.name.eq_ignore_ascii_case("content-range") {
-            head.range_start = value
-                .strip_prefix("bytes ")
-                .and_then(|v| v.split('-').next())
-                .and_then(|v| v.parse().ok());
-        }
-    }
-    Ok(Some(head))
+    }))
 }

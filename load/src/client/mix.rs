@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fileproxy_testbed::random::Random;
 use tokio::time::{sleep, sleep_until, timeout_at};
 
 use super::{
@@ -15,10 +16,7 @@ use super::{
     tally::{Summary, Tally},
     verdict::{Expected, Outcome, Verdict},
 };
-use crate::{
-    catalog::{Catalog, Files},
-    random::Random,
-};
+use crate::catalog::{Catalog, Files};
 
 /// Pause of a client after a request that brought nothing, so that errors are not asked for at full speed.
 const PAUSE: Duration = Duration::from_secs(1);

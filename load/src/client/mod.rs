@@ -10,7 +10,6 @@ pub mod download;
 pub mod event;
 pub mod mix;
 pub mod plan;
-pub mod player;
 pub mod tally;
 pub mod verdict;
 pub mod viewers;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::content::Content;
+use fileproxy_testbed::content::Content;
 
 /// The body a request should bring.
 #[derive(Clone, Debug)]

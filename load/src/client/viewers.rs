@@ -6,20 +6,20 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fileproxy_testbed::{
+    content::Content,
+    playback::{Playback, Progress},
+};
 use tokio::time::{sleep, sleep_until, timeout_at};
 
 use super::{
     connection::{Client, Delivered},
     event::Event,
     plan::Plan,
-    player::Player,
     tally::{Summary, Tally, Viewing},
     verdict::{Expected, Outcome, Verdict},
 };
-use crate::{
-    content::Content,
-    live::{Live, PLAYLIST, WINDOW, segment_path},
-};
+use crate::live::{Live, PLAYLIST, WINDOW, segment_path};
 
 /// Segments behind the newest at which a viewer joins, as players do.
 const BEHIND: u64 = 3;
@@ -47,10 +47,20 @@ pub async fn run(plan: &Plan, live: &Live, lasting: Duration) -> Summary {
             .mul_f64(number as f64 / plan.clients as f64);
         tasks.push(tokio::task::spawn_local(async move {
             sleep(join).await;
-            let mut player = Player::new(Instant::now());
-            viewer.watch(&mut player).await;
-            player.finish(end);
-            (player, viewer.skipped)
+            let joined = Instant::now();
+            let mut playback = Playback::new(1, joined);
+            viewer.watch(&mut playback).await;
+            let progress = playback.progress(end);
+            // A player that never started stalled all the time.
+            let stalled = match progress.startup {
+                Some(_) => progress.stalled,
+                None => end.saturating_duration_since(joined),
+            };
+            let progress = Progress {
+                stalled,
+                ..progress
+            };
+            (progress, viewer.skipped)
         }));
     }
     while Instant::now() < end {
@@ -66,15 +76,15 @@ pub async fn run(plan: &Plan, live: &Live, lasting: Duration) -> Summary {
     let mut viewing = Viewing::default();
     let mut startups = Vec::new();
     for task in tasks {
-        let Ok((player, skipped)) = task.await else {
+        let Ok((progress, skipped)) = task.await else {
             continue;
         };
         viewing.viewers += 1;
-        viewing.played_seconds += player.played;
-        viewing.stalled_seconds += player.stalled;
-        viewing.stalls += player.stalls;
+        viewing.played_seconds += progress.played.as_secs_f64();
+        viewing.stalled_seconds += progress.stalled.as_secs_f64();
+        viewing.stalls += progress.stalls;
         viewing.skipped += skipped;
-        match player.startup {
+        match progress.startup {
             Some(startup) => startups.push(startup.as_secs_f64() * 1e3),
             None => viewing.never_started += 1,
         }
@@ -100,8 +110,8 @@ struct Viewer {
 
 impl Viewer {
     /// Watches until the end.
-    async fn watch(&mut self, player: &mut Player) {
-        let seconds = self.live.segment.get().as_secs_f64();
+    async fn watch(&mut self, playback: &mut Playback) {
+        let segment = self.live.segment.get();
         let mut next = None;
         while Instant::now() < self.end {
             let Some(first) = self.playlist().await else {
@@ -118,11 +128,11 @@ impl Viewer {
             }
             if number > newest {
                 // All known segments are here; look again after half a segment, as RFC 8216 (6.3.4) allows.
-                self.pause(self.live.segment.get() / 2).await;
+                self.pause(segment / 2).await;
                 continue;
             }
             let path = segment_path(number);
-            let content = Content::of(self.seed, &path);
+            let content = Content::seeded(self.seed, &path);
             let expected = Expected::File {
                 content,
                 length: self.live.segment_bytes(),
@@ -132,7 +142,7 @@ impl Viewer {
                 return;
             };
             if outcome.verdict == Verdict::Completed {
-                player.arrived(Instant::now().min(self.end), seconds);
+                playback.load(segment, Instant::now().min(self.end));
                 next = Some(number + 1);
             } else {
                 self.pause(Duration::from_secs(1)).await;

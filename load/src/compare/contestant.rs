@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use fileproxy_testbed::content::Content;
 
 use super::{
     options::{DIRECT, Options},
@@ -18,7 +19,6 @@ use crate::{
         connection::{Client, Delivered},
         verdict::{Expected, Verdict},
     },
-    content::Content,
     failure::Failure,
     host::Host,
     lab::Lab,
@@ -113,7 +113,7 @@ pub fn verify(host: Host<'_>, contestant: &mut Contestant, sizes: &[ByteSize]) -
             for size in sizes {
                 let path = origin::path(size);
                 let expected = Expected::File {
-                    content: Content::of(0, &path),
+                    content: Content::seeded(0, &path),
                     length: size.bytes(),
                     from: 0,
                 };

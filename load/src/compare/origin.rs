@@ -8,10 +8,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use fileproxy_testbed::content::Content;
 
-use crate::{
-    content::Content, host::Host, lab::Lab, process::Running, units::ByteSize, usage::Usage,
-};
+use crate::{host::Host, lab::Lab, process::Running, units::ByteSize, usage::Usage};
 
 /// nginx serving one file of each size.
 #[derive(Debug)]
@@ -36,7 +35,7 @@ impl NginxOrigin {
     ///
     /// The disk is full or nginx is missing.
     pub fn start(host: Host<'_>, lab: &Lab, dir: &Path, sizes: &[ByteSize]) -> Result<Self> {
-        let files = lab.out.join("files");
+        let files = lab.out.join("bodies");
         fs::create_dir_all(&files)?;
         for size in sizes {
             write_file(&files, *size)?;
@@ -74,7 +73,7 @@ fn write_file(folder: &Path, size: ByteSize) -> Result<()> {
     let partial = target.with_extension("partial");
     let mut out =
         BufWriter::new(File::create(&partial).with_context(|| partial.display().to_string())?);
-    let content = Content::of(0, &path);
+    let content = Content::seeded(0, &path);
     let mut block = [0; 8192];
     let mut at = 0;
     while at < size.bytes() {

@@ -14,13 +14,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fileproxy_testbed::random::mix;
 use serde::{Deserialize, Serialize};
 
 use super::{
     line::{Fate, Line},
     shape::{Link, Shape},
 };
-use crate::{random::mix, sys};
+use crate::sys;
 
 /// Packets read in one go before those that are due are sent.
 const BATCH: usize = 64;

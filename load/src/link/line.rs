@@ -1,7 +1,8 @@
 //! One direction of one wire: decides what happens to each packet. Pure; time is nanoseconds since the start.
 
+use fileproxy_testbed::random::{STEP, mix, unit};
+
 use super::{loss::Dice, shape::Shape};
-use crate::random::{STEP, mix, unit};
 
 /// What happens to a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,7 @@
 //! Which packets go missing: independently (Bernoulli) or in bursts (Gilbert-Elliott).
 
+use fileproxy_testbed::random::Random;
 use serde::{Deserialize, Serialize};
-
-use crate::random::Random;
 
 /// How packets are lost. `percent` alone is Bernoulli: each packet for itself. With `burst`, a two-state chain
 /// (Gilbert 1960, Elliott 1963) walks between a good and a bad state once per packet.

@@ -3,12 +3,13 @@
 use std::{collections::HashMap, time::Duration};
 
 use clap::Args;
+use fileproxy_testbed::{
+    fault::{Break, How, Outage},
+    random::{Random, hash},
+};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    random::{Random, hash},
-    units::{ByteSize, Span},
-};
+use crate::units::{ByteSize, Span};
 
 /// How often the origin does what.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, Args)]
@@ -34,17 +35,6 @@ pub struct Faults {
     pub unavailable_for: Span,
 }
 
-/// How a body breaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Break {
-    /// The connection is closed as if the body were over.
-    Close,
-    /// The connection is reset.
-    Reset,
-    /// Nothing more comes for so long, then it is closed.
-    Stall(Duration),
-}
-
 /// Decides which answers break.
 #[derive(Debug)]
 pub struct Breaker {
@@ -68,13 +58,18 @@ impl Breaker {
     /// begins with it well.
     #[must_use]
     pub fn unavailable(&self, age: Duration) -> bool {
-        let every = self.faults.unavailable_every.get().as_secs_f64();
-        let lasting = self.faults.unavailable_for.get().as_secs_f64();
-        every > 0.0 && age.as_secs_f64() % every >= every - lasting
+        let every = self.faults.unavailable_every.get();
+        let lasting = self.faults.unavailable_for.get();
+        let outage = Outage {
+            every,
+            begin: every.saturating_sub(lasting),
+            lasting,
+        };
+        outage.is_at(age)
     }
 
     /// Where and how the next answer for this path breaks; none: it does not.
-    pub fn next(&mut self, path: &str, length: u64) -> Option<(u64, Break)> {
+    pub fn next(&mut self, path: &str, length: u64) -> Option<Break> {
         let asked = self.asked.entry(path.to_owned()).or_default();
         *asked += 1;
         let mut random = Random::new(hash(self.seed ^ *asked, path.as_bytes()));
@@ -83,16 +78,15 @@ impl Breaker {
             return None;
         }
         let kind = random.unit();
-        Some((
-            at as u64,
-            if kind < self.faults.stall_share {
-                Break::Stall(self.faults.stall_for.get())
-            } else if kind < self.faults.stall_share + self.faults.reset_share {
-                Break::Reset
-            } else {
-                Break::Close
-            },
-        ))
+        let how = if kind < self.faults.stall_share {
+            How::Stall(self.faults.stall_for.get())
+        } else if kind < self.faults.stall_share + self.faults.reset_share {
+            How::Reset
+        } else {
+            How::Close
+        };
+        let at = at as u64;
+        Some(Break { at, how })
     }
 }
 

@@ -4,10 +4,15 @@ use std::{
     cell::{Cell, RefCell},
     net::SocketAddr,
     rc::Rc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, Result};
+use fileproxy_testbed::{
+    answer::Answer,
+    fault::{Break, How},
+    head,
+};
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -16,18 +21,18 @@ use tokio::{
 };
 
 use super::{
-    answer::{Answer, Bytes},
-    fault::{Break, Breaker, Faults},
+    answer::{answer, has_file, plain},
+    fault::{Breaker, Faults},
     request::Request,
 };
-use crate::{live::Live, moment};
+use crate::live::Live;
 
 /// The path of the origin's own counts, which are not counted.
 pub const COUNTS: &str = "/lab/counts";
 /// A connection without a request is closed after this long, as nginx does.
 const IDLE: Duration = Duration::from_secs(75);
 /// Bytes written at once.
-const BLOCK: usize = 64 * 1024;
+const BLOCK: u64 = 64 * 1024;
 
 /// What the origin handed out so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,8 +129,8 @@ async fn connection(mut stream: TcpStream, shared: &Shared) -> std::io::Result<(
                 Ok(Some(found)) => break found,
                 Ok(None) if buffer.len() < 64 * 1024 => {}
                 _ => {
-                    let answer = Answer::plain(400, "", "not a request\n");
-                    return send(&mut stream, &answer, false, None, shared)
+                    let answer = plain(400, Vec::new(), "not a request\n");
+                    return send(&mut stream, answer, false, None, shared)
                         .await
                         .map(|_| ());
                 }
@@ -140,26 +145,24 @@ async fn connection(mut stream: TcpStream, shared: &Shared) -> std::io::Result<(
         let keep_alive = request.keep_alive && !request.has_body;
         if request.target == COUNTS {
             let text = serde_json::to_string(&shared.counts.get()).unwrap_or_default();
-            let answer = Answer::plain(200, "", &text);
-            write(&mut stream, &answer, keep_alive, None, |_| ()).await?;
+            let answer = plain(200, Vec::new(), &text);
+            write(&mut stream, answer, keep_alive, None, |_| ()).await?;
         } else {
             shared.count(|c| c.requests += 1);
             let age = shared.start.elapsed();
             let breaker = shared.breaker.as_ref();
             let (answer, broken) = if breaker.is_some_and(|b| b.borrow().unavailable(age)) {
                 shared.count(|c| c.unavailable += 1);
-                (
-                    Answer::plain(503, "Retry-After: 1\r\n", "for a moment\n"),
-                    None,
-                )
+                let again = vec![("Retry-After", "1".to_owned())];
+                (plain(503, again, "for a moment\n"), None)
             } else {
-                let answer = Answer::to(&request, shared.seed, &shared.live, age);
+                let answer = answer(&request, shared.seed, &shared.live, age);
                 let broken = breaker
-                    .filter(|_| matches!(answer.bytes, Bytes::Part { .. }))
-                    .and_then(|b| b.borrow_mut().next(&request.target, answer.length()));
+                    .filter(|_| has_file(&answer))
+                    .and_then(|b| b.borrow_mut().next(&request.target, answer.left()));
                 (answer, broken)
             };
-            if !send(&mut stream, &answer, keep_alive, broken, shared).await? {
+            if !send(&mut stream, answer, keep_alive, broken, shared).await? {
                 return Ok(());
             }
         }
@@ -172,77 +175,51 @@ async fn connection(mut stream: TcpStream, shared: &Shared) -> std::io::Result<(
 /// Sends an answer and counts it; false when it was broken on purpose and the connection is to be dropped.
 async fn send(
     stream: &mut TcpStream,
-    answer: &Answer,
+    answer: Answer,
     keep_alive: bool,
-    broken: Option<(u64, Break)>,
+    broken: Option<Break>,
     shared: &Shared,
 ) -> std::io::Result<bool> {
-    write(stream, answer, keep_alive, broken.map(|b| b.0), |n| {
+    write(stream, answer, keep_alive, broken.map(|b| b.at), |n| {
         shared.count(|c| c.bytes += n)
     })
     .await?;
-    let Some((_, how)) = broken else {
+    let Some(Break { how, .. }) = broken else {
         return Ok(true);
     };
     shared.count(|c| c.broken += 1);
     match how {
-        Break::Close => {}
+        How::Close => {}
         // Without lingering, the drop of the socket resets the connection.
-        Break::Reset => stream.set_zero_linger()?,
-        Break::Stall(lasting) => sleep(lasting).await,
+        How::Reset => stream.set_zero_linger()?,
+        How::Stall(lasting) => sleep(lasting).await,
     }
     Ok(false)
 }
 
 async fn write(
     stream: &mut TcpStream,
-    answer: &Answer,
+    mut answer: Answer,
     keep_alive: bool,
     stop_at: Option<u64>,
     counted: impl Fn(u64),
 ) -> std::io::Result<()> {
     let connection = if keep_alive { "keep-alive" } else { "close" };
-    let date = moment::http_date(moment::unix_seconds());
-    let reason = match answer.status {
-        200 => "OK",
-        206 => "Partial Content",
-        304 => "Not Modified",
-        400 => "Bad Request",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        416 => "Range Not Satisfiable",
-        _ => "Service Unavailable",
-    };
-    let head = format!(
-        "HTTP/1.1 {} {reason}\r\nServer: load\r\nDate: {date}\r\nConnection: {connection}\r\n{}\r\n",
-        answer.status, answer.headers
-    );
-    let mut block = head.into_bytes();
+    let date = head::date(SystemTime::now());
+    let mut lines = format!("Server: load\r\nDate: {date}\r\nConnection: {connection}\r\n");
+    for (name, value) in &answer.fields {
+        lines += &format!("{name}: {value}\r\n");
+    }
+    let mut block = head::response(&head::reason(answer.status), &lines, answer.length);
     let mut head_left = block.len();
-    let end = stop_at.map_or(answer.length(), |at| at.min(answer.length()));
-    let mut at = 0;
+    let mut left = stop_at.map_or(answer.left(), |at| at.min(answer.left()));
     // The head goes out with the first bytes of the body.
     loop {
-        if at < end {
-            let room = BLOCK - block.len();
-            let part = usize::try_from(end - at).map_or(room, |left| left.min(room));
-            let from = block.len();
-            match &answer.bytes {
-                Bytes::Part {
-                    content,
-                    from: offset,
-                    ..
-                } => {
-                    block.resize(from + part, 0);
-                    content.fill(offset + at, &mut block[from..]);
-                }
-                Bytes::Text(text) => {
-                    let begin = usize::try_from(at).unwrap_or(0);
-                    block.extend_from_slice(&text.as_bytes()[begin..begin + part]);
-                }
-                Bytes::Nothing => {}
-            }
-            at += part as u64;
+        if left > 0
+            && let Some(piece) = answer.next_piece(left.min(BLOCK))
+        {
+            left -= piece.len() as u64;
+            block.extend_from_slice(&piece);
         }
         if block.is_empty() {
             return Ok(());

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use fileproxy_testbed::random::mix;
 use tokio::process::{Child, Command};
 
 use super::{
@@ -22,7 +23,6 @@ use crate::{
     origin::server::Counts,
     peer::{Peer, Place},
     process::Running,
-    random::mix,
     record::{ProxyCost, Record},
     sys,
     units::Span,

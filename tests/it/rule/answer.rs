@@ -2,7 +2,9 @@
 
 use std::io::{ErrorKind, Read};
 
-use crate::support::message::{self, Decoder};
+use fileproxy_testbed::framing::Framing;
+
+use crate::support::message;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -148,20 +150,20 @@ impl<R: Read> Answers<R> {
         if to_head || status == 204 || status == 304 {
             return answer;
         }
-        let mut decoder = Decoder::of(proper.as_bytes());
-        while !decoder.step(&mut self.buffer, &mut answer.body) {
+        let mut framing = message::framing(proper.as_bytes());
+        while !message::take(&mut framing, &mut self.buffer, &mut answer.body) {
             if answer.body.len() >= enough {
                 answer.end = End::Broken;
                 return answer;
             }
             if let Err(end) = self.more() {
-                let by_close = matches!(decoder, Decoder::Close);
+                let by_close = framing == Framing::Close;
                 answer.end = match end {
                     End::Whole if !by_close => End::Broken,
                     end => end,
                 };
                 // What comes with the last read belongs to it.
-                decoder.step(&mut self.buffer, &mut answer.body);
+                message::take(&mut framing, &mut self.buffer, &mut answer.body);
                 return answer;
             }
         }

@@ -102,21 +102,21 @@ impl Browser {
         .map_err(failed)?;
         // it does not close the connection, whatever it is asked
         let (mut bytes, mut body) = (Vec::new(), Vec::new());
-        let mut decoder = None;
+        let mut framing = None;
         loop {
             let mut piece = [0; 16 * 1024];
             match socket.read(&mut piece).map_err(failed)? {
                 0 => return Err("the driver closed".to_owned()),
                 n => bytes.extend_from_slice(&piece[..n]),
             }
-            if decoder.is_none()
+            if framing.is_none()
                 && let Some(end) = message::head_end(&bytes)
             {
                 let head: Vec<_> = bytes.drain(..end).collect();
-                decoder = Some(message::Decoder::of(&head));
+                framing = Some(message::framing(&head));
             }
-            if let Some(decoder) = &mut decoder
-                && decoder.step(&mut bytes, &mut body)
+            if let Some(framing) = &mut framing
+                && message::take(framing, &mut bytes, &mut body)
             {
                 break;
             }

@@ -271,10 +271,10 @@ impl Client {
 
     /// The body behind a head, and how it ended.
     pub fn body(&mut self, head: &[u8]) -> (Vec<u8>, Ending) {
-        let mut decoder = message::Decoder::of(head);
+        let mut framing = message::framing(head);
         let mut body = Vec::new();
         loop {
-            if decoder.step(&mut self.buffer, &mut body) {
+            if message::take(&mut framing, &mut self.buffer, &mut body) {
                 return (body, Ending::Whole);
             }
             match self.more() {

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fileproxy_testbed::{content::Content, framing::Framing, head, range::Wanted};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use socket2::SockRef;
 
@@ -30,23 +31,19 @@ pub struct Request {
 impl Request {
     /// The first line, without its end.
     pub fn line(&self) -> Vec<u8> {
-        let end = self.head.windows(2).position(|w| w == b"\r\n").unwrap();
-        self.head[..end].to_vec()
+        head::line(&self.head).to_vec()
     }
 
     /// The method.
     pub fn method(&self) -> String {
-        let line = self.line();
-        let end = line.iter().position(|&b| b == b' ').unwrap();
-        String::from_utf8(line[..end].to_vec()).unwrap()
+        let (method, ..) = head::request(&self.head).unwrap();
+        String::from_utf8(method.to_vec()).unwrap()
     }
 
     /// The target, byte for byte.
     pub fn target(&self) -> Vec<u8> {
-        let line = self.line();
-        let begin = line.iter().position(|&b| b == b' ').unwrap() + 1;
-        let end = line.iter().rposition(|&b| b == b' ').unwrap();
-        line[begin..end].to_vec()
+        let (_, target, _) = head::request(&self.head).unwrap();
+        target.to_vec()
     }
 
     /// The field's value, if it is there once.
@@ -54,6 +51,15 @@ impl Request {
         let mut all = self.fields(name);
         assert!(all.len() <= 1, "{name} is there more than once: {self:?}");
         all.pop()
+    }
+
+    /// The first and the last byte of the one part that is asked for of a file of this length; none where none is asked for, or
+    /// none that the file has.
+    pub fn range(&self, len: usize) -> Option<(usize, usize)> {
+        match Wanted::of(&self.field("range")?, len as u64, 1) {
+            Wanted::Parts(parts) => Some((parts[0].start as usize, parts[0].end as usize - 1)),
+            _ => None,
+        }
     }
 
     /// The values of all fields of this name, in order.
@@ -378,13 +384,13 @@ impl Connection {
         request: &mut Request,
         mut take: impl FnMut(&mut Self, &[u8]) -> bool,
     ) -> Option<()> {
-        let mut decoder = match message::Decoder::of(&request.head) {
-            message::Decoder::Close => message::Decoder::Length(0),
-            decoder => decoder,
+        let mut framing = match message::framing(&request.head) {
+            Framing::Close => Framing::Length(0),
+            framing => framing,
         };
         loop {
             let (before, known) = (self.buffer.clone(), request.body.len());
-            let whole = decoder.step(&mut self.buffer, &mut request.body);
+            let whole = message::take(&mut framing, &mut self.buffer, &mut request.body);
             request
                 .raw
                 .extend_from_slice(&before[..before.len() - self.buffer.len()]);
@@ -515,6 +521,13 @@ impl Drop for Connection {
     }
 }
 
+/// A file of this length, of bytes that differ everywhere, so that a shifted body shows.
+pub fn file(len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    Content::of("/").fill(0, &mut bytes);
+    bytes
+}
+
 /// A response with this body and its length.
 pub fn ok(body: impl AsRef<[u8]>) -> Vec<u8> {
     response("200 OK", "", body)
@@ -523,11 +536,7 @@ pub fn ok(body: impl AsRef<[u8]>) -> Vec<u8> {
 /// A response with these header lines, each with its line end, and this body with its length.
 pub fn response(status: &str, lines: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     let body = body.as_ref();
-    let mut bytes = format!(
-        "HTTP/1.1 {status}\r\n{lines}content-length: {}\r\n\r\n",
-        body.len()
-    )
-    .into_bytes();
+    let mut bytes = head::response(status, lines, Some(body.len() as u64));
     bytes.extend_from_slice(body);
     bytes
 }
