@@ -1,4 +1,4 @@
-//! The one place that wires everything: bind, start the actors, serve, drain.
+//! Wires everything together: sockets, actors, workers, reload, drain.
 
 mod application;
 pub mod browser;

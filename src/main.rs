@@ -28,9 +28,9 @@ use tokio::signal::unix::{SignalKind, signal};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Any free port for this machine alone.
+/// Any free port, for this machine only.
 const LOCAL: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
-/// How long the reader of the log may take for the last lines when the process ends.
+/// How long to wait for the log's reader when the process ends.
 const LAST_LINES: Duration = Duration::from_secs(3);
 
 /// A reverse proxy for files that keeps delivering when the network is bad.
@@ -85,9 +85,9 @@ enum Command {
     Man,
 }
 
-/// Why the program ends.
+/// Why the program fails.
 enum Failure {
-    /// The settings: exit code 2, like a wrong option.
+    /// Invalid settings: exit code 2, as for a wrong option.
     Settings(String),
     /// Anything else: exit code 1.
     Run(String),
@@ -104,7 +104,7 @@ fn main() -> ExitCode {
     // cannot, it is only memory.
     _ = rustix::thread::disable_transparent_huge_pages(true);
     let cli = Cli::parse();
-    // A variable that is set and empty is as good as none.
+    // An empty variable counts as not set.
     let files = SettingsFiles {
         folder: cli.settings.filter(|folder| !folder.as_os_str().is_empty()),
         name: cli.env.filter(|name| !name.is_empty()),
@@ -133,7 +133,7 @@ fn main() -> ExitCode {
     code
 }
 
-/// Writes to standard output. One who has read enough (`| head`) is no failure.
+/// Writes to standard output. A closed pipe (`| head`) is not an error.
 fn print(text: &str) -> Result<(), Failure> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::run(error)),
@@ -141,7 +141,7 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// The settings, and where they are from.
+/// Reads the settings and their sources.
 fn read(files: &SettingsFiles) -> Result<(Settings, Layers), Failure> {
     let wrong = |error: SettingsError| Failure::Settings(error.to_string());
     let layers = Layers::read(files).map_err(|error| wrong(error.into()))?;
@@ -149,7 +149,7 @@ fn read(files: &SettingsFiles) -> Result<(Settings, Layers), Failure> {
     Ok((settings, layers))
 }
 
-/// Logs where the settings are from, and which variables look like settings and are none.
+/// Logs where the settings come from, and environment variables that look like settings but are none.
 fn told_sources(settings: &Settings, layers: &Layers) {
     let (files, variables) = (listed_files(layers), listed_variables(layers));
     tracing::info!(files, variables, "settings read");
@@ -209,7 +209,7 @@ fn serve(files: &SettingsFiles) -> Result<(), Failure> {
     })
 }
 
-/// What the store cannot use is as good as a wrong setting.
+/// A store that cannot be opened counts as a wrong setting.
 fn not_started(error: StartError) -> Failure {
     match error {
         StartError::Store(OpenError::Directory(_) | OpenError::Memory) => {
@@ -219,13 +219,13 @@ fn not_started(error: StartError) -> Failure {
     }
 }
 
-/// Tells where it serves, and where a browser finds the dashboard.
+/// Logs where it serves, and the URL of the dashboard.
 fn told(app: &Application, origin: &str, level: Level) {
     let listen: Vec<_> = app.addresses().iter().map(ToString::to_string).collect();
     let (listen, operators, version) =
         (listen.join(","), app.operators(), env!("CARGO_PKG_VERSION"));
     let monitor = app.monitor();
-    // Not called `level`: a line in JSON has one already.
+    // Not called `level`, which a JSON line already has.
     tracing::info!(listen, %operators, monitor, origin, optimization_level = %level, version, "serving");
     if monitor.is_none() {
         tracing::warn!(
@@ -234,7 +234,7 @@ fn told(app: &Application, origin: &str, level: Level) {
     }
 }
 
-/// Raises the limit on open files to what the system allows, and says so if that is too little.
+/// Raises the limit on open files to the system's maximum, and warns if that is too low.
 fn open_files(settings: &Settings) {
     // Two sockets for each client, and some for the rest.
     let wanted = settings
@@ -297,11 +297,11 @@ fn show(files: &SettingsFiles, options: demo::Options) -> Result<(), Failure> {
     settings.server.listen = options.listen.into();
     settings.redis.url = String::new().try_into().map_err(Failure::run)?;
     settings.log.access = false;
-    // What it prints to try is plain HTTP on one address.
+    // The printed commands use plain HTTP on one address.
     settings.tls.certificate = PathBuf::new();
     settings.tls.key = PathBuf::new();
     settings.admin.listen = None;
-    // A demo has a dashboard that opens, whoever has the usual port.
+    // The demo's dashboard must be reachable even if the usual port is in use.
     let local = settings.admin.local.unwrap_or(LOCAL);
     settings.admin.local = Some(if TcpListener::bind(local).is_ok() {
         local
@@ -327,7 +327,7 @@ fn show(files: &SettingsFiles, options: demo::Options) -> Result<(), Failure> {
             )),
             error => Failure::run(error),
         })?;
-        // One is made where none is set, and once is enough.
+        // If no token is set, only one is generated.
         plain.admin.token = app.token().as_str().into();
         let beside = match demo.compares() {
             true => Some(Application::start(plain).map_err(Failure::run)?),
@@ -352,7 +352,7 @@ fn show(files: &SettingsFiles, options: demo::Options) -> Result<(), Failure> {
     })
 }
 
-/// What a plain proxy does, before the same origin: the control group. It says nothing of its own in the log.
+/// Settings of a plain proxy for the same origin, as the control group, without log lines of its own.
 fn plain(settings: &Settings) -> Settings {
     let mut plain = settings.clone();
     plain.server.listen = LOCAL.into();
@@ -361,7 +361,7 @@ fn plain(settings: &Settings) -> Settings {
     plain.optimization.level = Level::Low;
     plain.store.directory = PathBuf::new();
     plain.quality.probe = Duration::ZERO;
-    // No class is ever told.
+    // So large that the class never changes.
     plain.quality.hold = 100;
     plain.quality.min_samples = 10_000;
     plain
@@ -384,7 +384,7 @@ fn completions(shell: Shell) -> Result<(), Failure> {
     print(&String::from_utf8_lossy(&text))
 }
 
-/// One page for all commands.
+/// One man page for all commands.
 fn man() -> Result<(), Failure> {
     let mut command = Cli::command();
     command.build();

@@ -1,4 +1,4 @@
-//! Errors as the proxy tells them: `application/problem+json` (RFC 9457).
+//! Error responses of the proxy: `application/problem+json` (RFC 9457).
 
 use std::borrow::Cow;
 
@@ -12,24 +12,24 @@ use actix_web::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// The body of an error that the proxy makes itself. An error of the origin is passed on as it came.
+/// The body of an error response made by the proxy. Error responses of the origin are passed on unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Problem {
-    /// The kind of problem, a URI: `about:blank`, which says that the status tells the kind.
+    /// The problem type, a URI: `about:blank` means that it is described by the status.
     #[serde(rename = "type")]
     #[schema(value_type = String, example = "about:blank")]
     pub kind: Cow<'static, str>,
-    /// The status in words, the same for every problem of a kind.
+    /// The status in words, the same for every problem of a type.
     #[schema(value_type = String)]
     pub title: Cow<'static, str>,
     /// The HTTP status.
     #[serde(serialize_with = "as_number")]
     #[schema(value_type = u16)]
     pub status: StatusCode,
-    /// What happened here, and what to do.
+    /// What happened, and what to do.
     #[schema(value_type = String)]
     pub detail: Cow<'static, str>,
-    /// The path that was asked for, without the query.
+    /// The requested path, without the query.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
 }
@@ -38,7 +38,7 @@ impl Problem {
     /// The media type.
     pub const MEDIA_TYPE: &'static str = "application/problem+json";
 
-    /// A problem with this status, and what happened in words.
+    /// A problem with this status and explanation.
     pub fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             kind: "about:blank".into(),
@@ -49,14 +49,14 @@ impl Problem {
         }
     }
 
-    /// The same problem with the path of the request that it is about.
+    /// The same problem with the request's path.
     #[must_use]
     pub fn at(mut self, uri: &Uri) -> Self {
         self.instance = Some(uri.path().to_owned());
         self
     }
 
-    /// A builder with status and headers, for those who add headers of their own.
+    /// A response builder with status and headers, for callers that add more headers.
     pub fn builder(&self) -> HttpResponseBuilder {
         let mut builder = HttpResponse::build(self.status);
         builder
@@ -67,11 +67,11 @@ impl Problem {
 
     /// The body.
     pub fn body(&self) -> String {
-        // Texts and a number always serialize.
+        // Strings and a number can always be serialized.
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// The whole response in the bytes of HTTP/1.1, for a connection on which no request could be read, and which it ends.
+    /// The whole response as HTTP/1.1 bytes, for a connection whose request could not be parsed; it closes the connection.
     pub fn wire(&self) -> Vec<u8> {
         let body = self.body();
         format!(

@@ -1,16 +1,15 @@
-//! When a setting that was changed takes effect, and what a running process takes of changed settings.
+//! When a changed setting takes effect, and which settings are in force after a reload.
 //!
-//! Each settings type lists its keys with `reloadable!` beside its definition. The list must be complete: a key that is
-//! missing in it does not compile.
+//! Each settings type lists its keys with `reloadable!` beside its definition. A missing key does not compile.
 
 use std::fmt;
 
-/// When a setting that was changed takes effect after a reload.
+/// When a changed setting takes effect after a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TakesEffect {
-    /// At once, also for what is under way.
+    /// At once, also for running requests.
     AtOnce,
-    /// From the next request on; a transfer keeps what it began with.
+    /// From the next request on; running transfers keep the old value.
     NextRequest,
     /// From the next connection on, to clients or to the origin.
     NextConnection,
@@ -29,24 +28,23 @@ impl fmt::Display for TakesEffect {
     }
 }
 
-/// Settings that can be read again while the process runs. `reloadable!` implements it.
+/// Settings that can be reloaded while the process runs. Implemented by `reloadable!`.
 pub trait Reloadable {
-    /// Puts the values of `running` back where others would take effect only after a restart: what is left are the
-    /// settings in force after a reload.
+    /// Restores the values of `running` for keys that need a restart: the result is in force after a reload.
     fn keep_until_restart(&mut self, running: &Self);
 
-    /// Every key, below that of these settings, and when a change of it takes effect.
+    /// All keys relative to these settings, and when a change takes effect.
     fn keys(&self) -> Vec<(String, TakesEffect)>;
 }
 
-/// The values of one key: see `reloadable!`.
+/// Restores one key's running value if it needs a restart: see `reloadable!`.
 pub(crate) fn keep<T: Clone>(effect: TakesEffect, value: &mut T, running: &T) {
     if effect == TakesEffect::AfterRestart {
         value.clone_from(running);
     }
 }
 
-/// The keys below `key`.
+/// The keys of nested settings, prefixed with `key`.
 pub(crate) fn below(key: &str, inner: &impl Reloadable) -> Vec<(String, TakesEffect)> {
     let inner = inner.keys().into_iter();
     inner
@@ -54,13 +52,13 @@ pub(crate) fn below(key: &str, inner: &impl Reloadable) -> Vec<(String, TakesEff
         .collect()
 }
 
-/// `reloadable!(Settings { listen: AfterRestart, tls: Nested })` says of each key of a settings type when a change takes
-/// effect: a [`TakesEffect`], or `Nested` for keys of their own.
+/// `reloadable!(Settings { listen: AfterRestart, tls: Nested })` declares for each key of a settings type when a change takes
+/// effect: a [`TakesEffect`], or `Nested` for settings with keys of their own.
 macro_rules! reloadable {
     ($settings:ty { $($key:ident: $effect:ident),+ $(,)? }) => {
         impl $crate::reloadable::Reloadable for $settings {
             fn keep_until_restart(&mut self, running: &Self) {
-                // Every field: one that is not listed is an error here.
+                // Destructures all fields, so that one that is not listed is a compile error.
                 let Self { $($key),+ } = self;
                 $($crate::reloadable::reloadable!(@keep $effect, $key, &running.$key);)+
             }

@@ -1,4 +1,4 @@
-//! All settings: the sum of each module's own, from three layers that lie over each other.
+//! All settings: the sum of the modules' own settings, from three layers.
 //!
 //! 1. `settings/base.toml`, which is also inside the binary: every key with its default.
 //! 2. `settings/<name>.toml`, the name from `FILEPROXY_ENV` (default `local`).
@@ -32,60 +32,60 @@ mod spelling;
 
 use layers::{Layers, LayersError, SettingsFiles, Stray, UnknownKey};
 
-/// Every key with its default, its unit and why.
+/// All keys with default, unit and reason.
 pub const BASE: &str = include_str!("../settings/base.toml");
 
 /// All settings, checked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// What clients meet.
+    /// Addresses and limits for clients.
     pub server: server::Settings,
-    /// TLS to clients.
+    /// TLS for clients.
     pub tls: tls::Settings,
-    /// What clients that speak HTTP/2 must keep to.
+    /// Limits of HTTP/2.
     pub http2: http2::settings::Settings,
-    /// `[upgrades]`
+    /// Connections that switch to another protocol.
     pub upgrades: upgrades::Settings,
-    /// Where the files are.
+    /// The origin server.
     pub origin: origin::Settings,
     /// Which TCP options are set.
     pub tcp: tcp::Settings,
-    /// How a body that breaks or stalls is kept going.
+    /// How broken and stalled bodies are continued.
     pub transfers: transfers::Settings,
-    /// What is kept of the origin's responses.
+    /// The store.
     pub store: store::Settings,
-    /// What a connection over a bad line gets.
+    /// Socket options for clients with a poor line.
     pub lines: line::Settings,
-    /// The level at the start.
+    /// The level at startup.
     pub optimization: Optimization,
-    /// What each level sets.
+    /// The parameters of each level.
     pub levels: LevelTable,
-    /// What each class sets.
+    /// The parameters of each class.
     pub classes: ClassTable,
-    /// Over how long it is measured.
+    /// How requests are counted.
     pub metrics: window::Settings,
     /// How the network is classified.
     pub quality: quality::Settings,
-    /// How the rate follows the origin's errors.
+    /// The rate limit.
     pub rate_limit: rate::Settings,
-    /// How many exchanges go on at once.
+    /// The limit on concurrent exchanges.
     pub concurrency: concurrency::Settings,
     /// How a canary of levels is judged.
     pub canary: canary::Settings,
     /// When an actor counts as stuck.
     pub supervision: Supervision,
-    /// Where the level is kept for all instances.
+    /// Sharing the level between instances.
     pub redis: redis_pool::Settings,
-    /// Who may change the level.
+    /// The admin endpoints.
     pub admin: admin::Settings,
-    /// What dashboards get.
+    /// The stream for dashboards.
     pub monitor: feed::Settings,
-    /// Where spans go.
+    /// Tracing.
     pub traces: trace::Settings,
-    /// Which web pages may read.
+    /// Cross-origin requests from web pages.
     pub cors: cors::Settings,
-    /// What is logged.
+    /// Logging.
     pub log: telemetry::Settings,
 }
 
@@ -116,11 +116,11 @@ reloadable!(Settings {
     log: Nested,
 });
 
-/// `[optimization]`: how much is on.
+/// `[optimization]`: the level.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Optimization {
-    /// The level at the start; one that Redis keeps wins.
+    /// The level at startup; a level stored in Redis overrides it.
     pub level: Level,
 }
 
@@ -128,22 +128,22 @@ reloadable!(Optimization {
     level: AfterRestart,
 });
 
-/// Why there are no settings.
+/// Why the settings cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// A file is not there, cannot be read, or is no TOML.
+    /// A file is missing, unreadable, or invalid TOML.
     #[error(transparent)]
     Layers(#[from] LayersError),
-    /// A key that no setting has.
+    /// An unknown key.
     #[error(transparent)]
     Unknown(#[from] UnknownKey),
-    /// The layers do not fit over each other.
+    /// The layers cannot be merged.
     #[error(transparent)]
     Library(#[from] config::ConfigError),
-    /// A key is missing or holds what it cannot hold.
+    /// A key is missing or has an invalid value.
     #[error("{key}: {reason}")]
     Key {
-        /// The whole key.
+        /// The full key.
         key: String,
         /// What is wrong with it.
         reason: String,
@@ -151,10 +151,10 @@ pub enum SettingsError {
     /// A value out of range.
     #[error(transparent)]
     Range(#[from] OutOfRange),
-    /// Any of these, with the file or the variable that the value is from.
+    /// One of these errors, with the file or variable that the value is from.
     #[error("{error} ({place})")]
     Placed {
-        /// What is wrong.
+        /// The error.
         error: Box<SettingsError>,
         /// `in` a file, or `by` a variable.
         place: String,
@@ -162,14 +162,14 @@ pub enum SettingsError {
 }
 
 impl SettingsError {
-    /// Adds where the value at fault is from.
+    /// Adds where the wrong value comes from.
     fn placed(self, layers: &Layers) -> Self {
         let key = match &self {
             Self::Key { key, .. } => key,
             Self::Range(OutOfRange { key, .. }) => key,
             _ => return self,
         };
-        // Of a list, the place of the whole.
+        // For a list item, the place of the whole list.
         let key = key.split('[').next().unwrap_or_default();
         match layers.place_of(key) {
             None => self,
@@ -182,26 +182,26 @@ impl SettingsError {
 }
 
 impl Settings {
-    /// Reads all layers and checks the outcome.
+    /// Reads all layers and checks the result.
     ///
     /// # Errors
     ///
-    /// [`SettingsError`], with the key, what it must be and what it is.
+    /// [`SettingsError`], with the key, the allowed values and the actual one.
     pub fn read(files: &SettingsFiles) -> Result<Self, SettingsError> {
         Self::from_layers(&Layers::read(files)?)
     }
 
-    /// The same, of layers that were read.
+    /// As [`Settings::read`], from layers already read.
     ///
     /// # Errors
     ///
-    /// [`SettingsError`], with the key, what it must be, what it is, and where it is from.
+    /// [`SettingsError`], with the key, the allowed values, the actual one, and its source.
     pub fn from_layers(layers: &Layers) -> Result<Self, SettingsError> {
         layers.check(&Self::base()?.all_keys())?;
         Self::checked(layers.over(BASE)?).map_err(|error| error.placed(layers))
     }
 
-    /// The variables of this process that look like those of settings and are none.
+    /// Environment variables of this process that look like settings but are none.
     pub fn strays(&self) -> Vec<Stray> {
         layers::strays(&self.all_keys())
     }
@@ -210,11 +210,11 @@ impl Settings {
         self.keys().into_iter().map(|(key, _)| key).collect()
     }
 
-    /// The defaults alone.
+    /// The defaults only.
     ///
     /// # Errors
     ///
-    /// None, unless `settings/base.toml` was broken when this was compiled.
+    /// Only if `settings/base.toml` was invalid at compile time.
     pub fn base() -> Result<Self, SettingsError> {
         let base = File::from_str(BASE, FileFormat::Toml);
         Self::checked(Config::builder().add_source(base).build()?)
@@ -230,7 +230,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Checks what no single value shows.
+    /// Checks the values.
     ///
     /// # Errors
     ///
@@ -262,7 +262,7 @@ impl Settings {
         Ok(())
     }
 
-    /// What connections and requests meet.
+    /// The settings for connections and requests.
     pub fn policy_settings(&self) -> PolicySettings<'_> {
         PolicySettings {
             server: &self.server,
@@ -278,7 +278,7 @@ impl Settings {
         }
     }
 
-    /// What the actors decide by.
+    /// The settings of the actors.
     pub fn for_actors(&self) -> actors::Settings {
         actors::Settings {
             tables: self.tables(),
@@ -297,7 +297,7 @@ impl Settings {
         }
     }
 
-    /// The tables that tunings are derived from.
+    /// The tables of level and class parameters.
     pub fn tables(&self) -> Tables {
         Tables {
             levels: self.levels.clone(),
@@ -306,10 +306,10 @@ impl Settings {
     }
 }
 
-/// The sections with secrets.
+/// Sections with secrets.
 const SECRET: [&str; 3] = ["admin", "redis", "traces"];
 
-/// What is wrong with a value of the wrong type, without the value where that may be a secret.
+/// The message for a value of the wrong type, without the value if it may be a secret.
 fn without_value(key: &str, reason: String) -> String {
     let section = key.split('.').next().unwrap_or_default();
     match reason.strip_prefix("invalid type: ") {
@@ -321,7 +321,7 @@ fn without_value(key: &str, reason: String) -> String {
     }
 }
 
-/// What is wrong in the words of the library that saw it, with what it leaves out, and without the key once more.
+/// The config library's message, completed, and without repeating the key.
 fn explained(reason: &str) -> String {
     let reason = reason
         .rsplit_once(" for key `")

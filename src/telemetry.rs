@@ -1,4 +1,4 @@
-//! Logs: one line an event, as text for people or as JSON for machines.
+//! Logging: one line per event, as text for people or JSON for machines.
 
 use std::{backtrace::Backtrace, io, panic, sync::OnceLock, time::Duration};
 
@@ -26,17 +26,17 @@ mod lines;
 use fields::Fields;
 use lines::Lines;
 
-/// `[log]`: what is written, and how.
+/// `[log]`: what is logged, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// `pretty` or `json`.
     pub format: Format,
-    /// Which events: a level, or directives like `info,fileproxy=debug`.
+    /// Filter: a level, or directives like `info,fileproxy=debug`.
     pub filter: String,
-    /// Whether each request writes a line.
+    /// Whether each request writes an access line.
     pub access: bool,
-    /// Whether that line has the protocol, the user agent and the page that linked to it, too.
+    /// Whether that line contains User-Agent, Referer and the HTTP version.
     pub access_details: bool,
 }
 
@@ -47,7 +47,7 @@ reloadable!(Settings {
     access_details: NextRequest,
 });
 
-/// How an event is written.
+/// The format of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", try_from = "String")]
 pub enum Format {
@@ -57,7 +57,7 @@ pub enum Format {
     Json,
 }
 
-/// A word that names no format.
+/// A string that is not a format.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a format: give pretty or json")]
 pub struct NotAFormat(String);
@@ -75,29 +75,29 @@ impl TryFrom<String> for Format {
 }
 
 impl Settings {
-    /// The filter, with the libraries' own chatter out: what they say of a client that left is no error here.
+    /// The filter, without messages of libraries: their errors about clients that left are not errors here.
     ///
     /// # Errors
     ///
-    /// A directive that makes no sense.
+    /// An invalid directive.
     pub fn filter(&self) -> Result<EnvFilter, ParseError> {
         let quiet = "actix_http=off,actix_server=warn,hickory_net=error,hickory_resolver=error";
         EnvFilter::builder().parse(format!("{quiet},{}", self.filter))
     }
 }
 
-/// Writes events to standard error from now on, by a thread of its own that nothing waits for. A panic is an event, too. A second
-/// call changes nothing.
+/// Writes events to standard error from now on, by a separate thread that nothing waits for. Panics are logged too. A second call
+/// has no effect.
 ///
 /// # Errors
 ///
-/// A filter that makes no sense.
+/// The filter is invalid.
 pub fn start(settings: &Settings) -> Result<(), ParseError> {
     let colours = io::IsTerminal::is_terminal(&io::stderr());
     let (filter, handle) = reload::Layer::new(settings.filter()?);
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(|| lines().clone())
-        // It would print to standard error itself, and wait for its reader.
+        // Otherwise it would print to standard error itself, and wait for its reader.
         .log_internal_errors(false)
         .with_ansi(colours);
     let lines = match settings.format {
@@ -110,7 +110,7 @@ pub fn start(settings: &Settings) -> Result<(), ParseError> {
             .boxed(),
     };
     let events = tracing_subscriber::registry().with(filter).with(lines);
-    // An earlier subscriber stays: tests start many proxies in one process.
+    // An existing subscriber stays: tests start many proxies in one process.
     if events.try_init().is_ok() {
         _ = FILTER.set(handle);
         // The default hook waits for the reader of standard error.
@@ -124,18 +124,18 @@ pub fn start(settings: &Settings) -> Result<(), ParseError> {
     Ok(())
 }
 
-/// The lines to standard error of this process.
+/// The writer of this process's log lines.
 fn lines() -> &'static Lines {
     static LINES: OnceLock<Lines> = OnceLock::new();
     LINES.get_or_init(Lines::to_stderr)
 }
 
-/// Says something on standard error without waiting for its reader: for what is no event.
+/// Writes a text to standard error without waiting for its reader, for output that is not an event.
 pub fn say(text: &str) {
     lines().push(format!("{text}\n").as_bytes());
 }
 
-/// Waits until everything that was logged or said is written, for `limit` at most: what is left is lost with the process.
+/// Waits until everything is written, at most for `limit`; the rest is lost when the process ends.
 pub fn flush(limit: Duration) {
     _ = lines().flush(limit);
 }
@@ -143,7 +143,7 @@ pub fn flush(limit: Duration) {
 /// The filter in force.
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
-/// Takes another filter from now on. Settings that were checked have one that makes sense.
+/// Replaces the filter. Checked settings have a valid one.
 pub fn refilter(settings: &Settings) {
     if let (Some(filter), Ok(new)) = (FILTER.get(), settings.filter()) {
         _ = filter.reload(new);
@@ -170,6 +170,6 @@ impl RootSpanBuilder for RequestSpan {
     }
 
     fn on_request_end<B: MessageBody>(_: Span, _: &Result<ServiceResponse<B>, actix_web::Error>) {
-        // The access line says it, once the body is out too.
+        // The access line reports it, once the body is sent too.
     }
 }

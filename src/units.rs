@@ -1,4 +1,4 @@
-//! Numbers that carry their meaning.
+//! Numbers with units.
 
 use std::{fmt, time::Duration};
 
@@ -10,18 +10,18 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "f64", into = "f64")]
 pub struct Rate(f64);
 
-/// A number that is no rate.
+/// A number outside of that range.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[error("{0} is not a rate: give requests per second, 0.001 to 1000000")]
 pub struct NotARate(pub f64);
 
 impl Rate {
-    /// The lowest rate: one request in 1,000 seconds.
+    /// One request in 1,000 seconds.
     pub const LOWEST: Rate = Rate(0.001);
-    /// The highest rate: one request in a microsecond.
+    /// One request per microsecond.
     pub const HIGHEST: Rate = Rate(1_000_000.0);
 
-    /// A rate of so many requests per second.
+    /// A rate in requests per second.
     ///
     /// # Errors
     ///
@@ -39,12 +39,12 @@ impl Rate {
         self.0
     }
 
-    /// The time from one request to the next, to the nanosecond, rounded up so that the rate is never exceeded.
+    /// Time between two requests, in whole nanoseconds, rounded up so that the rate is never exceeded.
     pub fn interval(self) -> Duration {
         Duration::from_nanos((1e9 / self.0).ceil() as u64)
     }
 
-    /// This rate times a factor, to a thousandth, kept within `min` and `max`.
+    /// This rate times a factor, rounded to a thousandth and clamped to `min` and `max`.
     pub fn scaled(self, factor: f64, min: Rate, max: Rate) -> Rate {
         let scaled = (self.0 * factor * 1000.0).round() / 1000.0;
         Rate(scaled.clamp(min.0, max.0.max(min.0)))
@@ -67,25 +67,25 @@ impl From<Rate> for f64 {
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Three decimals tell everything: no rate is less than a thousandth.
+        // Three decimals suffice: the lowest rate is a thousandth.
         write!(f, "{}/s", (self.0 * 1e3).round() / 1e3)
     }
 }
 
-/// A setting that has the right type and a value that makes no sense.
+/// A setting with the right type but an invalid value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key} must be {must}, but is {is}")]
 pub struct OutOfRange {
-    /// The whole key, as in `rate_limit.min`.
+    /// The full key, as in `rate_limit.min`.
     pub key: String,
     /// What is allowed.
     pub must: String,
-    /// What was given.
+    /// The actual value.
     pub is: String,
 }
 
 impl OutOfRange {
-    /// Passes if `fits`, else says what the key must be and is.
+    /// Returns an error for the key unless `fits`.
     ///
     /// # Errors
     ///
@@ -106,7 +106,7 @@ impl OutOfRange {
         })
     }
 
-    /// Passes if a duration is within both ends, which count as within.
+    /// Checks that a duration lies between two bounds, inclusive.
     ///
     /// # Errors
     ///
@@ -126,12 +126,12 @@ impl OutOfRange {
     }
 }
 
-/// A duration as people write it: `15s`, `1m 30s`.
+/// A duration in human-readable form: `15s`, `1m 30s`.
 pub fn readable(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 
-/// A size as settings write it, exactly: `128KiB`, `1MiB`, `1000B`.
+/// A size in the form of settings, exactly: `128KiB`, `1MiB`, `1000B`.
 pub fn readable_size(size: ByteSize) -> String {
     let bytes = size.as_u64();
     for (unit, name) in [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")] {
@@ -142,16 +142,16 @@ pub fn readable_size(size: ByteSize) -> String {
     format!("{bytes}B")
 }
 
-/// A size without a unit, or no size at all.
+/// A string that is not a size with a unit.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a size: give a number with its unit, like 64KiB or 8MiB")]
 pub struct NotASize(pub String);
 
-/// Reads a size that carries its unit.
+/// Parses a size with its unit.
 ///
 /// # Errors
 ///
-/// [`NotASize`] for a bare number or anything else.
+/// [`NotASize`] for a number without a unit or anything else.
 pub fn size(word: &str) -> Result<ByteSize, NotASize> {
     if word.trim_end().ends_with(|c: char| c.is_ascii_digit()) {
         return Err(NotASize(word.to_owned()));
@@ -159,12 +159,12 @@ pub fn size(word: &str) -> Result<ByteSize, NotASize> {
     word.parse().map_err(|_| NotASize(word.to_owned()))
 }
 
-/// For serde: a size that carries its unit, as text.
+/// For serde: a size with its unit, as a string.
 pub mod sized {
     use bytesize::ByteSize;
     use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
 
-    /// Writes the size with its unit.
+    /// Serializes the size with its unit.
     ///
     /// # Errors
     ///
@@ -173,22 +173,22 @@ pub mod sized {
         serializer.serialize_str(&super::readable_size(*size))
     }
 
-    /// Reads a size with its unit.
+    /// Parses a size with its unit.
     ///
     /// # Errors
     ///
-    /// [`super::NotASize`] in the deserializer's words.
+    /// [`super::NotASize`] as a deserializer error.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
         super::size(&String::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 
-/// For serde: a size that carries its unit, as text, or nothing.
+/// For serde: an optional size with its unit, as a string.
 pub mod sized_if_any {
     use bytesize::ByteSize;
     use serde::{Deserializer, Serializer};
 
-    /// Writes the size with its unit.
+    /// Serializes the size with its unit.
     ///
     /// # Errors
     ///
@@ -203,11 +203,11 @@ pub mod sized_if_any {
         }
     }
 
-    /// Reads a size with its unit.
+    /// Parses a size with its unit.
     ///
     /// # Errors
     ///
-    /// [`super::NotASize`] in the deserializer's words.
+    /// [`super::NotASize`] as a deserializer error.
     pub fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<ByteSize>, D::Error> {
@@ -215,13 +215,13 @@ pub mod sized_if_any {
     }
 }
 
-/// For serde: a value that may be left out, where an empty text says so.
+/// For serde: an optional value; an empty string means none.
 pub mod if_not_empty {
     use std::{fmt::Display, str::FromStr};
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
 
-    /// Writes the value as text.
+    /// Serializes the value as a string.
     ///
     /// # Errors
     ///
@@ -236,11 +236,11 @@ pub mod if_not_empty {
         }
     }
 
-    /// Reads the value from text.
+    /// Parses the value from a string.
     ///
     /// # Errors
     ///
-    /// The value's own, in the deserializer's words.
+    /// The value's own error, as a deserializer error.
     pub fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
     where
         T: FromStr,

@@ -1,4 +1,4 @@
-//! Who hears what.
+//! The mailboxes of the actors: which actor receives which message.
 
 use std::sync::Arc;
 
@@ -13,9 +13,8 @@ use super::{
 };
 use crate::traffic::published::Published;
 
-/// The actors' mailboxes, one for each receiver and kind of message, and what the actors publish. Shared by the actors,
-/// by the workers' reporters and by the handle. It names messages and no actors: so the actors' files, which all use
-/// it, need not know each other.
+/// One mailbox for each receiver and kind of message, and the published state. Shared by the actors, the workers' reporters and the
+/// handle. It names messages but no actors, so that the actors' files need not know each other.
 pub(super) struct Directory {
     pub published: Arc<Published>,
 
@@ -62,7 +61,7 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Mailboxes that lead nowhere yet.
+    /// Mailboxes without receivers.
     pub fn new(published: Arc<Published>) -> Self {
         Self {
             published,
@@ -87,7 +86,7 @@ impl Directory {
         }
     }
 
-    /// Leads to the actor with this name.
+    /// The fault mailbox of the actor with this name.
     #[cfg(feature = "testing")]
     pub fn fault(&self, name: ActorName) -> &Mailbox<Fault> {
         &self.faults[name as usize]

@@ -1,16 +1,16 @@
-//! A fault made on purpose, for tests of the supervision. Behind the feature `testing`.
+//! Injected faults, for tests of the supervision. With the feature `testing`.
 
 use std::time::Duration;
 
 use actix::Message;
 
-/// Breaks the actor that gets it.
+/// Breaks the actor that receives it.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub enum Fault {
     /// The handler panics.
     Panic,
-    /// The handler blocks its thread for so long.
+    /// The handler blocks its thread for this time.
     Hang(Duration),
 }
 

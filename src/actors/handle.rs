@@ -1,4 +1,4 @@
-//! Starts the actors, and steers them from outside.
+//! Starts the actors, and controls them from outside.
 
 use std::{io, sync::Arc, time::Instant};
 
@@ -34,24 +34,24 @@ use crate::traffic::{
 #[error("the actors could not be started: {0}")]
 pub struct NotStarted(#[from] io::Error);
 
-/// The running actors. Clones are the same actors; they stop when the last clone is dropped, or with [`Actors::stop`].
+/// The running actors. Clones share them; they stop when the last clone is dropped, or by [`Actors::stop`].
 #[derive(Clone)]
 pub struct Actors(Arc<Running>);
 
 struct Running {
     directory: Arc<Directory>,
-    /// The settings that a replaced actor's successor begins with.
+    /// The settings that a replaced actor's successor starts with.
     settings: Arc<ArcSwap<Settings>>,
     stop: watch::Sender<bool>,
     stopped: watch::Receiver<()>,
 }
 
-/// Starts the actors, each on a thread of its own, and the watchdog. Call it inside an actix system; the watchdog runs on
-/// the calling thread.
+/// Starts the actors, each on its own thread, and the watchdog. Call it inside an actix system; the watchdog runs on the calling
+/// thread.
 ///
 /// # Errors
 ///
-/// [`NotStarted`] if the system has no threads left.
+/// [`NotStarted`] if the system cannot start a thread.
 pub fn start(settings: &Settings, published: Arc<Published>) -> Result<Actors, NotStarted> {
     redis_pool::install_crypto();
     let directory = Arc::new(Directory::new(published));
@@ -106,13 +106,12 @@ pub fn start(settings: &Settings, published: Arc<Published>) -> Result<Actors, N
 }
 
 impl Actors {
-    /// A reporter of samples for the calling worker thread: make one for each thread, and clone it.
+    /// A reporter of samples for the calling worker thread: create one for each thread, and clone it.
     pub fn reporter(&self) -> Reporter {
         Reporter::new(self.0.directory.clone())
     }
 
-    /// Sets the level for all clients. It is in force when this returns; where Redis is configured, the other instances
-    /// get it, too.
+    /// Sets the level for all clients. It is in force when this returns; if Redis is configured, the other instances get it too.
     ///
     /// # Errors
     ///
@@ -124,24 +123,24 @@ impl Actors {
     ) -> Result<LevelChange, TunerAway> {
         match self.roll_out(level, Percent::ALL, source).await {
             Ok(change) => Ok(change),
-            // There is no conflict for a level that is for everybody.
+            // A level for all clients cannot conflict.
             Err(NotSet::Away(_) | NotSet::Conflict(_)) => Err(TunerAway),
         }
     }
 
-    /// Tells all other instances that this was purged here. Whether they will hear of it.
+    /// Sends a purge made here to all other instances. Returns whether they will receive it.
     pub async fn share_purge(&self, what: Vec<What>, soft: bool) -> bool {
         let purge = SharePurge { what, soft };
         let shared = self.0.directory.share_purge.ask(purge).await;
         shared.unwrap_or(false)
     }
 
-    /// Sets the level for `percent` of the clients, which begins a canary; 100 is all clients, 0 takes a canary back.
-    /// Otherwise as [`Actors::set_level`].
+    /// Sets the level for `percent` of the clients, which starts a canary; 100 is all clients, 0 takes a canary back. Otherwise
+    /// like [`Actors::set_level`].
     ///
     /// # Errors
     ///
-    /// [`NotSet`], with nothing changed.
+    /// [`NotSet`]; nothing changes.
     pub async fn roll_out(
         &self,
         level: Level,
@@ -159,11 +158,11 @@ impl Actors {
         }
     }
 
-    /// Gives the actors other settings after a reload. What was decided by the former ones stays. The Redis pool and the
-    /// watchdog keep the settings that they were started with, and so does the shape of the window.
+    /// Gives the actors new settings after a reload. Past decisions stay. The Redis pool, the watchdog and the window's length keep
+    /// the settings they were started with.
     pub async fn reconfigure(&self, settings: Settings) {
         let settings = Arc::new(settings);
-        // First, so that an actor that is replaced meanwhile begins with them.
+        // First, so that an actor that is replaced meanwhile starts with them.
         self.0.settings.store(settings.clone());
         let directory = &self.0.directory;
         let mut unheard = false;
@@ -182,7 +181,7 @@ impl Actors {
         }
     }
 
-    /// What the actors publish.
+    /// The published state.
     pub fn published(&self) -> &Arc<Published> {
         &self.0.directory.published
     }
@@ -191,14 +190,14 @@ impl Actors {
     pub async fn stop(&self) {
         self.0.stop.send_replace(true);
         let mut stopped = self.0.stopped.clone();
-        // An error says that the watchdog is gone, and its sender with it.
+        // An error means that the watchdog has ended, and dropped its sender.
         while stopped.changed().await.is_ok() {}
     }
 
-    /// Breaks an actor, to show that it is noticed and replaced.
+    /// Breaks an actor, to test that it is detected and replaced.
     #[cfg(feature = "testing")]
     pub fn inject(&self, name: ActorName, fault: Fault) {
-        // A mailbox that is full, or an actor that is dead, is broken enough.
+        // Fails if the mailbox is full or the actor is dead, which is broken enough.
         _ = self.0.directory.fault(name).tell(fault);
     }
 }

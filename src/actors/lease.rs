@@ -5,8 +5,8 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-/// The right of one actor to write what it publishes and to send messages. The watchdog revokes it when it replaces the
-/// actor: one that only hung may wake up later, and must not act beside its successor. Clones are the same lease.
+/// The right of one actor to write published state and to send messages. The watchdog revokes it when it replaces the actor: one
+/// that only hung may wake up later, and must not act beside its successor. Clones share the lease.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lease(Arc<AtomicBool>);
 

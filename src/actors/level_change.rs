@@ -1,4 +1,4 @@
-//! A change of the level: who asks for it, what it did, and why it may fail.
+//! A change of the level: who requested it, what it did, and why it may fail.
 
 use std::{fmt, sync::Arc};
 
@@ -8,7 +8,7 @@ use crate::traffic::{
     tuning::Tuning,
 };
 
-/// Who asks for a level.
+/// Who requested a level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LevelSource {
     /// The admin endpoint of this instance.
@@ -26,32 +26,31 @@ impl fmt::Display for LevelSource {
     }
 }
 
-/// What a change of level did. The tunings are those of the clients that the change is about: the ones in the canary, or
-/// all.
+/// The effect of a change of level. The tunings are those of the affected clients: in the canary, or all.
 #[derive(Clone, Debug)]
 pub struct LevelChange {
-    /// The level of all clients outside the canary from now on.
+    /// The level of all clients outside the canary after the change.
     pub level: Level,
     /// The tuning before.
     pub before: Arc<Tuning>,
-    /// The tuning from now on.
+    /// The tuning after.
     pub after: Arc<Tuning>,
-    /// The canary that runs from now on; none: all clients have `level`.
+    /// The canary that runs after the change; none: all clients have `level`.
     pub canary: Option<Candidate>,
 }
 
-/// The tuner does not answer: it is being replaced, which takes a second or two.
+/// The tuner does not answer: it is being replaced, which takes one or two seconds.
 #[derive(Debug, thiserror::Error)]
 #[error("the tuner does not answer; it is being started anew, try again")]
 pub struct TunerAway;
 
-/// Why a level was not set. Nothing changed.
+/// Why a level was not set. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
 pub enum NotSet {
-    /// Try again.
+    /// The tuner does not answer; try again.
     #[error(transparent)]
     Away(#[from] TunerAway),
-    /// The request does not fit the canary that runs, or there is none to take back.
+    /// The request contradicts the running canary, or there is none to take back.
     #[error(transparent)]
     Conflict(#[from] Conflict),
 }

@@ -1,4 +1,4 @@
-//! A way to send one kind of message to an actor, which outlives the actor.
+//! Sends one kind of message to an actor, and outlives the actor.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,11 +7,11 @@ use actix::{
 };
 use arc_swap::ArcSwapOption;
 
-/// How long the answer to a message is waited for.
+/// How long the reply to a message is awaited.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Where messages of type `M` go. An actor that is replaced by a new one has another address, so nobody keeps an address:
-/// everybody sends through the one mailbox, and the watchdog attaches the new actor to it.
+/// The destination of messages of type `M`. An actor that is replaced gets another address, so nobody keeps addresses: messages are
+/// sent through the mailbox, and the watchdog attaches the new actor to it.
 pub(super) struct Mailbox<M>(ArcSwapOption<Recipient<M>>)
 where
     M: Message + Send + 'static,
@@ -32,11 +32,11 @@ where
     M: Message + Send + 'static,
     M::Result: Send,
 {
-    /// Queues a message and does not wait.
+    /// Queues a message without waiting.
     ///
     /// # Errors
     ///
-    /// The message comes back: `Full` if too many are queued, `Closed` if there is no actor just now.
+    /// Returns the message: `Full` if too many are queued, `Closed` if there is no actor at the moment.
     pub fn tell(&self, message: M) -> Result<(), SendError<M>> {
         match &*self.0.load() {
             Some(recipient) => recipient.try_send(message),
@@ -44,13 +44,13 @@ where
         }
     }
 
-    /// Sends a message and waits for its result, two seconds at most. None if the actor is gone or does not answer.
+    /// Sends a message and waits for its result, at most two seconds. None if the actor is gone or does not answer.
     pub async fn ask(&self, message: M) -> Option<M::Result> {
         let recipient = self.0.load_full()?;
         recipient.send(message).timeout(PATIENCE).await.ok()
     }
 
-    /// Sends to the actor at this address from now on.
+    /// Delivers to the actor at this address from now on.
     pub fn attach<A>(&self, address: &Addr<A>)
     where
         A: Actor<Context = Context<A>> + Handler<M>,

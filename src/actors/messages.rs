@@ -1,5 +1,4 @@
-//! What the actors tell each other. Each message has one kind of receiver or two; who hears what is in
-//! [`directory`](super::directory).
+//! The messages between actors. Each has one or two receivers; [`directory`](super::directory) lists them.
 
 use std::sync::Arc;
 
@@ -20,7 +19,7 @@ use crate::traffic::{
     tuning::LevelInForce,
 };
 
-/// From a worker to the window: requests that ended.
+/// From a worker to the window: finished requests.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Samples(pub Vec<Sample>);
@@ -30,7 +29,7 @@ pub(super) struct Samples(pub Vec<Sample>);
 #[rtype(result = "()")]
 pub(super) struct NewSummary(pub Arc<Summary>);
 
-/// From the classifier to the tuner: the class of the network to this origin, and why it changed.
+/// From the classifier to the tuner: the class of the network to one origin, and why it changed.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct NewClass {
@@ -39,7 +38,7 @@ pub(super) struct NewClass {
     pub why: String,
 }
 
-/// From the window to the tuner: the canary with this stage number is worse than the rest of the clients.
+/// From the window to the tuner: the canary with this stage is worse than the stable group.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct RollBack {
@@ -47,8 +46,8 @@ pub(super) struct RollBack {
     pub reason: String,
 }
 
-/// From the admin endpoint to the tuner: `level` for `percent` of the clients. The result is none if the tuner was
-/// replaced before it could act.
+/// From the admin endpoint to the tuner: `level` for `percent` of the clients. The result is none if the tuner was replaced before
+/// it acted.
 #[derive(Message)]
 #[rtype(result = "Option<Result<LevelChange, Conflict>>")]
 pub(super) struct SetLevel {
@@ -62,19 +61,19 @@ pub(super) struct SetLevel {
 #[rtype(result = "()")]
 pub(super) struct AdoptRollout(pub Rollout);
 
-/// From the tuner to the Redis pool: an operator set this level and this canary; save them for all instances.
+/// From the tuner to the Redis pool: an operator set this rollout; save it for all instances.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct SaveRollout(pub Rollout);
 
-/// From the tuner to the Redis pool: this instance took the canary back; save that for all instances, unless another
-/// canary runs there by now.
+/// From the tuner to the Redis pool: this instance rolled the canary back; save that for all instances, unless another canary runs
+/// there by now.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct SaveRollback(pub Rollout);
 
-/// From the purge endpoint to the Redis pool: this was purged here; tell all other instances. The result is whether they will hear
-/// of it.
+/// From the purge endpoint to the Redis pool: a purge made here, for all other instances. The result is whether they will receive
+/// it.
 #[derive(Message)]
 #[rtype(result = "bool")]
 pub(super) struct SharePurge {
@@ -82,17 +81,17 @@ pub(super) struct SharePurge {
     pub soft: bool,
 }
 
-/// From the tuner to limiter and Redis pool: what the level in force from now on says.
+/// From the tuner to limiter and Redis pool: the level in force from now on.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
 pub(super) struct NewLevel(pub Arc<LevelInForce>);
 
-/// After a reload, to every actor whose settings can change while it runs: the settings in force from now on.
+/// To every actor whose settings can change while it runs, after a reload: the settings in force from now on.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
 pub(super) struct NewSettings(pub Arc<Settings>);
 
-/// From the watchdog to every actor: an actor that does not answer in time is replaced.
+/// From the watchdog to every actor, which is replaced if it does not answer in time.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Ping;

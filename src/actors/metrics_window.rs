@@ -1,4 +1,4 @@
-//! Counts samples, and sums them up once a tick.
+//! Counts samples, and publishes their summary once a tick.
 
 use std::{
     sync::Arc,
@@ -29,7 +29,7 @@ pub(super) struct MetricsWindow {
 supervised!(MetricsWindow, hears samples, window_settings);
 
 impl MetricsWindow {
-    /// Batches of samples that may be queued: four seconds of a worker at 4,000 requests per second.
+    /// Batches of samples that may be queued: four seconds of a worker with 4,000 requests per second.
     const MAILBOX: usize = 256;
 
     pub fn new(
@@ -51,15 +51,15 @@ impl MetricsWindow {
     fn sum_up(&mut self) {
         let summary = Arc::new(self.window.lock().summary(Instant::now()));
         self.directory.published.summary.store(summary.clone());
-        // An actor that is full or dead hears the next one.
+        // An actor whose mailbox is full, or that is dead, gets the next one.
         let new = NewSummary(summary);
         _ = self.directory.classifier_summary.tell(new.clone());
         _ = self.directory.limiter_summary.tell(new);
         self.judge(Instant::now());
     }
 
-    /// Publishes the comparison of the canary's two groups. If the candidate is worse, the tuner is told so at each tick
-    /// until the canary has ended.
+    /// Publishes the comparison of the canary's two groups. If the candidate is worse, the tuner is told at each tick until the
+    /// canary has ended.
     fn judge(&mut self, now: Instant) {
         let published = &self.directory.published;
         let canary = published.canary.load();
@@ -96,7 +96,7 @@ impl Handler<Samples> for MetricsWindow {
         let mut window = self.window.lock();
         let mut referee = self.referee.lock();
         if samples.iter().any(|sample| sample.canary.is_some()) {
-            // The canary may have begun since the last tick.
+            // The canary may have started since the last tick.
             referee.follow(&self.directory.published.canary.load(), Instant::now());
         }
         for sample in &samples {

@@ -7,11 +7,10 @@
 //! admin ---level--> Tuner <--level from other instances-- RedisPool <----------level-------/
 //! ```
 //!
-//! Classifier and limiter keep one state for each origin (`OriginJudge`, `OriginLimiter`), and the window sums up each
-//! origin's samples apart.
+//! Classifier and limiter keep one state for each origin (`OriginJudge`, `OriginLimiter`), and the window has a summary for each.
 //!
-//! Each runs on a thread of its own (an arbiter), so that none can hold up another or a worker. A watchdog replaces
-//! an actor that panicked or does not answer; what its successor needs lies in [`Published`], or in a survivor.
+//! Each actor runs on its own thread (an arbiter), so that it cannot delay others or a worker. A watchdog replaces an actor that
+//! panicked or does not answer; what its successor needs is in [`Published`], or in a survivor.
 //!
 //! [`Published`]: crate::traffic::published::Published
 

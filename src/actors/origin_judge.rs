@@ -1,4 +1,4 @@
-//! What the classifier thinks of one origin: its class, and whether it can be reached.
+//! The classifier's state for one origin: its class, and whether it is reachable.
 
 use std::{
     sync::Arc,
@@ -17,24 +17,24 @@ use crate::traffic::{
     quality::{Classifier, Settings},
 };
 
-/// Judges one origin by the summaries of its samples, and by probes while there are none.
+/// Judges one origin by the summaries of its samples, and by probes while there are no samples.
 pub(super) struct OriginJudge {
     origin: Arc<OriginState>,
     classifier: Classifier,
-    /// Why the class changed last, for the tuner.
+    /// Why the class last changed, for the tuner.
     why: String,
-    /// Host and port that probes connect to; none: there are no probes.
+    /// Host and port for probes; none: no probes.
     probed: Option<(String, u16)>,
-    /// `quality.probe`: a probe is made when no request went to the origin for so long.
+    /// `quality.probe`: time without a request after which the origin is probed.
     probe_after: Duration,
     /// Whether a probe is under way.
     probing: bool,
-    /// When a request or a probe last showed whether the origin is reachable.
+    /// When a request or probe last showed whether the origin is reachable.
     known_at: Instant,
 }
 
 impl OriginJudge {
-    /// Goes on from what is published of the origin.
+    /// Continues from the published state of the origin.
     pub fn new(origin: &Arc<OriginState>, settings: &Settings, now: Instant) -> Self {
         let class = origin.tuning.load().class;
         Self {
@@ -48,19 +48,19 @@ impl OriginJudge {
         }
     }
 
-    /// The origin that it is about.
+    /// The origin.
     pub fn id(&self) -> OriginId {
         self.origin.id
     }
 
-    /// Other settings: the class stays until samples show another.
+    /// Applies new settings: the class stays until samples show another.
     pub fn resettle(&mut self, settings: &Settings) {
         self.classifier = Classifier::new(settings, self.classifier.class());
         self.probe_after = settings.probe;
         self.probed = host_and_port(&self.origin.url).filter(|_| !settings.probe.is_zero());
     }
 
-    /// Judges the class. One that is not in force yet is to be told to the tuner, at each tick.
+    /// Judges the class. If it is not in force yet, returns it for the tuner, at each tick.
     pub fn classify(&mut self, pace: OriginPace) -> Option<NewClass> {
         if let Some(change) = self.classifier.observe(pace) {
             self.why = change.why;
@@ -78,7 +78,7 @@ impl OriginJudge {
 
     /// Learns from the requests since the last tick whether the origin is reachable.
     pub fn hear(&mut self, contact: Contact, published: &Published) {
-        /// Requests in a row without an answer that make the origin unreachable.
+        /// Failed requests in a row after which the origin counts as unreachable.
         const IN_A_ROW: u64 = 3;
         let Some(at) = contact.answered.max(contact.failed) else {
             return;
@@ -102,9 +102,8 @@ impl OriginJudge {
         self.set_status(to, why, published);
     }
 
-    /// Host and port to probe now: no request has shown for `quality.probe` whether the origin is reachable. Six times more
-    /// seldom while it is: an idle origin need not be bothered. The probe counts as under way until
-    /// [`OriginJudge::probed`].
+    /// Host and port to probe now, if no request has shown for `quality.probe` whether the origin is reachable. Six times less
+    /// often while it is reachable. The probe counts as under way until [`OriginJudge::probed`].
     pub fn begin_probe(&mut self, now: Instant) -> Option<(String, u16)> {
         let after = match self.status() {
             OriginStatus::Reachable => self.probe_after * 6,
@@ -118,7 +117,7 @@ impl OriginJudge {
         Some(probed)
     }
 
-    /// A probe has ended: the origin took the connection, or did not.
+    /// A probe has ended: the origin accepted the connection, or not.
     pub fn probed(&mut self, is_there: bool, published: &Published) {
         self.probing = false;
         self.known_at = Instant::now();
@@ -140,7 +139,7 @@ impl OriginJudge {
         }
         self.origin.status.store(Arc::new(to));
         let (origin, url) = (&self.origin.name, &self.origin.url);
-        // That it is there at the start is what everybody expects.
+        // Reachable at startup is not worth a retune.
         if from != OriginStatus::Unknown || to == OriginStatus::Unreachable {
             published.retunes.push(Retune {
                 at: SystemTime::now(),
@@ -158,7 +157,7 @@ impl OriginJudge {
     }
 }
 
-/// Host without brackets, and port, of an http or https URL. None if it is no URL.
+/// Host without brackets, and port, of an http or https URL. None if it is invalid.
 fn host_and_port(origin: &str) -> Option<(String, u16)> {
     let uri: Uri = origin.parse().ok()?;
     let default = if uri.scheme_str() == Some("https") {

@@ -1,4 +1,4 @@
-//! The limits towards one origin: its rate, and how many exchanges it is given at once.
+//! The limits towards one origin: request rate and concurrent exchanges.
 
 use std::{
     sync::Arc,
@@ -21,20 +21,20 @@ use crate::traffic::{
     tuning::Tuning,
 };
 
-/// Sets the rate of one origin's gate and the limit on its concurrent exchanges, by each summary of the window. Both
-/// values lie in what is published of the origin, so that a successor goes on with them.
+/// Sets the rate of one origin's gate and the limit on its concurrent exchanges, by each summary of the window. Both values are
+/// published, so that a successor continues with them.
 pub(super) struct OriginLimiter {
     origin: Arc<OriginState>,
     policy: RatePolicy,
     concurrency: ConcurrencyPolicy,
-    /// Whether a maximum of the settings holds requests back.
+    /// Detects a maximum of the settings that holds requests back.
     watch: Watch,
-    /// What the gate had let in and turned away at the last tick, and when that was.
+    /// The gate's counts at the last tick, and its time.
     admitted: (Admissions, Instant),
 }
 
 impl OriginLimiter {
-    /// Goes on from what is published of the origin.
+    /// Continues from the published state of the origin.
     pub fn new(
         origin: &Arc<OriginState>,
         settings: &Settings,
@@ -53,12 +53,12 @@ impl OriginLimiter {
         }
     }
 
-    /// The origin that it is about.
+    /// The origin.
     pub fn id(&self) -> OriginId {
         self.origin.id
     }
 
-    /// Turns both limits on or off, as the tuning says.
+    /// Switches both limits on or off, by the tuning.
     pub fn switch(&mut self) {
         let tuning = self.origin.tuning.load();
         let concurrency = &self.origin.concurrency;
@@ -81,7 +81,7 @@ impl OriginLimiter {
         }
     }
 
-    /// Adjusts both limits by what the last tick brought.
+    /// Adjusts both limits by the last tick's measurements.
     pub fn observe(&mut self, summary: &OriginSummary, now: Instant, published: &Published) {
         self.judge_concurrency(summary, now, published);
         self.judge_binding(now);
@@ -94,7 +94,7 @@ impl OriginLimiter {
         self.origin.gate.set_only(self.policy.blamed());
     }
 
-    /// Other settings: what the limits are stays, within the new bounds.
+    /// Applies new settings: the limits stay, within the new bounds.
     pub fn resettle(
         &mut self,
         settings: &Settings,
@@ -116,7 +116,7 @@ impl OriginLimiter {
     fn judge_concurrency(&mut self, summary: &OriginSummary, now: Instant, published: &Published) {
         let concurrency = &self.origin.concurrency;
         let counters = &self.origin.counters;
-        // Where few targets or one client have most of the requests, these say how fast only those are answered.
+        // If a few targets or one client make most of the requests, the overall median would only describe them.
         let heard = concurrency.answers.take(FEW).map(|heard| Heard {
             median: (summary.pace.median).map_or(heard.median, |all| all.min(heard.median)),
             ..heard
@@ -156,7 +156,7 @@ impl OriginLimiter {
         }
     }
 
-    /// Tells where requests wait, or are turned away, for a maximum of the settings and not for the origin.
+    /// Detects when requests wait or are refused because of a maximum of the settings, not because of the origin.
     fn judge_binding(&mut self, now: Instant) {
         let origin = &self.origin;
         let admissions = origin.gate.admissions();
@@ -170,7 +170,7 @@ impl OriginLimiter {
             Bound {
                 key: Some("rate_limit.max".to_owned()),
                 value: self.policy.rate().per_second(),
-                // Who waits would come at once.
+                // Waiting requests would be sent at once.
                 needed: asked as f64 / seconds + origin.gate.waiting(now) as f64,
             }
         } else {
@@ -192,7 +192,7 @@ impl OriginLimiter {
             .store(bound.map(|(limit, _)| Arc::new(limit)));
     }
 
-    /// Whether a maximum on connections is what requests wait for.
+    /// Whether requests wait because of a maximum on connections.
     fn slots_binding(&self, tuning: &Tuning) -> Bound {
         let (counters, most) = (&self.origin.counters, tuning.connections_at_once());
         if counters.waiting.get() == 0 || self.origin.concurrency.limit(most) < most {
@@ -213,7 +213,7 @@ impl OriginLimiter {
         }
     }
 
-    /// Puts a rate in force and notes it.
+    /// Sets a rate and records the change.
     fn set(&self, change: RateChange, published: &Published) {
         self.origin.gate.set_rate(change.to);
         let (from, to, why) = (change.from.to_string(), change.to.to_string(), change.why);

@@ -1,4 +1,4 @@
-//! Classifies the network to each origin, and finds out whether the origin is reachable.
+//! Classifies the network to each origin, and determines whether the origin is reachable.
 
 use std::{
     sync::Arc,
@@ -17,11 +17,10 @@ use super::{
 };
 use crate::traffic::{origin_id::OriginId, quality::Settings};
 
-/// Longest connect of a probe.
+/// Connect timeout of a probe.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Derives the class of the network to each origin from each summary of the window, and publishes whether the origin is
-/// reachable.
+/// Derives the class of the network to each origin from the window's summaries, and publishes whether the origin is reachable.
 pub(super) struct QualityClassifier {
     judges: Vec<OriginJudge>,
     directory: Arc<Directory>,
@@ -73,7 +72,7 @@ impl Handler<NewSummary> for QualityClassifier {
         let mut probes = Vec::new();
         for judge in &mut self.judges {
             let of = summary.of(judge.id());
-            // A class that is not in force yet is told at each tick: a message that got lost is made up for.
+            // Sent at each tick while it is not in force, to make up for a lost message.
             if let Some(new) = judge.classify(of.pace) {
                 _ = self.directory.new_class.tell(new);
             }

@@ -1,4 +1,4 @@
-//! Sets each origin's rate limit, and the limit on its concurrent exchanges.
+//! Sets each origin's rate limit and concurrency limit.
 
 use std::{sync::Arc, time::Instant};
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::traffic::{concurrency, rate::Settings};
 
-/// Sets the limits towards each origin, by each summary of the window.
+/// Sets the limits of each origin by the window's summaries.
 pub(super) struct RateLimiter {
     limiters: Vec<OriginLimiter>,
     directory: Arc<Directory>,
@@ -53,7 +53,7 @@ impl Handler<NewSummary> for RateLimiter {
             return ctx.stop();
         }
         for limiter in &mut self.limiters {
-            // A message about the level that got lost is made up for here.
+            // Makes up for a lost message about the level.
             limiter.switch();
             let of = summary.of(limiter.id());
             limiter.observe(of, summary.at, &self.directory.published);

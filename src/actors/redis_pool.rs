@@ -1,9 +1,9 @@
-//! Keeps the level and the canary in Redis for all instances, and writes a heartbeat of this one.
+//! Keeps level and canary in Redis for all instances, and writes this instance's heartbeat.
 //!
-//! Nobody waits for Redis: every exchange is a task of its own with a deadline, at most one ping is under way, and the
-//! actor stays free for messages. What was published last stays in force while Redis is away.
+//! Nothing waits for Redis: every exchange is a separate task with a deadline, at most one ping is under way, and the actor stays
+//! responsive. While Redis is unreachable, the published state stays in force.
 //!
-//! The keys are below `redis.prefix`: see `rollout_keys`, `purge_stream` and `heartbeat`.
+//! All keys start with `redis.prefix`: see `rollout_keys`, `purge_stream` and `heartbeat`.
 
 use std::{
     sync::Arc,
@@ -57,9 +57,9 @@ pub(super) struct RedisPool {
     settings: Settings,
     keys: RolloutKeys,
     purges: PurgeStream,
-    /// The last purge of the stream that was taken; none until it is known.
+    /// Id of the last purge that was applied; none until it is known.
     purged: Option<String>,
-    /// Whether purges are being read or taken.
+    /// Whether purges are being read or applied.
     purging: bool,
     /// Time between two pings: `metrics.tick`.
     tick: Duration,
@@ -73,10 +73,10 @@ pub(super) struct RedisPool {
     commands: CommandLimit,
     /// Whether a ping is under way.
     pinging: bool,
-    /// Pings in a row that failed.
+    /// Failed pings in a row.
     failures: u32,
     status: RedisLink,
-    /// How long the last ping took; none if it failed.
+    /// Time of the last ping; none if it failed.
     latency: Option<Duration>,
     /// When the last heartbeat was sent.
     beat_at: Option<Instant>,
@@ -134,7 +134,7 @@ impl RedisPool {
     /// Pings Redis, and connects first if there is no connection.
     fn ping(&mut self, ctx: &mut Context<Self>) {
         if self.pinging {
-            return; // It ends by its own deadline.
+            return; // the running one ends by its own deadline
         }
         let Some(permit) = self.commands.acquire() else {
             return;
@@ -177,7 +177,7 @@ impl RedisPool {
             self.status = RedisLink::Connected;
             let latency_ms = latency.as_secs_f64() * 1000.0;
             info!(url = %self.settings.url, latency_ms, "redis connected");
-            // What changed while it was away is caught up with at once.
+            // Catches up at once with changes made meanwhile.
             self.beat_at = None;
         }
         if self
@@ -191,7 +191,7 @@ impl RedisPool {
     }
 
     fn did_not_answer(&mut self, trouble: &Trouble, link: Option<Link>) {
-        /// Failed pings after which the connection is given up for a new one: its host may be gone for good.
+        /// Failed pings after which a new connection is opened: the host may be gone for good.
         const ANEW_AFTER: u32 = 3;
         self.failures += 1;
         self.latency = None;
@@ -202,7 +202,7 @@ impl RedisPool {
         self.status = RedisLink::Disconnected;
     }
 
-    /// Writes the heartbeat. It expires after three of them were missed.
+    /// Writes the heartbeat. It expires after three missed ones.
     fn beat(&mut self, ctx: &mut Context<Self>) {
         let Settings {
             prefix, heartbeat, ..
@@ -212,7 +212,7 @@ impl RedisPool {
         self.run(ctx, "take the heartbeat", vec![beat], |_, _, _| {});
     }
 
-    /// Takes what other instances purged since it was last looked.
+    /// Applies the purges of other instances since the last time.
     fn follow_purges(&mut self, ctx: &mut Context<Self>) {
         let Some(store) = self.directory.published.store.get().map(Arc::clone) else {
             return;
@@ -284,7 +284,7 @@ impl RedisPool {
         }));
     }
 
-    /// Writes to Redis what was set here, or else reads what it holds.
+    /// Writes what was set here to Redis, or else reads what it contains.
     fn share(&mut self, ctx: &mut Context<Self>) {
         let to_write = self.shared.lock().to_write();
         match to_write {
@@ -300,7 +300,7 @@ impl RedisPool {
                     this.shared.lock().written(&rollout, Pending::Rollback);
                     this.share(ctx);
                 });
-                // The fleet may have gone on, or this Redis takes no scripts.
+                // Another instance has changed the canary, or this Redis does not support scripts.
                 self.read(ctx);
             }
             Some((_, Pending::Nothing)) | None => self.read(ctx),
@@ -316,11 +316,11 @@ impl RedisPool {
         });
     }
 
-    /// Adopts what Redis holds, unless something newer is on its way there.
+    /// Adopts what Redis contains, unless something newer is being written.
     fn take(&mut self, level: redis::Value, canary: redis::Value, ctx: &mut Context<Self>) {
         let canary = rollout_keys::parse_canary(canary).unwrap_or_else(|error| {
             warn!(key = self.keys.canary(), %error, "redis holds no canary");
-            // The one that runs goes on.
+            // The running canary continues.
             Canary::clone(&self.directory.published.canary.load())
         });
         let shared = {
@@ -333,8 +333,7 @@ impl RedisPool {
         let word = redis::from_redis_value::<Option<String>>(level).ok();
         match word.flatten().as_deref().map(str::parse::<Level>) {
             None => {
-                // Redis came back empty: what was set for all instances is set again, unless another instance has set
-                // something newer by now.
+                // Redis came back empty: the shared rollout is written again, unless another instance has set a newer one by now.
                 if let Some(rollout) = shared {
                     let commands = self.keys.set_if_absent(&rollout);
                     self.run(ctx, "keep the level", commands, |_, _, _| {});
@@ -353,8 +352,8 @@ impl RedisPool {
         }
     }
 
-    /// Runs commands one after the other, as a task of its own, and hands the replies to `then` if none failed. `what`
-    /// is for the log, behind "redis did not".
+    /// Runs commands one after the other in a separate task, and passes the replies to `then` if none failed. `what` completes the
+    /// log message "redis did not".
     fn run(
         &mut self,
         ctx: &mut Context<Self>,
@@ -363,7 +362,7 @@ impl RedisPool {
         then: impl FnOnce(&mut Self, Vec<redis::Value>, &mut Context<Self>) + 'static,
     ) {
         let (Some(link), Some(permit)) = (self.link.clone(), self.commands.acquire()) else {
-            return; // The next heartbeat tries again.
+            return; // the next heartbeat tries again
         };
         let exchange = async move {
             let mut replies = Vec::with_capacity(commands.len());
@@ -388,14 +387,14 @@ impl RedisPool {
     }
 }
 
-/// How far the purges of other instances were taken before a restart. A disk that is slow holds up nobody.
+/// Position in the purge stream from before a restart, read without blocking on a slow disk.
 async fn position(store: &Arc<Store>) -> Option<String> {
     let store = Arc::clone(store);
     let read = spawn_blocking(move || store.purge_position()).await;
     read.ok().flatten()
 }
 
-/// They were taken so far.
+/// Stores the position in the purge stream.
 async fn set_position(store: &Arc<Store>, id: &str) {
     let (store, id) = (Arc::clone(store), id.to_owned());
     _ = spawn_blocking(move || store.set_purge_position(&id)).await;

@@ -1,4 +1,4 @@
-//! Hands the samples of a worker thread to the metrics window, in batches, without ever waiting.
+//! Sends the samples of a worker thread to the metrics window in batches, without ever waiting.
 
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
@@ -15,16 +15,16 @@ pub struct Reporter(Rc<Batch>);
 struct Batch {
     samples: RefCell<Vec<Sample>>,
     directory: Arc<Directory>,
-    /// Wakes the task that hands over a batch which does not fill up.
+    /// Wakes the task that sends a batch that does not fill up.
     begun: Rc<Notify>,
 }
 
 impl Reporter {
     /// Samples in a full batch.
     const BATCH: usize = 64;
-    /// How long a batch may take to fill up before it is handed over as it is.
+    /// How long a batch may take to fill up before it is sent anyway.
     const PAUSE: Duration = Duration::from_millis(100);
-    /// Samples that are kept at most while the window is being replaced. Further ones are dropped and counted.
+    /// The most samples that are kept while the window is being replaced. Further ones are dropped and counted.
     const KEPT: usize = 1024;
 
     pub(super) fn new(directory: Arc<Directory>) -> Self {
@@ -36,7 +36,7 @@ impl Reporter {
         });
         let weak = Rc::downgrade(&batch);
         actix_rt::spawn(async move {
-            // Asleep while nothing is reported.
+            // Sleeps while nothing is reported.
             loop {
                 begun.notified().await;
                 tokio::time::sleep(Self::PAUSE).await;
@@ -49,8 +49,7 @@ impl Reporter {
         Self(batch)
     }
 
-    /// Reports one request that ended. It costs a push to a list: the batch is handed over once it is full, or after
-    /// 100 ms.
+    /// Reports one finished request. This only appends to a list: the batch is sent when it is full, or after 100 ms.
     pub fn report(&self, sample: Sample) {
         let reported = {
             let mut samples = self.0.samples.borrow_mut();
@@ -74,7 +73,7 @@ impl Batch {
         }
         match self.directory.samples.tell(Samples(samples)) {
             Ok(()) => {}
-            // The window is being replaced: try again, as long as there is room.
+            // The window is being replaced: try again, as long as there is space.
             Err(SendError::Closed(Samples(samples))) if samples.len() < Reporter::KEPT => {
                 self.samples.replace(samples);
                 self.begun.notify_one();
@@ -90,7 +89,7 @@ impl Batch {
 impl Drop for Batch {
     fn drop(&mut self) {
         self.hand_over();
-        // Its task wakes up, finds the batch gone and ends.
+        // Its task wakes up, finds the batch dropped and ends.
         self.begun.notify_one();
     }
 }

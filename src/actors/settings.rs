@@ -17,7 +17,7 @@ use crate::traffic::{
     window,
 };
 
-/// The settings of all actors: a copy of the sections that they read.
+/// A copy of the settings sections that actors read.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The tables of levels and classes, from which tunings are derived.
@@ -36,15 +36,15 @@ pub struct Settings {
     pub canary: canary::Settings,
     /// `[supervision]`
     pub supervision: Supervision,
-    /// The first origin. Its host and port get a test connection while no request shows whether it is reachable.
+    /// The first origin. Its host and port are probed while no request shows whether it is reachable.
     pub origin: NamedOrigin,
-    /// The origins beside it.
+    /// The other origins.
     pub others: Vec<NamedOrigin>,
 }
 
 impl Settings {
-    /// What is published before the actors run: `level` for all clients, and each origin on a network of class `good`,
-    /// with its rate gate at the initial rate. `workers` is the number of worker threads, for `/stats`.
+    /// The published state before the actors run: `level` for all clients, and each origin on a network of class `good`, with its
+    /// rate gate at the initial rate. `workers` is the number of worker threads, for `/stats`.
     pub fn published(&self, level: Level, workers: usize) -> Published {
         let (split, now) = (Arc::<Split>::default(), Instant::now());
         let tuning = self.tables.tuning(level, quality::Class::default());

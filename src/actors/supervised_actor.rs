@@ -1,4 +1,4 @@
-//! One actor under the watchdog: started on a thread of its own, pinged, and replaced when it is dead or stuck.
+//! One actor under supervision: started on its own thread, pinged, and replaced when it is dead or stuck.
 
 use std::{
     cell::Cell,
@@ -19,7 +19,7 @@ use crate::traffic::published::ActorStatus;
 pub(super) trait Supervised: Actor<Context = Context<Self>> + Handler<Ping> + Send {
     const NAME: ActorName;
 
-    /// Attaches the actor at this address to all of its mailboxes.
+    /// Attaches the actor at this address to all its mailboxes.
     fn attach(address: &Addr<Self>, directory: &Directory);
 }
 
@@ -58,24 +58,24 @@ macro_rules! supervised {
 }
 pub(super) use supervised;
 
-/// One actor, and how to make its successor.
+/// One actor, and how to create its successor.
 pub(super) struct SupervisedActor<A: Supervised> {
     directory: Arc<Directory>,
     make: Box<dyn Fn(Lease) -> A>,
     address: Option<Addr<A>>,
     thread: Option<Arbiter>,
     lease: Lease,
-    /// When the ping was sent that is not answered yet; none: all are answered.
+    /// When the unanswered ping was sent; none if all are answered.
     pinged: Rc<Cell<Option<Instant>>>,
     status: ActorStatus,
 }
 
 impl<A: Supervised> SupervisedActor<A> {
-    /// Starts an actor on a thread of its own. `make` is called now, and again for each successor.
+    /// Starts an actor on its own thread. `make` is called now, and for each successor.
     ///
     /// # Errors
     ///
-    /// The system has no thread left.
+    /// The system cannot start a thread.
     pub fn start(
         directory: Arc<Directory>,
         make: impl Fn(Lease) -> A + 'static,
@@ -107,7 +107,7 @@ impl<A: Supervised> SupervisedActor<A> {
         Ok(())
     }
 
-    /// Revokes the lease and lets the thread end as soon as it can: one that hangs ends when it wakes up.
+    /// Revokes the lease and lets the thread end as soon as possible: one that hangs ends when it wakes up.
     fn retire(&mut self) {
         self.lease.revoke();
         if let Some(thread) = self.thread.take() {
@@ -132,12 +132,12 @@ impl<A: Supervised> SupervisedActor<A> {
     }
 }
 
-/// What the watchdog does with an actor of any type.
+/// The watchdog's interface to an actor of any type.
 pub(super) trait Watched {
     /// Pings the actor, or replaces it if it is dead, or has not answered a ping for `patience`.
     fn look(&mut self, now: Instant, patience: Duration);
 
-    /// Its name and how it is.
+    /// The actor's name and state.
     fn status(&self) -> (&'static str, ActorStatus);
 }
 

@@ -10,7 +10,7 @@ use crate::{reloadable::reloadable, units::OutOfRange};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Supervision {
-    /// An actor that has not answered a ping for this long is replaced by a new one. 100 ms to 5 min.
+    /// Time without a reply to a ping after which an actor is replaced. 100 ms to 5 min.
     #[serde(with = "humantime_serde")]
     pub patience: Duration,
 }
@@ -20,7 +20,7 @@ reloadable!(Supervision {
 });
 
 impl Supervision {
-    /// Checks the ranges.
+    /// Checks the values.
     ///
     /// # Errors
     ///

@@ -1,10 +1,10 @@
-//! State that outlives the actor that works on it.
+//! State that outlives its actor.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// State of an actor that its successor goes on with after a panic or a hang. Clones are the same state.
+/// State of an actor that its successor continues with after a panic or a hang. Clones share it.
 ///
-/// The mutex is there only because the successor may run on another thread: while all is well, one actor locks it alone.
+/// The mutex is needed only because the successor may run on another thread: normally a single actor locks it.
 #[derive(Debug, Default)]
 pub(super) struct Survivor<T>(Arc<Mutex<T>>);
 
@@ -19,7 +19,7 @@ impl<T> Survivor<T> {
         Self(Arc::new(Mutex::new(state)))
     }
 
-    /// The state. A panic while it was locked does not make it useless: it holds counts and last values.
+    /// Locks the state. It stays usable after a panic while it was locked: it only contains counts and last values.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -23,8 +23,8 @@ use crate::traffic::{
     tuning::{Tables, Tuning},
 };
 
-/// The only one who changes level, canary and class, and the tunings derived from them. All of it lies in what is
-/// published, so that a successor goes on with it.
+/// The only writer of level, canary, class, and the tunings derived from them. All of it is published, so that a successor
+/// continues with it.
 pub(super) struct Tuner {
     tables: Tables,
     directory: Arc<Directory>,
@@ -42,7 +42,7 @@ impl Tuner {
         }
     }
 
-    /// Publishes what follows from a level for all clients outside a canary, and tells those who follow it.
+    /// Publishes a level for all clients outside a canary, and notifies limiter and Redis pool.
     fn set_level(&self, level: Level) {
         let published = &self.directory.published;
         for origin in published.origins.iter() {
@@ -53,14 +53,14 @@ impl Tuner {
         }
         let level = Arc::new(self.tables.level(level));
         published.level.store(Arc::clone(&level));
-        // An actor that is full or dead reads what is published.
+        // An actor whose mailbox is full, or that is dead, reads the published level.
         let new = NewLevel(level);
         _ = self.directory.limiter_level.tell(new.clone());
         _ = self.directory.redis_level.tell(new);
     }
 
-    /// The tuning towards the first origin of the clients that a change for `percent` of them is about, while `rollout` is
-    /// in force: the canary's, or that of all others.
+    /// The tuning towards the first origin for the clients that a change for `percent` of them affects, while `rollout` is in
+    /// force: the canary's, or that of all others.
     fn concerned(&self, rollout: &Rollout, percent: Percent) -> Arc<Tuning> {
         let origin = self.directory.published.origin();
         match rollout.canary.candidate {
@@ -69,7 +69,7 @@ impl Tuner {
         }
     }
 
-    /// Publishes the canary of a rollout: what the candidate's level says first, then which clients have it.
+    /// Publishes the canary of a rollout: first the candidate's level, then which clients have it.
     fn publish_canary(&self, rollout: &Rollout) {
         let published = &self.directory.published;
         let percent = match rollout.canary.candidate {
@@ -87,14 +87,14 @@ impl Tuner {
         published.canary.store(Arc::new(rollout.canary.clone()));
     }
 
-    /// The tuning of a canary of this level towards one origin.
+    /// Sets the tuning of a canary with this level towards one origin.
     fn set_candidate(&self, origin: &OriginState, level: Level) {
         let class = origin.tuning.load().class;
         let tuning = self.tables.tuning(level, class);
         origin.candidate.store(Arc::new(tuning));
     }
 
-    /// Puts a rollout in force, and notes what it changes with its reason.
+    /// Puts a rollout in force, and records its changes with the reason.
     fn apply(&self, to: &Rollout, why: &str) {
         let published = &self.directory.published;
         let from = published.rollout();
@@ -168,7 +168,7 @@ impl Handler<SetLevel> for Tuner {
         let published = &self.directory.published;
         let before = published.rollout();
         let before_tuning = self.concerned(&before, set.percent);
-        // 0 stands for no canary.
+        // 0 means no canary.
         let (stage, now) = (fastrand::u32(1..), SystemTime::now());
         let after = match before.asked(set.level, set.percent, stage, now) {
             Ok(after) => after,

@@ -1,8 +1,8 @@
 //! Replaces actors that panicked or hang.
 //!
-//! What a panic in a handler does (actix 0.13, tokio 1): tokio catches it at the task that is the actor, drops the
-//! actor, and its mailbox closes; the arbiter's thread lives on. No supervisor of actix sees that. A handler that
-//! blocks takes its arbiter's thread with it: all that shows is that pings go unanswered.
+//! After a panic in a handler (actix 0.13, tokio 1), tokio catches it at the task that is the actor and drops the actor, and its
+//! mailbox closes; the arbiter's thread survives. actix's supervisors do not see that. A handler that blocks takes its arbiter's
+//! thread with it: this shows only in unanswered pings.
 
 use std::{
     collections::BTreeMap,
@@ -20,11 +20,11 @@ use super::{
     supervised_actor::{Supervised, SupervisedActor, Watched},
 };
 
-/// Looks after the actors, once a tick. It runs as a task on the thread that started it and never blocks.
+/// Checks the actors once a tick. Runs as a task on the thread that started it and never blocks.
 pub(super) struct Watchdog {
     directory: Arc<Directory>,
     actors: Vec<Box<dyn Watched>>,
-    /// Time between two looks: `metrics.tick`.
+    /// Time between two checks: `metrics.tick`.
     tick: Duration,
     /// `supervision.patience`.
     patience: Duration,
@@ -41,11 +41,11 @@ impl Watchdog {
         }
     }
 
-    /// Starts an actor on a thread of its own, and watches it from now on. `make` makes the actor, and each successor.
+    /// Starts an actor on its own thread, and watches it. `make` creates the actor and each successor.
     ///
     /// # Errors
     ///
-    /// The system has no thread left.
+    /// The system cannot start a thread.
     pub fn start<A: Supervised>(&mut self, make: impl Fn(Lease) -> A + 'static) -> io::Result<()> {
         let actor = SupervisedActor::start(self.directory.clone(), make)?;
         self.actors.push(Box::new(actor));
@@ -53,8 +53,7 @@ impl Watchdog {
         Ok(())
     }
 
-    /// Watches until `stop` turns true, then stops all actors. `_running` is dropped at the end, which tells whoever
-    /// holds its receiver that they are stopped.
+    /// Watches until `stop` turns true, then stops all actors. `_running` is dropped at the end, which notifies its receivers.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>, _running: watch::Sender<()>) {
         let mut ticks = tokio::time::interval(self.tick);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -1,4 +1,4 @@
-//! `[admin]`: where operators find their endpoints, and the token that those which change something ask for.
+//! `[admin]`: the addresses of the operators' endpoints, and the token for those that change something.
 
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 
@@ -10,18 +10,17 @@ use tracing::info;
 use super::attempts::Attempts;
 use crate::{reloadable::reloadable, units::OutOfRange};
 
-/// `[admin]`: where operators find their endpoints, and the token that those which change something ask for.
+/// `[admin]`: the addresses of the operators' endpoints, and the token for those that change something.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The bearer token (RFC 6750); empty: one is made at the start and logged once.
+    /// The bearer token (RFC 6750); empty: one is generated at startup and logged once.
     #[serde(serialize_with = "hidden")]
     pub token: String,
-    /// An address for the operators' endpoints alone; none: they are on those of `server.listen`.
+    /// An address for the operators' endpoints alone; none: they are served on `server.listen`.
     #[serde(with = "crate::units::if_not_empty")]
     pub listen: Option<SocketAddr>,
-    /// A further address for the endpoints, for browsers on this machine; none: there is none. Without effect if `listen`
-    /// is set.
+    /// An additional address for the endpoints, for browsers on this machine; none: not used. Ignored if `listen` is set.
     #[serde(with = "crate::units::if_not_empty")]
     pub local: Option<SocketAddr>,
 }
@@ -35,7 +34,7 @@ reloadable!(Settings {
 impl Settings {
     /// Checks the token.
     ///
-    /// # Errors
+    /// [`OutOfRange`] if it cannot be sent in a header. The message does not contain the token.
     ///
     /// [`OutOfRange`] if it cannot stand in a header. The token itself is not repeated.
     pub fn check(&self) -> Result<(), OutOfRange> {
@@ -63,8 +62,8 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// The token that the admin endpoints ask for, and the wrong ones that were given. It is never written anywhere but in one
-/// line of the log, where it was made at the start. Clones are the same token.
+/// The token for the admin endpoints, and the record of wrong attempts. It is written only once, to the log, if it was generated at
+/// startup. Clones share it.
 #[derive(Clone)]
 pub struct AdminToken(Arc<Guarded>);
 
@@ -74,11 +73,11 @@ struct Guarded {
 }
 
 impl AdminToken {
-    /// The token of the settings; if it is empty, one that is made now and logged once.
+    /// The configured token; if it is empty, a new one that is logged once.
     ///
     /// # Errors
     ///
-    /// The system gives no random bytes to make one from.
+    /// The system has no random numbers to generate one.
     pub fn of(settings: &Settings) -> io::Result<Self> {
         let token = Self::chosen(settings)?;
         Ok(Self(Arc::new(Guarded {
@@ -91,13 +90,13 @@ impl AdminToken {
     ///
     /// # Errors
     ///
-    /// The system gives no random bytes to make one from; the token stays what it is.
+    /// The system has no random numbers to generate one; the token stays.
     pub fn renew(&self, settings: &Settings) -> io::Result<()> {
         self.0.token.store(Arc::new(Self::chosen(settings)?));
         Ok(())
     }
 
-    /// The wrong tokens that were given so far.
+    /// The record of wrong attempts.
     pub(super) fn attempts(&self) -> &Attempts {
         &self.0.attempts
     }
@@ -114,12 +113,12 @@ impl AdminToken {
         Ok(token)
     }
 
-    /// The token itself, for the demo, which shows it to whoever started it.
+    /// The token itself, for the demo, which prints it.
     pub fn reveal(&self) -> Arc<String> {
         self.0.token.load_full()
     }
 
-    /// Whether this is the token. Takes as long wherever the two differ, so that nobody learns the token by measuring.
+    /// Whether this is the token. Takes constant time, so that the token cannot be found by measuring.
     pub(super) fn matches(&self, given: &[u8]) -> bool {
         self.0.token.load().as_bytes().ct_eq(given).into()
     }

@@ -1,4 +1,4 @@
-//! The files of the pages, which are inside the binary, and the fields that protect a page in a browser.
+//! The files of the web pages, which are part of the binary, and the security headers of a page.
 
 use actix_web::{
     HttpResponse,
@@ -13,10 +13,10 @@ use actix_web::{
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
-/// A file inside the binary.
+/// A file in the binary.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asset {
-    /// Its path on the proxy.
+    /// Its URL path.
     pub path: &'static str,
     media_type: &'static str,
     content: &'static str,
@@ -35,7 +35,7 @@ macro_rules! asset {
     };
 }
 
-/// Every file. uPlot is as its authors publish it.
+/// All files. uPlot is unmodified.
 pub(super) const ALL: [Asset; 14] = [
     asset!("icon.svg", "image/svg+xml", "icon.svg"),
     asset!("style.css", CSS, "style.css"),
@@ -58,7 +58,7 @@ pub(super) const ALL: [Asset; 14] = [
 ];
 
 impl Asset {
-    /// The response to a GET of it.
+    /// The response to a GET of the file.
     pub(super) fn response(self) -> HttpResponse {
         HttpResponse::Ok()
             .content_type(self.media_type)
@@ -68,7 +68,7 @@ impl Asset {
     }
 }
 
-/// The response with a page, and with the fields that protect it.
+/// The response with a page and its security headers.
 pub(super) fn page(html: impl Into<actix_web::web::Bytes>) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("text/html; charset=utf-8")

@@ -1,8 +1,7 @@
-//! Requests without the right admin token: those of an address that sends many are answered late, and the log gets a line
-//! for some of them.
+//! Requests without the right admin token: answers to an address that sends many are delayed, and the log lines about them are
+//! limited.
 //!
-//! A request with the right token never waits, also not one from an address that sent wrong ones: many clients may share
-//! it.
+//! A request with the right token is never delayed, even from an address that sent wrong ones: many clients may share it.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -16,51 +15,51 @@ use std::{
 
 use super::client_network::network;
 
-/// Attempts that one address has in one go.
+/// Attempts that one address may make at once.
 const BURST: u64 = 10;
-/// It has one more each time this has passed.
+/// One more is allowed each time this has passed.
 const EVERY: Duration = Duration::from_secs(5);
-/// Delay of the answer to an attempt beyond that.
+/// Delay of the answer to further attempts.
 const DELAY: Duration = Duration::from_secs(1);
-/// Answers of the whole process that are delayed at once; a further one goes out at once and ends its connection.
+/// The most answers that are delayed at once in the process; further ones are sent at once, and their connections closed.
 const MOST_DELAYED: usize = 256;
-/// Buckets for addresses: a power of two. Two addresses that fall into one share its allowance.
+/// Buckets for addresses; a power of two. Addresses in the same bucket share its allowance.
 const BUCKETS: usize = 1024;
-/// Log lines in one go.
+/// Log lines that may be written at once.
 const LINES: u64 = 10;
-/// There is one more each time this has passed. The attempts without a line are counted in the next one.
+/// One more is allowed each time this has passed. Attempts without a line are counted in the next one.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// The attempts without the right token, over the whole process.
+/// Attempts without the right token, over the whole process.
 #[derive(Debug)]
 pub(super) struct Attempts {
     epoch: Instant,
     hasher: RandomState,
-    /// When each bucket has all of its allowance again, in milliseconds since `epoch`.
+    /// When each bucket is full again, in milliseconds since `epoch`.
     buckets: Box<[AtomicU64]>,
     /// The same for log lines.
     lines: AtomicU64,
-    /// Attempts since the last line that had none.
+    /// Attempts without a log line since the last line.
     unwritten: Mutex<u64>,
-    /// Answers that are delayed just now.
+    /// Answers that are being delayed.
     delayed: AtomicUsize,
 }
 
-/// What becomes of an attempt.
+/// How to answer an attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Verdict {
-    /// How long until the address has an attempt again; none if this one was within its allowance.
+    /// Time until the address may try again; none if this attempt was within its allowance.
     pub retry_after: Option<Duration>,
-    /// The number of attempts before this one that had no line in the log; none if this one gets no line either.
+    /// The number of attempts before this one that were not logged; none if this one is not logged either.
     pub line: Option<u64>,
 }
 
-/// One delayed answer. Dropped, another may be delayed.
+/// Counts one delayed answer while it lives.
 #[derive(Debug)]
 pub(super) struct Delayed<'a>(&'a AtomicUsize);
 
 impl Attempts {
-    /// None so far.
+    /// No attempts yet.
     pub fn new() -> Self {
         Attempts {
             epoch: Instant::now(),
@@ -90,16 +89,15 @@ impl Attempts {
         Verdict { retry_after, line }
     }
 
-    /// How long to delay an answer, and what to hold meanwhile; none if too many are delayed already.
+    /// The delay of an answer, and a guard to hold meanwhile; none if too many answers are delayed already.
     pub fn delay(&self) -> Option<(Delayed<'_>, Duration)> {
         let delayed = Delayed(&self.delayed);
         let before = self.delayed.fetch_add(1, Relaxed);
         (before < MOST_DELAYED).then_some((delayed, DELAY))
     }
 
-    /// Takes one from a virtual schedule (GCRA, ITU-T I.371), which has `burst` in one go and one more for each `interval`.
-    /// `schedule` is when it has all of them again, in milliseconds since `epoch`. The error is how long until there is
-    /// one.
+    /// Takes one from a virtual schedule (GCRA, ITU-T I.371) with size `burst` and one more for each `interval`. `schedule` is when
+    /// it is full again, in milliseconds since `epoch`. The error is the time until one is available.
     fn take(
         &self,
         schedule: &AtomicU64,

@@ -1,4 +1,4 @@
-//! Who may use the admin endpoints: requests that carry the token.
+//! Authorization of admin endpoints by the bearer token.
 
 use std::{
     net::IpAddr,
@@ -17,21 +17,21 @@ use tracing::warn;
 use super::{admin::AdminToken, attempts::Verdict};
 use crate::problem::Problem;
 
-/// Why a request may not use an admin endpoint.
+/// Why a request is not authorized.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unauthorized {
-    /// 401
+    /// 401: there is no token.
     #[error("give the admin token: `Authorization: Bearer <token>`")]
     NoToken,
-    /// 401
+    /// 401: the token is wrong.
     #[error("the token is wrong")]
     WrongToken,
-    /// 429
+    /// 429: too many wrong tokens from this address.
     #[error("too many attempts without the right token")]
     TooOften {
-        /// How long until an attempt from this address is answered with 401 again.
+        /// Time until an attempt from this address is answered with 401 again.
         retry_after: Duration,
-        /// Whether the connection ends.
+        /// Whether to close the connection.
         close: bool,
     },
 }
@@ -65,7 +65,7 @@ impl Unauthorized {
     }
 }
 
-/// Who sent a request, for the log: the address of the connection, since anybody can write a header.
+/// The sender of a request, for the log: the connection's address, because header fields can be forged.
 pub(super) fn who(request: &HttpRequest) -> String {
     address(request).map_or_else(|| "unknown".to_owned(), |address| address.to_string())
 }
@@ -75,8 +75,8 @@ fn address(request: &HttpRequest) -> Option<IpAddr> {
     peer.map(|peer| peer.ip().to_canonical())
 }
 
-/// Checks the bearer token of a request (RFC 6750, section 2.1). A request without the right one is logged; if its address
-/// sent too many of them lately, its answer is delayed. A request with the right token never waits.
+/// Checks the bearer token of a request (RFC 6750, section 2.1). A failure is logged; if the address recently had too many, the
+/// answer is delayed. A request with the right token is never delayed.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What /stats and /health say of a maximum of the settings that holds requests back.
+//! A maximum of the settings that holds requests back, as shown in /stats and /health.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -6,22 +6,22 @@ use utoipa::ToSchema;
 use super::numbers::rounded;
 use crate::traffic::{origin::OriginState, origins::Origins};
 
-/// A maximum of the settings that has held requests back for over 10 s, where it is not the origin.
+/// A maximum of the settings that has held requests back for over 10 s, while the origin could take more.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct BindingLimit {
-    /// Its key in the settings.
+    /// The settings key of the maximum.
     key: String,
-    /// What it is set to.
+    /// Its value.
     value: f64,
-    /// The most that would have been needed since it binds.
+    /// The highest value that would have been needed since then.
     needed: f64,
-    /// Since when.
+    /// Since when it holds requests back.
     #[schema(format = DateTime)]
     since: String,
 }
 
 impl BindingLimit {
-    /// The first that binds, of all origins.
+    /// The first one among all origins.
     pub(super) fn of_any(origins: &Origins) -> Option<Self> {
         origins.iter().find_map(|origin| Self::of(origin))
     }

@@ -1,4 +1,4 @@
-//! The canary in /stats: both groups side by side, and their difference with confidence intervals.
+//! The canary in /stats: both groups, and their difference with confidence intervals.
 
 use std::time::Instant;
 
@@ -24,35 +24,35 @@ pub(super) struct Canary {
     groups: Option<Groups>,
     /// Candidate less stable; null if no canary runs.
     difference: Option<Difference>,
-    /// The last candidate that was taken back, until a level is set for everybody.
+    /// The last rollback, until a level is set for all clients.
     last_rollback: Option<LastRollback>,
 }
 
-/// The clients with the stable level, and those with the candidate's.
+/// The clients with the stable level, and those with the candidate level.
 #[derive(Debug, Serialize, ToSchema)]
 struct Groups {
     stable: Group,
     candidate: Group,
 }
 
-/// One group: the numbers of `window`, and those that `difference` compares.
+/// One group: the figures of `window`, and those that `difference` compares.
 #[derive(Debug, Serialize, ToSchema)]
 struct Group {
     #[serde(flatten)]
     window: Window,
-    /// Requests that were served or failed; without those whose client left or was at fault.
+    /// Requests that were served or failed; not those whose client left or was at fault.
     counted_requests: u64,
-    /// Those of them that failed: by the origin, by the proxy, or turned away by a limit.
+    /// How many of them failed: by the origin, by the proxy, or refused by a limit.
     failed_requests: u64,
-    /// Clients that sent them, a lower bound of 64 at most.
+    /// Clients that sent them: a lower bound, at most 64.
     clients: u64,
     /// Failed per counted requests, in percent.
     error_rate: Option<f64>,
-    /// Median time to the end of a response, where a failed one is slower than any other; null if half of them failed.
+    /// Median time to the end of a response, where failed ones rank behind all others; null if half of them failed.
     p50_ms: Option<f64>,
-    /// The 95th percentile of the same.
+    /// The 95th percentile of the same time.
     p95_ms: Option<f64>,
-    /// Bits of whole responses per second of the time that requests took, in Mbit/s.
+    /// Throughput: bits of complete responses per second of request time, in Mbit/s.
     goodput_mbps: Option<f64>,
 }
 
@@ -66,7 +66,7 @@ struct Difference {
     goodput_mbps: Interval,
 }
 
-/// A value and its 95 % confidence interval. What is unknown or unbounded is null.
+/// A value and its 95 % confidence interval. Unknown or infinite values are null.
 #[derive(Debug, Serialize, ToSchema)]
 struct Interval {
     value: Option<f64>,
@@ -74,7 +74,7 @@ struct Interval {
     high: Option<f64>,
 }
 
-/// A candidate that was taken back.
+/// A candidate that was rolled back.
 #[derive(Debug, Serialize, ToSchema)]
 struct LastRollback {
     #[schema(format = DateTime)]

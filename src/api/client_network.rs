@@ -1,9 +1,9 @@
-//! Who counts as one client where addresses share something.
+//! The unit that counts as one client when resources are shared fairly.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The address itself, or the first 64 bits of one of IPv6: a host chooses the others as it likes (RFC 8981). An IPv4
-/// address that is written as one of IPv6 is the IPv4 address.
+/// The address itself, or the /64 prefix of an IPv6 address: a host chooses the rest itself (RFC 8981). IPv4-mapped IPv6 addresses
+/// count as IPv4.
 pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),

@@ -1,4 +1,4 @@
-//! The tuning in force, as people write it, and where it has a unit as a number beside it.
+//! The tuning in force in human-readable form, with numbers for values that have a unit.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::traffic::{
     tuning::{LevelSettings, Tuning},
 };
 
-/// The tuning in force, as one object: the parameters, and what stands beside them.
+/// The tuning in force as one object: the parameters, and additional numbers.
 #[derive(Debug, Serialize)]
 pub(super) struct Config {
     #[serde(flatten)]
@@ -23,12 +23,12 @@ pub(super) struct Config {
     beside: Beside,
 }
 
-/// The tuning in force: the parameters that level and class result in.
+/// The tuning in force: the parameters that follow from level and class.
 #[derive(Debug, Serialize, ToSchema)]
 struct Beside {
     /// How much optimization is on.
     optimization_level: Level,
-    /// The class of the origin that the tuning follows.
+    /// The class of the origin that the tuning is based on.
     quality: Class,
     #[schema(value_type = f64)]
     keep_alive_seconds: Seconds,
@@ -71,7 +71,7 @@ impl PartialSchema for Config {
                 all.required.extend(parameters.required);
                 Schema::Object(all).into()
             }
-            // Both are structs, so both are objects.
+            // Both are structs, and serialize to objects.
             (beside, _) => beside,
         }
     }
@@ -83,7 +83,7 @@ impl ToSchema for Config {
     }
 }
 
-/// Seconds as a number; whole ones without a point.
+/// Seconds as a number, without a decimal point if whole.
 #[derive(Debug)]
 struct Seconds(Duration);
 

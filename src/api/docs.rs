@@ -1,5 +1,5 @@
-//! `GET /docs`: the description of the operators' endpoints as a page to read. It is made here, from the same
-//! document as `/openapi.json`, and needs no script.
+//! `GET /docs`: the description of the operators' endpoints as an HTML page, generated from the same document as `/openapi.json`,
+//! without scripts.
 
 use std::fmt::{self, Write as _};
 
@@ -127,7 +127,7 @@ fn endpoint(
     out.write_str("</section>")
 }
 
-/// What is typed into a shell, and what the service answered.
+/// A shell command, and the service's answer.
 fn example(out: &mut fmt::Formatter<'_>, operation: &Value) -> fmt::Result {
     let Some(command) = operation["x-command"].as_str() else {
         return Ok(());
@@ -142,7 +142,7 @@ fn example(out: &mut fmt::Formatter<'_>, operation: &Value) -> fmt::Result {
         let answer = match &body["example"] {
             Value::Null => continue,
             Value::String(text) => text.clone(),
-            // What was parsed from JSON can be written as it.
+            // Parsed JSON can always be serialized.
             value => serde_json::to_string_pretty(value).unwrap_or_default(),
         };
         write!(out, "<pre>{}</pre>", escaped(&answer.replace('`', "'")))?;
@@ -150,19 +150,19 @@ fn example(out: &mut fmt::Formatter<'_>, operation: &Value) -> fmt::Result {
     out.write_str("</details>")
 }
 
-/// The name of an operation's section.
+/// The anchor of an operation's section.
 fn anchor(method: &str, path: &str) -> String {
     format!("{method}{}", path.replace(['/', '.'], "-"))
 }
 
-/// A text up to its first full stop, without that.
+/// The text before the first full stop.
 fn first_sentence(text: &str) -> &str {
     text.split_once(". ")
         .map_or(text, |(first, _)| first)
         .trim_end_matches('.')
 }
 
-/// The fields of an object, or the words of an enumeration.
+/// The fields of an object, or the values of an enumeration.
 fn members(out: &mut fmt::Formatter<'_>, schema: &Value) -> fmt::Result {
     for part in items(&schema["allOf"]) {
         match part.get("$ref") {
@@ -194,7 +194,7 @@ fn members(out: &mut fmt::Formatter<'_>, schema: &Value) -> fmt::Result {
     Ok(())
 }
 
-/// The type of a schema in a word or two, as a link if it has a section of its own.
+/// The type of a schema in one or two words, as a link if it has its own section.
 struct Kind<'a>(&'a Value);
 
 impl fmt::Display for Kind<'_> {
@@ -241,7 +241,7 @@ fn entries(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flat_map(Map::iter)
 }
 
-/// A text of the document; empty if it has none.
+/// A string of the document; empty if it is missing.
 fn text(value: &Value) -> Escaped<'_> {
     Escaped(value.as_str().unwrap_or_default())
 }
@@ -250,7 +250,7 @@ fn escaped(text: &str) -> Escaped<'_> {
     Escaped(text)
 }
 
-/// A text as HTML, with `code` where it is between backticks.
+/// A string escaped for HTML, with `code` between backticks.
 struct Escaped<'a>(&'a str);
 
 impl fmt::Display for Escaped<'_> {

@@ -25,18 +25,18 @@ use super::{
 };
 use crate::{actors::Actors, problem::Problem, traffic::published::Published};
 
-/// What the endpoints read and, for the level and the settings, change.
+/// What the endpoints use.
 #[derive(Clone)]
 pub struct State {
-    /// What actors and path publish: all numbers come from here.
+    /// The published state: the source of all figures.
     pub published: Arc<Published>,
-    /// Who sets a level.
+    /// Sets levels and shares purges.
     pub actors: Actors,
-    /// The token that admin endpoints ask for.
+    /// The token of the admin endpoints.
     pub token: AdminToken,
-    /// Where reloads are asked for.
+    /// Requests reloads.
     pub reloads: Reloads,
-    /// What dashboards follow.
+    /// The stream for dashboards.
     pub feed: Arc<Feed>,
 }
 
@@ -102,7 +102,7 @@ pub fn configure(cfg: &mut web::ServiceConfig, state: State) {
     }
 }
 
-/// The paths of the endpoints. Those of the pages' files, below `/monitor/`, are not in it.
+/// The paths of the endpoints, without the pages' files below `/monitor/`.
 pub const PATHS: [&str; 14] = [
     "/health",
     "/health/live",
@@ -120,7 +120,7 @@ pub const PATHS: [&str; 14] = [
     reload::PATH,
 ];
 
-/// Whether a request for this path is for the operators' endpoints. Only a path that is written exactly as theirs is.
+/// Whether a path is exactly that of an endpoint.
 pub fn is_endpoint(path: &str) -> bool {
     PATHS.contains(&path) || assets::ALL.iter().any(|asset| asset.path == path)
 }
@@ -166,8 +166,7 @@ pub fn is_endpoint(path: &str) -> bool {
 )]
 struct Description;
 
-/// Adds to each operation what all have in common: that it asks for no token where it does not say so, and what another method is
-/// answered.
+/// Adds to each operation what all have in common: that it needs no token unless it says so, and the answer to other methods.
 struct Defaults;
 
 impl Modify for Defaults {
@@ -191,7 +190,7 @@ impl Modify for Defaults {
     }
 }
 
-/// Adds to the description what `Authorization` must carry where an endpoint asks for it.
+/// Adds to the description what `Authorization` must contain.
 struct Token;
 
 impl Modify for Token {

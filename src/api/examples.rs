@@ -1,5 +1,5 @@
-//! An example of each operation in the description: a command, and what the service answered to it. The answers were given by a
-//! running service; a test asks for them again and compares their shape.
+//! An example for each operation in the description: a command, and the service's answer. The answers were recorded from a running
+//! service; a test requests them again and compares their structure.
 
 use std::collections::BTreeMap;
 
@@ -16,12 +16,12 @@ const EXAMPLES: &str = include_str!("examples.json");
 /// One example.
 #[derive(Debug, Deserialize)]
 struct Example {
-    /// The query of the request, with its `?`; empty without one.
+    /// The request's query with its `?`; empty without one.
     #[serde(default)]
     query: String,
-    /// The body of the request; absent without one.
+    /// The request's body; absent without one.
     request: Option<Value>,
-    /// The body of the answer.
+    /// The response's body.
     response: Value,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Examples;
 
 impl Modify for Examples {
     fn modify(&self, api: &mut OpenApi) {
-        // A test reads them, too: what is wrong with them is not found by a user.
+        // A test parses them too, so that errors are not found by a user.
         let examples: BTreeMap<String, Example> =
             serde_json::from_str(EXAMPLES).unwrap_or_default();
         for (path, item) in &mut api.paths.paths {
@@ -70,7 +70,7 @@ fn set<'a>(contents: impl Iterator<Item = &'a mut RefOr<Content>>, example: Opti
     }
 }
 
-/// What is typed into a shell for an example.
+/// The shell command of an example.
 fn command(method: &str, path: &str, example: &Example, needs_token: bool) -> String {
     let mut command = "curl -s".to_owned();
     if method != "GET" {

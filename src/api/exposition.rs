@@ -1,12 +1,12 @@
-//! The Prometheus text format 0.0.4: families of samples, written one after the other.
+//! The Prometheus text format 0.0.4: metric families, written one after the other.
 //!
-//! The numbers exist already, as counters and summaries; a metrics library would keep them a second time.
+//! The values exist already as counters and summaries; a metrics library would store them a second time.
 
 use std::fmt::{Display, Write as _};
 
 use crate::traffic::{distribution::Distribution, origin::OriginState, origins::Origins};
 
-/// The type of a family of samples.
+/// The type of a metric family.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
     /// A total that only grows.
@@ -15,10 +15,10 @@ pub(super) enum Kind {
     Gauge,
 }
 
-/// A family that has a sample for each origin: its name, its help, and how the value is read.
+/// A family with a sample for each origin: name, help, and how to read the value.
 pub(super) type Family<S> = (&'static str, &'static str, fn(&S) -> u64);
 
-/// A text in this format, while it is written.
+/// A text in this format, being written.
 #[derive(Debug, Default)]
 pub(super) struct Exposition(String);
 
@@ -26,18 +26,18 @@ impl Exposition {
     /// The media type.
     pub(super) const MEDIA_TYPE: &'static str = "text/plain; version=0.0.4; charset=utf-8";
 
-    /// The whole text.
+    /// The complete text.
     pub(super) fn into_text(self) -> String {
         self.0
     }
 
-    /// Writes a family of one sample.
+    /// Writes a family with one sample.
     pub(super) fn one(&mut self, kind: Kind, name: &str, help: &str, value: impl Display) {
         self.begin(kind_name(kind), name, help);
         self.sample(format_args!("{name}"), value);
     }
 
-    /// Writes a family with one label: a sample for each of its values.
+    /// Writes a family with one label, and a sample for each of its values.
     pub(super) fn by<L: Display, V: Display>(
         &mut self,
         kind: Kind,
@@ -52,7 +52,7 @@ impl Exposition {
         }
     }
 
-    /// Writes a family with a sample for each origin, by its name.
+    /// Writes a family with a sample for each origin, labelled by its name.
     pub(super) fn of_each<V: Display>(
         &mut self,
         kind: Kind,
@@ -65,7 +65,7 @@ impl Exposition {
         self.by(kind, name, help, "origin", samples);
     }
 
-    /// Writes a family with samples for each origin, told apart by one more label.
+    /// Writes a family with samples for each origin, with one more label.
     pub(super) fn of_each_by<L: Display, V: Display, S: IntoIterator<Item = (L, V)>>(
         &mut self,
         kind: Kind,
@@ -87,7 +87,7 @@ impl Exposition {
         }
     }
 
-    /// Writes a family for a state: the sample of `now` is 1, those of all others are 0.
+    /// Writes a family for a state: the sample of `now` is 1, all others are 0.
     pub(super) fn state<S: Display + PartialEq>(
         &mut self,
         name: &str,
@@ -120,7 +120,7 @@ impl Exposition {
     }
 
     fn begin(&mut self, kind: &str, name: &str, help: &str) {
-        // Writing to a String does not fail.
+        // Writing to a String cannot fail.
         _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 

@@ -1,7 +1,7 @@
-//! What dashboards follow: the changes of /stats, once a second, written once for all subscribers.
+//! The stream for dashboards: changes of /stats once a second, serialized once for all subscribers.
 //!
-//! A subscriber first gets the history and the whole of /stats, then with each tick a row for the history and a merge
-//! patch (RFC 7396) of what changed. While there is none, a tick costs a row of numbers and no JSON.
+//! A new subscriber gets the history and all of /stats, then with each tick a history row and a merge patch (RFC 7396) with the
+//! changes. Without subscribers, a tick only costs a row of numbers and no JSON.
 
 use std::{
     net::IpAddr,
@@ -24,20 +24,20 @@ use crate::{reloadable::reloadable, traffic::published::Published, units::OutOfR
 
 /// Time between two ticks.
 const TICK: Duration = Duration::from_secs(1);
-/// Ticks for one row of the last hours: 15 seconds.
+/// Ticks for one row of the long history: 15 seconds.
 const TICKS_OF_HOURS: u64 = 15;
-/// Rows of the last hours: six of them. A row has 264 bytes, all have 380 kB.
+/// Rows of the long history: six hours. A row has 264 bytes, all have 380 kB.
 const HOURS: usize = 6 * 3600 / 15;
-/// Ticks that a subscriber may be behind before its stream ends. A browser then subscribes again by itself.
+/// Ticks that a subscriber may be behind before its stream is ended. Browsers reconnect by themselves.
 const BEHIND: usize = 8;
 
 /// `[monitor]`: limits of the dashboards' stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Streams at once, at most; a further one is answered 503.
+    /// The most streams at once; further ones are answered 503.
     pub streams: usize,
-    /// How far back the history reaches that a dashboard gets when it is opened.
+    /// Length of the history that a dashboard gets when it connects.
     #[serde(with = "humantime_serde")]
     pub history: Duration,
 }
@@ -48,7 +48,7 @@ reloadable!(Settings {
 });
 
 impl Settings {
-    /// Checks the ranges.
+    /// Checks the values.
     ///
     /// # Errors
     ///
@@ -69,7 +69,7 @@ impl Settings {
     }
 }
 
-/// Sends the changes of /stats to all subscribers.
+/// Sends changes of /stats to all subscribers.
 #[derive(Debug)]
 pub struct Feed {
     published: Arc<Published>,
@@ -81,18 +81,18 @@ pub struct Feed {
 #[derive(Debug)]
 struct FeedState {
     history: History,
-    /// The last hours, with a row for every 15 ticks.
+    /// The long history, with a row for every 15 ticks.
     hours: History,
     ticked: u64,
-    /// The /stats that subscribers know; none while there are none.
+    /// The /stats that subscribers have; none without subscribers.
     told: Option<Value>,
-    /// The first piece for a new subscriber; none if it was not written since the last tick.
+    /// The first message for a new subscriber; none if it was not built since the last tick.
     opening: Option<Bytes>,
     /// None once the process drains.
     ticks: Option<broadcast::Sender<Bytes>>,
 }
 
-/// One subscriber's end of the feed. Dropped, its permit is free for another.
+/// One subscriber's receiver. Dropping it releases its permit.
 #[derive(Debug)]
 pub(super) struct Subscription {
     opening: Option<Bytes>,
@@ -100,13 +100,13 @@ pub(super) struct Subscription {
     permit: StreamPermit,
 }
 
-/// Why there is no subscription.
+/// Why a subscription was refused.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotSubscribed {
     /// There are too many subscribers.
     #[error("too many dashboards are open: close one, or raise monitor.streams")]
     Full,
-    /// The process takes no new work.
+    /// The process drains.
     #[error("the process is draining")]
     Draining,
 }
@@ -167,7 +167,7 @@ impl Feed {
                 .told
                 .get_or_insert_with(|| json(&Stats::of(&self.published)));
             let history = serde_json::to_string(&state.history).unwrap_or_default();
-            // `retry`: how soon a browser subscribes again, in milliseconds.
+            // `retry`: delay before a browser reconnects, in milliseconds.
             format!(
                 "retry: 1000\n\n{}{}",
                 event("history", history),
@@ -182,7 +182,7 @@ impl Feed {
         })
     }
 
-    /// The last hours.
+    /// The long history.
     pub(super) fn hours(&self) -> History {
         self.state().hours.clone()
     }
@@ -196,7 +196,7 @@ impl Feed {
             state.hours.record(&self.published, now);
         }
         if self.published.is_draining() {
-            // The streams end, so that nothing waits for them.
+            // Ends the streams, so that the drain does not wait for them.
             state.ticks = None;
         }
         let Some(ticks) = &state.ticks else { return };
@@ -210,7 +210,7 @@ impl Feed {
             .as_ref()
             .map_or_else(|| stats.clone(), |told| patch(told, &stats));
         let row = serde_json::to_string(&row).unwrap_or_default();
-        // An error says that the last subscriber has left.
+        // An error means that the last subscriber has left.
         _ = ticks.send(format!("{}{}", event("row", row), event("change", change)).into());
         state.told = Some(stats);
     }
@@ -221,8 +221,7 @@ impl Feed {
 }
 
 impl Subscription {
-    /// The next piece of the stream. None at its end: the process drains, this subscriber was too slow, or its permit was
-    /// revoked.
+    /// The next message of the stream. None at its end: the process drains, the subscriber was too slow, or its permit was revoked.
     pub(super) async fn next(&mut self) -> Option<Bytes> {
         let piece = match self.opening.take() {
             Some(opening) => Some(opening),
@@ -232,12 +231,12 @@ impl Subscription {
     }
 }
 
-/// A server-sent event. `data` has no line breaks: JSON on one line.
+/// A server-sent event. `data` must be a single line of JSON.
 fn event(name: &str, data: impl std::fmt::Display) -> String {
     format!("event: {name}\ndata: {data}\n\n")
 }
 
-/// The merge patch that makes `to` of `from` (RFC 7396). It cannot tell a member that became null from one that is gone.
+/// The merge patch that turns `from` into `to` (RFC 7396). It cannot distinguish null from a missing member.
 fn patch(from: &Value, to: &Value) -> Value {
     let (Value::Object(from), Value::Object(to)) = (from, to) else {
         return to.clone();

@@ -1,4 +1,4 @@
-//! Counts of requests and percentiles of their times, as /stats shows them.
+//! Counts of requests and percentiles of their times in /stats.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -9,7 +9,7 @@ use crate::traffic::{
     summary::{self, Summary},
 };
 
-/// Since the start, with numbers as texts, as scripts for the Python service read them.
+/// Totals since the start, with numbers as strings, as scripts for the former Python service expect them.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Metrics {
     total_requests: u64,
@@ -25,7 +25,7 @@ pub(super) struct Metrics {
     p95_response_time_ms: String,
     p99_response_time_ms: String,
     total_bytes_transferred: u64,
-    /// Of the sliding window, in Mbit/s (10^6).
+    /// In the sliding window, in Mbit/s (10^6).
     throughput_mbps: String,
     /// Always false: kept for existing dashboards.
     uvloop_enabled: bool,
@@ -52,16 +52,16 @@ impl Metrics {
     }
 }
 
-/// Requests over some stretch of time. `response_time` is from a request's head to its end, `ttfb` to the first byte
-/// for the client, `origin_ttfb` from the request sent to the origin to its response head.
+/// Requests in a period. `response_time` is from a request's head to its end, `ttfb` to the first byte for the client,
+/// `origin_ttfb` from the request sent to the origin to its response head.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Figures {
-    /// Requests that ended.
+    /// Finished requests.
     total_requests: u64,
-    /// Those of them that failed by the origin's fault: 5xx, no connection, a timeout or a broken body.
+    /// Requests that failed because of the origin: 5xx, no connection, a timeout or a broken body.
     error_count: u64,
     error_rate_percent: f64,
-    /// Bytes of response bodies that clients got.
+    /// Response body bytes sent to clients.
     total_bytes_transferred: u64,
     avg_response_time_ms: f64,
     min_response_time_ms: f64,
@@ -123,9 +123,9 @@ impl Figures {
 pub(super) struct Window {
     #[serde(flatten)]
     figures: Figures,
-    /// How far back the window reaches: less than `metrics.window` just after the start.
+    /// Length of the window: less than `metrics.window` just after the start.
     window_seconds: f64,
-    /// Bits of response bodies for each second of the window, in Mbit/s (10^6).
+    /// Response body bits per second in the window, in Mbit/s (10^6).
     throughput_mbps: f64,
     outcomes: Outcomes,
 }
@@ -141,28 +141,28 @@ impl Window {
     }
 }
 
-/// Requests by how they ended.
+/// Requests by outcome.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Outcomes {
-    /// The whole response went out, with a status below 400.
+    /// The whole response was sent, with a status below 400.
     completed: u64,
-    /// The whole response went out, with a status 4xx.
+    /// The whole response was sent, with a 4xx status.
     refused: u64,
     /// The origin answered 5xx.
     origin_failed: u64,
-    /// No connection to the origin could be made.
+    /// No connection to the origin could be opened.
     connect_failed: u64,
-    /// The origin did not answer in time, or sent nothing of a body for too long.
+    /// The origin did not answer in time, or its body stalled for too long.
     origin_timeout: u64,
-    /// The origin's response broke, or was no HTTP.
+    /// The origin's response failed, or violated HTTP.
     origin_broken: u64,
     /// The client left before the end.
     client_left: u64,
-    /// The client was too slow to send or to read, or sent what no proxy may pass on.
+    /// The client sent or read too slowly, or sent something invalid.
     client_fault: u64,
-    /// Turned away by the rate limit.
+    /// Refused by the rate limit.
     rate_limited: u64,
-    /// Turned away because no origin connection came free in time.
+    /// Refused because no origin connection became free in time.
     overloaded: u64,
 }
 

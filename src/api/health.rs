@@ -1,4 +1,4 @@
-//! `GET /health`, `/health/live`, `/health/ready`: whether the process works.
+//! `GET /health`, `/health/live`, `/health/ready`: the state of the process.
 
 use std::{
     collections::BTreeMap,
@@ -22,10 +22,10 @@ use crate::{
     },
 };
 
-/// `/health` is `degraded` for so long after an actor was replaced.
+/// How long `/health` is `degraded` after an actor was replaced.
 const RECENTLY: Duration = Duration::from_secs(60);
 
-/// How the process is, and the parts that it depends on.
+/// The state of the process and of the parts that it depends on.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Health {
     status: Status,
@@ -40,11 +40,11 @@ pub(super) struct Health {
     http_client: HttpClient,
     /// The origins; one, for now.
     origins: Vec<OriginHealth>,
-    /// Whether stale answers go out, for the origin fails; null if not.
+    /// Whether stale responses are sent because the origin fails; null if not.
     serving_stale: Option<super::store::ServingStale>,
-    /// A maximum of the settings that holds requests back; null where none does.
+    /// A maximum of the settings that holds requests back; null if there is none.
     binding_limit: Option<BindingLimit>,
-    /// The certificate that clients see; null without TLS.
+    /// The certificate for clients; null without TLS.
     certificate: Option<Certificate>,
     /// The actors by name.
     actors: BTreeMap<&'static str, ActorHealth>,
@@ -53,16 +53,16 @@ pub(super) struct Health {
     config: Config,
 }
 
-/// How the process is.
+/// The state of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Status {
-    /// All is well.
+    /// Everything works.
     Healthy,
-    /// It serves, but Redis or the origin is away, clients refuse its certificate, or an actor had to be started anew within
-    /// the last minute.
+    /// It serves, but Redis or the origin is unreachable, clients reject its certificate, or an actor was restarted within the last
+    /// minute.
     Degraded,
-    /// It takes no new work.
+    /// It shuts down: no new connections.
     Draining,
 }
 
@@ -70,7 +70,7 @@ pub(super) enum Status {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Redis {
     status: RedisLink,
-    /// How long the last ping took; null if there was none.
+    /// Time of the last ping; null if there was none.
     latency_ms: Option<f64>,
     pool: Pool,
 }
@@ -80,14 +80,14 @@ pub(super) struct Redis {
 struct Pool {
     /// The limit.
     size: usize,
-    /// Commands under way now.
+    /// Running commands.
     in_use: usize,
 }
 
-/// The client side: connections to the origin.
+/// The proxy's client side: connections to the origin.
 #[derive(Debug, Serialize, ToSchema)]
 struct HttpClient {
-    /// `degraded` while the origin cannot be reached.
+    /// `degraded` while the origin is unreachable.
     status: Status,
 }
 
@@ -98,11 +98,11 @@ struct OriginHealth {
     /// Without user and password.
     url: String,
     status: OriginStatus,
-    /// Its class by the median time to its first byte; null while nobody knows how it answers.
+    /// Its class by the median time to first byte; null without enough samples.
     quality: Option<Class>,
 }
 
-/// The certificate that clients see.
+/// The certificate for clients.
 #[derive(Debug, Serialize, ToSchema)]
 struct Certificate {
     /// `expiring` within the last fourteen days.
@@ -125,7 +125,7 @@ impl Certificate {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ActorHealth {
     status: ActorState,
-    /// How often it was replaced.
+    /// How often it was restarted.
     restarts: u64,
 }
 
@@ -139,7 +139,7 @@ enum ActorState {
     Down,
 }
 
-/// How much optimization is on.
+/// The optimization level.
 #[derive(Debug, Serialize, ToSchema)]
 struct PerformanceOptimization {
     /// Always false: kept for existing dashboards.
@@ -151,25 +151,25 @@ struct PerformanceOptimization {
     optimization_level: Level,
 }
 
-/// Whether the process runs, or takes new work.
+/// The state of the process for probes.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ProcessState {
     status: ProcessStatus,
 }
 
-/// What a check says.
+/// The result of a probe.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum ProcessStatus {
     /// It runs.
     Live,
-    /// It takes new work.
+    /// It accepts requests.
     Ready,
-    /// It takes no new work.
+    /// It shuts down: no new connections.
     Draining,
 }
 
-/// How the process is, for people and dashboards.
+/// The state of the process, for people and dashboards.
 #[utoipa::path(get, path = "/health", tag = "health", responses(
     (status = 200, description = "It serves: `healthy` or `degraded`", body = Health),
     (status = 503, description = "It takes no new work: `draining`", body = Health),
@@ -229,7 +229,7 @@ pub(super) async fn health(published: web::Data<Published>) -> HttpResponse {
     )
 }
 
-/// Whether the process runs at all. An orchestrator restarts one that does not answer.
+/// Whether the process runs. An orchestrator restarts one that does not answer.
 #[utoipa::path(get, path = "/health/live", tag = "health", responses(
     (status = 200, description = "It runs", body = ProcessState),
     (status = "default", description = "Any error", body = Problem, content_type = Problem::MEDIA_TYPE),
@@ -243,7 +243,7 @@ pub(super) async fn live() -> HttpResponse {
     )
 }
 
-/// Whether the process takes new work. A load balancer leaves out one that does not.
+/// Whether the process accepts requests. A load balancer excludes one that does not.
 #[utoipa::path(get, path = "/health/ready", tag = "health", responses(
     (status = 200, description = "It takes new work", body = ProcessState),
     (status = 503, description = "It takes no new work", body = ProcessState),
@@ -258,7 +258,7 @@ pub(super) async fn ready(published: web::Data<Published>) -> HttpResponse {
     json_response(code, &ProcessState { status })
 }
 
-/// Why an origin counts as away; none if it does not. Before the first tick a connect that failed says so already.
+/// Why an origin counts as unreachable; none if it is reachable. A failed connect counts even before the first tick.
 fn why_away(origin: &OriginState) -> Option<&'static str> {
     match **origin.status.load() {
         OriginStatus::Unreachable => Some("the origin cannot be reached"),

@@ -1,4 +1,4 @@
-//! The last minutes as a row of numbers for each second: a dashboard draws them as soon as it is opened.
+//! The last minutes as one row of numbers per second: dashboards draw them as soon as they are opened.
 
 use std::{
     collections::VecDeque,
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::traffic::{origin::OriginState, published::Published, quality::Class};
 
-/// The names of a row's numbers, in their order.
+/// The names of a row's numbers, in order.
 const COLUMNS: [&str; 33] = [
     "at_ms",
     "requests_per_second",
@@ -55,12 +55,12 @@ const COLUMNS: [&str; 33] = [
 #[derive(Clone, Debug)]
 pub(super) struct Row([f64; COLUMNS.len()]);
 
-/// The last rows, oldest first: `rows` of numbers in the order of `columns`, `kept` at most.
+/// The last rows, oldest first: `rows` of numbers in the order of `columns`, at most `kept`.
 #[derive(Clone, Debug, ToSchema)]
 pub(super) struct History {
     #[schema(value_type = Vec<Vec<Option<f64>>>)]
     rows: VecDeque<Row>,
-    /// Rows at most.
+    /// The most rows.
     kept: usize,
     /// The names of the numbers.
     columns: [&'static str; COLUMNS.len()],
@@ -69,7 +69,7 @@ pub(super) struct History {
     before: Totals,
 }
 
-/// Totals since the start, and when they were read: two of them make rates.
+/// Totals since the start, and when they were read: two of them give rates.
 #[derive(Clone, Debug)]
 struct Totals {
     at: Instant,
@@ -78,11 +78,11 @@ struct Totals {
     rejected: u64,
     resumed: u64,
     parallel: u64,
-    /// Responses by the class of their status, 2xx to 5xx.
+    /// Responses by status class, 2xx to 5xx.
     responses: [u64; 4],
-    /// Processor time; none where the system does not tell.
+    /// Processor time; none if the system does not report it.
     usage: Option<Usage>,
-    /// When requests were counted: that is once a tick of the window, and not now.
+    /// When requests were counted: at the window's last tick, not now.
     counted: Instant,
     requests: u64,
     requests_per_second: f64,
@@ -114,7 +114,7 @@ impl Totals {
         }
     }
 
-    /// The totals of now, with the rate of requests since `before`.
+    /// The current totals, with the request rate since `before`.
     fn after(published: &Published, now: Instant, before: &Self) -> Self {
         let totals = Self::of(published, now);
         let passed = totals.counted.saturating_duration_since(before.counted);
@@ -135,7 +135,7 @@ fn per_second(from: u64, to: u64, passed: Duration) -> f64 {
 }
 
 impl History {
-    /// A history of so many rows, none of which is there yet.
+    /// An empty history of at most `kept` rows.
     pub(super) fn new(kept: usize, published: &Published, now: Instant) -> Self {
         Self {
             rows: VecDeque::new(),
@@ -145,7 +145,7 @@ impl History {
         }
     }
 
-    /// Adds the row of now, and drops the oldest if there are too many.
+    /// Adds a row for now, and drops the oldest if there are too many.
     pub(super) fn record(&mut self, published: &Published, now: Instant) -> Row {
         let totals = Totals::after(published, now, &self.before);
         let row = Row::of(published, &self.before, &totals);
@@ -189,7 +189,7 @@ impl Row {
             millis(window.total.p95),
             millis(window.total.p99),
             clients.requests.get() as f64,
-            // A gap, too, where it is off.
+            // A gap in the chart while it is off.
             match published.origins.iter().all(|origin| origin.gate.is_on()) {
                 true => published
                     .origins
@@ -208,7 +208,7 @@ impl Row {
             lines(Class::Medium),
             lines(Class::Poor),
             lines(Class::VeryPoor),
-            // No number while nobody knows: a gap in the chart.
+            // A gap in the chart while it is unknown.
             published
                 .origin()
                 .quality()
@@ -219,7 +219,7 @@ impl Row {
             responses(1),
             responses(2),
             responses(3),
-            // A gap while nothing tells.
+            // A gap in the chart while it is unknown.
             (summary.of(published.origin().id).pace.median).map_or(f64::NAN, millis),
             cpu.map_or(f64::NAN, |cpu| {
                 cpu.as_secs_f64() / passed.as_secs_f64().max(0.001) * 100.0
@@ -248,7 +248,7 @@ impl Serialize for History {
     }
 }
 
-/// A number with three decimals at most; a whole one without a point, and null for one that is none.
+/// A number with at most three decimals, without a decimal point if whole, and null if it is not finite.
 struct Number(f64);
 
 impl Serialize for Number {

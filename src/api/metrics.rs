@@ -1,4 +1,4 @@
-//! `GET /metrics`: the numbers of /stats for Prometheus, in base units. Labels take few values.
+//! `GET /metrics`: the figures of /stats for Prometheus, in base units. Labels have few values.
 
 use actix_web::{HttpResponse, http::header::CACHE_CONTROL, web};
 
@@ -17,7 +17,7 @@ mod transfers;
 /// The endpoint's path.
 pub(super) const PATH: &str = "/metrics";
 
-/// The numbers for Prometheus.
+/// The figures for Prometheus.
 #[utoipa::path(get, path = PATH, tag = "numbers", responses(
     (status = 200, description = "The Prometheus text format", body = String, content_type = "text/plain"),
     (status = "default", description = "Any error", body = Problem, content_type = Problem::MEDIA_TYPE),

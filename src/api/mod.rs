@@ -1,6 +1,6 @@
-//! The operators' endpoints: how the process is, what it did, and the level.
+//! The operators' endpoints: state, figures, and the level.
 //!
-//! Only these exact paths are the proxy's own; whatever else comes, an encoded `/%68ealth` too, is the origin's.
+//! Only these exact paths belong to the proxy; all others, even an encoded `/%68ealth`, are forwarded to the origin.
 
 pub mod admin;
 mod assets;

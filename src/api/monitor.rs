@@ -1,4 +1,4 @@
-//! `GET /monitor`: the dashboard, one page that follows `/stats/stream`.
+//! `GET /monitor`: the dashboard, a page that follows `/stats/stream`.
 
 use actix_web::HttpResponse;
 

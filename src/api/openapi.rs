@@ -1,4 +1,4 @@
-//! `GET /openapi.json`: the operators' endpoints as OpenAPI 3.1, made from the types that answer.
+//! `GET /openapi.json`: the operators' endpoints as OpenAPI 3.1, generated from the response types.
 
 use actix_web::{
     HttpResponse,
@@ -12,8 +12,8 @@ use crate::problem::Problem;
 /// The endpoint's path.
 pub(super) const PATH: &str = "/openapi.json";
 
-/// Makes the description of all endpoints. The list of endpoints hands it to the two that show it: so they need not know
-/// the list.
+/// Generates the description of all endpoints. A function pointer, so that this file and `docs` need not know the list of
+/// endpoints.
 #[derive(Clone, Copy)]
 pub(super) struct Document(pub fn() -> OpenApi);
 
@@ -26,6 +26,6 @@ pub(super) async fn describe(document: web::Data<Document>) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("application/json")
         .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-cache")))
-        // A document of names and texts always serializes.
+        // A document of strings can always be serialized.
         .body(document.0().to_json().unwrap_or_default())
 }

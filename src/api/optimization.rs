@@ -30,14 +30,14 @@ use crate::{
 /// The endpoint's path.
 pub(super) const PATH: &str = "/admin/optimization";
 
-/// The body of a POST: the level that is wanted.
+/// The body of a POST: the requested level.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct OptimizationRequest {
     #[schema(value_type = Level)]
     level: String,
-    /// The share of the clients in percent, 0 to 100; not given: everybody. 0 takes a candidate back.
-    // any value, so that `null` is not taken for that
+    /// The share of the clients in percent, 0 to 100; not set: all clients. 0 takes a candidate back.
+    // any value, so that `null` is not taken as missing
     #[serde(default = "everybody")]
     #[schema(value_type = u8, maximum = 100)]
     percent: Value,
@@ -47,29 +47,29 @@ fn everybody() -> Value {
     Percent::ALL.get().into()
 }
 
-/// The level, and what it comes to.
+/// The level, and the parameters in force.
 #[derive(Serialize, ToSchema)]
 struct Optimization {
     level: Level,
-    /// What it may be set to.
+    /// The possible levels.
     allowed: [Level; Level::ALL.len()],
-    /// The level that a share of the clients has; null: all have the one.
+    /// The level that a share of the clients has; null: all clients have the same.
     canary: Option<Candidate>,
     tuning: Config,
 }
 
-/// What a change of level did.
+/// The effect of a change of level.
 #[derive(Serialize, ToSchema)]
 struct OptimizationChange {
-    /// What was asked for.
+    /// The requested level.
     level: Level,
-    /// The level that a share of the clients has; null: all have the one.
+    /// The level that a share of the clients has; null: all clients have the same.
     canary: Option<Candidate>,
     before: Config,
     after: Config,
 }
 
-/// The level, and what it comes to. Open to anybody.
+/// The level, and the parameters in force. Needs no token.
 #[utoipa::path(get, path = PATH, tag = "steering", responses(
     (status = 200, description = "The level in force", body = Optimization),
     (status = "default", description = "Any error", body = Problem, content_type = Problem::MEDIA_TYPE),
@@ -87,7 +87,8 @@ pub(super) async fn show(published: web::Data<Published>) -> HttpResponse {
     )
 }
 
-/// Sets the level, for all clients or for a share of them, at once and on every instance that shares the Redis. Nothing restarts and no transfer is cut.
+/// Sets the level, for all clients or for a share of them, at once and on every instance that shares the Redis. Nothing restarts and
+/// no transfer is cut.
 #[utoipa::path(post, path = PATH, tag = "steering", security(("token" = [])), request_body = OptimizationRequest, responses(
     (status = 200, description = "The level is in force", body = OptimizationChange),
     (status = 400, description = "The body is not what is allowed", body = Problem, content_type = Problem::MEDIA_TYPE),
@@ -138,9 +139,9 @@ async fn try_set(
     ))
 }
 
-/// Level and share of a body in JSON.
+/// Parses level and share from a JSON body.
 fn wanted(body: &[u8]) -> Result<(Level, Percent), NotDone> {
-    // serde would take a list of values for a struct as well
+    // serde would accept an array of values for the struct as well
     if body.trim_ascii_start().starts_with(b"[") {
         return Err(NotDone::BadBody("a list instead of an object".into()));
     }
@@ -157,28 +158,28 @@ fn wanted(body: &[u8]) -> Result<(Level, Percent), NotDone> {
 /// Why a level was not set.
 #[derive(Debug, thiserror::Error)]
 enum NotDone {
-    /// 401 or 429
+    /// 401 or 429: not authorized.
     #[error(transparent)]
     Unauthorized(#[from] Unauthorized),
-    /// 400
+    /// 400: the body is invalid.
     #[error("the body is not what is allowed ({0})")]
     BadBody(String),
-    /// 400
+    /// 400: the level is invalid.
     #[error("`{0}` is not a level")]
     NoLevel(String),
-    /// 400
+    /// 400: the share is invalid.
     #[error("{0:.40} is not a percentage: give a whole number from 0 to 100")]
     NoPercent(String),
-    /// 409
+    /// 409: it contradicts the current rollout.
     #[error(transparent)]
     Conflict(Conflict),
-    /// 413
+    /// 413: the body is too large.
     #[error("the body is larger than 4 KiB")]
     TooLarge,
-    /// 408
+    /// 408: the body came too slowly.
     #[error("the body did not arrive within 5 seconds")]
     TooSlow,
-    /// 503
+    /// 503: the tuner does not answer.
     #[error(transparent)]
     Away(TunerAway),
 }
@@ -223,7 +224,7 @@ impl NotDone {
             Self::Away(_) => {
                 builder.insert_header((RETRY_AFTER, "1"));
             }
-            // The rest of the body is not worth reading.
+            // The rest of the body is not read.
             Self::TooLarge | Self::TooSlow => {
                 builder.force_close();
             }

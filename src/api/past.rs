@@ -1,4 +1,4 @@
-//! `GET /stats/history`: the last hours as a row of numbers for every 15 seconds.
+//! `GET /stats/history`: the last hours as one row of numbers per 15 seconds.
 
 use actix_web::{HttpResponse, http::StatusCode, web};
 
@@ -8,7 +8,7 @@ use crate::problem::Problem;
 /// The endpoint's path.
 pub(super) const PATH: &str = "/stats/history";
 
-/// The last hours: a row of numbers for every 15 seconds, six hours at most. The last minutes, by the second, are the `history` of
+/// The last hours: one row of numbers per 15 seconds, at most six hours. The last minutes, by the second, are the `history` of
 /// `/stats/stream`.
 #[utoipa::path(get, path = PATH, tag = "numbers", responses(
     (status = 200, description = "The rows, oldest first", body = History),

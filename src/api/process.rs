@@ -6,17 +6,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Processor time and memory of this process, as `/proc` has them.
+/// Processor time and memory of this process, from `/proc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Usage {
-    /// Processor time so far, in user and in system mode.
+    /// Processor time so far, in user and system mode.
     pub cpu: Duration,
-    /// Memory that is in RAM, in bytes.
+    /// Resident memory, in bytes.
     pub resident: u64,
 }
 
 impl Usage {
-    /// The use so far; none where there is no `/proc`.
+    /// The current values; none without `/proc`.
     pub(super) fn now() -> Option<Self> {
         Self::parse(
             &fs::read_to_string("/proc/self/stat").ok()?,
@@ -24,11 +24,11 @@ impl Usage {
         )
     }
 
-    /// See proc_pid_stat(5) and proc_pid_status(5).
+    /// Parses proc_pid_stat(5) and proc_pid_status(5).
     fn parse(stat: &str, status: &str) -> Option<Self> {
         // USER_HZ is 100 on every architecture.
         const TICK: Duration = Duration::from_millis(10);
-        // Field 3 begins behind the name, which may hold spaces and brackets.
+        // Field 3 follows the name, which may contain spaces and brackets.
         let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         let ticks = |field: usize| fields.get(field - 3)?.parse::<u32>().ok();
         let kib: u64 = status
@@ -45,21 +45,21 @@ impl Usage {
     }
 }
 
-/// The processor time between two looks, as a share of one core: 2 where two cores are busy.
+/// Processor time between two calls, as a share of one core: 2 means two busy cores.
 #[derive(Debug)]
 pub(super) struct CpuShare {
-    /// When it was looked at last, the processor time up to then, and the share that was found; none before the first look.
+    /// Time, processor time and share of the last call; none before the first.
     last: Option<(Instant, Duration, f64)>,
 }
 
-/// One for the process, as its processor time is one. A std mutex: never held across an await.
+/// One for the process, like its processor time. A std mutex: never held across an await.
 static CPU_SHARE: Mutex<CpuShare> = Mutex::new(CpuShare { last: None });
 
 impl CpuShare {
-    /// A look so soon after another gets the other's share: a tick of 10 ms would count for too much.
+    /// A call this soon after another returns the same share, because the kernel's 10 ms ticks are too coarse.
     const SOONEST: Duration = Duration::from_millis(500);
 
-    /// The share since the last look, by whomever; at the first, since the process started.
+    /// The share since the last call by anyone; at the first call, since the process started.
     pub(super) fn now(started: Instant, cpu: Duration) -> f64 {
         let mut share = CPU_SHARE.lock().unwrap_or_else(PoisonError::into_inner);
         share.look(started, Instant::now(), cpu)
@@ -77,20 +77,21 @@ impl CpuShare {
     }
 }
 
-/// Open files of this process, sockets among them, and how many there may be.
+/// Open files of this process, with sockets, and their limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OpenFiles {
-    /// Open now.
+    /// Currently open.
     pub open: usize,
     /// The soft limit.
     pub most: u64,
 }
 
 impl OpenFiles {
-    /// The number now; none where there is no `/proc`.
+    /// The current number; none without `/proc`.
     pub(super) fn now() -> Option<Self> {
         let (most, _) = rlimit::Resource::NOFILE.get().ok()?;
-        // Since Linux 6.2 the folder's size tells (proc_pid_fd(5)); before, its entries are counted, its own among them.
+        // Since Linux 6.2 the directory's size is the number (proc_pid_fd(5)); before, its entries are counted, including the one
+        // of this scan.
         let open = match fs::metadata("/proc/self/fd").ok()?.len() {
             0 => fs::read_dir("/proc/self/fd")
                 .ok()?
@@ -121,12 +122,12 @@ mod tests {
         let seconds = |at: f64| started + Duration::from_secs_f64(at);
         let mut share = CpuShare { last: None };
         let mut look = |at, cpu| share.look(started, seconds(at), Duration::from_secs_f64(cpu));
-        // Since the start.
+        // Since the process started.
         assert_eq!(look(10.0, 5.0), 0.5);
-        // Two cores.
+        // Two busy cores.
         assert_eq!(look(12.0, 9.0), 2.0);
         assert_eq!(look(12.1, 9.1), 2.0);
-        // What the look at once saw counts with the next.
+        // The time of the early call is included in the next one.
         assert_eq!(look(14.0, 9.5), 0.25);
         assert_eq!(look(15.0, 9.5), 0.0);
     }

@@ -1,4 +1,4 @@
-//! `POST /admin/store/purge`: takes responses out of the store, or makes them stale.
+//! `POST /admin/store/purge`: removes stored responses, or makes them stale.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -29,35 +29,35 @@ use crate::{
 /// The endpoint's path.
 pub(super) const PATH: &str = "/admin/store/purge";
 
-/// Most tags of one purge.
+/// The most tags of one purge.
 const TAGS: usize = 64;
 
 /// The body of a POST: one of `url`, `prefix`, `tags` and `all`.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 struct PurgeRequest {
-    /// An absolute URL, with the host that clients ask for: all variants of it.
+    /// An absolute URL with the host that clients use: all its variants.
     url: Option<String>,
-    /// The beginning of absolute URLs, at least scheme and host.
+    /// Prefix of absolute URLs, with at least scheme and host.
     prefix: Option<String>,
-    /// Tags that the origin gave by Surrogate-Key or Cache-Tag, byte for byte: what has one of them.
+    /// Tags from the origin's Surrogate-Key or Cache-Tag, compared byte for byte: responses with any of them.
     tags: Option<Vec<String>>,
-    /// Everything.
+    /// All responses.
     all: bool,
-    /// It is made stale instead: validated before it is used, and still there when the origin fails.
+    /// Makes them stale instead: they are validated before use, and can still be used if the origin fails.
     soft: bool,
 }
 
-/// What a purge found.
+/// The result of a purge.
 #[derive(Serialize, ToSchema)]
 struct PurgeResult {
     /// In memory.
     memory: Purged,
-    /// On disk; null where `store.directory` is not set. What is in both counts in both.
+    /// On disk; null without `store.directory`. Responses in both count in both.
     disk: Option<PurgedOnDisk>,
-    /// Whether it was made stale instead of taken out.
+    /// Whether they were made stale instead of removed.
     soft: bool,
-    /// Whether all instances hear of it.
+    /// Whether all instances receive it.
     fleet: Fleet,
 }
 
@@ -65,15 +65,15 @@ struct PurgeResult {
 #[derive(Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Fleet {
-    /// No Redis is set: there are no others.
+    /// No Redis is configured: there are no others.
     None,
-    /// They take it within a second or two, and those that are away when they are back.
+    /// They apply it within one or two seconds; disconnected ones when they are back.
     Reached,
-    /// Redis does not answer: ask each of them, or again.
+    /// Redis does not answer: send the purge to each instance, or try again.
     NotReached,
 }
 
-/// Responses, and the bytes of their bodies.
+/// Number of responses, and bytes of their bodies.
 #[derive(Serialize, ToSchema)]
 struct Purged {
     objects: u64,
@@ -85,43 +85,43 @@ struct Purged {
 struct PurgedOnDisk {
     objects: u64,
     bytes: u64,
-    /// Whether that is all: else the rest is counted no more, and not found any more either.
+    /// Whether these are all: otherwise the rest is not counted, but is not found any more either.
     complete: bool,
 }
 
-/// Why nothing was purged, or not for good.
+/// Why nothing was purged, or not durably.
 #[derive(Debug, thiserror::Error)]
 enum NotPurged {
-    /// 401 or 429
+    /// 401 or 429: not authorized.
     #[error(transparent)]
     Unauthorized(#[from] Unauthorized),
-    /// 400, 408 or 413
+    /// 400, 408 or 413: the body was not read.
     #[error(transparent)]
     Unread(#[from] Unread),
-    /// 400
+    /// 400: the body is invalid.
     #[error("the body is not what is allowed ({0}): send one of url, prefix, tags or all")]
     BadBody(String),
-    /// 400
+    /// 400: the URL or prefix is invalid.
     #[error("`{key}` is not an absolute http or https URL with a host: {url:.200}")]
     BadUrl {
         /// `url` or `prefix`.
         key: &'static str,
-        /// What it was.
+        /// Its value.
         url: String,
     },
-    /// 400
+    /// 400: a tag is invalid.
     #[error("`tags` must be 1 to 64 tags of 1 to 256 visible characters without spaces and commas")]
     BadTag,
-    /// 503
+    /// 503: a restart may undo the purge.
     #[error(transparent)]
     NotDurable(#[from] NotDurable),
-    /// 503
+    /// 503: there is no store.
     #[error("there is no store yet: the process starts")]
     NoStore,
 }
 
-/// Takes responses out of the store, or makes them stale, on this instance and all that share its Redis. Once it is answered, a
-/// restart brings nothing back.
+/// Removes stored responses, or makes them stale, on this instance and all that share its Redis. Once it is answered, it survives a
+/// restart.
 #[utoipa::path(post, path = PATH, tag = "steering", security(("token" = [])), request_body = PurgeRequest, responses(
     (status = 200, description = "What was found, and is there no more", body = PurgeResult),
     (status = 400, description = "The body is not what is allowed", body = Problem, content_type = Problem::MEDIA_TYPE),
@@ -147,7 +147,7 @@ pub(super) async fn purge(
             let problem = Problem::new(why.status(), why.to_string()).at(request.uri());
             let mut builder = problem.builder();
             if matches!(why, NotPurged::Unread(_)) {
-                // The rest of the body is not worth reading.
+                // The rest of the body is not read.
                 builder.force_close();
             }
             builder.body(problem.body())
@@ -195,9 +195,9 @@ async fn try_purge(
     ))
 }
 
-/// What a body means, and whether it is soft.
+/// Parses the body: what to purge, and whether softly.
 fn meant(store: &Arc<Store>, body: &[u8]) -> Result<(Vec<What>, bool), NotPurged> {
-    // serde would take a list of values for a struct as well.
+    // serde would accept an array of values for the struct as well.
     if body.trim_ascii_start().starts_with(b"[") {
         return Err(NotPurged::BadBody("a list instead of an object".into()));
     }

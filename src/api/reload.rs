@@ -1,4 +1,4 @@
-//! `POST /admin/reload`: the settings are read again, as at SIGHUP.
+//! `POST /admin/reload`: reads the settings again, like SIGHUP.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -20,55 +20,55 @@ use crate::problem::Problem;
 /// The endpoint's path.
 pub const PATH: &str = "/admin/reload";
 
-/// Reloads that may wait for the one under way.
+/// Reloads that may wait for the current one.
 const WAITING: usize = 4;
 
-/// What a reload did.
+/// The result of a reload.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Reloaded {
-    /// The settings that differ from those before, and are in force.
+    /// Changed settings that are in force.
     pub changed: Vec<SettingChange>,
-    /// The settings that differ, and are not in force before a restart.
+    /// Changed settings that need a restart.
     pub needs_restart: Vec<SettingChange>,
 }
 
-/// One setting that differs.
+/// One changed setting.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct SettingChange {
-    /// The whole key.
+    /// The full key.
     pub key: String,
-    /// The value in force before; null if there was none.
+    /// The previous value; null if there was none.
     pub before: Value,
-    /// The value that the settings have now; null if there is none.
+    /// The new value; null if there is none.
     pub after: Value,
 }
 
-/// The settings are wrong, and nothing changed. It holds what is wrong.
+/// The settings are invalid, and nothing changed. Contains the reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("nothing was changed: {0}")]
 pub struct NotReloaded(pub String);
 
-/// A request to read the settings again.
+/// A request for a reload.
 #[derive(Debug)]
 pub struct ReloadRequest {
-    /// Who asks, for the log: an address, or the name of a signal.
+    /// Who requests it, for the log: an address, or the name of a signal.
     pub who: String,
-    /// Where the outcome goes.
+    /// Receives the result.
     pub answer: oneshot::Sender<Result<Reloaded, NotReloaded>>,
 }
 
-/// Where reloads are asked for: by the endpoint, and at SIGHUP. They are done one after the other. Clones are the same.
+/// Requests reloads, by the endpoint and at SIGHUP. They are done one after the other. Clones share the queue.
 #[derive(Clone, Debug)]
 pub struct Reloads(mpsc::Sender<ReloadRequest>);
 
 impl Reloads {
-    /// Where to ask, and where the requests arrive.
+    /// The sender and receiver of requests.
     pub fn channel() -> (Self, mpsc::Receiver<ReloadRequest>) {
         let (ask, asked) = mpsc::channel(WAITING);
         (Self(ask), asked)
     }
 
-    /// Has the settings read again, and waits for the outcome. None if too many wait already, or the process ends.
+    /// Requests a reload and waits for the result. None if too many wait already, or the process ends.
     pub async fn ask(&self, who: String) -> Option<Result<Reloaded, NotReloaded>> {
         let (answer, answered) = oneshot::channel();
         self.0.try_send(ReloadRequest { who, answer }).ok()?;
@@ -76,7 +76,7 @@ impl Reloads {
     }
 }
 
-/// Reads the settings again, as SIGHUP does. What can change at once does, without cutting a transfer.
+/// Reads the settings again, like SIGHUP. What can change at once does, without interrupting transfers.
 #[utoipa::path(post, path = PATH, tag = "steering", security(("token" = [])), responses(
     (status = 200, description = "What changed, and what needs a restart", body = Reloaded),
     (status = 401, description = "No token, or a wrong one", body = Problem, content_type = Problem::MEDIA_TYPE,

@@ -1,30 +1,30 @@
-//! The body of a request to an endpoint, within bounds.
+//! Reads the body of a request to an endpoint, within limits.
 
 use std::time::Duration;
 
 use actix_web::web;
 use futures_util::StreamExt as _;
 
-/// Most bytes of a body.
+/// The most bytes of a body.
 const MOST: usize = 4096;
-/// Longest time for all of it.
+/// Timeout for the whole body.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a body was not read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unread {
-    /// 400
+    /// 400: the body is malformed.
     #[error("{0}")]
     Broken(String),
-    /// 413
+    /// 413: the body is too large.
     #[error("the body is larger than 4 KiB")]
     TooLarge,
-    /// 408
+    /// 408: the body came too slowly.
     #[error("the body did not arrive within 5 seconds")]
     TooSlow,
 }
 
-/// The body of a request, whatever its Content-Type says. 4 KiB and 5 s at most.
+/// Reads a request's body, whatever its Content-Type: at most 4 KiB within 5 s.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Resources of the operators' endpoints: one exact path, and the methods that it takes.
+//! Resources of the operators' endpoints: one exact path, and its methods.
 
 use actix_web::{
     FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder,
@@ -9,7 +9,7 @@ use actix_web::{
 
 use crate::problem::Problem;
 
-/// The response to every other path on the operators' own address: 404.
+/// The response to all other paths on the operators' own address: 404.
 pub fn nothing_here(request: &HttpRequest) -> HttpResponse {
     let detail = "only the operators' endpoints are on this address";
     Problem::new(StatusCode::NOT_FOUND, detail)
@@ -30,22 +30,22 @@ where
         .default_service(web::to(only_get))
 }
 
-/// A resource at exactly this path as the client wrote it: the router alone would take `%68` for `h`.
+/// A resource at exactly this path as the client wrote it: the router alone would accept `%68` for `h`.
 pub(super) fn at(path: &'static str) -> Resource {
     web::resource(path).guard(fn_guard(move |ctx| ctx.head().uri.path() == path))
 }
 
-/// 405 for a method other than GET and HEAD.
+/// 405 for methods other than GET and HEAD.
 pub(super) async fn only_get(request: HttpRequest) -> HttpResponse {
     not_allowed(&request, "GET, HEAD")
 }
 
-/// 405 for a method other than POST.
+/// 405 for methods other than POST.
 pub(super) async fn only_post(request: HttpRequest) -> HttpResponse {
     not_allowed(&request, "POST")
 }
 
-/// 405 for a method other than GET, HEAD and POST.
+/// 405 for methods other than GET, HEAD and POST.
 pub(super) async fn get_or_post(request: HttpRequest) -> HttpResponse {
     not_allowed(&request, "GET, HEAD, POST")
 }
@@ -65,7 +65,7 @@ fn not_allowed(request: &HttpRequest, allowed: &'static str) -> HttpResponse {
         .body(problem.body())
 }
 
-/// A method's name for a message, cut where it is long: a client may invent one.
+/// A method's name for a message, cut if it is long: clients may invent methods.
 fn method(method: &Method) -> &str {
     let method = method.as_str();
     method.get(..method.len().min(20)).unwrap_or(method)

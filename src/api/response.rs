@@ -15,8 +15,8 @@ pub(super) fn json_response(status: StatusCode, body: &impl Serialize) -> HttpRe
         .body(json(body).to_string())
 }
 
-/// A value as JSON, with its keys in alphabetical order.
+/// A value as JSON, with keys in alphabetical order.
 pub(super) fn json(body: &impl Serialize) -> Value {
-    // The types that answer have texts as keys and finite numbers, so they always serialize.
+    // The response types have string keys and finite numbers, so they can always be serialized.
     serde_json::to_value(body).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! `GET /stats`: what the process did, and what it decided and why.
+//! `GET /stats`: counts, and decisions with their reasons.
 
 use std::{
     collections::BTreeMap,
@@ -41,7 +41,7 @@ use process::Process;
 use transfers::Transfers;
 use workers::Workers;
 
-/// What the process did, and what it decided and why.
+/// What the process has done, and its decisions with their reasons.
 #[utoipa::path(get, path = "/stats", tag = "numbers", responses(
     (status = 200, description = "The numbers of now", body = Stats),
     (status = "default", description = "Any error", body = Problem, content_type = Problem::MEDIA_TYPE),
@@ -50,13 +50,13 @@ pub(super) async fn stats(published: web::Data<Published>) -> HttpResponse {
     json_response(StatusCode::OK, &Stats::of(&published))
 }
 
-/// What the process did, and what it decided and why.
+/// What the process has done, and its decisions with their reasons.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Stats {
     performance_optimizer: PerformanceOptimizer,
     /// Since the start.
     total: Figures,
-    /// The last 60 seconds, or what the settings say.
+    /// The last 60 seconds, or `metrics.window`.
     window: Window,
     /// Since the start.
     outcomes: Outcomes,
@@ -64,13 +64,13 @@ pub(super) struct Stats {
     rate_limiter: RateLimiter,
     concurrency: Concurrency,
     limited_by: LimitedBy,
-    /// Null where none is.
+    /// Null if there is none.
     binding_limit: Option<BindingLimit>,
     origin_pool: OriginPool,
     transfers: Transfers,
     /// Null only before the process serves.
     store: Option<super::store::Store>,
-    /// Each origin by its name. What stands outside of this of an origin is the first one's.
+    /// Each origin by its name. Origin figures outside of this are the first one's.
     origins: BTreeMap<String, Origin>,
     network: Network,
     workers: Workers,
@@ -78,14 +78,14 @@ pub(super) struct Stats {
     redis: Redis,
     /// Why `/health` is degraded, one sentence each; empty if it is not.
     reasons: Vec<String>,
-    /// Responses by the class of their status.
+    /// Responses by status class.
     responses: BTreeMap<&'static str, u64>,
     process: Process,
     /// The actors by name.
     actors: BTreeMap<&'static str, ActorHealth>,
-    /// The level that a share of the clients has, beside the one of the rest; null if there is none.
+    /// The canary; null if no level is tried with a share of the clients.
     canary: Option<Canary>,
-    /// The last changes of level, canary, class, rate and concurrency, oldest first; a hundred at most.
+    /// The last changes of level, canary, class, rate and concurrency, oldest first; at most a hundred.
     retunes: Vec<Retune>,
     uptime_seconds: u64,
 }
@@ -97,7 +97,7 @@ impl Stats {
         Self {
             performance_optimizer: PerformanceOptimizer {
                 metrics: Metrics::of(&summary),
-                // A whole number, as the Python service had it.
+                // A whole number, as in the former Python service.
                 current_rate_limit: origin.gate.rate().per_second().round() as u64,
                 optimization_level: published.level.load().level,
             },
@@ -132,7 +132,7 @@ impl Stats {
     }
 }
 
-/// What scripts for the Python service read.
+/// Figures in the form that scripts for the former Python service expect.
 #[derive(Debug, Serialize, ToSchema)]
 struct PerformanceOptimizer {
     metrics: Metrics,
@@ -144,7 +144,7 @@ struct PerformanceOptimizer {
 /// The log of the process.
 #[derive(Debug, Serialize, ToSchema)]
 struct Log {
-    /// Lines that were dropped because whoever reads the log did not, or had no room.
+    /// Lines lost because the log's reader was too slow.
     lines_dropped: u64,
 }
 
@@ -154,7 +154,7 @@ struct Retune {
     #[schema(format = DateTime)]
     at: String,
     what: Retuned,
-    /// The origin that it is about; null where it is about all.
+    /// The origin that it concerns; null if it concerns all.
     origin: Option<String>,
     from: String,
     to: String,

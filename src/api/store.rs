@@ -1,4 +1,4 @@
-//! What /stats and /health say of the store.
+//! The store in /stats and /health.
 
 use std::{
     collections::BTreeMap,
@@ -15,66 +15,66 @@ use crate::{
 
 use super::numbers::rounded;
 
-/// What is kept of the origin's responses, and what that brought. Numbers count from the start.
+/// The store of responses. Counted from the start.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Store {
-    /// Whether the level has it on.
+    /// Whether it is on at this level.
     enabled: bool,
     objects: usize,
     memory: Memory,
-    /// Requests by how they were answered: `fresh`, `stale_while` (validated behind), `stale_error` (the origin failed),
+    /// Requests by how they were answered: `fresh`, `stale_while` (validated in the background), `stale_error` (the origin failed),
     /// `stale_slow` (the origin was late), `revalidated`, `miss`, `joined` (by another client's request) and `bypass`.
     requests: BTreeMap<&'static str, u64>,
-    /// The share of requests for which no body crossed the origin's line, in percent; null without a request.
+    /// The share of requests whose body was not fetched from the origin, in percent; null without requests.
     hit_percent: Option<f64>,
     bytes: BodyBytes,
     fills: Fills,
     prefetch: Prefetch,
-    /// Of the fresh ones, those that were given again to a request by the same bytes as one before: the cheapest.
+    /// How many of the fresh ones were answered by a rendered response, for requests identical to a previous one: the fastest way.
     repeated: u64,
-    /// Clients that went on by a request of their own: what they needed next did not stay until they got there.
+    /// Clients that continued by their own request, because the bytes they needed next were evicted before they got there.
     left_behind: u64,
-    /// Parts of bodies that were pushed out for others.
+    /// Parts of bodies evicted for others.
     evictions: u64,
-    /// Purges that other instances were asked for and this one took, too.
+    /// Purges received from other instances.
     purges_of_others: u64,
-    /// The disk tier; null where `store.directory` is not set.
+    /// The disk tier; null without `store.directory`.
     disk: Option<DiskFigures>,
 }
 
-/// Its memory, heads and index included.
+/// Its memory, with heads and index.
 #[derive(Debug, Serialize, ToSchema)]
 struct Memory {
     used_bytes: u64,
     limit_bytes: u64,
 }
 
-/// BodyBytes of bodies.
+/// Bytes of bodies.
 #[derive(Debug, Serialize, ToSchema)]
 struct BodyBytes {
-    /// That clients got out of objects.
+    /// Sent to clients from the store.
     served: u64,
-    /// That were fetched from the origin for that.
+    /// Fetched from the origin for that.
     filled: u64,
     /// That did not have to be fetched.
     saved: u64,
 }
 
-/// Fills: what is fetched from the origin into objects.
+/// Fills: fetches from the origin into the store.
 #[derive(Debug, Serialize, ToSchema)]
 struct Fills {
     running: u64,
     finished: u64,
-    /// Nobody read what was left, or whoever did was far behind.
+    /// No client needed the rest, or only clients that were far behind.
     stopped: u64,
     failed: u64,
 }
 
-/// Segments of HLS streams that were fetched before anybody asked for them.
+/// Segments of HLS streams that were fetched before a client requested them.
 #[derive(Debug, Serialize, ToSchema)]
 struct Prefetch {
     fetched: u64,
-    /// Asked for within a minute.
+    /// Requested within a minute.
     used: u64,
     unused: u64,
 }
@@ -129,13 +129,13 @@ impl Store {
     }
 }
 
-/// That stale answers go out, for the origin fails or is late.
+/// Stale responses that are sent because the origin fails or is late.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ServingStale {
     /// Since when.
     #[schema(format = DateTime)]
     since: String,
-    /// The share of all requests that were answered so, since the start, in percent.
+    /// Their share of all requests since the start, in percent.
     share: f64,
 }
 

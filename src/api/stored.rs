@@ -1,4 +1,4 @@
-//! `GET /admin/store?url=`: what the store knows of one URL.
+//! `GET /admin/store?url=`: what is stored for one URL.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -21,18 +21,18 @@ pub(super) const PATH: &str = "/admin/store";
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Query {
-    /// An absolute URL, with the host that clients ask for.
+    /// An absolute URL with the host that clients use.
     url: String,
 }
 
-/// What the store knows of one URL.
+/// What is stored for one URL.
 #[derive(Serialize, ToSchema)]
 struct StoredUrl {
-    /// The URL as the store writes it.
+    /// The URL as the store normalizes it.
     url: String,
-    /// Each variant of it that is in memory's index (RFC 9111 §4.1).
+    /// Each variant (RFC 9111 §4.1) that is in the index in memory.
     variants: Vec<Variant>,
-    /// Why nothing is stored; null where something is.
+    /// Why nothing is stored; null if something is.
     not_stored_because: Option<&'static str>,
 }
 
@@ -40,27 +40,27 @@ struct StoredUrl {
 #[derive(Serialize, ToSchema)]
 struct Variant {
     status: u16,
-    /// Its entity tag or Last-Modified; null without a strong validator.
+    /// Its ETag or Last-Modified; null without a strong validator.
     version: Option<String>,
-    /// The complete length; null while it is not known.
+    /// Complete length; null while unknown.
     length: Option<u64>,
-    /// Bytes of the body that are in memory.
+    /// Bytes of the body in memory.
     bytes: u64,
-    /// Whether all of the body is here, in memory or on disk.
+    /// Whether the whole body is stored, in memory or on disk.
     whole: bool,
     /// When it was first stored, in seconds since 1970.
     stored: u64,
-    /// How old it is (RFC 9111 §4.2.3), in seconds.
+    /// Current age (RFC 9111 §4.2.3), in seconds.
     age_s: u64,
-    /// For how many seconds it is still fresh; below zero since when it is stale.
+    /// Remaining freshness in seconds; negative if stale.
     ttl_s: i64,
-    /// Requests that it answered.
+    /// Number of requests it answered.
     hits: u64,
-    /// What it can be purged by.
+    /// Tags that it can be purged by.
     tags: Vec<String>,
 }
 
-/// What the store knows of one URL. What was pushed out of memory and is on disk alone is found by the next request for it.
+/// What is stored for one URL. Responses that are only on disk, not in memory, appear after the next request for them.
 #[utoipa::path(get, path = PATH, tag = "steering", security(("token" = [])), params(Query), responses(
     (status = 200, description = "Each variant, or why there is none", body = StoredUrl),
     (status = 400, description = "No absolute URL", body = Problem, content_type = Problem::MEDIA_TYPE),

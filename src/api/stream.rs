@@ -21,9 +21,8 @@ use crate::{path::client::Client, problem::Problem};
 /// The endpoint's path.
 pub(super) const PATH: &str = "/stats/stream";
 
-/// The numbers as they change: server-sent events. First `history` (the last minutes as rows of numbers) and `stats`
-/// (all of `/stats`); then every second `row` (one more for the history) and `change`, a merge patch (RFC 7396) of
-/// `/stats`.
+/// The figures as they change, as server-sent events. First `history` (the last minutes as rows of numbers) and `stats` (all of
+/// `/stats`); then every second `row` (one more for the history) and `change`, a merge patch (RFC 7396) of `/stats`.
 #[utoipa::path(get, path = PATH, tag = "numbers", responses(
     (status = 200, description = "A stream that ends when the process drains, or its place goes to a client whose address has fewer", body = String,
         content_type = "text/event-stream"),
@@ -45,7 +44,7 @@ pub(super) async fn stream(request: HttpRequest, feed: web::Data<Feed>) -> HttpR
                 .body(problem.body());
         }
     };
-    // The connection counts as in use for as long as the stream lasts.
+    // The connection counts as in use while the stream lasts.
     let client = request.conn_data::<Rc<Client>>();
     let held = client.map(Client::hold);
     let events = stream::unfold((subscription, held), |(mut subscription, held)| async {
@@ -55,7 +54,7 @@ pub(super) async fn stream(request: HttpRequest, feed: web::Data<Feed>) -> HttpR
     head_of_stream().streaming(Box::pin(events))
 }
 
-/// The answer to HEAD: that to GET, without the stream.
+/// The response to HEAD: as to GET, without the stream.
 pub(super) async fn head() -> HttpResponse {
     head_of_stream().finish()
 }
@@ -65,7 +64,7 @@ fn head_of_stream() -> HttpResponseBuilder {
     response
         .content_type("text/event-stream")
         .insert_header((CACHE_CONTROL, "no-store"))
-        // An nginx before this proxy would buffer the events otherwise.
+        // Otherwise an nginx in front of this proxy would buffer the events.
         .insert_header(("x-accel-buffering", "no"));
     response
 }

@@ -1,5 +1,5 @@
-//! Permits for those who follow the stream. Where all are taken, addresses share them: the address with the most gives
-//! one up for an address that has fewer, so that nobody can keep the operators out by taking all.
+//! Permits for streams. When all are taken, the address with the most loses one to an address that has fewer, so that nobody can
+//! keep the operators out by taking all.
 
 use std::{
     collections::HashMap,
@@ -12,24 +12,23 @@ use std::{
 
 use super::client_network::network;
 
-/// The permits for streams, and who holds them.
+/// The permits for streams, and their holders.
 #[derive(Debug)]
 pub(super) struct StreamPermits {
     /// `monitor.streams`.
     most: usize,
-    /// Oldest first.
-    // A std mutex: never locked across an await.
+    /// Oldest first. A std mutex: never locked across an await.
     held: Mutex<Vec<Arc<Holder>>>,
 }
 
-/// Who holds a permit.
+/// The holder of a permit.
 #[derive(Debug)]
 struct Holder {
     network: IpAddr,
     revoked: AtomicBool,
 }
 
-/// The permit of one stream. Dropped, it is free for another.
+/// Permits one stream; released on drop.
 #[derive(Debug)]
 pub(super) struct StreamPermit {
     permits: Arc<StreamPermits>,
@@ -37,7 +36,7 @@ pub(super) struct StreamPermit {
 }
 
 impl StreamPermits {
-    /// So many permits, all free.
+    /// `most` permits, all free.
     pub(super) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self {
             most,
@@ -45,8 +44,8 @@ impl StreamPermits {
         })
     }
 
-    /// A permit for a client at this address. If none is free, the newest one of the address with the most is revoked, if
-    /// that has at least two more than this address; otherwise there is none.
+    /// A permit for a client at this address. If none is free, the newest one of the address with the most is revoked, if that has
+    /// at least two more than this address; otherwise none.
     pub(super) fn acquire(self: &Arc<Self>, address: IpAddr) -> Option<StreamPermit> {
         let network = network(address);
         let mut held = self.held();
@@ -78,7 +77,7 @@ impl StreamPermits {
 }
 
 impl StreamPermit {
-    /// Whether another address got it.
+    /// Whether the permit was given to another address.
     pub(super) fn is_revoked(&self) -> bool {
         self.holder.revoked.load(Relaxed)
     }
@@ -120,7 +119,7 @@ mod tests {
         let second = held(&permits, "192.0.2.7");
         let revoked = strangers.iter().map(StreamPermit::is_revoked);
         assert_eq!(revoked.collect::<Vec<_>>(), [false, false, true]);
-        // two for each: neither has more to ask for
+        // two for each: neither may have more
         assert!(permits.acquire(at("192.0.2.7")).is_none());
         assert!(permits.acquire(at("192.0.2.1")).is_none());
         assert!(!own.is_revoked() && !second.is_revoked());

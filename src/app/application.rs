@@ -30,15 +30,15 @@ use crate::{
     traffic::published::Published,
 };
 
-/// Longest way of a connection from being accepted to its worker.
+/// The longest time between accepting a connection and its worker receiving it.
 const HANDED_OVER: Duration = Duration::from_millis(200);
 /// How long the drain waits for a busy worker.
 const TURN: Duration = Duration::from_secs(2);
 
-/// The name of the group of origins: there is one, of one.
+/// Name of the group of origins: there is one group with one origin.
 const GROUP: &str = "default";
 
-/// The running proxy. Dropped, it goes on: end it by [`Application::drain`] or [`Application::stop`].
+/// The running proxy. Dropping it does not stop it: use [`Application::drain`] or [`Application::stop`].
 pub struct Application {
     addresses: ListenAddresses,
     is_tls: bool,
@@ -57,16 +57,16 @@ pub struct Application {
 /// Why the proxy does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// An address cannot be listened on.
+    /// An address is not available.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The TLS settings for the origin are wrong.
+    /// The TLS settings for the origin are invalid.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The certificate for clients cannot be used.
+    /// The certificate for clients is invalid.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    /// The exporter of traces cannot be set up.
+    /// The trace exporter cannot be set up.
     #[error(transparent)]
     Collector(#[from] CollectorError),
     /// The store's directory cannot be used.
@@ -75,30 +75,29 @@ pub enum StartError {
     /// The actors cannot be started.
     #[error(transparent)]
     Actors(#[from] NotStarted),
-    /// Any other error of the system.
+    /// Any other system error.
     #[error("the server could not be started: {0}")]
     Server(#[from] io::Error),
 }
 
 impl Application {
-    /// Opens the sockets, starts the actors and serves. Call it inside an actix system. A reload finds the same settings
-    /// again.
+    /// Opens the sockets, starts the actors and serves. Call it inside an actix system. A reload reads the same settings again.
     ///
     /// # Errors
     ///
-    /// [`StartError`], in words that say what to do.
+    /// [`StartError`], with a message that says what to do.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let same = settings.clone();
         let source = Box::new(move || Ok(same.clone()));
         Self::start_from(settings, source, Inherited::default())
     }
 
-    /// The same, with settings for reloads from `source`, and with the sockets that were `inherited` from systemd instead of
-    /// those that the settings name.
+    /// As [`Application::start`], with settings for reloads from `source`, and with sockets `inherited` from systemd instead of
+    /// those in the settings.
     ///
     /// # Errors
     ///
-    /// [`StartError`], in words that say what to do.
+    /// [`StartError`], with a message that says what to do.
     pub fn start_from(
         settings: Settings,
         source: Source,
@@ -114,7 +113,7 @@ impl Application {
         if let Some(disk) = settings.store.on_disk() {
             store.shelf.open_disk(&disk)?;
         }
-        // Nobody has set it before.
+        // Nothing has set it before.
         _ = published.store.set(Arc::clone(&store));
         let policy = Policy::new(settings.policy_settings(), Arc::clone(&published))?;
         let policy = Arc::new(ArcSwap::from_pointee(policy));
@@ -171,7 +170,7 @@ impl Application {
         })
     }
 
-    /// The addresses that it listens on for clients: at least one.
+    /// The addresses for clients: at least one.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses.public
     }
@@ -181,17 +180,17 @@ impl Application {
         self.addresses.operators()
     }
 
-    /// The URL of the dashboard for a browser on this machine; none if browsers refuse the ports of all addresses.
+    /// The URL of the dashboard for a browser on this machine; none if browsers refuse all ports.
     pub fn monitor(&self) -> Option<String> {
         self.addresses.monitor(self.is_tls)
     }
 
-    /// The token that the admin endpoints ask for.
+    /// The token of the admin endpoints.
     pub fn token(&self) -> Arc<String> {
         self.token.reveal()
     }
 
-    /// What actors and path publish.
+    /// The published state.
     pub fn published(&self) -> &Arc<Published> {
         &self.published
     }
@@ -201,14 +200,14 @@ impl Application {
         &self.actors
     }
 
-    /// Reads the settings again. The log says what changed. `who` is for the log.
+    /// Reloads the settings and logs what changed. `who` is for the log.
     pub async fn reload(&self, who: &str) {
         if self.reloads.ask(who.to_owned()).await.is_none() {
             tracing::warn!(who, "no reload could be done: others wait for theirs");
         }
     }
 
-    /// Tells systemd that the process serves, and feeds its watchdog from then on.
+    /// Notifies systemd that the process serves, and feeds its watchdog from then on.
     pub fn announce(&self) {
         systemd::ready();
         systemd::feed(self.pulse.clone(), Arc::clone(&self.published));
@@ -218,13 +217,13 @@ impl Application {
     ///
     /// # Errors
     ///
-    /// [`Stalled`]: one that has not.
+    /// [`Stalled`]: one has not.
     pub fn turns(&self, patience: Duration) -> Result<(), Stalled> {
         self.pulse.check(&self.published, patience)
     }
 
-    /// Goes out of service: `/health` answers 503 for `server.drain_notice`, then no connection is accepted any more, and
-    /// transfers may go on for `server.drain_timeout`.
+    /// Drains: `/health` answers 503 for `server.drain_notice`, then no connections are accepted, and running transfers may take
+    /// `server.drain_timeout`.
     pub async fn drain(mut self) {
         systemd::stopping();
         self.published.drain();
@@ -234,7 +233,7 @@ impl Application {
         tokio::time::sleep(notice).await;
         std::mem::take(&mut self.closing).close().await;
         self.handle.pause().await;
-        // A worker that stops drops connections that were accepted for it and have not reached it yet.
+        // A worker that stops would drop accepted connections that have not reached it yet.
         tokio::time::sleep(HANDED_OVER).await;
         self.pulse.until_all_turned(TURN).await;
         self.handle.stop(true).await;
@@ -243,21 +242,21 @@ impl Application {
         self.stop().await;
     }
 
-    /// Ends at once: transfers are cut.
+    /// Stops at once: transfers are cut.
     pub async fn stop(self) {
         self.handle.stop(false).await;
         _ = self.served.await;
         self.actors.stop().await;
         if let Some(store) = self.published.store.get() {
             let store = Arc::clone(store);
-            // It waits until what is to be written is.
+            // Blocks until pending writes are done.
             _ = tokio::task::spawn_blocking(move || {
                 store.shelf.disk().is_none_or(|disk| disk.close())
             })
             .await;
         }
         if let Some(traces) = self.traces {
-            // It waits for the collector.
+            // Blocks until the collector has answered.
             _ = tokio::task::spawn_blocking(move || traces.stop()).await;
         }
     }

@@ -1,9 +1,8 @@
-//! The URL of the dashboard for a browser, which refuses some ports.
+//! The URL of the dashboard for a browser; browsers refuse some ports.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Ports that browsers refuse whatever listens there: the "bad ports" of the Fetch standard, section 2.8
-/// (<https://fetch.spec.whatwg.org/#port-blocking>).
+/// Ports that browsers refuse: the "bad ports" of the Fetch standard, section 2.8 (<https://fetch.spec.whatwg.org/#port-blocking>).
 const REFUSED: [u16; 83] = [
     0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101,
     102, 103, 104, 109, 110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427,
@@ -17,8 +16,7 @@ pub fn is_refused(port: u16) -> bool {
     REFUSED.contains(&port)
 }
 
-/// The URL of the dashboard for a browser on this machine, at the first address whose port browsers do not refuse; none if
-/// there is none.
+/// The URL of the dashboard for a browser on this machine, at the first address whose port browsers accept; none if there is none.
 pub fn monitor(addresses: &[SocketAddr], is_tls: bool) -> Option<String> {
     let address = addresses.iter().find(|a| !is_refused(a.port()))?;
     let ip = match address.ip() {

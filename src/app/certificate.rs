@@ -1,4 +1,4 @@
-//! The certificate for clients, kept up to date with its files.
+//! The certificate for clients, reloaded when its files change.
 
 use std::{
     sync::Arc,
@@ -11,9 +11,9 @@ use crate::{
     traffic::{published::Published, validity::CertificateStatus},
 };
 
-/// Time between two errors in the log about a certificate that clients refuse.
+/// Time between two log errors about a certificate that clients reject.
 const REFUSED: Duration = Duration::from_secs(3600);
-/// Time between two warnings about one that expires soon.
+/// Time between two log warnings about one that expires soon.
 const EXPIRING: Duration = Duration::from_secs(24 * 3600);
 
 /// The certificate in force, and the TLS configuration that serves it.
@@ -22,18 +22,18 @@ pub struct Certificate {
     http2: bool,
     tls: Arc<Tls>,
     published: Arc<Published>,
-    /// What was wrong with the files at the last look: it is logged once.
+    /// The error at the last check of the files, so that it is logged once.
     wrong: Option<String>,
-    /// What the log last said of its validity, and when.
+    /// The last status that was logged, and when.
     told: Option<(CertificateStatus, SystemTime)>,
 }
 
 impl Certificate {
-    /// Reads the files that the settings name; none if they name none.
+    /// Loads the configured certificate; none if TLS is off.
     ///
     /// # Errors
     ///
-    /// [`CertificateError`], with the file at fault.
+    /// [`CertificateError`], with the file.
     pub fn of(
         settings: &Settings,
         published: &Arc<Published>,
@@ -55,16 +55,16 @@ impl Certificate {
         Ok(Some(certificate))
     }
 
-    /// The TLS configuration. It serves whatever certificate is in force.
+    /// The TLS configuration, which always serves the current certificate.
     pub fn tls(&self) -> Arc<Tls> {
         Arc::clone(&self.tls)
     }
 
-    /// Puts this certificate in force, and offers HTTP/2 or not. Returns whether anything differs from before.
+    /// Sets this certificate, and whether HTTP/2 is offered. Returns whether anything has changed.
     ///
     /// # Errors
     ///
-    /// [`CertificateError::Library`]; the one before stays in force.
+    /// [`CertificateError::Library`]; the previous one stays.
     pub fn take(&mut self, pair: Pair, http2: bool) -> Result<bool, CertificateError> {
         let differs = http2 != self.http2 || !pair.is(&self.pair);
         if differs {
@@ -77,7 +77,7 @@ impl Certificate {
         Ok(differs)
     }
 
-    /// Publishes how long the certificate is valid, and logs if that is not long, whatever was logged before.
+    /// Publishes the validity and logs its status if it is not good, whatever was logged before.
     pub fn tell_anew(&mut self) {
         self.published
             .certificate
@@ -86,7 +86,7 @@ impl Certificate {
         self.tell(SystemTime::now());
     }
 
-    /// Logs that clients refuse the certificate, or will soon: at once, and then once an hour or a day.
+    /// Logs a certificate that clients reject, or will soon: at once, then once an hour or a day.
     fn tell(&mut self, now: SystemTime) {
         let Some(validity) = self.published.certificate.load().as_deref().copied() else {
             return;
@@ -115,8 +115,7 @@ impl Certificate {
         }
     }
 
-    /// Reads the files again, and takes the certificate if it differs. Files that cannot be used change nothing: they may
-    /// be half written.
+    /// Reads the files again, and uses the certificate if it has changed. Invalid files change nothing: they may be half written.
     pub fn look(&mut self, settings: &Settings) {
         let taken =
             Pair::read(&settings.tls).and_then(|pair| self.take(pair, settings.http2.enabled));

@@ -1,7 +1,7 @@
-//! Who serves a request: the operators' endpoints, or the path to the origin.
+//! Dispatches a request to the operators' endpoints or to the origin.
 //!
-//! The endpoints are an actix-web application. What goes to the origin does not pass it: its router, its middleware and its
-//! types would cost each request more than anything that the proxy itself does with it.
+//! The endpoints are an actix-web application. Requests for the origin bypass it: its router, middleware and types would cost more
+//! than everything the proxy itself does.
 
 use std::{future::Future, rc::Rc, sync::Arc};
 
@@ -18,21 +18,21 @@ use crate::{
     traffic::published::Published,
 };
 
-/// Who serves the requests of one socket, on one worker thread.
+/// Dispatches the requests of one socket, on one worker thread.
 #[derive(Clone)]
 pub(super) struct Dispatch {
     /// Forwards to the origin; none on the operators' own address.
     pub worker: Option<Rc<Worker>>,
-    /// Whether the operators' endpoints are here.
+    /// Whether the operators' endpoints are served.
     pub endpoints: bool,
-    /// Whether the proxy answers cross-origin requests itself, which the application's middleware does for every path.
+    /// Whether the proxy handles CORS itself, which the application's middleware does for every path.
     pub cors: bool,
-    /// Says whether the process drains.
+    /// Tells whether the process drains.
     pub published: Arc<Published>,
 }
 
 impl Dispatch {
-    /// The worker that forwards this request past the application; none where the application serves it.
+    /// The worker that forwards this request directly; none if the application serves it.
     fn direct(&self, request: &Request) -> Option<Rc<Worker>> {
         let endpoint = self.endpoints && api::is_endpoint(request.path());
         let worker = self.worker.as_ref().filter(|_| !endpoint && !self.cors)?;
@@ -42,7 +42,7 @@ impl Dispatch {
         Some(Rc::clone(worker))
     }
 
-    /// Serves a request, by `application` where it is not forwarded at once.
+    /// Serves a request, by `application` unless it is forwarded directly.
     pub fn serve<S, B>(
         &self,
         application: &Rc<S>,
@@ -56,7 +56,7 @@ impl Dispatch {
         let published = Arc::clone(&self.published);
         let application = Rc::clone(application);
         async move {
-            // Boxed: each connection would have room for them while it waits for a request.
+            // Boxed; otherwise every connection would reserve space for them while it waits for a request.
             let mut response = match direct {
                 Some(worker) => Box::pin(handler::forward(request, worker)).await,
                 None => {
@@ -66,7 +66,7 @@ impl Dispatch {
                 }
             };
             if published.is_draining() {
-                // The client's next request is for the process that replaces this one.
+                // The connection closes, so that the client's next request goes to the process that replaces this one.
                 response
                     .head_mut()
                     .set_connection_type(ConnectionType::Close);
@@ -76,7 +76,7 @@ impl Dispatch {
     }
 }
 
-/// Forwards a request that the application was given.
+/// Forwards a request that came through the application.
 pub(super) async fn forward(request: ServiceRequest, worker: Rc<Worker>) -> ServiceResponse {
     let (application, payload) = request.into_parts();
     let mut plain = Request::with_payload(payload);

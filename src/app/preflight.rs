@@ -1,4 +1,4 @@
-//! What `fileproxy check` looks at beside the settings themselves: certificates, ports, the store's directory.
+//! What `fileproxy check` examines besides the settings: certificates, ports, the store's directory.
 
 use std::{path::Path, time::SystemTime};
 
@@ -15,16 +15,16 @@ use crate::{
     traffic::validity::CertificateStatus,
 };
 
-/// What was found.
+/// The findings.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// What the proxy would not start with.
+    /// Errors that would prevent the start.
     pub wrong: Vec<String>,
-    /// What an operator should know.
+    /// Remarks for the operator.
     pub notes: Vec<String>,
 }
 
-/// Looks at everything outside that the settings name. Nothing is changed, and no port stays open.
+/// Checks everything outside of the settings that they refer to. Nothing is changed, and no port stays open.
 pub fn preflight(settings: &Settings, now: SystemTime) -> Findings {
     let mut findings = Findings::default();
     findings.certificate(settings, now);
@@ -74,7 +74,7 @@ impl Findings {
         }
     }
 
-    /// A port that is taken is no fault: where the service runs, it has it.
+    /// A port in use is not an error: the running service has it.
     fn ports(&mut self, settings: &Settings) {
         let opened = Sockets::open(&settings.server, &settings.admin, Inherited::default());
         match opened {
@@ -84,7 +84,7 @@ impl Findings {
         }
     }
 
-    /// One that is not there is made at the start, so whatever is above it must allow that.
+    /// A missing directory is created at startup, so its parent must allow that.
     fn directory(&mut self, directory: &Path) {
         let there = directory.ancestors().find(|path| path.exists());
         let there = match there {

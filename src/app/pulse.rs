@@ -1,5 +1,5 @@
-//! Whether workers and actors run: each worker thread has a heartbeat, and the actors publish a summary at each tick. For
-//! systemd's watchdog, and for the drain.
+//! Liveness of workers and actors: each worker thread has a heartbeat, and the actors publish a summary at each tick. For systemd's
+//! watchdog, and for the drain.
 
 use std::{
     sync::{
@@ -14,7 +14,7 @@ use crate::traffic::published::Published;
 /// Time between two heartbeats of a worker.
 const BEAT: Duration = Duration::from_millis(500);
 
-/// The heartbeats of all workers. Clones are the same.
+/// The heartbeats of all workers. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Pulse(Arc<Beats>);
 
@@ -22,8 +22,8 @@ pub struct Pulse(Arc<Beats>);
 struct Beats {
     since: Instant,
     workers: usize,
-    /// The last heartbeat of each worker, in milliseconds since `since`. A std mutex: locked when a worker begins, and at
-    /// each check.
+    /// The last heartbeat of each worker, in milliseconds since `since`. A std mutex: locked when a worker starts, and at each
+    /// check.
     last: Mutex<Vec<Weak<AtomicU64>>>,
 }
 
@@ -33,12 +33,12 @@ pub enum Stalled {
     /// Some worker threads.
     #[error("{beating} of {workers} workers turn")]
     Workers {
-        /// Workers that run.
+        /// Workers with a current heartbeat.
         beating: usize,
         /// All workers.
         workers: usize,
     },
-    /// The actors: they have published nothing for so long.
+    /// The actors have published nothing for this time.
     #[error("the actors have published no summary for {0:?}")]
     Actors(Duration),
     /// One actor, which could not be replaced.
@@ -47,7 +47,7 @@ pub enum Stalled {
 }
 
 impl Pulse {
-    /// A pulse of so many workers, none of which has begun.
+    /// For this number of workers, none of which has started.
     pub fn new(workers: usize) -> Self {
         Pulse(Arc::new(Beats {
             since: Instant::now(),
@@ -56,7 +56,7 @@ impl Pulse {
         }))
     }
 
-    /// Begins the heartbeat of the worker on the calling thread. It stops when the thread is stuck.
+    /// Starts the heartbeat of the worker on the calling thread. It stops if the thread is stuck.
     pub fn join(&self) {
         let beat = Arc::new(AtomicU64::new(self.now()));
         let mut last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -71,7 +71,7 @@ impl Pulse {
         });
     }
 
-    /// Waits for a further heartbeat of every worker, for `limit` at most.
+    /// Waits for another heartbeat of every worker, at most for `limit`.
     pub async fn until_all_turned(&self, limit: Duration) {
         let since = self.now();
         let turned = async {
@@ -82,7 +82,7 @@ impl Pulse {
         _ = tokio::time::timeout(limit, turned).await;
     }
 
-    /// Workers with a heartbeat after that moment.
+    /// Number of workers with a heartbeat after that time.
     fn turned_since(&self, since: u64) -> usize {
         let last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
         let beats = last.iter().filter_map(Weak::upgrade);
@@ -93,7 +93,7 @@ impl Pulse {
     ///
     /// # Errors
     ///
-    /// [`Stalled`]: one that has not.
+    /// [`Stalled`]: one has not.
     pub fn check(&self, published: &Published, patience: Duration) -> Result<(), Stalled> {
         let oldest = self
             .now()
@@ -102,7 +102,7 @@ impl Pulse {
         let beats = last.iter().filter_map(Weak::upgrade);
         let beating = beats.filter(|beat| beat.load(Relaxed) >= oldest).count();
         let workers = self.0.workers;
-        // In a drain, workers without a transfer end before the others.
+        // During a drain, workers without transfers end early.
         if beating < workers && !published.is_draining() {
             return Err(Stalled::Workers { beating, workers });
         }

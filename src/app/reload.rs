@@ -1,4 +1,4 @@
-//! Reads the settings again while the process runs: what can change does, and what needs a restart is named.
+//! Reloads the settings while the process runs: applies what can change, and reports what needs a restart.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -21,10 +21,10 @@ use crate::{
     telemetry::refilter,
 };
 
-/// Reads the settings as they were read at the start: from files and environment.
+/// Reads the settings as at startup: from files and environment.
 pub type Source = Box<dyn Fn() -> Result<Settings, SettingsError>>;
 
-/// Does reloads, and holds everything that takes other settings by them.
+/// Performs reloads, and owns everything that they change.
 pub struct Reloader {
     pub(super) source: Source,
     pub(super) settings: Settings,
@@ -35,8 +35,8 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// Does the reloads that are asked for, one after the other, and looks at the certificate's files every `tls.watch`
-    /// meanwhile. Ends when the last [`Reloads`](crate::api::reload::Reloads) is dropped.
+    /// Performs requested reloads one after the other, and checks the certificate's files every `tls.watch` meanwhile. Ends when
+    /// the last [`Reloads`](crate::api::reload::Reloads) is dropped.
     pub async fn run(mut self, mut asked: mpsc::Receiver<ReloadRequest>) {
         loop {
             let ask = match &mut self.certificate {
@@ -56,17 +56,17 @@ impl Reloader {
             let outcome = self.reload().await;
             systemd::ready();
             told(&who, &outcome);
-            // An error says that whoever asked has left.
+            // Fails if the requester has left.
             _ = answer.send(outcome);
         }
     }
 
     async fn reload(&mut self) -> Result<Reloaded, NotReloaded> {
-        // The origin may have moved to another address, whatever the settings say.
+        // The origin's address may have changed, whatever the settings say.
         self.policy.load().origin.resolve_anew();
         let wanted = (self.source)().map_err(refused)?;
         let taken = taken(&self.settings, &wanted);
-        // What can fail comes first: so either all changes, or nothing.
+        // Steps that can fail come first, so that either everything changes or nothing.
         let policy = self
             .policy
             .load()
@@ -109,7 +109,7 @@ fn refused(error: impl std::fmt::Display) -> NotReloaded {
     NotReloaded(error.to_string())
 }
 
-/// Logs what a reload did.
+/// Logs the result of a reload.
 fn told(who: &str, outcome: &Result<Reloaded, NotReloaded>) {
     match outcome {
         Ok(reloaded) => {
@@ -126,18 +126,18 @@ fn told(who: &str, outcome: &Result<Reloaded, NotReloaded>) {
     }
 }
 
-/// The settings in force after a reload of `wanted`: all that does not need a restart.
+/// The settings in force after a reload of `wanted`: everything that does not need a restart.
 fn taken(running: &Settings, wanted: &Settings) -> Settings {
     let mut taken = wanted.clone();
     taken.keep_until_restart(running);
-    // Clients know whether they connect by TLS: it is not turned on or off under them.
+    // Clients depend on whether TLS is used: it cannot be switched while running.
     if running.tls.is_on() != wanted.tls.is_on() {
         taken.tls = running.tls.clone();
     }
     taken
 }
 
-/// The keys whose values differ. Values of secrets are not shown.
+/// The keys whose values differ. Secret values are hidden.
 fn changes(before: &Settings, after: &Settings) -> Vec<SettingChange> {
     let (old, new) = (flat(before), flat(after));
     let mut keys: Vec<_> = old.keys().chain(new.keys()).collect();
@@ -170,7 +170,7 @@ fn changes(before: &Settings, after: &Settings) -> Vec<SettingChange> {
     changes
 }
 
-/// Every setting by its whole key, with its value as people may see it.
+/// All settings by their full key, with values that may be shown.
 fn flat(settings: &Settings) -> BTreeMap<String, Value> {
     fn walk(key: String, value: Value, flat: &mut BTreeMap<String, Value>) {
         match value {
@@ -187,7 +187,7 @@ fn flat(settings: &Settings) -> BTreeMap<String, Value> {
         }
     }
     let mut all = BTreeMap::new();
-    // Settings always serialize: they have texts as keys.
+    // Settings have string keys, and can always be serialized.
     let whole = serde_json::to_value(settings).unwrap_or_default();
     walk(String::new(), whole, &mut all);
     all

@@ -1,4 +1,4 @@
-//! The sockets that the process listens on, and what each of them serves.
+//! The listening sockets, and what each of them serves.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -15,11 +15,11 @@ use crate::{
     },
 };
 
-/// Time for TCP handshakes that are under way when no further one is begun: a few round trips.
+/// Time for TCP handshakes under way to complete after new ones are ignored: a few round trips.
 const HANDSHAKES: Duration = Duration::from_millis(500);
-/// Longest wait after that for connections in the backlog to be accepted.
+/// The longest time after that for the accept queue to become empty.
 const BACKLOG: Duration = Duration::from_secs(1);
-/// Time between two looks at the backlog.
+/// How often the accept queue is checked.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// What a socket serves.
@@ -36,23 +36,23 @@ pub enum Serves {
 /// The sockets that the process listens on.
 #[derive(Debug)]
 pub struct Sockets {
-    /// Those of `server.listen`, or those inherited from systemd: at least one.
+    /// The sockets of `server.listen`, or inherited from systemd: at least one.
     pub public: Vec<TcpListener>,
-    /// That of `admin.listen`, or the one inherited from systemd.
+    /// The socket of `admin.listen`, or inherited from systemd.
     own: Option<TcpListener>,
-    /// That of `admin.local`.
+    /// The socket of `admin.local`.
     local: Option<TcpListener>,
-    /// Duplicates of those that were opened here, to close them in order at the end. The others stay with systemd, which
-    /// keeps their backlog for the next process.
+    /// Duplicates of the sockets opened here, for an orderly close. Inherited ones stay with systemd, which keeps their accept
+    /// queue for the next process.
     opened: Vec<TcpListener>,
 }
 
 impl Sockets {
-    /// Opens the sockets that the settings name and that were not `handed` over by systemd.
+    /// Opens the sockets in the settings that were not `handed` over by systemd.
     ///
     /// # Errors
     ///
-    /// [`ListenError`], in words that say what to do. If `admin.local` cannot be opened, that is only logged.
+    /// [`ListenError`], with a message that says what to do. A failure of `admin.local` is only logged.
     pub fn open(
         server: &server::Settings,
         admin: &admin::Settings,
@@ -90,7 +90,8 @@ impl Sockets {
         Ok(sockets)
     }
 
-    /// Opens `admin.local`. It is a convenience, for the endpoints are on the public address, too: so no error.
+    /// Opens `admin.local`. It is a convenience, because the endpoints are on the public address, too: so a failure is not an
+    /// error.
     fn open_local(&mut self, local: SocketAddr, backlog: u32) {
         if addresses(&self.public).any(|clients| check_apart(local, clients).is_err()) {
             return;
@@ -106,7 +107,7 @@ impl Sockets {
         }
     }
 
-    /// All sockets with what each serves, and what closes them in order at the end.
+    /// All sockets with what each serves, and their orderly close.
     pub fn into_all(self) -> (impl Iterator<Item = (TcpListener, Serves)>, Closing) {
         let public = match self.own {
             Some(_) => Serves::Files,
@@ -118,7 +119,7 @@ impl Sockets {
         (public.chain(operators), Closing(self.opened))
     }
 
-    /// Where they listen.
+    /// The addresses they listen on.
     pub fn addresses(&self) -> ListenAddresses {
         ListenAddresses {
             public: addresses(&self.public).collect(),
@@ -128,13 +129,13 @@ impl Sockets {
     }
 }
 
-/// Closes sockets in order at the end: no client that is connected already is dropped.
+/// Closes sockets without dropping clients that are already connected.
 #[derive(Debug, Default)]
 pub struct Closing(Vec<TcpListener>);
 
 impl Closing {
-    /// Has the kernel refuse new connections, and waits until those that are complete are accepted. The sockets themselves
-    /// are closed by the server.
+    /// Makes the kernel ignore new connections, and waits until completed ones are accepted. The server closes the sockets
+    /// themselves.
     pub async fn close(self) {
         for socket in &self.0 {
             if let Err(error) = listener::refuse_new(socket) {
@@ -156,14 +157,14 @@ impl Closing {
 /// The addresses that the process listens on.
 #[derive(Clone, Debug)]
 pub struct ListenAddresses {
-    /// Those for clients: at least one.
+    /// The addresses for clients: at least one.
     pub public: Vec<SocketAddr>,
     own: Option<SocketAddr>,
     local: Option<SocketAddr>,
 }
 
 impl ListenAddresses {
-    /// An address of the operators' endpoints: their own, or else `admin.local`, or else the first public one.
+    /// An address of the operators' endpoints: `admin.listen`, else `admin.local`, else the first public one.
     pub fn operators(&self) -> SocketAddr {
         let apart = self.own.or(self.local);
         apart.unwrap_or_else(|| {
@@ -174,8 +175,8 @@ impl ListenAddresses {
         })
     }
 
-    /// The URL of the dashboard for a browser on this machine; none if browsers refuse all ports. `is_tls` says whether the
-    /// public addresses speak TLS.
+    /// The URL of the dashboard for a browser on this machine; none if browsers refuse all ports. `is_tls`: the public addresses
+    /// use TLS.
     pub fn monitor(&self, is_tls: bool) -> Option<String> {
         let apart: Vec<_> = self.own.into_iter().chain(self.local).collect();
         let on_public = || match self.own {

@@ -1,5 +1,4 @@
-//! Notifications for systemd (sd_notify(3)): the process serves, reloads, stops, and is alive. Without systemd they go
-//! nowhere.
+//! Notifications to systemd (sd_notify(3)): ready, reloading, stopping, watchdog. Without systemd they have no effect.
 
 use std::{
     env,
@@ -18,12 +17,12 @@ use crate::traffic::published::Published;
 /// Notifications that may be queued for systemd.
 const WAITING: usize = 16;
 
-/// Tells that the process serves.
+/// Notifies that the process serves.
 pub fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
-/// Tells that the process reads its settings again, until [`ready`].
+/// Notifies that the settings are being reloaded, until [`ready`].
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
@@ -31,12 +30,12 @@ pub fn reloading() {
     }
 }
 
-/// Tells that the process goes out of service.
+/// Notifies that the process stops.
 pub fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Feeds the watchdog while workers and actors run, if the unit has one (`WatchdogSec=`): four times in that time.
+/// Feeds the watchdog while workers and actors run, if the unit has one (`WatchdogSec=`): four times in that period.
 pub fn feed(pulse: Pulse, published: Arc<Published>) {
     let Some(patience) = sd_notify::watchdog_enabled() else {
         return;
@@ -58,7 +57,7 @@ pub fn feed(pulse: Pulse, published: Arc<Published>) {
     });
 }
 
-/// Queues a notification for a thread that sends them: a systemd that does not read must not block the caller.
+/// Queues a notification for a thread that sends it: a systemd that does not read must not block the caller.
 fn tell(state: &[NotifyState<'static>]) {
     static TOLD: OnceLock<SyncSender<Vec<NotifyState<'static>>>> = OnceLock::new();
     if env::var_os("NOTIFY_SOCKET").is_none() {
@@ -79,6 +78,6 @@ fn tell(state: &[NotifyState<'static>]) {
         }
         tell
     });
-    // Full: systemd does not read, and would not read this either.
+    // If it is full, systemd does not read anyway.
     _ = told.try_send(state.to_vec());
 }

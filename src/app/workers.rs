@@ -1,4 +1,4 @@
-//! The worker threads, and what they serve on each socket.
+//! The worker threads, and the services on each socket.
 
 use std::{
     cell::RefCell,
@@ -44,19 +44,19 @@ use crate::{
     traffic::published::Published,
 };
 
-/// Bytes of a response over HTTP/1.1 that actix-http gathers before it writes.
+/// Bytes of an HTTP/1.1 response that actix-http buffers before it writes.
 const WRITE_BUFFER: usize = 32 * 1024;
-/// Longest orderly close of a connection over HTTP/1.1.
+/// Timeout for the orderly close of an HTTP/1.1 connection.
 const DISCONNECT: Duration = Duration::from_secs(5);
-/// How long a request may be on its way when the process begins to drain: on a connection just accepted (with TLS it may
-/// shake hands first), or on a kept one whose client has not read yet that it closes.
+/// How long a request may take to arrive after the drain begins: on a connection just accepted (perhaps during its TLS handshake),
+/// or on an idle one whose client has not noticed the close.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 /// Connections for each worker beyond `server.max_connections`: they are refused, which takes a moment.
 const REFUSED: usize = 1024;
 /// Connections to the operators' own address beyond `server.max_connections`.
 const OPERATORS: u64 = 256;
 
-/// What every worker thread begins with.
+/// What every worker thread is started with.
 #[derive(Clone)]
 pub struct WorkerSetup {
     pub settings: Arc<Settings>,
@@ -73,11 +73,11 @@ pub struct WorkerSetup {
     pub traces: Option<Traces>,
 }
 
-/// Builds the server: `workers` threads, which serve what each socket is for until the server is stopped.
+/// Builds the server: `workers` threads that serve the sockets until the server is stopped.
 ///
 /// # Errors
 ///
-/// A socket that cannot be listened on.
+/// A socket cannot be listened on.
 pub fn serve(
     sockets: impl Iterator<Item = (TcpListener, Serves)>,
     workers: usize,
@@ -105,11 +105,11 @@ pub fn serve(
 }
 
 thread_local! {
-    /// The worker of this thread. All of its sockets share it, and with it the connections to the origin.
+    /// The worker of this thread, with its connections to the origin. Shared by all its sockets.
     static WORKER: RefCell<Weak<Worker>> = const { RefCell::new(Weak::new()) };
 }
 
-/// The worker of this thread; it is made for the first of its sockets, and its pulse begins then.
+/// The worker of this thread; created for the first of its sockets, and its heartbeat starts then.
 fn worker(setup: &WorkerSetup) -> Rc<Worker> {
     WORKER.with_borrow_mut(|known| {
         known.upgrade().unwrap_or_else(|| {
@@ -139,7 +139,7 @@ fn connection(
         published: Arc::clone(&setup.published),
         tls: setup.tls.clone().filter(|_| serves != Serves::Operators),
         open: Arc::clone(&setup.open),
-        // Operators get a connection even if clients have taken all of theirs.
+        // Operators can connect even if clients use all connections.
         connections: match serves {
             Serves::Operators => server.max_connections.saturating_add(OPERATORS),
             Serves::Both | Serves::Files => server.max_connections,
@@ -155,12 +155,12 @@ fn connection(
         }),
     };
     let http1 = HttpService::build()
-        // `ClientStream` ends idle connections: it answers requests that actix-http does not hear of.
+        // `ClientStream` closes idle connections: it answers some requests without actix-http.
         .keep_alive(KeepAlive::Os)
         // `ClientStream` has its own timeout for request heads.
         .client_request_timeout(Duration::ZERO)
         .client_disconnect_timeout(DISCONNECT)
-        // `ClientStream` notices a client that left, and ends its request.
+        // `ClientStream` detects a client that left, and ends its request.
         .h1_allow_half_closed(true)
         .h1_write_buffer_size(WRITE_BUFFER)
         .on_connect_ext(|io: &ClientStream, data| {
@@ -172,7 +172,7 @@ fn connection(
         cors: setup.settings.cors.enabled,
         published: Arc::clone(&setup.published),
     };
-    // Both protocols share it.
+    // Shared by both protocols.
     let requests = move || {
         let (setup, dispatch) = (setup.clone(), dispatch.clone());
         fn_factory(move || {
@@ -195,7 +195,7 @@ fn connection(
             Ok::<_, ()>(fn_service(move |io: TcpStream| {
                 let (http1, http2) = (Rc::clone(&http1), Rc::clone(&http2));
                 let (acceptor, draining) = (acceptor.clone(), draining.clone());
-                // Boxed, each part by itself: a connection would have room for all of them at once, and for what it awaits twice.
+                // Boxed, the whole and its parts: otherwise every connection would reserve space for all parts at once, and twice.
                 async move {
                     match Box::pin(acceptor.accept(io)).await {
                         None => {}
@@ -218,8 +218,8 @@ fn connection(
     })
 }
 
-/// The application for one socket: the operators' endpoints, and, where every request passes it, the origin behind every other
-/// path. `worker` forwards to the origin; none on the operators' own address.
+/// The application for one socket: the operators' endpoints and, if every request passes through it, the origin behind all other
+/// paths. `worker` forwards to the origin; none on the operators' own address.
 fn app(
     setup: WorkerSetup,
     serves: Serves,

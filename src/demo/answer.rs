@@ -7,10 +7,10 @@ use bytes::Bytes;
 use fileproxy_testbed::{answer::Answer, representation::Representation};
 use futures_util::{Stream, stream};
 
-/// How much of a body is made at a time.
+/// Bytes of a body that are generated at a time.
 const PIECE: u64 = 64 * 1024;
 
-/// More ranges than this in one request are answered with the whole.
+/// Requests with more ranges are answered with the whole.
 const MOST_RANGES: usize = 32;
 
 /// The answer to `request`, GET or HEAD, for what was found: 200, 206, 304, 412 or 416.

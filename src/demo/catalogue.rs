@@ -1,4 +1,4 @@
-//! What the built-in origin has: an index page, files of any size, and their checksums.
+//! The content of the built-in origin: an index page, files of any size, and their checksums.
 
 use std::{
     fmt::Write,
@@ -17,23 +17,23 @@ use super::hls;
 /// The files on the index page and in the checksums, smallest first.
 pub const LISTED: [&str; 5] = ["1KB.bin", "64KB.bin", "1MB.bin", "10MB.bin", "100MB.bin"];
 
-/// Path of the checksums, in the format of `sha256sum`. Made when first asked for, which takes a moment.
+/// Path of the checksums, in the format of `sha256sum`. Computed on the first request, which takes a moment.
 pub const CHECKSUMS: &str = "/files/SHA256SUMS";
 
-/// No file is larger: 10 GB.
+/// Largest file: 10 GB.
 const LARGEST: u64 = 10 * 1024 * 1024 * 1024;
 
-/// How much is hashed at a time.
+/// Bytes that are hashed at a time.
 const PIECE: u64 = 64 * 1024;
 
-/// Everything that can be asked for by GET and HEAD.
+/// All resources of the origin.
 #[derive(Clone, Debug, Default)]
 pub struct Catalogue {
     checksums: Arc<OnceLock<Bytes>>,
 }
 
 impl Catalogue {
-    /// What is at `path`, if anything.
+    /// The resource at `path`, if there is one.
     pub fn find(&self, path: &str) -> Option<Representation> {
         match path {
             "/" | "/index.html" => Some(Representation {
@@ -57,7 +57,7 @@ fn file(path: &str) -> Option<Representation> {
     })
 }
 
-/// Bytes in `10`, `10KB`, `10MB` or `10GB`, up to 10 GB; 1 KB is 1,024 bytes.
+/// Parses `10`, `10KB`, `10MB` or `10GB` as bytes, up to 10 GB; 1 KB is 1,024 bytes.
 pub fn size_of(text: &str) -> Option<u64> {
     let unit_at = text
         .find(|c: char| !c.is_ascii_digit())
@@ -89,7 +89,7 @@ pub fn sha256(body: &Body) -> String {
 /// `bytes` in hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
-        _ = write!(text, "{byte:02x}"); // a String takes everything
+        _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
         text
     })
 }

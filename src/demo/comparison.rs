@@ -1,4 +1,4 @@
-//! How the viewers fare through the proxy, and beside it through a plain one before the same origin.
+//! Compares viewers of the proxy with viewers of a plain proxy in front of the same origin.
 
 use std::fmt;
 
@@ -7,14 +7,14 @@ use super::viewers::Summary;
 /// Both groups of viewers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Comparison {
-    /// Those of the proxy.
+    /// The viewers of the proxy.
     pub proxy: Summary,
-    /// As many others, of a plain proxy; none where there is none.
+    /// The viewers of a plain proxy; none if there is none.
     pub plain: Option<Summary>,
 }
 
 impl Comparison {
-    /// One line: each figure through the proxy, then through the plain one.
+    /// One line: each figure for the proxy, then for the plain one.
     pub fn line(&self) -> String {
         let Comparison { proxy, plain } = self;
         let both = |figure: &dyn Fn(&Summary) -> String| match plain {
@@ -32,12 +32,12 @@ impl Comparison {
     }
 }
 
-/// The share of the watching time in which the picture stood still.
+/// The share of watching time in which playback stalled.
 fn stalled(group: &Summary) -> String {
     format!("{:.1}%", group.stalled_share() * 100.0)
 }
 
-/// A table, for the end.
+/// A table, printed at the end.
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Comparison { proxy, plain } = self;

@@ -1,4 +1,4 @@
-//! The stream as HTTP Live Streaming (RFC 8216): a finished recording of ten minutes, in segments of four seconds.
+//! The demo's stream as HTTP Live Streaming (RFC 8216): a finished recording of ten minutes, in segments of four seconds.
 
 use bytes::Bytes;
 use fileproxy_testbed::{
@@ -18,7 +18,7 @@ pub const STREAM: &str = "/hls/stream.m3u8";
 
 const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
 
-/// What is at `path`, if it is a part of the stream.
+/// The resource at `path`, if it belongs to the stream.
 pub fn find(path: &str) -> Option<Representation> {
     let (bytes, media_type) = match path {
         MASTER => (master().into(), PLAYLIST_TYPE),
@@ -36,7 +36,7 @@ pub fn segment(path: &str) -> Option<Bytes> {
     let name = path.strip_prefix("/hls/")?;
     let digits = name.strip_prefix("seg-")?.strip_suffix(".ts")?;
     let number = digits.parse().ok()?;
-    // the name it has in the playlist, and no other
+    // only the name in the playlist is valid
     let known = (1..=SEGMENTS).contains(&number) && name == segment_name(number);
     known.then(|| mpegts::segment(number - 1).into())
 }

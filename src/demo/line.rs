@@ -1,5 +1,4 @@
-//! Carries answers over a [`Network`]: waits before the head, lets the body through at the network's rate, and
-//! breaks what is fated to break.
+//! Sends responses over a simulated [`Network`]: delays the head, limits the body's rate, and injects faults.
 
 use std::{
     any::Any,
@@ -29,16 +28,16 @@ use tokio::time::sleep;
 
 use super::network::{BitRate, Conditions, Fate, Fault, Network};
 
-/// How long one piece takes on its way: short, so that a slow body trickles instead of coming in gulps.
+/// Transmission time of one piece: short, so that a slow body flows evenly.
 const PIECE_TIME: Duration = Duration::from_millis(20);
 
-/// Pieces are not smaller than what one TCP segment holds.
+/// Pieces are at least as large as a TCP segment.
 const LEAST_PIECE: u64 = 1460;
 
-/// A body of unknown length that is fated to break does so within this many bytes.
+/// A body of unknown length that is to be cut is cut within this many bytes.
 const CUT_WITHIN: u64 = 64 * 1024;
 
-/// What all connections to an origin share.
+/// State shared by all connections to an origin.
 #[derive(Debug)]
 pub struct Line {
     network: Network,
@@ -49,7 +48,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// A line over `network`; the same `seed` gives request number `n` the same fate.
+    /// A line over `network`; with the same `seed`, request number `n` always has the same fate.
     pub fn new(network: Network, seed: u64, now: Instant) -> Self {
         Line {
             network,
@@ -71,16 +70,16 @@ impl Line {
     }
 }
 
-/// What the answers of one connection share.
+/// State shared by the responses of one connection.
 #[derive(Debug)]
 pub struct Connection {
     shaper: Shaper,
-    /// A second handle, to make the close a reset.
+    /// A second handle, to turn the close into a reset.
     socket: socket2::Socket,
 }
 
 impl Connection {
-    /// Keeps a handle of a fresh connection; for [`actix_web::HttpServer::on_connect`].
+    /// Stores a handle of a new connection; for [`actix_web::HttpServer::on_connect`].
     pub fn attach(io: &dyn Any, data: &mut Extensions) {
         let Some(tcp) = io.downcast_ref::<TcpStream>() else {
             return;
@@ -99,15 +98,15 @@ impl Connection {
     }
 }
 
-/// Lets bytes through at a rate. Never waits: it says until when to wait.
+/// Limits bytes to a rate. Does not wait itself: it returns until when to wait.
 #[derive(Debug, Default)]
 pub struct Shaper {
-    /// When everything let in so far has passed.
+    /// When everything passed so far has been transmitted.
     free: Mutex<Option<Instant>>,
 }
 
 impl Shaper {
-    /// Lets `bytes` in behind what is on its way; returns when they have passed.
+    /// Queues `bytes` behind those on their way; returns when they have been transmitted.
     pub fn pass(&self, bytes: u64, rate: BitRate, now: Instant) -> Instant {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let passed = free.map_or(now, |free| free.max(now)) + rate.time(bytes);
@@ -116,7 +115,7 @@ impl Shaper {
     }
 }
 
-/// The middleware: carries each answer of `next` over the [`Line`] in the application's data.
+/// The middleware: sends each response of `next` over the [`Line`] in the application's data.
 pub async fn carry(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -178,10 +177,10 @@ fn break_point(fault: Fault, size: BodySize) -> Option<Break> {
     Some(Break::after(share, len, how))
 }
 
-/// One body on its way.
+/// A body that is being sent.
 struct Passage {
     body: BoxBody,
-    /// Taken from the body, not yet sent.
+    /// Taken from the body, but not sent yet.
     at_hand: Bytes,
     sent: u64,
     breaks_at: Option<Break>,
@@ -230,7 +229,7 @@ impl Passage {
     }
 
     async fn break_off(&self, how: How) -> io::Error {
-        // a pause, in which the server writes what was sent so far
+        // a pause in which the server writes what was sent so far
         sleep(PIECE_TIME).await;
         match (how, &self.connection) {
             (How::Reset, Some(connection)) => connection.reset_on_close(),

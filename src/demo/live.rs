@@ -1,4 +1,4 @@
-//! One line from the proxy's /stats: what class, level and rate it has now, and what just changed.
+//! One line from the proxy's /stats: current class, level and rate, and recent changes.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::comparison::Comparison;
 
-/// Turns one /stats after another into lines.
+/// Turns successive /stats into lines.
 #[derive(Clone, Debug, Default)]
 pub struct Live {
     last: Option<Seen>,
@@ -20,8 +20,8 @@ struct Seen {
 }
 
 impl Live {
-    /// The line for `stats`, read at `at` after the demo's start, with one more for the viewers, and three for a canary: none
-    /// has 100 characters. What changed since the line before shows as `old->new`; what is not in `stats` shows as `-`.
+    /// The line for `stats`, read at `at` after the demo's start, with one more line for viewers and three for a canary, each with
+    /// less than 100 characters. Changes since the previous line are shown as `old->new`, missing values as `-`.
     pub fn line(&mut self, stats: &Value, at: Duration, viewers: Option<&Comparison>) -> String {
         let optimizer = &stats["performance_optimizer"];
         let metrics = &optimizer["metrics"];
@@ -52,10 +52,10 @@ impl Live {
     }
 }
 
-/// What the lines that belong to one begin with.
+/// Indent of continuation lines.
 const BELOW: &str = "         ";
 
-/// A time in milliseconds as /stats writes it, as people do.
+/// A time from /stats in milliseconds, in human-readable form.
 fn seconds(ms: &Value) -> String {
     match ms.as_str().and_then(|ms| ms.parse::<f64>().ok()) {
         None => "-".to_owned(),
@@ -65,7 +65,7 @@ fn seconds(ms: &Value) -> String {
     }
 }
 
-/// Both groups of a canary, and how sure their difference is; nothing if none runs.
+/// Both groups of a canary and the confidence of their difference; empty if none runs.
 fn canary(canary: &Value) -> String {
     let candidate = &canary["candidate"];
     if candidate.is_null() {

@@ -1,4 +1,4 @@
-//! The first minute: an origin to try the proxy with, a network to put before it, and viewers to watch through it.
+//! The demo: an origin to try the proxy with, a simulated network in front of it, and viewers.
 //!
 //! ```text
 //! Viewers ──> (the proxy) ──> line ──> Origin

@@ -1,32 +1,32 @@
-//! Packs a segment of the stream as an MPEG transport stream (ISO/IEC 13818-1): H.264 picture, silent AAC sound,
-//! padded to a constant rate.
+//! Packs a segment of the stream as an MPEG transport stream (ISO/IEC 13818-1): H.264 video, silent AAC audio, padded to a constant
+//! bit rate.
 //!
-//! A segment is a pure function of its number, and all have one length: the time stamps and continuity counters go on
-//! where the segment before ended.
+//! A segment is a pure function of its number, and all have the same length: time stamps and continuity counters continue from the
+//! previous segment.
 
 use std::time::Duration;
 
 use super::picture;
 
-/// Length of a segment in time.
+/// Duration of a segment.
 pub const SEGMENT: Duration = Duration::from_secs(4);
 
-/// Bytes of a segment: 1.5 Mbit/s.
+/// Length of a segment in bytes: 1.5 Mbit/s.
 #[cfg(test)]
 const SEGMENT_LEN: usize = FRAMES * PACKETS_PER_FRAME * PACKET;
 
 const PACKET: usize = 188;
 
-/// Pictures in a segment: 5 a second.
+/// Pictures in a segment: 5 per second.
 const FRAMES: usize = 20;
-/// Packets for a picture, its sound, the tables and the padding.
+/// Packets for one picture with its audio, tables and padding.
 const PACKETS_PER_FRAME: usize = 199;
 
-/// Ticks of the clock that time stamps count, per second.
+/// Ticks per second of the clock for time stamps.
 const CLOCK: u64 = 90_000;
 const SEGMENT_TICKS: u64 = 4 * CLOCK;
 const FRAME_TICKS: u64 = SEGMENT_TICKS / FRAMES as u64;
-/// From a packet's arrival to its showing.
+/// Time from a packet's arrival to its presentation.
 const LEAD: u64 = CLOCK * 7 / 10;
 
 /// AAC frames in a segment: 1,024 samples each at 32 kHz make 32 ms.
@@ -39,8 +39,8 @@ const VIDEO: u16 = 0x100;
 const AUDIO: u16 = 0x101;
 const NULL: u16 = 0x1fff;
 
-/// One AAC-LC frame of silence, 32 kHz, one channel, in ADTS: a header of 7 bytes, then a single channel element with
-/// no bands, then the end.
+/// One AAC-LC frame of silence, 32 kHz, one channel, in ADTS: a header of 7 bytes, a single channel element without bands, and the
+/// end.
 const SILENCE: [u8; 11] = [
     0xff, 0xf1, 0x54, 0x40, 0x01, 0x7f, 0xfc, 0x00, 0x00, 0x00, 0x07,
 ];
@@ -74,7 +74,7 @@ pub fn segment(number: u64) -> Vec<u8> {
     packets.out
 }
 
-/// A PES packet (section 2.4.3.6). A picture may be longer than its length field can say: then that is 0.
+/// A PES packet (section 2.4.3.6). The length field is 0 for pictures, which may be too long for it.
 fn elementary(stream: u8, stamp: u64, data: &[u8], with_len: bool) -> Vec<u8> {
     let len = if with_len { data.len() as u16 + 8 } else { 0 };
     let mut out = vec![0, 0, 1, stream];
@@ -165,7 +165,7 @@ impl Packets {
         self.out.resize(end, 0xff);
     }
 
-    /// `data` over as many packets as it takes, the first with the program's `clock`.
+    /// Splits `data` over packets, the first with the program's `clock`.
     fn payload(&mut self, pid: u16, data: &[u8], clock: Option<u64>) {
         let mut rest = data;
         let mut clock = clock;
@@ -191,7 +191,7 @@ impl Packets {
         self.out.resize(end, 0xff);
     }
 
-    /// Sets each packet's continuity counter as if segments 0 to `number` - 1, packed like this one, came before.
+    /// Sets each packet's continuity counter as if segments 0 to `number` - 1 had preceded it.
     fn continue_from(&mut self, number: u64) {
         for pid in [PAT, PMT, VIDEO, AUDIO] {
             let of_pid =
@@ -219,7 +219,7 @@ fn clock_reference(clock: u64) -> Vec<u8> {
     ]
 }
 
-/// Makes an adaptation field, which may not be there yet, `by` bytes longer.
+/// Extends an adaptation field, or creates it, by `by` bytes.
 fn stuff(adaptation: &mut Vec<u8>, by: usize) {
     let len = adaptation.len() + by;
     if adaptation.is_empty() {

@@ -1,6 +1,6 @@
-//! What lies between a far origin and the proxy: delay, bandwidth, and answers that go wrong.
+//! The simulated network between the demo's origin and the proxy: delay, bandwidth, and faults.
 //!
-//! Pure: what happens to a request follows from the network, a seed and the request's number.
+//! Pure: a request's fate follows from the network, a seed and the request's number.
 
 use std::{ops::Range, time::Duration};
 
@@ -24,7 +24,7 @@ pub enum Network {
     Changing,
 }
 
-/// How long [`Network::Changing`] stays as it is.
+/// How long [`Network::Changing`] stays in one state.
 const TURN: Duration = Duration::from_secs(60);
 
 /// When [`Network::VeryPoor`] is out of order: within the first minute, and with a calm behind it that is long enough for the
@@ -35,16 +35,16 @@ const OUTAGE: Outage = Outage {
     lasting: Duration::from_secs(15),
 };
 
-/// What a network is like at a moment.
+/// Properties of a network at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conditions {
-    /// From the request to the response's head.
+    /// Time from the request to the response head.
     pub delay: Range<Duration>,
-    /// What one connection carries; none: as much as it can.
+    /// Bandwidth of one connection; none: unlimited.
     pub connection_rate: Option<BitRate>,
-    /// What all connections carry together.
+    /// Bandwidth of all connections together.
     pub total_rate: Option<BitRate>,
-    /// The share of requests that go wrong, 0 to 1.
+    /// Share of requests with a fault, 0 to 1.
     pub faults: f64,
     /// Whether there is an outage: most requests are answered 503.
     pub outage: bool,
@@ -60,18 +60,18 @@ impl BitRate {
         BitRate(n * 1_000_000)
     }
 
-    /// How long `bytes` take.
+    /// Transmission time of `bytes`.
     pub fn time(self, bytes: u64) -> Duration {
         Duration::from_nanos(bytes.saturating_mul(8_000_000_000) / self.0.max(1))
     }
 
-    /// How many bytes pass in `time`.
+    /// Bytes that are transmitted in `time`.
     pub fn bytes_in(self, time: Duration) -> u64 {
         (self.0 as f64 / 8.0 * time.as_secs_f64()) as u64
     }
 }
 
-/// What goes wrong with one answer.
+/// A fault of one response.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
     /// 503 instead of the answer.
@@ -80,17 +80,17 @@ pub enum Fault {
     Broken(f64, How),
 }
 
-/// What happens to one request.
+/// The fate of one request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fate {
-    /// How long its head takes.
+    /// Time until its response head.
     pub delay: Duration,
-    /// What goes wrong, if anything.
+    /// Its fault, if any.
     pub fault: Option<Fault>,
 }
 
 impl Network {
-    /// What the network is like `age` after its start.
+    /// The properties `age` after the start.
     pub fn conditions(self, age: Duration) -> Conditions {
         let ms = Duration::from_millis;
         match self {
@@ -123,7 +123,7 @@ impl Network {
         }
     }
 
-    /// What it will do, for who watches: two lines at most.
+    /// A description for the viewer: at most two lines.
     pub fn story(self) -> String {
         let [start, lasting, every] =
             [OUTAGE.begin, OUTAGE.lasting, OUTAGE.every].map(|span| span.as_secs());
@@ -147,7 +147,7 @@ impl Network {
         }
     }
 
-    /// The network's name, as on the command line.
+    /// The network's name on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Network::Good => "good",
@@ -165,7 +165,7 @@ impl std::fmt::Display for Network {
 }
 
 impl Conditions {
-    /// What happens to request number `number` under `seed`: the same for the same numbers.
+    /// The fate of request number `number` under `seed`; deterministic.
     pub fn fate(&self, seed: u64, number: u64) -> Fate {
         let mut random = Random::new(value(seed, number));
         let spread = self.delay.end.saturating_sub(self.delay.start);

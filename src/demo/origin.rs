@@ -33,15 +33,15 @@ use super::{
     network::Network,
 };
 
-/// How long an idle connection stays: longer than proxies keep theirs, so that they close first.
+/// Keep-alive time: longer than that of proxies, so that they close first.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
-/// Longest answer of `/slow`.
+/// Longest delay of `/slow`.
 const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 
 const WORKERS: usize = 2;
 
-/// A running origin, on threads of its own. Stops when dropped.
+/// A running origin on its own threads. Stops when dropped.
 #[derive(Debug)]
 pub struct Origin {
     addr: SocketAddr,
@@ -50,11 +50,11 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Listens on `listen` (port 0: any free one) and serves over `network`.
+    /// Listens on `listen` (port 0: any free one) and serves over the simulated `network`.
     ///
     /// # Errors
     ///
-    /// What the system says of the address, or of starting a thread.
+    /// The address cannot be used, or no thread can be started.
     pub fn start(listen: SocketAddr, network: Network, seed: u64) -> io::Result<Origin> {
         let listener = TcpListener::bind(listen)?;
         let addr = listener.local_addr()?;
@@ -86,17 +86,17 @@ impl Origin {
         })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Its base URL, without a slash at the end.
+    /// Its base URL, without a trailing slash.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
-    /// Closes every connection and waits for the threads to end.
+    /// Closes all connections and waits for the threads to end.
     pub fn stop(self) {}
 }
 

@@ -1,7 +1,7 @@
-//! The picture of the demo's stream: a clock on a moving ground, as H.264 that needs no encoder.
+//! The picture of the demo's stream: a clock on a moving background, as H.264 without an encoder.
 //!
-//! Every frame is an IDR frame of raw macroblocks (I_PCM; ITU-T H.264 section 7.3.5), so each can be made alone, at
-//! any time. Samples stay within 16 to 235, as video does, which also keeps start codes out of them.
+//! Every frame is an IDR frame of raw macroblocks (I_PCM; ITU-T H.264 section 7.3.5), so each can be generated independently.
+//! Samples stay within 16 to 235, as usual in video, which also avoids start codes.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ const WIDTH: usize = 12;
 /// Height in macroblocks.
 const HEIGHT: usize = 7;
 
-/// Pixels of a side of a cell: a quarter macroblock, the dots that digits are made of.
+/// Pixels on a side of a cell (a quarter of a macroblock), the dots of digits.
 const CELL: usize = 8;
 
 const GLYPH_WIDTH: usize = 3;
 const GLYPH_HEIGHT: usize = 5;
 const GLYPHS: usize = 5;
 
-/// Each glyph row by row, three bits a row: 0 to 9 and the colon.
+/// Glyphs, three bits for each row: 0 to 9 and the colon.
 const FONT: [[u8; GLYPH_HEIGHT]; 11] = [
     [7, 5, 5, 5, 7],
     [2, 6, 2, 2, 7],
@@ -34,7 +34,7 @@ const FONT: [[u8; GLYPH_HEIGHT]; 11] = [
 
 const START_CODE: [u8; 4] = [0, 0, 0, 1];
 
-/// The access unit number `index`, shown at `time`: delimiter, parameter sets and one slice.
+/// Access unit number `index`, shown at `time`: delimiter, parameter sets and one slice.
 pub fn frame(index: u64, time: Duration) -> Vec<u8> {
     let mut out = Vec::with_capacity(WIDTH * HEIGHT * 386 + 64);
     out.extend(START_CODE);
@@ -123,7 +123,7 @@ fn macroblock(out: &mut Vec<u8>, index: u64, time: Duration, x: usize, y: usize)
     out.extend([red; 64]);
 }
 
-/// Whether the clock, minutes and seconds, covers a cell.
+/// Whether a cell belongs to the clock's digits (minutes and seconds).
 fn is_lit(x: usize, y: usize, time: Duration) -> bool {
     let left = (WIDTH * 16 / CELL - GLYPHS * (GLYPH_WIDTH + 1)) / 2;
     let top = (HEIGHT * 16 / CELL - GLYPH_HEIGHT) / 2;
@@ -144,7 +144,7 @@ fn is_lit(x: usize, y: usize, time: Duration) -> bool {
 /// Writes the bits of a NAL unit, most significant first.
 struct Bits {
     out: Vec<u8>,
-    /// Bits of the last byte that are taken; 0: none is begun.
+    /// Bits used of the last byte; 0: none is begun.
     taken: u32,
 }
 

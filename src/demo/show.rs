@@ -1,4 +1,4 @@
-//! `fileproxy demo`: the origin, the tour, the viewers and the live line, round a proxy that the caller starts.
+//! `fileproxy demo`: runs origin, tour, viewers and live line around a proxy that the caller starts.
 
 use std::{
     future::Future,
@@ -22,16 +22,16 @@ use super::{
     viewers::Viewers,
 };
 
-/// From one live line to the next.
+/// Time between two live lines.
 const EVERY: Duration = Duration::from_secs(3);
 
-/// Players that watch a canary if nobody says how many.
+/// Number of players for a canary, if none is given.
 const VIEWERS: usize = 12;
 
-/// Longest wait for /stats.
+/// Timeout for /stats.
 const STATS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What `fileproxy demo` takes on its command line.
+/// Command line options of `fileproxy demo`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// The network before the built-in origin
@@ -59,7 +59,7 @@ pub struct Options {
     pub seed: u64,
 }
 
-/// A running demo: the origin, until the caller has a proxy before it.
+/// A running demo: the origin, until the caller has started a proxy in front of it.
 #[derive(Debug)]
 pub struct Demo {
     options: Options,
@@ -85,17 +85,17 @@ impl Demo {
         base_url(self.origin.addr())
     }
 
-    /// Whether others are to watch through a plain proxy: not where a canary compares two levels already.
+    /// Whether other viewers watch through a plain proxy: not if a canary already compares two levels.
     pub fn compares(&self) -> bool {
         self.options.viewers > 0 && !self.options.canary
     }
 
-    /// Writes the tour to `out`, with the link of the dashboard, then what goes on every few seconds, while the viewers watch
-    /// through `proxy` and as many others through `plain`, until `stop`; then how they fared. Needs an actix runtime round it.
+    /// Writes the tour to `out`, with the link of the dashboard, then the live lines every few seconds, while the viewers watch
+    /// through `proxy` and as many others through `plain`, until `stop`; then their results. Needs an actix runtime.
     ///
     /// # Errors
     ///
-    /// `out` is closed, or the system gives no thread for the viewers.
+    /// `out` is closed, or no thread can be started for the viewers.
     pub async fn show(
         &self,
         proxy: SocketAddr,
@@ -190,7 +190,7 @@ async fn lines(base: String, viewers: Option<&Watching>, out: &mut impl Write) -
     }
 }
 
-/// Does what an operator does with curl.
+/// Sets the level as an operator does with curl.
 async fn set_level(
     base: &str,
     token: &str,

@@ -1,4 +1,4 @@
-//! What `fileproxy demo` prints at its start: what runs where, and what to try.
+//! What `fileproxy demo` prints at its start: what runs, and what to try.
 
 use std::{
     fmt,
@@ -10,23 +10,23 @@ use super::{hls::MASTER, network::Network};
 /// What to try, as text.
 #[derive(Clone, Debug)]
 pub struct Tour {
-    /// Where the proxy listens.
+    /// The proxy's address.
     pub proxy: SocketAddr,
-    /// The dashboard's link for a browser.
+    /// The dashboard's URL.
     pub monitor: String,
-    /// Where the built-in origin listens.
+    /// The built-in origin's address.
     pub origin: SocketAddr,
-    /// The network before that.
+    /// The simulated network in front of it.
     pub network: Network,
     /// The token of the admin endpoint.
     pub token: String,
-    /// Players that watch.
+    /// Number of players.
     pub viewers: usize,
     /// Whether others watch through a plain proxy.
     pub plain: bool,
 }
 
-/// The URL by which this machine reaches `addr`, without a slash at the end: for 0.0.0.0 that is 127.0.0.1.
+/// The URL of `addr` on this machine, without a trailing slash: 127.0.0.1 for 0.0.0.0.
 pub fn base_url(addr: SocketAddr) -> String {
     let ip = match addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

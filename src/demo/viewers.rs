@@ -1,5 +1,5 @@
-//! People who watch the stream: each loads segment after segment in real time and compares every byte with what it
-//! must be, so that a broken segment taken for a whole one shows.
+//! Simulated viewers of the stream: each loads segments in real time and compares every byte with the expected one, so that
+//! truncated segments are detected even if they looked complete.
 
 use std::{
     io,
@@ -24,20 +24,20 @@ use tokio::{
 
 use super::hls::{self, STREAM};
 
-/// Longest wait for a response's head.
+/// Timeout for a response head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest gap in a response's body.
+/// Longest time without a byte of a response body.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// From a failure to the next attempt.
+/// Delay after a failure.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// Segments to load before the picture starts.
+/// Segments to load before playback starts.
 const SEGMENTS_TO_START: u32 = 2;
 /// A segment that failed this often is skipped.
 const ATTEMPTS: u32 = 5;
-/// Longer playlists are not read.
+/// The largest playlist that is read, in bytes.
 const PLAYLIST_LIMIT: usize = 1024 * 1024;
 
-/// Players at work, on a thread of their own. They stop when dropped.
+/// Players on their own thread. They stop when dropped.
 #[derive(Debug)]
 pub struct Viewers {
     seats: Arc<Seats>,
@@ -45,7 +45,7 @@ pub struct Viewers {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What each viewer has seen. The lock is held for a few instructions, never over a wait.
+/// The results of each viewer. The lock is held for a few instructions, never across an await.
 #[derive(Debug)]
 struct Seats(Mutex<Vec<Seat>>);
 
@@ -65,11 +65,11 @@ struct Seat {
 }
 
 impl Viewers {
-    /// Lets `count` players watch the stream at `base`, a URL without a slash at the end.
+    /// Starts `count` players of the stream at `base`, a URL without a trailing slash.
     ///
     /// # Errors
     ///
-    /// The system gives no thread.
+    /// No thread can be started.
     pub fn start(base: String, count: usize) -> io::Result<Viewers> {
         let seat = Seat {
             playback: Playback::new(SEGMENTS_TO_START, Instant::now()),
@@ -98,7 +98,7 @@ impl Viewers {
         })
     }
 
-    /// How it goes.
+    /// The results so far.
     pub fn summary(&self) -> Summary {
         let now = Instant::now();
         let seats = self.seats.lock();
@@ -119,7 +119,7 @@ impl Viewers {
         summary
     }
 
-    /// Sends the viewers home; how it went.
+    /// Stops the viewers and returns their results.
     pub fn stop(mut self) -> Summary {
         self.end();
         self.summary()
@@ -127,10 +127,10 @@ impl Viewers {
 
     fn end(&mut self) {
         if let Some(stop) = self.stop.take() {
-            _ = stop.send(()); // they have left already
+            _ = stop.send(()); // fails if they have stopped already
         }
         if let Some(thread) = self.thread.take() {
-            _ = thread.join(); // a panic there was printed there
+            _ = thread.join(); // a panic was printed there
         }
     }
 }
@@ -141,29 +141,29 @@ impl Drop for Viewers {
     }
 }
 
-/// How it went for all viewers together.
+/// The results of all viewers together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Players.
+    /// Number of players.
     pub viewers: usize,
-    /// Segments that came whole.
+    /// Segments that arrived complete.
     pub segments: u64,
-    /// Bytes in them.
+    /// Their bytes.
     pub bytes: u64,
-    /// Attempts that failed visibly: no connection, no 200, a body that broke off or stood still.
+    /// Attempts that failed visibly: no connection, no 200, a body that was cut or stalled.
     pub failed: u64,
-    /// Segments that seemed whole and were not what the origin has. Anything but 0 is a fault of the proxy.
+    /// Segments that seemed complete but differ from the origin's. Anything but 0 is a bug of the proxy.
     pub wrong: u64,
-    /// What was shown, all viewers together.
+    /// Time played, for all viewers together.
     pub played: Duration,
-    /// How often a picture stood still.
+    /// Number of stalls.
     pub stalls: u64,
-    /// For how long, all viewers together.
+    /// Total time of stalls, for all viewers together.
     pub stalled: Duration,
 }
 
 impl Summary {
-    /// The part of the watching time in which the picture stood still, 0 to 1.
+    /// The share of watching time in which playback stalled, 0 to 1.
     pub fn stalled_share(&self) -> f64 {
         let total = (self.played + self.stalled).as_secs_f64();
         if total > 0.0 {
@@ -174,7 +174,7 @@ impl Summary {
     }
 }
 
-/// Why a segment or playlist did not come.
+/// Why a segment or playlist could not be loaded.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("no answer: {0}")]
@@ -195,8 +195,8 @@ async fn watch_all(base: String, count: usize, seats: &Seats) {
     join_all((0..count).map(|index| watch(client(&base, index), &base, index, count, seats))).await;
 }
 
-/// A viewer's own connections, from an address of its own where that can be: a proxy on the loopback interface then
-/// sees as many clients as there are viewers.
+/// A viewer's own connections, with its own source address if possible: a proxy on the loopback interface then sees as many clients
+/// as there are viewers.
 fn client(base: &str, index: usize) -> Client {
     let mut connector = Connector::new().limit(0);
     if cfg!(target_os = "linux") && base.starts_with("http://127.") {
@@ -210,10 +210,10 @@ fn client(base: &str, index: usize) -> Client {
         .finish()
 }
 
-/// One viewer, over and over.
+/// Lets one viewer watch in a loop.
 async fn watch(client: Client, base: &str, index: usize, count: usize, seats: &Seats) {
     let client = &client;
-    // they do not come at one moment, nor for one scene
+    // viewers start at different times and positions
     sleep(super::mpegts::SEGMENT.mul_f64(index as f64 / count as f64)).await;
     let playlist = loop {
         match playlist(client, base).await {
@@ -255,7 +255,7 @@ async fn watch(client: Client, base: &str, index: usize, count: usize, seats: &S
     }
 }
 
-/// The paths of the segments and how long each plays.
+/// The paths and durations of the segments.
 async fn playlist(client: &Client, base: &str) -> Result<Vec<(String, Duration)>, Failure> {
     let mut text = Vec::new();
     load(client, base, STREAM, |bytes| {
@@ -270,7 +270,7 @@ async fn playlist(client: &Client, base: &str) -> Result<Vec<(String, Duration)>
         .collect())
 }
 
-/// Loads a segment and compares it; its length.
+/// Loads and verifies a segment; returns its length.
 async fn segment(client: &Client, base: &str, path: &str) -> Result<u64, Failure> {
     let mut expected = hls::segment(path).unwrap_or_default();
     let mut same = true;
@@ -286,7 +286,7 @@ async fn segment(client: &Client, base: &str, path: &str) -> Result<u64, Failure
     }
 }
 
-/// Hands the body at `path` to `take`, piece by piece, until that says no; the bytes that came.
+/// Passes the body at `path` to `take`, piece by piece, until that returns false; returns the number of bytes.
 async fn load(
     client: &Client,
     base: &str,
@@ -303,7 +303,7 @@ async fn load(
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let mut got = 0;
-    // read to its end, so that the connection can be used again
+    // read to its end, so that the connection can be reused
     while let Some(bytes) = timeout(IDLE_TIMEOUT, response.next())
         .await
         .map_err(|_| Failure::Stopped)?
@@ -315,7 +315,7 @@ async fn load(
         }
     }
     match announced {
-        // awc takes a body that broke off for a whole one
+        // awc accepts a truncated body as complete
         Some(announced) if got != announced => Err(Failure::Cut { got, announced }),
         _ => Ok(got),
     }

@@ -41,7 +41,7 @@ pub struct Head {
     /// Whether the connection may be reused after this response.
     pub keep_alive: bool,
     /// Whether it declares a body where none is allowed. Some origins send that body all the same.
-    pub tells_in_vain: bool,
+    pub declares_forbidden_body: bool,
 }
 
 /// A response that violates HTTP/1.1 framing.
@@ -149,7 +149,8 @@ impl Head {
             status,
             framing,
             keep_alive,
-            tells_in_vain: framing == Framing::None && (chunked || length.is_some_and(|n| n > 0)),
+            declares_forbidden_body: framing == Framing::None
+                && (chunked || length.is_some_and(|n| n > 0)),
         }))
     }
 }

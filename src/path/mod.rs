@@ -1,8 +1,8 @@
-//! What a request walks through, in order: [`listener`], [`acceptor`] ([`connection_permit`], TCP options, [`tls`]), then
-//! [`client_stream`] for HTTP/1.1 or [`http2`], [`client`], [`handler`] (the whole way on one screen) with the request's
-//! `context`, [`target`], [`headers`], the store ([`stored`], and [`rendered`] for what was asked for before) or [`admission`] (the limiter's gate) and [`origin`], and for the
-//! response `relay` and [`body`]; [`error`] is the only place where an error becomes a status. [`policy`] is what they keep to,
-//! by the settings in force; a [`worker`] is a thread's own.
+//! What a request passes through, in order: [`listener`], [`acceptor`] ([`connection_permit`], TCP options, [`tls`]), then
+//! [`client_stream`] for HTTP/1.1 or [`http2`], [`client`], [`handler`] (the main request handler) with the request's `context`,
+//! [`target`], [`headers`], the store ([`stored`], and [`rendered`] for repeated requests) or [`admission`] (the rate limit) and
+//! [`origin`], and for the response `relay` and [`body`]; [`error`] is the only place where an error becomes a status. [`policy`]
+//! holds the settings in force; a [`worker`] is the state of one thread.
 
 pub mod acceptor;
 pub mod addresses;

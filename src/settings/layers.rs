@@ -1,4 +1,4 @@
-//! Where settings are read from: files and variables that lie over each other, and which of them gave a key its value.
+//! Where settings are read from: layered files and environment variables, and which of them set a key.
 
 use std::{
     env, fs, io,
@@ -10,22 +10,22 @@ use toml::{Table, Value};
 
 use super::spelling::{nearest, variable_of};
 
-/// What the variables of settings begin with, in small letters: two underscores, as between all parts.
+/// Prefix of the environment variables in lower case: two underscores, as between all parts.
 const PREFIX: &str = "fileproxy__";
 
-/// Which files settings are read from.
+/// Which files to read.
 #[derive(Clone, Debug, Default)]
 pub struct SettingsFiles {
-    /// The folder of the files, if somebody named one: then it must be there.
+    /// The folder of the files, if one was given: then it must exist.
     pub folder: Option<PathBuf>,
-    /// The name of the file that is laid over the base, if somebody named one: then it must be there.
+    /// The name of the file above the base, if one was given: then it must exist.
     pub name: Option<String>,
 }
 
 /// Why the layers cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LayersError {
-    /// A file is there and cannot be read. Without it other settings would be in force than those in it.
+    /// A file exists but cannot be read. Ignoring it would put other settings in force.
     #[error("{} cannot be read: {source}", file.display())]
     Unreadable {
         /// The file.
@@ -33,23 +33,23 @@ pub enum LayersError {
         /// What the system says.
         source: io::Error,
     },
-    /// A file is no TOML.
+    /// A file is not valid TOML.
     #[error("{}: {}", file.display(), without_quotes(&source.to_string()))]
     Toml {
         /// The file.
         file: PathBuf,
-        /// What is wrong with it, with the line.
+        /// The parser's message, with the line.
         source: toml::de::Error,
     },
-    /// The named folder is not there.
+    /// The given folder does not exist.
     #[error("there is no folder {}: FILEPROXY_SETTINGS or --settings names it", .0.display())]
     NoFolder(PathBuf),
-    /// The named file is not there.
+    /// The given file does not exist.
     #[error("there is no {}: FILEPROXY_ENV or --env names it", .0.display())]
     NoFile(PathBuf),
 }
 
-/// What was read, lowest layer first; the environment lies over all files.
+/// The layers, lowest first; the environment is above all files.
 #[derive(Clone, Debug, Default)]
 pub struct Layers {
     files: Vec<SettingsFile>,
@@ -63,36 +63,36 @@ struct SettingsFile {
     table: Table,
 }
 
-/// A variable of the environment that gives a key its value.
+/// An environment variable that sets a key.
 #[derive(Clone, Debug)]
 struct Variable {
     name: String,
     key: String,
 }
 
-/// A key that no setting has.
+/// An unknown key.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown setting {key} {place}{}", did_you_mean(.nearest.as_deref()))]
 pub struct UnknownKey {
-    /// The whole key.
+    /// The full key.
     pub key: String,
     /// `in` a file, or `by` a variable.
     pub place: String,
-    /// What was meant, perhaps: as one would write it at that place.
+    /// The most similar known key, as it would be written there.
     pub nearest: Option<String>,
 }
 
-/// A variable that is none of a setting, and looks like one.
+/// An environment variable that looks like a setting but is none.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stray {
     /// The variable.
     pub name: String,
-    /// The one that was meant.
+    /// The most similar valid one.
     pub meant: String,
 }
 
 impl Layers {
-    /// Reads the files, and notes the variables of the environment.
+    /// Reads the files and the environment variables.
     ///
     /// # Errors
     ///
@@ -116,7 +116,7 @@ impl Layers {
         })
     }
 
-    /// All of them over `base`, as the library for settings takes them.
+    /// All layers above `base`, in the form of the config library.
     pub(super) fn over(&self, base: &str) -> Result<Config, ConfigError> {
         let environment = Environment::with_prefix("FILEPROXY")
             .prefix_separator("__")
@@ -139,7 +139,7 @@ impl Layers {
         self.variables.iter().map(|variable| &*variable.name)
     }
 
-    /// Where a key, or one below it, has its value from: `in` a file or `by` a variable. None: it is the default.
+    /// Where a key, or one below it, was set: `in` a file or `by` a variable. None: it has its default.
     pub fn place_of(&self, key: &str) -> Option<String> {
         let below = |given: &str| {
             let rest = given.strip_prefix(key);
@@ -152,7 +152,7 @@ impl Layers {
         self.files.iter().rfind(has).map(SettingsFile::place)
     }
 
-    /// The first key that is none of the `known` ones, nor one of their sections.
+    /// Checks that all keys are `known` keys or their sections; the first unknown one is an error.
     ///
     /// # Errors
     ///
@@ -182,7 +182,7 @@ impl Layers {
     }
 }
 
-/// The variables of this process that are none of a setting, and look like one: with one underscore, mostly.
+/// Environment variables of this process that look like settings but are none, mostly because of a single underscore.
 pub fn strays(known: &[String]) -> Vec<Stray> {
     let plain = |text: &str| text.replace(['.', '_'], "").to_lowercase();
     names()
@@ -197,7 +197,7 @@ pub fn strays(known: &[String]) -> Vec<Stray> {
 }
 
 impl SettingsFile {
-    /// None if the file is not there.
+    /// None if the file does not exist.
     fn read(path: &Path) -> Result<Option<Self>, LayersError> {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
@@ -249,7 +249,7 @@ fn value<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
     }
 }
 
-/// Whether there are settings below this key.
+/// Whether there are known keys below this one.
 fn is_section(key: &str, known: &[String]) -> bool {
     let below = |known: &String| {
         let rest = known.strip_prefix(key);
@@ -258,7 +258,7 @@ fn is_section(key: &str, known: &[String]) -> bool {
     known.iter().any(below)
 }
 
-/// The first key of a table, which is the section `above`, that no setting has.
+/// The first unknown key in a table, which is the section `above`.
 fn unknown(table: &Table, above: &str, known: &[String]) -> Option<String> {
     table.iter().find_map(|(name, value)| {
         let key = match above {
@@ -279,7 +279,7 @@ fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map_or_else(String::new, |nearest| format!(": did you mean {nearest}?"))
 }
 
-/// What is wrong with a file, without the lines of it that the library quotes: they may hold a secret.
+/// A parser message without the lines that it quotes from the file: they may contain a secret.
 fn without_quotes(reason: &str) -> String {
     let quotes = |line: &&str| {
         let line = line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ');

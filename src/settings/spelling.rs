@@ -1,9 +1,9 @@
-//! Which setting was meant, where a key is misspelt.
+//! Suggests the setting that a misspelt key may have meant.
 
-/// How alike two keys must be, 0 to 1.
+/// Required similarity of two keys, 0 to 1.
 const ALIKE: f64 = 0.7;
 
-/// The known key or section that is most like `key`; none if none is.
+/// The known key or section most similar to `key`; none if none is similar enough.
 pub(super) fn nearest(key: &str, known: &[String]) -> Option<String> {
     let last = |key: &str| key.rsplit('.').next().map(str::to_owned);
     let likeness = |other: &str| {

@@ -1,24 +1,24 @@
-//! How long an origin that failed is left alone.
+//! Backoff of requests to an origin that failed.
 
 use std::time::{Duration, Instant};
 
-/// After the first failure.
+/// Delay after the first failure.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// At most: the time is doubled with each further failure.
+/// The longest delay; it doubles with each further failure.
 const MOST: Duration = Duration::from_secs(30);
 
-/// Until when the origin is not asked for one object again, and how long that was; none while it has not failed.
+/// Until when one object is not requested from the origin again, and the current delay; none if it has not failed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Backoff(Option<(Instant, Duration)>);
 
 impl Backoff {
-    /// Whether it is not to be asked.
+    /// Whether the origin must not be asked at `now`.
     pub fn holds(&self, now: Instant) -> bool {
         self.0.is_some_and(|(until, _)| now < until)
     }
 
-    /// It failed once more.
+    /// Records a failure.
     pub fn failed(&mut self, now: Instant) {
         let wait = self.0.map_or(FIRST, |(_, wait)| (wait * 2).min(MOST));
         self.0 = Some((now + wait, wait));

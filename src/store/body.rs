@@ -1,8 +1,8 @@
-//! The bytes of one stored body: intervals of it are here, others are being fetched, the rest is missing.
+//! The bytes of one stored body: some intervals are here, others are being fetched, the rest is missing.
 //!
-//! There is no leader. Whoever reads says which byte it needs next, and is told one of four things: here it is, wait (a fill is
-//! on its way there), fetch it (nobody does), or this is the end. The end is only what the framing of a complete response
-//! said: a fill that goes away leaves its bytes behind and the rest missing, and never an end.
+//! Readers have no leader. Each asks for the byte it needs next, and learns one of four things: here it is, wait (a fill will bring
+//! it), fetch it (no fill will), or this is the end. Only the framing of a complete response defines the end: an aborted fill
+//! leaves its bytes and the rest missing, but never an end.
 
 use std::{
     collections::BTreeMap,
@@ -12,65 +12,65 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
-/// Pieces are gathered up to this size, at multiples of it.
+/// Pieces are joined up to this size, aligned to multiples of it.
 pub const BLOCK: u64 = 64 * 1024;
 
-/// A piece of at least this size is kept as it came: gathering would copy it for nothing.
+/// A piece of at least this size is kept as received: joining would only copy it.
 const LARGE: usize = 16 * 1024;
 
-/// What a reader finds at its place.
+/// What a reader finds at its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// The bytes from there on, as far as they lie in one piece.
+    /// The bytes from there on, up to the end of one piece.
     Piece(Bytes),
-    /// They are on disk up to there: whoever reads loads them. A body itself never says so, its object does.
+    /// The bytes up to there are on disk and must be loaded. Returned by an object, never by a body itself.
     Stored(Range<u64>),
-    /// A fill is on its way: the reader is woken once the byte is here, or the fill is gone.
+    /// A fill will bring the byte: the reader is woken when it is here, or the fill has ended.
     Wait,
-    /// Nobody fetches it. The gap reaches up to the next byte that is here or on its way, or to the end.
+    /// No fill brings it. The gap ends at the next byte that is here or being fetched, or at the end of the body.
     Missing(Range<u64>),
-    /// The body has no such byte.
+    /// Behind the end of the body.
     End,
-    /// It can come no more: the body had no validator, and its only response broke.
+    /// It can no longer be fetched: the body has no validator, and its only response failed.
     Broken,
 }
 
-/// Bytes, gaps and who waits.
+/// Bytes, fills and waiting readers of one body.
 #[derive(Debug, Default)]
 pub struct Body {
-    /// The complete length, once it is known.
+    /// Complete length, once known.
     length: Option<u64>,
-    /// What is here, by where it begins.
+    /// The bytes that are here, by their position.
     pieces: BTreeMap<u64, Bytes>,
     /// What is being fetched, by the fill's number.
     fills: BTreeMap<u64, Fill>,
     next_fill: u64,
     waiting: Vec<(u64, Waker)>,
     broken: bool,
-    /// Bytes in pieces and in fills.
+    /// Bytes in pieces and fills.
     held: u64,
 }
 
-/// A part that is being fetched.
+/// A range that is being fetched.
 #[derive(Debug)]
 struct Fill {
-    /// What was gathered, and is in no piece yet. It ends at `next`.
+    /// Bytes that are joined, but in no piece yet. They end at `next`.
     gathered: BytesMut,
-    /// The byte that comes next.
+    /// Position of the next byte to arrive.
     next: u64,
-    /// The byte behind the last that was asked for; none: to the end, which is not known.
+    /// Position behind the last requested byte; none: up to an unknown end.
     end: Option<u64>,
-    /// Whether the origin has said that it gives these bytes.
+    /// Whether the origin has confirmed that it sends these bytes.
     is_sure: bool,
 }
 
 impl Fill {
-    /// Where the bytes that are in no piece yet begin.
+    /// Position of the first byte that is in no piece yet.
     fn begin(&self) -> u64 {
         self.next - self.gathered.len() as u64
     }
 
-    /// What was gathered is a piece from now on.
+    /// Turns the joined bytes into a piece.
     fn flush(&mut self, pieces: &mut BTreeMap<u64, Bytes>) {
         if !self.gathered.is_empty() {
             let begin = self.begin();
@@ -86,7 +86,7 @@ impl Fill {
 }
 
 impl Body {
-    /// A body of this length, if it is known.
+    /// A body with this length, if known.
     pub fn new(length: Option<u64>) -> Self {
         Body {
             length,
@@ -94,22 +94,22 @@ impl Body {
         }
     }
 
-    /// The complete length, once it is known.
+    /// Complete length, once known.
     pub fn length(&self) -> Option<u64> {
         self.length
     }
 
-    /// How many bytes are held.
+    /// Bytes held in memory.
     pub fn held(&self) -> u64 {
         self.held
     }
 
-    /// Whether all of it is here.
+    /// Whether the whole body is here.
     pub fn is_whole(&self) -> bool {
         self.length == Some(self.held)
     }
 
-    /// Whether something is being fetched.
+    /// Whether a fill is under way.
     pub fn is_filling(&self) -> bool {
         !self.fills.is_empty()
     }
@@ -119,7 +119,7 @@ impl Body {
         self.fills.values().any(|fill| fill.covers(at))
     }
 
-    /// What there is at `at`. Where it says [`Found::Wait`], the task of `cx` is woken once more can be told.
+    /// What is at `at`. For [`Found::Wait`], the task of `cx` is woken when that changes.
     pub fn read(&mut self, at: u64, cx: &mut Context<'_>) -> Found {
         if self.length.is_some_and(|length| at >= length) {
             return Found::End;
@@ -144,12 +144,12 @@ impl Body {
         Found::Missing(at..self.gap_end(at))
     }
 
-    /// The task of `cx` is woken once the byte at `at` is here, or whoever brings it is gone.
+    /// Wakes the task of `cx` when the byte at `at` is here, or its fill has ended.
     pub fn wait(&mut self, at: u64, cx: &mut Context<'_>) {
         self.waiting.push((at, cx.waker().clone()));
     }
 
-    /// Those who wait for a byte of `part` are to be woken.
+    /// Returns the wakers of tasks that wait for a byte of `part`.
     #[must_use]
     pub fn wake(&mut self, part: Range<u64>) -> Vec<Waker> {
         let (ready, waiting) = std::mem::take(&mut self.waiting)
@@ -160,7 +160,7 @@ impl Body {
         ready.into_iter().map(|(_, waker)| waker).collect()
     }
 
-    /// Takes what was loaded from disk, as far as it is neither here nor on its way; how many bytes that were.
+    /// Stores bytes loaded from disk where they are neither here nor being fetched; returns how many.
     pub fn put(&mut self, begin: u64, bytes: &Bytes) -> u64 {
         let end = begin + bytes.len() as u64;
         let mut at = begin;
@@ -184,7 +184,7 @@ impl Body {
         taken
     }
 
-    /// All bytes of a block, in order; none unless all of them are here.
+    /// All bytes of a block in order; none unless the block is complete.
     pub fn block(&self, number: u64) -> Option<Vec<Bytes>> {
         let begin = number * BLOCK;
         let end = (begin + BLOCK).min(self.length.unwrap_or(u64::MAX));
@@ -193,7 +193,7 @@ impl Body {
         }
         let mut pieces = Vec::new();
         let mut at = begin;
-        // No piece reaches over a block's end.
+        // No piece crosses a block boundary.
         for (&begin, piece) in self.pieces.range(begin..end) {
             if begin != at {
                 return None;
@@ -204,7 +204,7 @@ impl Body {
         (at == end).then_some(pieces)
     }
 
-    /// Where the gap that `at` lies in ends. `u64::MAX`: at the end, which is not known.
+    /// End of the gap that contains `at`. `u64::MAX` for an unknown end of the body.
     fn gap_end(&self, at: u64) -> u64 {
         let piece = self.pieces.range(at..).next().map(|(&begin, _)| begin);
         let fill = (self.fills.values())
@@ -215,8 +215,8 @@ impl Body {
         known.into_iter().flatten().min().unwrap_or(u64::MAX)
     }
 
-    /// Begins to fetch `part`, cut where it is not missing; its number. An end of `u64::MAX` is one that is not known. None where
-    /// its first byte is here or on its way.
+    /// Begins to fetch `part`, cut to the gap at its start; returns the fill's number. An end of `u64::MAX` is unknown. None if its
+    /// first byte is here or being fetched.
     pub fn begin(&mut self, part: Range<u64>) -> Option<u64> {
         let here = self.pieces.range(..=part.start).next_back();
         let is_here = here.is_some_and(|(&begin, piece)| part.start < begin + piece.len() as u64);
@@ -239,15 +239,15 @@ impl Body {
         Some(number)
     }
 
-    /// The origin has said that it gives what a fill is for.
+    /// The origin has confirmed that it sends a fill's range.
     pub fn confirm(&mut self, fill: u64) {
         if let Some(fill) = self.fills.get_mut(&fill) {
             fill.is_sure = true;
         }
     }
 
-    /// Where what is here, or sure to come, from `at` on ends; none where the byte at `at` is neither. `u64::MAX`: at the end, which
-    /// is not known.
+    /// Up to which position, from `at` on, bytes are here or confirmed; none if the byte at `at` is neither. `u64::MAX` for an
+    /// unknown end.
     pub fn sure_to(&self, at: u64) -> Option<u64> {
         let here = self.pieces.range(..=at).next_back();
         let here = here.map(|(&begin, piece)| begin + piece.len() as u64);
@@ -259,19 +259,19 @@ impl Body {
         here.max(coming.max()).filter(|&end| end > at)
     }
 
-    /// What a fill has still to fetch; none once it has all.
+    /// The range that a fill must still fetch; none if complete.
     pub fn left(&self, fill: u64) -> Option<Range<u64>> {
         let fill = self.fills.get(&fill)?;
         let end = fill.end.unwrap_or(u64::MAX);
         (fill.next < end).then_some(fill.next..end)
     }
 
-    /// Where the next byte of a fill comes; 0: there is no such fill.
+    /// Position of a fill's next byte; 0 if there is no such fill.
     pub fn end_of(&self, fill: u64) -> u64 {
         self.fills.get(&fill).map_or(0, |fill| fill.next)
     }
 
-    /// All blocks that are here as a whole.
+    /// All complete blocks.
     pub fn blocks(&self) -> Vec<(u64, Vec<Bytes>)> {
         let mut numbers: Vec<_> = self.pieces.keys().map(|begin| begin / BLOCK).collect();
         numbers.dedup();
@@ -280,7 +280,7 @@ impl Body {
         blocks.collect()
     }
 
-    /// A fill brought these bytes. What goes over its end is not taken. Those who wait for them are to be woken.
+    /// Adds bytes from a fill; bytes beyond its range are dropped. Returns the wakers of readers.
     #[must_use]
     pub fn write(&mut self, number: u64, mut piece: Bytes) -> Vec<Waker> {
         let Some(fill) = self.fills.get_mut(&number) else {
@@ -293,7 +293,7 @@ impl Body {
         if len == 0 {
             return Vec::new();
         }
-        // Cut at the blocks' ends: what lies in one block goes, and is written, without its neighbour.
+        // Cut at block boundaries, because blocks are evicted and written to disk separately.
         while !piece.is_empty() {
             let room = BLOCK - fill.next % BLOCK;
             let part = piece.split_to(piece.len().min(room as usize));
@@ -322,8 +322,8 @@ impl Body {
             .collect()
     }
 
-    /// A fill is over. `complete`: its response ended by its own framing, at the end of the body. All who wait are to be woken:
-    /// what is missing then is fetched by whoever needs it.
+    /// Ends a fill. `complete`: its response ended by its own framing, at the end of the body. Returns all wakers: what is missing
+    /// is fetched by whoever needs it.
     #[must_use]
     pub fn end(&mut self, number: u64, complete: bool) -> Vec<Waker> {
         if let Some(mut fill) = self.fills.remove(&number) {
@@ -335,7 +335,7 @@ impl Body {
         self.wake_all()
     }
 
-    /// What is missing can come no more.
+    /// Marks missing bytes as unavailable for good.
     #[must_use]
     pub fn give_up(&mut self) -> Vec<Waker> {
         self.broken = true;
@@ -347,7 +347,7 @@ impl Body {
         waiting.into_iter().map(|(_, waker)| waker).collect()
     }
 
-    /// Lets go of the pieces that lie wholly in `part`; how many bytes that were.
+    /// Drops pieces that lie completely in `part`; returns the number of bytes.
     pub fn drop_pieces(&mut self, part: Range<u64>) -> u64 {
         let gone: Vec<u64> = (self.pieces.range(part.clone()))
             .filter(|&(&begin, piece)| begin + piece.len() as u64 <= part.end)
@@ -361,7 +361,7 @@ impl Body {
         bytes
     }
 
-    /// The bytes of `part`, in order, if all of them are here.
+    /// The bytes of `part` in order, if all are here.
     pub fn part(&self, part: &Range<u64>) -> Option<Vec<Bytes>> {
         let (begin, _) = self.pieces.range(..=part.start).next_back()?;
         let (mut at, mut found) = (part.start, Vec::new());
@@ -377,7 +377,7 @@ impl Body {
         (at == part.end).then_some(found)
     }
 
-    /// All of it in one piece, if all of it is here.
+    /// The whole body in one piece, if all of it is here.
     pub fn whole(&self) -> Option<Bytes> {
         if !self.is_whole() {
             return None;
@@ -484,7 +484,7 @@ mod tests {
         wake(body.end(middle, false));
         assert_eq!(body.begin(59..70), None);
         assert_eq!(body.begin(100..101), None);
-        // Not a byte is taken over the end that was asked for.
+        // No byte beyond the requested end is stored.
         wake(body.write(before, bytes(10..70)));
         assert_eq!(body.left(before), None);
         assert_eq!(body.held(), 50);
@@ -536,7 +536,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever fills come and go, in whatever order: a reader gets every byte, and the right one.
+        /// Whatever the order of fills, a reader gets every byte, and the right one.
         #[test]
         fn every_byte_is_the_right_one(
             length in 1_u64..200_000,

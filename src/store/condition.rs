@@ -1,4 +1,4 @@
-//! What a stored 200 answers to a conditional or a range request: RFC 9110 §13.2.2 and §14.2.
+//! What a stored 200 answers to conditional and range requests: RFC 9110 §13.2.2 and §14.2.
 
 use std::{ops::Range, time::SystemTime};
 
@@ -6,28 +6,27 @@ use actix_http::header::{self, HeaderMap};
 
 use super::freshness::{date, members_of};
 
-/// The answer.
+/// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// 200 with all of it.
+    /// 200 with the whole body.
     Whole,
-    /// 206 with these bytes.
+    /// 206 with this range.
     Part(Range<u64>),
     /// 304
     NotModified,
     /// 416
     Unsatisfiable,
-    /// It cannot be told here: several ranges at once, a range of what has no known length, or a condition that only an origin
-    /// judges. The origin is asked.
+    /// Only the origin can decide: several ranges, a range of a body with unknown length, or a condition such as If-Match.
     Unknown,
 }
 
-/// What a stored response is told apart from other versions by.
+/// The fields of a stored response that conditions are compared with.
 #[derive(Clone, Copy, Debug)]
 pub struct Stored<'a> {
     /// Its fields.
     pub fields: &'a HeaderMap,
-    /// Its complete length, where it is known.
+    /// Its complete length, if known.
     pub length: Option<u64>,
 }
 
@@ -36,14 +35,14 @@ impl Stored<'_> {
         Some(self.fields.get(header::ETAG)?.as_bytes().trim_ascii())
     }
 
-    /// Last-Modified, or Date where there is none (RFC 9111 §4.3.2).
+    /// Last-Modified, or Date if there is none (RFC 9111 §4.3.2).
     fn modified(&self) -> Option<SystemTime> {
         date(self.fields, &header::LAST_MODIFIED).or_else(|| date(self.fields, &header::DATE))
     }
 
-    /// What it answers to a GET or HEAD with these fields.
+    /// The answer to a GET or HEAD with these fields.
     pub fn answer(&self, asked: &HeaderMap) -> Answer {
-        // These two are for an origin to judge (RFC 9111 §4.3.2).
+        // Only the origin may evaluate these two (RFC 9111 §4.3.2).
         if asked.contains_key(header::IF_MATCH) || asked.contains_key(header::IF_UNMODIFIED_SINCE) {
             return Answer::Unknown;
         }
@@ -62,13 +61,13 @@ impl Stored<'_> {
         }
     }
 
-    /// Whether If-None-Match names this response; `*` names any.
+    /// Whether If-None-Match matches this response; `*` matches any.
     fn is_named(&self, asked: &HeaderMap) -> bool {
         members_of(asked, &header::IF_NONE_MATCH)
             .any(|tag| tag == b"*" || self.etag().is_some_and(|etag| weak(tag, etag)))
     }
 
-    /// Whether If-Range, if there is one, lets the range hold (RFC 9110 §13.1.5): a strong tag, or a date that is strong.
+    /// Whether If-Range, if present, allows the range (RFC 9110 §13.1.5): by a strong ETag or a strong date.
     fn holds_if_range(&self, asked: &HeaderMap) -> bool {
         let Some(condition) = asked.get(header::IF_RANGE) else {
             return true;
@@ -83,7 +82,7 @@ impl Stored<'_> {
 
     fn range(&self, range: &[u8]) -> Answer {
         let Some(set) = unit(range) else {
-            // Another unit, or no range at all: as if it were not there.
+            // An unknown range unit or an invalid range is ignored.
             return Answer::Whole;
         };
         let mut specs = set.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
@@ -116,7 +115,7 @@ impl Stored<'_> {
     }
 }
 
-/// Last-Modified, where it is a strong validator: at least a second before Date (RFC 9110 §8.8.2.2).
+/// Last-Modified, if it is a strong validator: at least a second before Date (RFC 9110 §8.8.2.2).
 fn strong_modified(fields: &HeaderMap) -> Option<SystemTime> {
     let modified = date(fields, &header::LAST_MODIFIED)?;
     let sent = date(fields, &header::DATE)?;
@@ -137,7 +136,7 @@ fn weak(a: &[u8], b: &[u8]) -> bool {
     opaque(a) == opaque(b)
 }
 
-/// The set behind `bytes=`, whose case does not count.
+/// The range set behind `bytes=` (case-insensitive).
 fn unit(range: &[u8]) -> Option<&[u8]> {
     let at = range.iter().position(|&byte| byte == b'=')?;
     let (unit, set) = (&range[..at], &range[at + 1..]);
@@ -149,7 +148,7 @@ fn unit(range: &[u8]) -> Option<&[u8]> {
 fn number(digits: &[u8]) -> Option<u64> {
     let digits = std::str::from_utf8(digits).ok()?;
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    // One that overflows is greater than any length.
+    // A number that overflows exceeds any length.
     is_number.then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
@@ -197,7 +196,7 @@ mod tests {
             (&[("if-none-match", "\"b\", W/\"a\"")], NotModified),
             (&[("if-none-match", "\"b\"")], Whole),
             (&[("if-none-match", "*")], NotModified),
-            // If-None-Match goes before If-Modified-Since.
+            // If-None-Match takes precedence over If-Modified-Since.
             (
                 &[("if-none-match", "\"b\""), ("if-modified-since", LATER)],
                 Whole,

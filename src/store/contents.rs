@@ -1,4 +1,4 @@
-//! What of an object is changed together: its body, what that takes in memory, what of it is on disk, and who reads it.
+//! The mutable state of an object: body, memory, blocks on disk, and readers.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,43 +16,43 @@ use super::{
     memory::Room,
 };
 
-/// What goes at once where room is needed: a part of a large body, or the whole of a small one.
+/// The unit of eviction from memory: a range of a large body, or a whole small one.
 pub const EXTENT: u64 = 1024 * 1024;
 
 /// Uses of an extent are counted up to this.
 const MOST_USES: u8 = 3;
 
-/// What is changed together, under the lock of its object.
+/// The mutable state of an object, under its lock.
 #[derive(Debug)]
 pub struct Contents {
-    /// The bytes that are here.
+    /// The bytes in memory.
     pub body: Body,
-    /// What head and body take of the memory.
+    /// Memory accounted for head and body.
     pub room: Room,
-    /// How often each extent was used since it was last looked at.
+    /// Uses of each extent since eviction last checked it.
     pub uses: HashMap<u64, u8>,
-    /// Where it is on disk; none where it is not.
+    /// Its entry on disk, if it has one.
     pub disk: Option<Arc<Handle>>,
-    /// Blocks that are being read from disk.
+    /// Blocks that are being loaded from disk.
     pub loading: HashSet<u64>,
-    /// Blocks that are said to be on disk and could not be read: they are missing.
+    /// Blocks that could not be read from disk: they count as missing.
     pub lost: HashSet<u64>,
-    /// Where each reader is.
+    /// Position of each reader.
     pub readers: HashMap<u64, u64>,
-    /// The number of the next reader.
+    /// Number of the next reader.
     pub next_reader: u64,
-    /// Until when the origin is not asked for it again, and how long it is left alone then.
+    /// Backoff of requests to the origin for this object.
     pub retry: Backoff,
 }
 
 impl Contents {
-    /// An extent was used once more.
+    /// Counts a use of an extent.
     pub fn use_extent(&mut self, extent: u64) {
         let uses = self.uses.entry(extent).or_default();
         *uses = (*uses + 1).min(MOST_USES);
     }
 
-    /// What there is at `at`, where memory has not got it.
+    /// Replaces `found` at `at` by what is on disk, if it is not in memory.
     pub fn read_disk(&mut self, at: u64, found: Found, cx: &mut Context<'_>) -> Found {
         let block = at / BLOCK;
         if self.loading.contains(&block) {
@@ -72,7 +72,7 @@ impl Contents {
         }
     }
 
-    /// The first byte of `part` that is neither here, in memory or on disk, nor sure to come.
+    /// The first byte of `part` that is neither in memory, nor on disk, nor confirmed by a fill.
     pub fn unsure(&self, part: &Range<u64>) -> Option<u64> {
         let end = self
             .body
@@ -89,7 +89,7 @@ impl Contents {
         None
     }
 
-    /// Where the first block from `at` on begins that can be read from disk.
+    /// Position of the first block from `at` on that can be loaded from disk.
     pub fn stored_from(&self, at: u64) -> Option<u64> {
         let handle = self.disk.as_ref()?;
         let mut number = u32::try_from(at / BLOCK).ok()?;
@@ -102,12 +102,12 @@ impl Contents {
         }
     }
 
-    /// Whether a block can be read from disk.
+    /// Whether a block can be loaded from disk.
     pub fn is_stored(&self, block: u64) -> bool {
         self.stored_from(block * BLOCK) == Some(block * BLOCK)
     }
 
-    /// The blocks that are whole since a fill went from `from` on: they are to be written.
+    /// The blocks that became complete since a fill was at `from`, to be written to disk.
     pub fn completed(&mut self, from: u64, fill: u64) -> Vec<(u64, Vec<Bytes>)> {
         let to = self.body.left(fill).map(|left| left.start);
         let is_over = to.is_none();
@@ -115,7 +115,7 @@ impl Contents {
         if to <= from {
             return Vec::new();
         }
-        // One that the fill is still in is not whole.
+        // The block that the fill is still writing to is not complete.
         let last = if is_over {
             to.div_ceil(BLOCK)
         } else {
@@ -131,7 +131,7 @@ impl Contents {
     }
 }
 
-/// Writes a block, behind. A body of more blocks than there can be is not kept on disk.
+/// Queues a block for writing. A body with more blocks than the disk tier supports is not written.
 pub fn write(handle: &Handle, number: u64, pieces: Vec<Bytes>) {
     if let Ok(number) = u32::try_from(number) {
         handle.write(number, pieces);

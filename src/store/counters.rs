@@ -1,4 +1,4 @@
-//! What the store counts.
+//! Counters of the store.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -8,26 +8,26 @@ use std::{
 /// How a request was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Out of the store, fresh.
+    /// From the store, fresh.
     Fresh,
-    /// Out of the store, stale, while it is validated behind.
+    /// From the store, stale, while it is validated in the background (stale-while-revalidate).
     StaleWhile,
-    /// Out of the store, stale, for the origin failed.
+    /// From the store, stale, because the origin failed (stale-if-error).
     StaleError,
-    /// Out of the store, stale, for the origin is late.
+    /// From the store, stale, because the origin is late.
     StaleSlow,
-    /// Out of the store, after the origin said that it is still so.
+    /// From the store, after a successful validation (304).
     Revalidated,
-    /// By a request to the origin, whose answer is kept.
+    /// By a request to the origin whose response is stored.
     Miss,
-    /// By another client's request that was under way.
+    /// By another client's pending request (collapsed).
     Joined,
-    /// By a request of its own: nothing of it is kept.
+    /// By a request of its own, whose response is not stored.
     Bypass,
 }
 
 impl Kind {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: [Kind; 8] = [
         Kind::Fresh,
         Kind::StaleWhile,
@@ -39,7 +39,7 @@ impl Kind {
         Kind::Bypass,
     ];
 
-    /// Its name in /stats and /metrics.
+    /// The name in /stats and /metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Fresh => "fresh",
@@ -53,13 +53,13 @@ impl Kind {
         }
     }
 
-    /// Whether the body's bytes did not have to cross the origin's line for it.
+    /// Whether the body did not have to be fetched from the origin for this request.
     pub fn is_hit(self) -> bool {
         !matches!(self, Kind::Miss | Kind::Bypass)
     }
 }
 
-/// Counts since the start.
+/// Counters since the start.
 #[derive(Debug, Default)]
 pub struct Counters {
     requests: [AtomicU64; Kind::ALL.len()],
@@ -72,13 +72,13 @@ pub struct Counters {
     left_behind: AtomicU64,
     purged_by_others: AtomicU64,
     repeated: AtomicU64,
-    /// When the last answer went out that was stale for the origin failed or was late, in milliseconds since the start; 0: none.
+    /// When a stale response was last sent because the origin failed or was late, in milliseconds since the start; 0: never.
     stale_last: AtomicU64,
-    /// When the first of those went out that follow each other closely, in the same way.
+    /// When the current series of such responses began, in the same unit.
     stale_since: AtomicU64,
 }
 
-/// Stale answers that are no further apart than this belong to the same outage.
+/// Stale responses with at most this distance belong to the same outage.
 const OUTAGE: Duration = Duration::from_secs(60);
 
 impl Counters {
@@ -94,22 +94,22 @@ impl Counters {
         }
     }
 
-    /// Clients got so many bytes out of objects.
+    /// Counts bytes sent to clients from objects.
     pub fn served(&self, bytes: usize) {
         self.served.fetch_add(bytes as u64, Relaxed);
     }
 
-    /// A fill brought so many bytes from the origin.
+    /// Counts bytes that fills received from the origin.
     pub fn filled(&self, bytes: usize) {
         self.filled.fetch_add(bytes as u64, Relaxed);
     }
 
-    /// A fill begins.
+    /// Counts the start of a fill.
     pub fn fill_begins(&self) {
         self.fills_begun.fetch_add(1, Relaxed);
     }
 
-    /// A fill that began is over: it brought all that it was to bring, or broke, or else was stopped.
+    /// Counts the end of a fill: finished, failed, or else stopped.
     pub fn fill_ends(&self, finished: bool, failed: bool) {
         let counter = match (finished, failed) {
             (true, _) => &self.fills_finished,
@@ -119,48 +119,48 @@ impl Counters {
         counter.fetch_add(1, Relaxed);
     }
 
-    /// A response was given again to a request by the same bytes.
+    /// Counts a rendered response sent to an identical request.
     pub fn repeated(&self) {
         self.repeated.fetch_add(1, Relaxed);
     }
 
-    /// How many responses were given again so.
+    /// Rendered responses sent to identical requests.
     pub fn responses_repeated(&self) -> u64 {
         self.repeated.load(Relaxed)
     }
 
-    /// A purge of another instance was taken.
+    /// Counts a purge received from another instance.
     pub fn purged_by_others(&self) {
         self.purged_by_others.fetch_add(1, Relaxed);
     }
 
-    /// How many purges of other instances were taken.
+    /// Purges received from other instances.
     pub fn purges_of_others(&self) -> u64 {
         self.purged_by_others.load(Relaxed)
     }
 
-    /// A fill could not even begin.
+    /// Counts a fill that failed before it began.
     pub fn fill_failed(&self) {
         self.fill_begins();
         self.fill_ends(false, true);
     }
 
-    /// A reader goes on by a request of its own: what it needs next did not stay until it got there.
+    /// Counts a reader that continues with its own request, because its bytes were evicted before it got there.
     pub fn left_behind(&self) {
         self.left_behind.fetch_add(1, Relaxed);
     }
 
-    /// How many readers did so.
+    /// Number of such readers.
     pub fn readers_left_behind(&self) -> u64 {
         self.left_behind.load(Relaxed)
     }
 
-    /// Bytes that clients got out of objects, and bytes that fills brought for them.
+    /// Bytes sent to clients from objects, and bytes received by fills.
     pub fn bytes(&self) -> (u64, u64) {
         (self.served.load(Relaxed), self.filled.load(Relaxed))
     }
 
-    /// Fills so far: under way, finished, stopped, failed.
+    /// Fills: under way, finished, stopped, failed.
     pub fn fills(&self) -> [u64; 4] {
         let ended = [
             &self.fills_finished,
@@ -175,12 +175,12 @@ impl Counters {
         [under_way, ended[0], ended[1], ended[2]]
     }
 
-    /// How many requests were answered so.
+    /// Number of requests answered this way.
     pub fn requests(&self, kind: Kind) -> u64 {
         self.requests[kind as usize].load(Relaxed)
     }
 
-    /// Since when stale answers go out for the origin fails, as time since the start; none where none did lately.
+    /// Since when stale responses are sent because the origin fails, as time since the start; none if there were none lately.
     pub fn stale_since(&self, now: Duration) -> Option<Duration> {
         let last = self.stale_last.load(Relaxed);
         let is_lately = last > 0 && millis(now).saturating_sub(last) <= millis(OUTAGE);

@@ -1,7 +1,7 @@
-//! Dictionaries of structured fields (RFC 8941 §3.2, §4.2.2), as far as cache directives need them: keys, and values that are
-//! integers, booleans or strings.
+//! Parser for dictionaries of structured fields (RFC 8941 §3.2, §4.2.2), as far as cache directives need it: keys, and integer,
+//! boolean and string values.
 
-/// The value of a member. Parameters are read over.
+/// A member's value. Parameters are skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
     /// `name`, `name=?1` or `name=?0`
@@ -14,7 +14,7 @@ pub enum Value {
     Other,
 }
 
-/// The members of a dictionary, each key once: the last value for it counts. None where the field is no dictionary.
+/// Parses a dictionary; of repeated keys the last one counts. None if the field is invalid.
 pub fn parse(field: &[u8]) -> Option<Vec<(String, Value)>> {
     let mut rest = Reader(field);
     let mut members: Vec<(String, Value)> = Vec::new();
@@ -37,7 +37,7 @@ pub fn parse(field: &[u8]) -> Option<Vec<(String, Value)>> {
             return None;
         }
         rest.skip(b" \t");
-        // Nothing may be missing behind a comma.
+        // A trailing comma is an error.
         if rest.0.is_empty() {
             return None;
         }
@@ -45,7 +45,7 @@ pub fn parse(field: &[u8]) -> Option<Vec<(String, Value)>> {
     Some(members)
 }
 
-/// What is left to read.
+/// The input that is left.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -77,7 +77,7 @@ impl<'a> Reader<'a> {
         Some(String::from_utf8_lossy(key).into_owned())
     }
 
-    /// An item or an inner list.
+    /// Parses an item or an inner list.
     fn member(&mut self) -> Option<Value> {
         if !self.eat(b'(') {
             return self.item();
@@ -132,7 +132,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An integer of at most 15 digits, or a decimal of at most 12 before and 3 behind the point.
+    /// Parses an integer of at most 15 digits, or a decimal with at most 12 digits before and 3 after the point.
     fn number(&mut self) -> Option<Value> {
         let negative = self.eat(b'-');
         let digits = self.run(|byte| byte.is_ascii_digit());

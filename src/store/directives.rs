@@ -1,4 +1,4 @@
-//! Cache directives: what Cache-Control (RFC 9111 §5.2) and targeted fields (RFC 9213) say, read once.
+//! Parses cache directives: Cache-Control (RFC 9111 §5.2) and targeted fields (RFC 9213).
 
 use std::time::Duration;
 
@@ -6,23 +6,23 @@ use actix_http::header::{self, HeaderMap, HeaderName};
 
 use super::dictionary::{self, Value};
 
-/// The greatest age that is told apart: what is greater, or overflows, counts as this (RFC 9111 §1.2.2).
+/// The greatest age; larger or overflowing values count as this (RFC 9111 §1.2.2).
 const GREATEST_AGE: u64 = 1 << 31;
 
 /// A directive with an age in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Age {
-    /// The directive is not there.
+    /// The directive is absent.
     #[default]
     Absent,
-    /// It is there and cannot be read: then the response is stale (RFC 9111 §4.2.1).
+    /// It cannot be parsed: the response then counts as stale (RFC 9111 §4.2.1).
     Invalid,
-    /// So long.
+    /// The value in seconds.
     Seconds(u64),
 }
 
 impl Age {
-    /// The age, where one is told; what cannot be read is none at all.
+    /// The age, if there is a valid one.
     pub fn get(self) -> Option<Duration> {
         match self {
             Age::Absent => None,
@@ -44,7 +44,7 @@ impl Age {
         Age::Seconds(seconds)
     }
 
-    /// Two values for one directive: the lesser one counts, and one that cannot be read counts as least.
+    /// Combines two values of one directive: the smaller counts, and an invalid one counts as smallest.
     fn and(self, other: Self) -> Self {
         match (self, other) {
             (Age::Absent, age) | (age, Age::Absent) => age,
@@ -54,14 +54,14 @@ impl Age {
     }
 }
 
-/// What a response says of its being stored.
+/// The directives of a response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ResponseDirectives {
     /// `no-store`
     pub no_store: bool,
-    /// `no-cache`, also where it names fields: then, too, the response is checked before it is used again.
+    /// `no-cache`, with or without field names: both are treated as validation before each use.
     pub no_cache: bool,
-    /// `private`, also where it names fields.
+    /// `private`, with or without field names.
     pub private: bool,
     /// `public`
     pub public: bool,
@@ -82,7 +82,7 @@ pub struct ResponseDirectives {
 }
 
 impl ResponseDirectives {
-    /// What Cache-Control says, in all of its lines.
+    /// The directives in Cache-Control, in all its lines.
     pub fn of(fields: &HeaderMap) -> Self {
         let mut directives = Self::default();
         for (name, value) in directives_in(fields, &header::CACHE_CONTROL) {
@@ -91,8 +91,7 @@ impl ResponseDirectives {
         directives
     }
 
-    /// What the targeted field `name` says; none where it is not there, empty, or no dictionary: then it counts as absent
-    /// (RFC 9213 §2.1).
+    /// The directives in the targeted field `name`; none if it is absent, empty or invalid, which counts as absent (RFC 9213 §2.1).
     pub fn targeted(fields: &HeaderMap, name: &HeaderName) -> Option<Self> {
         let lines: Vec<_> = fields.get_all(name).map(|line| line.as_bytes()).collect();
         let members = dictionary::parse(&lines.join(&b", "[..]))?;
@@ -106,9 +105,9 @@ impl ResponseDirectives {
                 Value::Integer(age) => {
                     directives.take(name.as_bytes(), Some(age.to_string().as_bytes()))
                 }
-                // `no-cache="field"` and the like.
+                // Such as `no-cache="field"`.
                 Value::String => directives.take(name.as_bytes(), Some(b"")),
-                // ?0 switches it off; a value of another kind is none that a directive has.
+                // ?0 switches a directive off; values of other types are ignored.
                 Value::Boolean(false) | Value::Other => {}
             }
         }
@@ -144,12 +143,12 @@ impl ResponseDirectives {
     }
 }
 
-/// What a request says of stored responses (RFC 9111 §5.2.1). What is not known changes nothing.
+/// The directives of a request (RFC 9111 §5.2.1). Unknown ones are ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestDirectives {
-    /// `no-store`: neither the request nor its response is kept.
+    /// `no-store`: neither the request nor its response is stored.
     pub no_store: bool,
-    /// `no-cache`, or `Pragma: no-cache` where there is no Cache-Control (RFC 9111 §5.4).
+    /// `no-cache`, or `Pragma: no-cache` without Cache-Control (RFC 9111 §5.4).
     pub no_cache: bool,
     /// `only-if-cached`
     pub only_if_cached: bool,
@@ -157,14 +156,14 @@ pub struct RequestDirectives {
     pub max_age: Age,
     /// `min-fresh`
     pub min_fresh: Age,
-    /// `max-stale`: so long; any time where it has no value.
+    /// `max-stale`; without a value, any time.
     pub max_stale: Option<Duration>,
     /// `stale-if-error`
     pub stale_if_error: Age,
 }
 
 impl RequestDirectives {
-    /// What the request's fields say.
+    /// Parses the request's fields.
     pub fn of(fields: &HeaderMap) -> Self {
         let mut directives = Self::default();
         let mut any = false;
@@ -187,7 +186,7 @@ impl RequestDirectives {
             } else if is(b"max-stale") {
                 directives.max_stale = match value {
                     None => Some(Duration::MAX),
-                    // One that cannot be read allows nothing.
+                    // An invalid value allows nothing.
                     Some(_) => match Age::parse(value) {
                         Age::Seconds(seconds) => Some(Duration::from_secs(seconds)),
                         _ => None,
@@ -203,7 +202,7 @@ impl RequestDirectives {
     }
 }
 
-/// The directives of a field, in all of its lines: name and value, the value without its quotes.
+/// The directives in all lines of a field: name and unquoted value.
 fn directives_in<'a>(
     fields: &'a HeaderMap,
     name: &HeaderName,
@@ -225,7 +224,7 @@ fn directives_in<'a>(
         )
 }
 
-/// The members of a list (RFC 9110 §5.6.1). A comma in a quoted string is none that divides.
+/// The members of a list (RFC 9110 §5.6.1). A comma in a quoted string does not separate.
 pub fn members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut quoted = false;
     let mut escaped = false;

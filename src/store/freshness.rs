@@ -1,6 +1,6 @@
-//! Whether a response may be kept, and how long it may be used: RFC 9111, RFC 9213 and RFC 5861 in one pure file.
+//! Whether a response may be stored, and how long it may be used: RFC 9111, RFC 9213 and RFC 5861. Pure.
 //!
-//! A response is compiled once, when it is stored, into a [`Freshness`]: a hit compares times and parses no field.
+//! A response is evaluated once, when it is stored, into a [`Freshness`]: a hit only compares times.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,65 +13,65 @@ use serde::{Deserialize, Serialize};
 
 use super::directives::{Age, RequestDirectives, ResponseDirectives, members};
 
-/// Statuses that may be kept although nothing says for how long (RFC 9110 §15.1).
+/// Statuses that may be stored without explicit freshness (RFC 9110 §15.1).
 const HEURISTICALLY_CACHEABLE: [u16; 12] =
     [200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501];
 
-/// Answers to one request's conditions, ranges or spelling: they say nothing of the target to whoever asks otherwise, and an
-/// attacker could have them kept for others.
+/// Responses to one request's conditions, range or syntax: they do not apply to other requests, and an attacker could poison the
+/// store with them.
 const NEVER_KEPT: [u16; 5] = [304, 400, 412, 416, 431];
 
-/// What an operator decides.
+/// The operator's settings.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// Targeted fields that go before Cache-Control, the first valid one counts (RFC 9213 §2.2).
+    /// Targeted fields that override Cache-Control; the first valid one counts (RFC 9213 §2.2).
     pub targeted: Vec<HeaderName>,
-    /// The longest that a response stays fresh by a guess from Last-Modified; zero: never.
+    /// Longest heuristic freshness computed from Last-Modified; zero: none.
     pub heuristic_max: Duration,
-    /// How long an error (4xx or 5xx) is kept at most.
+    /// Longest time that an error (4xx or 5xx) is stored.
     pub error_max: Duration,
-    /// How long a stale response helps where the origin fails and nothing forbids it.
+    /// How long a stale response may be used while the origin fails, if nothing forbids it.
     pub stale_if_error: Duration,
 }
 
-/// Why a response is not kept.
+/// Why a response is not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
-    /// Only answers to GET are kept.
+    /// Only responses to GET are stored.
     Method,
-    /// The request says no-store.
+    /// The request has no-store.
     RequestNoStore,
-    /// The response says no-store, or a status that must be understood is not.
+    /// The response has no-store, or must-understand with an unknown status.
     NoStore,
-    /// The response is for one client.
+    /// The response is private.
     Private,
-    /// The request had credentials, and the response does not say that it is for others, too (RFC 9111 §3.5).
+    /// The request has credentials, and the response is not explicitly shareable (RFC 9111 §3.5).
     Credentials,
     /// The response sets a cookie.
     SetCookie,
-    /// Vary names every request (`*`), or what is no field's name.
+    /// Vary is `*`, or contains an invalid field name.
     Vary,
-    /// The status is never kept, or nothing says that this one may be.
+    /// The status is never stored, or needs explicit freshness that is missing.
     Status,
 }
 
-/// What of a request decides whether its response may be kept.
+/// The parts of a request that decide whether its response may be stored.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     /// Its method.
     pub method: &'a Method,
-    /// Whether it has an Authorization.
+    /// Whether it has an Authorization field.
     pub credentials: bool,
-    /// What it says of stored responses.
+    /// Its cache directives.
     pub directives: &'a RequestDirectives,
 }
 
-/// When an exchange took place, by this host's clock.
+/// Times of an exchange, by this host's clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchanged {
-    /// The request was sent.
+    /// When the request was sent.
     pub asked: SystemTime,
-    /// The response's head was received.
+    /// When the response head was received.
     pub answered: SystemTime,
 }
 
@@ -79,26 +79,26 @@ pub struct Exchanged {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Written", from = "Written")]
 pub struct Freshness {
-    /// When the response was made or last validated, by this host's clock: its age counts from here (RFC 9111 §4.2.3).
+    /// When the response was generated or last validated, by this host's clock; its age counts from here (RFC 9111 §4.2.3).
     born: SystemTime,
     /// Its freshness lifetime.
     lifetime: Duration,
-    /// How much longer it is used while it is validated behind.
+    /// How much longer it may be used while it is validated in the background.
     stale_while_revalidate: Duration,
-    /// How much longer it is used where the origin fails.
+    /// How much longer it may be used if the origin fails.
     stale_if_error: Duration,
-    /// It is validated before each use.
+    /// Whether it must be validated before each use.
     always_validated: bool,
-    /// A client may not ask for it to be used stale.
+    /// Whether clients may not request it stale (max-stale).
     never_stale: bool,
-    /// The response itself allows others to have it: `public`, `s-maxage`, `max-age` or Expires.
+    /// Whether the response explicitly allows sharing: `public`, `s-maxage`, `max-age` or Expires.
     for_all: bool,
-    /// The response itself says for how long it is fresh.
+    /// Whether the response itself declares its freshness.
     explicit: bool,
 }
 
-/// A freshness as the disk has it, in whole milliseconds: born (since 1970, rounded down), lifetime, stale while it is validated, stale where
-/// the origin fails; then whether it is always validated, never stale, for all, and whether the response itself says for how long it is fresh.
+/// A freshness as serialized on disk, in whole milliseconds: born (since 1970, rounded down), lifetime, stale-while-revalidate,
+/// stale-if-error; then always validated, never stale, for all, explicit.
 type Written = (u64, u64, u64, u64, bool, bool, bool, bool);
 
 impl From<Freshness> for Written {
@@ -149,21 +149,21 @@ impl From<Written> for Freshness {
 pub enum Use {
     /// At once.
     Fresh,
-    /// At once, and it is validated behind.
+    /// At once, with validation in the background.
     StaleWhileRevalidate,
-    /// After it was validated. Where the origin fails, it may be used all the same if `stale_if_error`.
+    /// Only after validation. If the origin fails, it may still be used if `stale_if_error`.
     Validate {
-        /// Whether it may be used where the origin fails, or is late.
+        /// Whether it may be used if the origin fails or is late.
         stale_if_error: bool,
     },
 }
 
 impl Freshness {
-    /// Compiles what a response says.
+    /// Evaluates a response.
     ///
     /// # Errors
     ///
-    /// [`Refusal`], where it may not be kept.
+    /// [`Refusal`] if it may not be stored.
     pub fn of(
         asked: Asked<'_>,
         status: StatusCode,
@@ -177,7 +177,7 @@ impl Freshness {
         storable(asked, status, fields, &said)?;
 
         let date = date(fields, &header::DATE).unwrap_or(exchanged.answered);
-        // Expires is not looked at where a targeted field is there (RFC 9213 §2.2).
+        // Expires is ignored if there is a targeted field (RFC 9213 §2.2).
         let expires = (targeted.is_none() && fields.contains_key(header::EXPIRES))
             .then(|| expires_after(fields, date));
         let explicit = said.s_maxage.get().or(said.max_age.get()).or(expires);
@@ -200,7 +200,7 @@ impl Freshness {
         if !is_readable {
             lifetime = Duration::ZERO;
         }
-        // RFC 9111 §4.2.3; the delay counts, for on a slow line it is seconds.
+        // RFC 9111 §4.2.3. The response delay counts: on a slow line it is seconds.
         let delay = exchanged.answered.duration_since(exchanged.asked);
         let corrected = age.saturating_add(delay.unwrap_or_default());
         let apparent = exchanged.answered.duration_since(date).unwrap_or_default();
@@ -234,7 +234,7 @@ impl Freshness {
         })
     }
 
-    /// How the response may be used for a request that says `directives`.
+    /// How the response may be used for a request with these `directives`.
     pub fn judge(&self, directives: &RequestDirectives, now: SystemTime) -> Use {
         let age = self.age(now);
         let stale_for = age.saturating_sub(self.lifetime);
@@ -248,7 +248,7 @@ impl Freshness {
                     .map_or(self.stale_if_error, |asked| asked.min(self.stale_if_error)),
             ),
         };
-        // What the client asks for beside (RFC 9111 §5.2.1).
+        // The request's own directives (RFC 9111 §5.2.1).
         let too_old = directives.max_age.get().is_some_and(|most| age > most)
             || directives
                 .min_fresh
@@ -269,29 +269,29 @@ impl Freshness {
         }
     }
 
-    /// How old it is (RFC 9111 §4.2.3): what `Age` tells.
+    /// Current age (RFC 9111 §4.2.3), the value of `Age`.
     pub fn age(&self, now: SystemTime) -> Duration {
         now.duration_since(self.born).unwrap_or_default()
     }
 
-    /// How long it stays fresh, in seconds; negative: how long it has been stale. What Cache-Status tells as `ttl`.
+    /// Remaining freshness in seconds; negative if stale. The value of `ttl` in Cache-Status.
     pub fn ttl(&self, now: SystemTime) -> i64 {
         let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
         seconds(self.lifetime) - seconds(self.age(now))
     }
 
-    /// Whether it is validated before each use, also by who waited for it.
+    /// Whether it must be validated before each use, even by requests that waited for it.
     pub fn is_always_validated(&self) -> bool {
         self.always_validated
     }
 
-    /// Whether the response itself says that clients may share it, whatever other fields their requests have.
+    /// Whether the response explicitly allows sharing, whatever other fields the requests have.
     pub fn is_for_all(&self) -> bool {
         self.for_all
     }
 
-    /// It is a live playlist: it is used stale no longer than `stale_if_error`, and stays fresh for `lifetime` where the response
-    /// itself does not say for how long.
+    /// Adapts it for a live playlist: limits stale use to `stale_if_error`, and sets `lifetime` if the response does not declare
+    /// its freshness.
     pub fn bound(&mut self, lifetime: Duration, stale_if_error: Duration) {
         if !self.explicit {
             self.lifetime = lifetime;
@@ -300,14 +300,14 @@ impl Freshness {
         self.stale_while_revalidate = self.stale_while_revalidate.min(stale_if_error);
     }
 
-    /// From now on it is stale; where the origin fails, it still helps.
+    /// Makes it stale now; it can still be used if the origin fails.
     pub fn expire(&mut self, now: SystemTime) {
         self.lifetime = self.lifetime.min(self.age(now));
         self.stale_while_revalidate = Duration::ZERO;
     }
 }
 
-/// Whether RFC 9111 §3 lets a shared cache keep the response.
+/// Whether RFC 9111 §3 allows a shared cache to store the response.
 fn storable(
     asked: Asked<'_>,
     status: StatusCode,
@@ -338,14 +338,14 @@ fn storable(
     }
 }
 
-/// The members of a field that is a list, in all of its lines.
+/// The members of a list field, over all its lines.
 pub fn members_of<'a>(fields: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
     fields
         .get_all(name)
         .flat_map(|line| members(line.as_bytes()))
 }
 
-/// How long after Date the response expires. What is no date, or two dates that differ, is in the past (RFC 9111 §5.3, §4.2.1).
+/// Time from Date to Expires. Invalid or conflicting dates count as expired (RFC 9111 §5.3, §4.2.1).
 fn expires_after(fields: &HeaderMap, date: SystemTime) -> Duration {
     let mut lines = fields.get_all(header::EXPIRES);
     let first = lines.next();
@@ -358,8 +358,7 @@ fn expires_after(fields: &HeaderMap, date: SystemTime) -> Duration {
         .unwrap_or_default()
 }
 
-/// What Age says, and whether it can be read: one that is no number makes the response stale. Of a list the first counts
-/// (RFC 9111 §5.1).
+/// The value of Age, and whether it is valid; an invalid one makes the response stale. Of a list the first counts (RFC 9111 §5.1).
 fn age_told(fields: &HeaderMap) -> (Duration, bool) {
     let Some(value) = fields.get(header::AGE) else {
         return (Duration::ZERO, true);
@@ -380,20 +379,20 @@ fn age_told(fields: &HeaderMap) -> (Duration, bool) {
     (Duration::from_secs(seconds.min(1 << 31)), true)
 }
 
-/// A field that is a date (RFC 9110 §5.6.7).
+/// Parses a date field (RFC 9110 §5.6.7).
 pub fn date(fields: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
     let date: HttpDate = fields.get(name)?.to_str().ok()?.parse().ok()?;
     Some(date.into())
 }
 
-/// Fields that a 304 never changes: they describe the body that is stored (RFC 9111 §3.2).
+/// Fields that a 304 never changes, because they describe the stored body (RFC 9111 §3.2).
 const OF_THE_BODY: [HeaderName; 3] = [
     header::CONTENT_LENGTH,
     header::CONTENT_RANGE,
     header::CONTENT_ENCODING,
 ];
 
-/// Takes the fields of a 304 over into those of the stored response (RFC 9111 §3.2, §4.3.4).
+/// Updates the stored fields with those of a 304 (RFC 9111 §3.2, §4.3.4).
 pub fn update(stored: &mut HeaderMap, validated: &HeaderMap) {
     for name in validated.keys() {
         if OF_THE_BODY.contains(name) {
@@ -493,7 +492,7 @@ mod tests {
         freshness.judge(&RequestDirectives::default(), at(NOW + seconds))
     }
 
-    /// How long it is fresh, found by looking.
+    /// The freshness lifetime in seconds, found by probing.
     fn lifetime(lines: &[(&str, &str)]) -> u64 {
         let freshness = store(lines);
         (0..)
@@ -597,20 +596,20 @@ mod tests {
     fn age_is_what_the_caches_before_and_the_line_have_taken() {
         let max_age = ("cache-control", "max-age=60");
         assert_eq!(lifetime(&[max_age, ("age", "50")]), 10);
-        // Date is behind: the response is at least that old.
+        // Date is in the past: the response is at least that old.
         assert_eq!(lifetime(&[max_age, ("date", &http(NOW - 45))]), 15);
         assert_eq!(
             lifetime(&[max_age, ("date", &http(NOW - 45)), ("age", "50")]),
             10
         );
-        // The time that the exchange took counts.
+        // The duration of the exchange counts.
         let slow = Case {
             delay: 20,
             ..Case::default()
         };
         let kept = slow.store(&[max_age, ("age", "30")]).unwrap();
         assert_eq!(kept.age(at(NOW)), 50 * SECOND);
-        // Of a list the first counts, and what is no number makes it stale.
+        // Of a list the first counts; an invalid Age makes it stale.
         assert_eq!(lifetime(&[max_age, ("age", "50, 1")]), 10);
         for age in ["-1", "1.5", "old", "", "0x1"] {
             assert_eq!(lifetime(&[max_age, ("age", age)]), 0, "{age}");
@@ -954,7 +953,7 @@ mod tests {
             prop_assert!(rank(after(&kept, first)) <= rank(after(&kept, second)));
         }
 
-        /// No field makes it panic, and nothing is fresh for longer than the greatest age.
+        /// No field causes a panic, and no lifetime exceeds the greatest age.
         #[test]
         fn any_fields_are_read(lines in proptest::collection::vec(("(cache-control|cdn-cache-control|expires|age|date|vary|last-modified|pragma)", "[ -~]{0,40}"), 0..6)) {
             let lines: Vec<_> = lines.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();

@@ -6,12 +6,12 @@ use actix_http::{StatusCode, header::HeaderMap};
 
 use super::freshness::Freshness;
 
-/// Status, fields and freshness. A 304 puts another one in its place.
+/// Status, fields and freshness. Replaced when a 304 validates the response.
 #[derive(Clone, Debug)]
 pub struct Head {
     /// The status.
     pub status: StatusCode,
-    /// The fields, without those of one hop.
+    /// The fields, without hop-by-hop ones.
     pub fields: HeaderMap,
     /// How long it may be used.
     pub freshness: Freshness,
@@ -20,7 +20,7 @@ pub struct Head {
 }
 
 impl Head {
-    /// Bytes that its fields take in memory.
+    /// Memory of its fields, in bytes.
     pub fn bytes(&self) -> u64 {
         let lines = self.fields.iter();
         lines

@@ -1,27 +1,27 @@
-//! What a stored response is kept by: the primary key of RFC 9111 §2.
+//! The key of a stored response: the primary cache key of RFC 9111 §2.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// Scheme, host and target, as clients ask for them, and the group of origins that answers.
+/// Group of origins, scheme, host and target, as clients send them.
 ///
-/// Nothing of the target is decoded or put in order: `..`, `%2f` and `//` are the origin's to judge, so two spellings are two
-/// keys, and no request can be made to look like another one.
+/// The target is neither decoded nor normalized: the meaning of `..`, `%2f` and `//` is up to the origin, so two spellings are two
+/// keys, and no request can be disguised as another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "Written", from = "Written")]
 pub struct Key {
-    /// The name of the group of origins: mirrors of one another share what is stored.
+    /// Name of the group of origins: mirrors of each other share what is stored.
     group: Arc<str>,
-    /// Whether clients ask by https.
+    /// Whether the scheme is https.
     secure: bool,
-    /// The client's Host in lower case, without the scheme's own port.
+    /// The client's Host in lower case, without the default port.
     host: Box<str>,
     /// Path and query, byte for byte.
     target: Box<str>,
 }
 
-/// A key as the disk has it: group, whether by https, host, target.
+/// A key as serialized on disk: group, https, host, target.
 type Written = (String, bool, Box<str>, Box<str>);
 
 impl From<Key> for Written {
@@ -42,7 +42,7 @@ impl From<Written> for Key {
 }
 
 impl Key {
-    /// The key of a request for `target` at `host`.
+    /// The key for `target` at `host`.
     pub fn new(group: &Arc<str>, secure: bool, host: &str, target: &str) -> Self {
         let port = if secure { ":443" } else { ":80" };
         let host = host.strip_suffix(port).unwrap_or(host);
@@ -54,7 +54,7 @@ impl Key {
         }
     }
 
-    /// The key that a client asks for by this absolute URL; none if it is no http or https URL with a host.
+    /// The key for an absolute URL as clients use it; none if it is not an http or https URL with a host.
     pub fn of_url(group: &Arc<str>, url: &str) -> Option<Self> {
         let (scheme, rest) = url.split_once("://")?;
         let secure = match scheme.to_ascii_lowercase().as_str() {
@@ -76,7 +76,7 @@ impl Key {
         Some(Key::new(group, secure, host, &target))
     }
 
-    /// The key of a URL reference in a response to this key's request; none if it is at another host.
+    /// The key for a URL reference in a response to this key; none if it names another host.
     pub fn beside(&self, reference: &str) -> Option<Self> {
         let reference = reference.trim();
         let other = if reference.contains("://") {
@@ -84,7 +84,7 @@ impl Key {
         } else {
             let (.., directory) = self.directory();
             let target = match reference.split('#').next()? {
-                // Another host, by the same scheme.
+                // Another host, with the same scheme.
                 other if other.starts_with("//") => return None,
                 path if path.starts_with('/') => without_dots(path),
                 relative => without_dots(&format!("{directory}/{relative}")),
@@ -105,7 +105,7 @@ impl Key {
         format!("{scheme}://{}{}", self.host, self.target)
     }
 
-    /// Whether the URL begins with `prefix`, which is an absolute URL as [`Key::url`] writes it.
+    /// Whether the URL begins with `prefix`, an absolute URL as written by [`Key::url`].
     pub fn starts_with(&self, prefix: &str) -> bool {
         self.url().starts_with(prefix)
     }
@@ -117,13 +117,13 @@ impl Key {
         (&self.group, self.secure, &self.host, directory)
     }
 
-    /// What it takes in memory, in bytes.
+    /// Memory it takes, in bytes.
     pub fn bytes(&self) -> usize {
         size_of::<Self>() + self.host.len() + self.target.len()
     }
 }
 
-/// A path without its segments `.` and `..` (RFC 3986 §5.2.4), as clients resolve a reference; the query as it is.
+/// A path without `.` and `..` segments (RFC 3986 §5.2.4), as clients resolve references; the query is unchanged.
 fn without_dots(target: &str) -> String {
     let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
     let mut kept = Vec::new();

@@ -1,18 +1,18 @@
-//! The account of the store's memory: a hard bound on everything that it holds.
+//! Accounting of the store's memory: a hard limit on everything it holds.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-/// The bound, and what is used of it, in bytes.
+/// The limit and the current use, in bytes.
 #[derive(Debug)]
 pub struct Memory {
     limit: AtomicU64,
     used: AtomicU64,
 }
 
-/// Bytes taken from the account. Dropped, they are given back.
+/// Reserved bytes; released on drop.
 #[derive(Debug)]
 pub struct Room {
     memory: Arc<Memory>,
@@ -20,7 +20,7 @@ pub struct Room {
 }
 
 impl Memory {
-    /// An account with so many bytes.
+    /// An account with this limit.
     pub fn new(limit: u64) -> Arc<Self> {
         Arc::new(Memory {
             limit: limit.into(),
@@ -28,22 +28,22 @@ impl Memory {
         })
     }
 
-    /// The bound.
+    /// The limit.
     pub fn limit(&self) -> u64 {
         self.limit.load(Relaxed)
     }
 
-    /// Changes the bound. What is over a smaller one goes as room is asked for.
+    /// Changes the limit. Excess is evicted as memory is requested.
     pub fn set_limit(&self, limit: u64) {
         self.limit.store(limit, Relaxed);
     }
 
-    /// What is used.
+    /// Bytes in use.
     pub fn used(&self) -> u64 {
         self.used.load(Relaxed)
     }
 
-    /// Takes so many bytes, if they are there.
+    /// Reserves bytes, if available.
     pub fn take(self: &Arc<Self>, bytes: u64) -> Option<Room> {
         self.add(bytes).then(|| Room {
             memory: Arc::clone(self),
@@ -61,12 +61,12 @@ impl Memory {
 }
 
 impl Room {
-    /// How many bytes it is.
+    /// Reserved bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Takes so many more, if they are there.
+    /// Reserves more bytes, if available.
     pub fn grow(&mut self, bytes: u64) -> bool {
         let grown = self.memory.add(bytes);
         if grown {
@@ -75,12 +75,12 @@ impl Room {
         grown
     }
 
-    /// Takes another one's bytes over; both are of one account.
+    /// Takes over another reservation of the same account.
     pub fn join(&mut self, mut other: Room) {
         self.bytes += std::mem::take(&mut other.bytes);
     }
 
-    /// Gives so many back, at most all.
+    /// Releases bytes, at most all.
     pub fn shrink(&mut self, bytes: u64) {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;

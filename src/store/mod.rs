@@ -1,14 +1,14 @@
-//! The store: what once came over the bad line is not waited for again.
+//! The store (HTTP cache): what was once fetched over the bad line need not be fetched again.
 //!
-//! [`freshness`] says whether a response may be kept and how long it may be used, by [`directives`] (and [`dictionary`] for
-//! targeted fields); [`key`] and [`variant`] say for which requests; [`condition`] what it answers to a conditional or a range
-//! request, and [`validator`] what tells two versions apart; [`playlist`] what HLS adds, with [`segments`] and [`prefetch`] for what is
-//! fetched ahead. An [`object`] is a [`head`] and the intervals of its [`body`] that are here, all of one [`version`]; an [`object_fill`]
-//! brings a part of it, and an [`object_reader`] hands it out; the [`shelf`] is the index of all objects, a [`place`] says who answers a
-//! request ([`shared_paths`] says which requests may wait for one answer), [`s3fifo`] says which of them go, and [`memory`] is the
-//! account that bounds them.
+//! [`freshness`] decides whether a response may be stored and how long it may be used, by [`directives`] (and [`dictionary`] for
+//! targeted fields); [`key`] and [`variant`] for which requests; [`condition`] answers conditional and range requests, and
+//! [`validator`] tells versions apart; [`playlist`] adds rules for HLS, with [`segments`] and [`prefetch`] for fetching ahead. An
+//! [`object`] is a [`head`] and the intervals of its [`body`] that are present, all of one [`version`]; an [`object_fill`] brings a
+//! range of it, and an [`object_reader`] reads it; the [`shelf`] is the index of all objects, a [`place`] is how a request is
+//! answered ([`shared_paths`] decides which requests may wait for one response), [`s3fifo`] chooses what to evict, and [`memory`]
+//! accounts for the memory limit.
 //!
-//! Nothing here knows a connection: `path::stored` asks the origin, and hands the bytes out.
+//! Nothing here knows connections: `path::stored` asks the origin and sends the bytes.
 
 use std::{
     sync::Arc,
@@ -57,11 +57,11 @@ use prefetch::Prefetch;
 use segments::Segments;
 use shelf::Shelf;
 
-/// A fill is at most this share of the memory ahead of its fastest reader, and clients that read slowly hold no more of it, as a
-/// divisor: they must not push out everything else.
+/// A fill may be ahead of its fastest reader by this share of the memory, and slow clients hold at most this share, as a divisor:
+/// they must not displace everything else.
 const AHEAD: u64 = 8;
 
-/// What one client holds in memory, for as long as this lives.
+/// Counts the memory that one client holds, while this lives.
 #[derive(Debug)]
 pub struct Held {
     _share: Room,
@@ -71,29 +71,29 @@ pub struct Held {
 /// The process's store.
 #[derive(Debug)]
 pub struct Store {
-    /// The index of what is here.
+    /// The index of all objects.
     pub shelf: Arc<Shelf>,
     /// What it was set up with.
     pub settings: Settings,
-    /// What freshness is judged by.
+    /// The rules for freshness.
     pub rules: Rules,
-    /// Request fields that never matter.
+    /// Request fields that never affect a response.
     pub ignored: Vec<HeaderName>,
-    /// What it counts.
+    /// Its counters.
     pub counters: Counters,
-    /// What large bodies take that are given again and are not out yet: an eighth of the memory at most.
+    /// Memory of large rendered bodies that are being sent: at most an eighth of the store's.
     repeating: Arc<Memory>,
-    /// Which segments of HLS streams follow which.
+    /// The order of segments in HLS streams.
     pub segments: Segments,
-    /// What is fetched ahead of them.
+    /// Prefetching of segments.
     pub prefetch: Arc<Prefetch>,
-    /// The group of origins that it stands before.
+    /// The group of origins.
     pub group: Arc<str>,
     started: Instant,
 }
 
 impl Store {
-    /// An empty store before the origins of `group`.
+    /// An empty store for the origins of `group`.
     pub fn new(settings: Settings, group: &str, started: Instant) -> Arc<Self> {
         Arc::new(Store {
             shelf: Shelf::new(Memory::new(settings.memory.as_u64())),
@@ -114,8 +114,8 @@ impl Store {
         self.settings.memory.as_u64() / AHEAD
     }
 
-    /// Room for so many bytes of a body that stay in memory until one client has taken them, whether they are still stored or not;
-    /// none where slow clients hold an eighth of the memory already.
+    /// Reserves memory for body bytes that stay in memory until a client has received them, even if they are evicted; none if slow
+    /// clients hold an eighth of the memory already.
     pub fn hold(&self, bytes: u64) -> Option<Held> {
         Some(Held {
             _share: self.repeating.take(bytes)?,
@@ -123,12 +123,12 @@ impl Store {
         })
     }
 
-    /// Counts a request that was answered so.
+    /// Counts a request answered this way.
     pub fn count(&self, kind: counters::Kind) {
         self.counters.count(kind, self.started.elapsed());
     }
 
-    /// For how long stale answers have been going out, for the origin fails; none where none did lately.
+    /// For how long stale responses have been sent because the origin fails; none if there were none lately.
     pub fn serving_stale_for(&self) -> Option<Duration> {
         let now = self.started.elapsed();
         Some(now.saturating_sub(self.counters.stale_since(now)?))

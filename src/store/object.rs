@@ -1,4 +1,4 @@
-//! One stored response: its head, and its body as far as it is here. All bytes of an object are of one version.
+//! One stored response: its head, and the parts of its body that are present. All bytes are of one version.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -31,40 +31,39 @@ use super::{
     version::Version,
 };
 
-/// What an object takes beside its body, its key and its fields.
+/// Memory of an object in addition to body, key and fields.
 const OVERHEAD: u64 = 1024;
 
 /// A stored response.
 #[derive(Debug)]
 pub struct Object {
-    /// What it is kept by.
+    /// The key it is stored under.
     pub key: Key,
-    /// For which requests it is the answer.
+    /// Which requests it answers.
     pub variant: Variant,
-    /// Its version; none without a strong validator: then it is one response's bytes and no other's.
+    /// Its version; none without a strong validator: then only bytes of one response belong to it.
     pub version: Option<Version>,
     /// When it was first stored.
     pub stored: SystemTime,
     head: ArcSwap<Head>,
     contents: Mutex<Contents>,
     hits: AtomicU64,
-    /// Fills that failed since the last byte came.
+    /// Fills that failed since the last byte arrived.
     pub(super) failed_fills: AtomicU64,
-    /// It is in no index any more: what it holds goes with its last reader.
+    /// Whether it was removed from the index: it is freed with its last reader.
     gone: AtomicBool,
-    /// A reader went on, or left.
+    /// A reader advanced or left.
     read: Notify,
-    /// A fill ended, or is sure to come.
+    /// A fill ended or was confirmed.
     filled: Notify,
-    /// Whether the origin was asked for all of it because it gives no parts.
+    /// Whether the complete body was requested because the origin does not support ranges.
     asked_whole: AtomicBool,
-    /// Where it was fetched before anybody asked for it: whether somebody has.
+    /// For a prefetched object: set when a client asks for it.
     ahead: OnceLock<Arc<AtomicBool>>,
 }
 
 impl Object {
-    /// An object whose body is still to come, of this length if it is known. `room` is what its head takes, at least
-    /// [`Object::cost`].
+    /// An object without body bytes, with this length if known. `room` is the memory for its head, at least [`Object::cost`].
     pub fn new(
         key: Key,
         variant: Variant,
@@ -100,7 +99,7 @@ impl Object {
         })
     }
 
-    /// The object that was found on disk, with its body still there. `room` is as for [`Object::new`]. None: its status is none.
+    /// An object found on disk, whose body is still there. `room` is as for [`Object::new`]. None if its status is invalid.
     pub fn recalled(recalled: Recalled, room: Room) -> Option<Arc<Self>> {
         let stored = recalled.head;
         let version = stored.validator.zip(recalled.length);
@@ -137,21 +136,21 @@ impl Object {
         }))
     }
 
-    /// What an object that is found on disk takes in memory without its body, in bytes.
+    /// Memory of an object found on disk, without its body, in bytes.
     pub fn recall_cost(head: &StoredHead) -> u64 {
         OVERHEAD + head.bytes() as u64
     }
 
-    /// Whether all of its body is on disk: what of it goes from memory can be read again.
+    /// Whether the whole body is on disk, so that evicted parts can be loaded again.
     pub fn is_on_disk(&self) -> bool {
         self.disk().is_some_and(|handle| handle.is_whole())
     }
 
-    /// Its head as the disk has it.
+    /// Its head in the form for the disk.
     pub fn stored_head(&self) -> StoredHead {
         let head = self.head();
         StoredHead {
-            // Set by who keeps it.
+            // Set when it is stored.
             id: Default::default(),
             serial: 0,
             key: self.key.clone(),
@@ -166,7 +165,7 @@ impl Object {
         }
     }
 
-    /// It is kept on disk, too, from now on: what is here of it is written, and what comes.
+    /// Connects it to its entry on disk: complete blocks are written, now and later.
     pub fn attach(&self, handle: Handle) {
         let handle = Arc::new(handle);
         let blocks = {
@@ -174,7 +173,7 @@ impl Object {
             contents.disk = Some(Arc::clone(&handle));
             contents.body.blocks()
         };
-        // Whoever took it out of the index before that did not know of the disk.
+        // If it was removed from the index before, the entry on disk was not removed with it.
         if self.is_gone() {
             handle.remove();
             return;
@@ -184,12 +183,12 @@ impl Object {
         }
     }
 
-    /// By which it is kept on disk, if it is.
+    /// Its entry on disk, if there is one.
     pub fn disk(&self) -> Option<Arc<Handle>> {
         self.contents().disk.clone()
     }
 
-    /// What an object takes in memory without its body, in bytes.
+    /// Memory of an object without its body, in bytes.
     pub fn cost(key: &Key, variant: &Variant, head: &Head) -> u64 {
         OVERHEAD + key.bytes() as u64 + variant.bytes() as u64 + head.bytes()
     }
@@ -199,7 +198,7 @@ impl Object {
         self.head.load_full()
     }
 
-    /// Its head from now on: the same body was validated.
+    /// Replaces its head after a validation.
     pub fn set_head(&self, head: Head) {
         self.contents().retry = Backoff::default();
         self.head.store(Arc::new(head));
@@ -208,7 +207,8 @@ impl Object {
         }
     }
 
-    /// Where it is a live playlist, its segments say how soon it is old. Called once all of it is here. The playlist that it is.
+    /// If it is a live playlist, limits its freshness by the segments' duration. Called when the body is complete. Returns the
+    /// playlist.
     pub fn bound_by_playlist(&self) -> Option<Playlist> {
         let playlist = self.whole().and_then(|body| Playlist::parse(&body))?;
         if let (Some(lifetime), Some(stale)) = (playlist.lifetime(), playlist.stale_if_error()) {
@@ -217,7 +217,7 @@ impl Object {
         Some(playlist)
     }
 
-    /// It is stale from now on.
+    /// Makes it stale.
     pub fn expire(&self, now: SystemTime) {
         self.change(|freshness| freshness.expire(now));
     }
@@ -230,17 +230,17 @@ impl Object {
         self.set_head(Head { freshness, ..head });
     }
 
-    /// The complete length, once it is known.
+    /// Complete length, once known.
     pub fn length(&self) -> Option<u64> {
         self.contents().body.length()
     }
 
-    /// How many bytes of the body are here.
+    /// Body bytes in memory.
     pub fn held(&self) -> u64 {
         self.contents().body.held()
     }
 
-    /// Whether all of the body is here, or all of it is on disk.
+    /// Whether the whole body is in memory, or the whole body is on disk.
     pub fn is_whole(&self) -> bool {
         let contents = self.contents();
         contents.body.is_whole()
@@ -250,17 +250,17 @@ impl Object {
                 .is_some_and(|handle| handle.is_whole())
     }
 
-    /// Whether some of it is being fetched.
+    /// Whether a fill is under way.
     pub fn is_filling(&self) -> bool {
         self.contents().body.is_filling()
     }
 
-    /// All of the body in one piece, if it is here as one.
+    /// The whole body in one piece, if it is in memory.
     pub fn whole(&self) -> Option<Bytes> {
         self.contents().body.whole()
     }
 
-    /// The bytes of `part`, in order, where all of them are in memory: they count as used.
+    /// The bytes of `part` in order, if all are in memory; counts as a use.
     pub fn in_memory(&self, part: &Range<u64>) -> Option<Vec<Bytes>> {
         if part.is_empty() {
             return Some(Vec::new());
@@ -273,22 +273,22 @@ impl Object {
         Some(pieces)
     }
 
-    /// Whether it can be gone on with where a fill broke: only what has a strong validator can.
+    /// Whether a broken fill can be resumed: only with a strong validator.
     pub fn can_be_resumed(&self) -> bool {
         self.version.is_some()
     }
 
-    /// A fill failed.
+    /// Counts a failed fill.
     pub fn fill_failed(&self) {
         self.failed_fills.fetch_add(1, Relaxed);
     }
 
-    /// How many fills failed since the last byte came.
+    /// Fills that failed since the last byte arrived.
     pub fn failed_fills(&self) -> u64 {
         self.failed_fills.load(Relaxed)
     }
 
-    /// It answered one more request.
+    /// Counts a request that it answered.
     pub fn hit(&self) {
         if let Some(used) = self.ahead.get() {
             used.store(true, Relaxed);
@@ -296,34 +296,34 @@ impl Object {
         self.hits.fetch_add(1, Relaxed);
     }
 
-    /// It was fetched before anybody asked for it.
+    /// Marks it as prefetched.
     pub fn is_ahead(&self, used: Arc<AtomicBool>) {
         _ = self.ahead.set(used);
     }
 
-    /// How many requests it answered.
+    /// Number of requests it answered.
     pub fn hits(&self) -> u64 {
         self.hits.load(Relaxed)
     }
 
-    /// Where the readers are: the one that is furthest behind, and the one that is furthest on. None without readers.
+    /// Positions of the slowest and the fastest reader. None without readers.
     pub fn readers(&self) -> Option<Range<u64>> {
         let contents = self.contents();
         let places = || contents.readers.values().copied();
         Some(places().min()?..places().max()?)
     }
 
-    /// Waits until a reader goes on or leaves.
+    /// Waits until a reader advances or leaves.
     pub async fn read_on(&self) {
         self.read.notified().await;
     }
 
-    /// Whether the origin may be asked for all of it where it gives no part: once.
+    /// Whether the complete body may be requested from an origin without range support; true once.
     pub fn may_be_had_whole(&self) -> bool {
         !self.asked_whole.swap(true, Relaxed)
     }
 
-    /// Waits until all of it is here, or nobody fetches it any more.
+    /// Waits until the body is complete, or no fill is under way.
     pub async fn settled(&self) {
         loop {
             let mut filled = pin!(self.filled.notified());
@@ -335,7 +335,7 @@ impl Object {
         }
     }
 
-    /// Lets go of what all readers have behind them; the bytes that came free.
+    /// Drops bytes that all readers have passed; returns how many.
     pub fn trim(&self) -> u64 {
         let Some(readers) = self.readers() else {
             return 0;
@@ -346,8 +346,8 @@ impl Object {
         bytes
     }
 
-    /// Lets go of what only the reader that is furthest behind still needs, of those that a fill which is at `at` serves; the bytes
-    /// that came free. That reader then finds them missing. The one that is furthest on loses nothing.
+    /// Drops bytes that only the slowest of the readers of a fill at `at` still needs; returns how many. That reader then finds
+    /// them missing; the fastest one loses nothing.
     pub fn leave_behind(&self, at: u64) -> u64 {
         let mut contents = self.contents();
         let mut places: Vec<u64> = contents.readers.values().copied().collect();
@@ -363,17 +363,17 @@ impl Object {
         0
     }
 
-    /// Whether the origin is to be left alone: it lately failed when it was asked for this.
+    /// Whether the origin must not be asked for it now, because it recently failed.
     pub fn is_left_alone(&self, now: Instant) -> bool {
         self.contents().retry.holds(now)
     }
 
-    /// The origin failed when it was asked for this.
+    /// Records a failure of the origin for this object.
     pub fn failed(&self, now: Instant) {
         self.contents().retry.failed(now);
     }
 
-    /// What lies in this extent goes. The bytes that came free.
+    /// Evicts an extent from memory. Returns the number of bytes.
     pub fn evict(&self, extent: u64) -> u64 {
         let mut contents = self.contents();
         let begin = extent * EXTENT;
@@ -386,7 +386,7 @@ impl Object {
         contents.room.shrink(bytes);
         contents.uses.remove(&extent);
         drop(contents);
-        // What the disk had no time for when it came.
+        // Blocks that could not be written when they arrived.
         if let Some(handle) = disk {
             for (number, pieces) in unwritten {
                 write(&handle, number, pieces);
@@ -395,7 +395,7 @@ impl Object {
         bytes
     }
 
-    /// Whether this extent was used since it was last looked at; takes one use off.
+    /// Whether an extent was used since it was last checked; takes one use off.
     pub fn take_use(&self, extent: u64) -> bool {
         match self.contents().uses.get_mut(&extent) {
             Some(uses) if *uses > 0 => {
@@ -406,7 +406,7 @@ impl Object {
         }
     }
 
-    /// It is in no index any more, and not found on disk, either.
+    /// Removed from the index and from disk.
     pub fn leave(&self) {
         self.forget();
         if let Some(handle) = self.disk() {
@@ -414,17 +414,17 @@ impl Object {
         }
     }
 
-    /// It is in memory's index from now on.
+    /// Added to the index.
     pub fn enter(&self) {
         self.gone.store(false, Relaxed);
     }
 
-    /// It is in memory's index no more; on disk it is still found.
+    /// Removed from the index in memory; it can still be found on disk.
     pub fn forget(&self) {
         self.gone.store(true, Relaxed);
     }
 
-    /// Begins to read a block from disk; none where somebody does or did so already, or it is not there.
+    /// Begins to load a block from disk; none if it is being loaded, is in memory, or is not on disk.
     pub fn begin_load(&self, block: u64) -> Option<Arc<Handle>> {
         let mut contents = self.contents();
         let handle = contents.disk.clone()?;
@@ -433,7 +433,7 @@ impl Object {
         begins.then_some(handle)
     }
 
-    /// A block was read from disk, or was not: whoever waits for it looks again. `lost`: it counts as missing from now on.
+    /// Ends loading a block; waiting readers look again. `lost`: it counts as missing from now on.
     pub fn end_load(&self, block: u64, lost: bool) {
         let waiting = {
             let mut contents = self.contents();
@@ -449,7 +449,7 @@ impl Object {
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    /// Takes a block that was read from disk; `room` is for all of it. The extent that begins with it, if one does.
+    /// Adds a block loaded from disk; `room` is the memory for all of it. Returns the extent that begins with it, if one does.
     pub fn put(&self, block: u64, bytes: &Bytes, mut room: Room) -> Option<u64> {
         let mut contents = self.contents();
         let taken = contents.body.put(block * BLOCK, bytes);
@@ -463,33 +463,33 @@ impl Object {
         })
     }
 
-    /// Whether it is in no index any more.
+    /// Whether it was removed from the index.
     pub fn is_gone(&self) -> bool {
         self.gone.load(Relaxed)
     }
 
-    /// What is missing can come no more: readers that need it end visibly.
+    /// Marks missing bytes as unavailable for good: readers that need them end with an error.
     pub fn give_up(&self) {
         let waiting = self.contents().body.give_up();
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    /// A reader went on, or left.
+    /// A reader advanced or left.
     pub(super) fn has_read(&self) {
         self.read.notify_waiters();
     }
 
-    /// A fill ended, or is sure to come.
+    /// A fill ended or was confirmed.
     pub(super) fn has_filled(&self) {
         self.filled.notify_waiters();
     }
 
-    /// Ready when a fill has ended, or is sure to come.
+    /// Completes when a fill has ended or was confirmed.
     pub(super) fn when_filled(&self) -> Notified<'_> {
         self.filled.notified()
     }
 
-    /// What is changed together. A std mutex: held for some instructions, never across an await.
+    /// Locks the mutable state. A std mutex: held for a few instructions, never across an await.
     pub(super) fn contents(&self) -> MutexGuard<'_, Contents> {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }

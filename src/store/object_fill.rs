@@ -1,4 +1,4 @@
-//! A part of an object on its way from the origin.
+//! A range of an object that is being fetched from the origin.
 
 use std::{
     ops::Range,
@@ -15,20 +15,21 @@ use super::{
     object::Object,
 };
 
-/// What is to be done before a part of an object is handed out.
+/// What is needed before a range of an object can be sent.
 #[derive(Debug)]
 pub enum Claim {
-    /// Nothing: all of it is here, or sure to come.
+    /// Nothing: all of it is present or confirmed.
     Sure,
-    /// This is to be fetched, by whoever claimed it.
+    /// This must be fetched, by the caller.
     Fetch(Fill),
-    /// Somebody else asked for it in vain.
+    /// Another request for it failed.
     Failed,
 }
 
 impl Claim {
-    /// The first part of `part` of `object` that is neither here nor sure to come, for the caller to fetch. Waits while somebody else
-    /// asks the origin for it; where that was in vain it is not tried again: who waits must not be held up by one after the other.
+    /// Claims the first part of `part` of `object` that is neither present nor confirmed, to be fetched by the caller. Waits while
+    /// another request asks the origin for it; if that fails it is not retried, so that a client does not wait for one failure
+    /// after the other.
     pub async fn of(object: &Arc<Object>, part: Range<u64>) -> Self {
         let mut waited = None;
         loop {
@@ -49,7 +50,8 @@ impl Claim {
     }
 }
 
-/// A part of an object that is being fetched. Dropped, what it has not brought is missing, and whoever waits for it is woken.
+/// A range of an object that is being fetched. When it is dropped, bytes that have not arrived are missing, and waiting readers are
+/// woken.
 #[derive(Debug)]
 pub struct Fill {
     object: Arc<Object>,
@@ -58,7 +60,7 @@ pub struct Fill {
 }
 
 impl Fill {
-    /// Begins to fetch `part` of `object`; none where its first byte is here, on disk or on its way. See [`Body::begin`].
+    /// Begins to fetch `part` of `object`; none if its first byte is in memory, on disk, or being fetched. See [`Body::begin`].
     ///
     /// [`Body::begin`]: super::body::Body::begin
     pub fn of(object: &Arc<Object>, part: Range<u64>) -> Option<Self> {
@@ -79,28 +81,28 @@ impl Fill {
         })
     }
 
-    /// The object that it is a part of.
+    /// The object it belongs to.
     pub fn object(&self) -> &Arc<Object> {
         &self.object
     }
 
-    /// What is still to be fetched; none once all of it came.
+    /// The range that must still be fetched; none if complete.
     pub fn left(&self) -> Option<Range<u64>> {
         self.object.contents().body.left(self.number)
     }
 
-    /// The origin has said that it gives what this is for.
+    /// The origin has confirmed that it sends this range.
     pub fn confirm(&self) {
         self.object.contents().body.confirm(self.number);
         self.object.has_filled();
     }
 
-    /// Takes room for a piece of so many bytes. False: there is none, and something must go first.
+    /// Reserves memory for a piece. False if something must be evicted first.
     pub fn take_room(&self, bytes: usize) -> bool {
         self.object.contents().room.grow(bytes as u64)
     }
 
-    /// Puts a piece where the one before ended; room for it was taken. The extent that begins with it, if one does.
+    /// Appends a piece whose memory is reserved. Returns the extent that begins with it, if one does.
     pub fn write(&self, piece: Bytes) -> Option<u64> {
         self.object.failed_fills.store(0, Relaxed);
         let len = piece.len() as u64;
@@ -109,7 +111,7 @@ impl Fill {
             let at = contents.body.left(self.number).map(|left| left.start);
             let before = contents.body.held();
             let waiting = contents.body.write(self.number, piece);
-            // What went over the end was not taken.
+            // Bytes beyond the end were dropped.
             let over = len - (contents.body.held() - before);
             contents.room.shrink(over);
             let begun = at.and_then(|at| {
@@ -136,7 +138,7 @@ impl Fill {
         begun
     }
 
-    /// The response ended by its own framing: this is the end of the body.
+    /// The response ended by its own framing, at the end of the body.
     pub fn complete(mut self) {
         self.complete = true;
     }
@@ -149,7 +151,7 @@ impl Drop for Fill {
             let was_known = contents.body.length().is_some();
             let waiting = contents.body.end(self.number, self.complete);
             let length = contents.body.length().filter(|_| !was_known);
-            // The last block of a body whose length was not known till now.
+            // The last block of a body whose length was unknown so far.
             let last = length.and_then(|length| {
                 let number = length / BLOCK;
                 Some((number, contents.body.block(number)?))

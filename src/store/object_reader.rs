@@ -1,23 +1,23 @@
-//! One that reads an object.
+//! Reads an object for one client.
 
 use std::{sync::Arc, task::Context};
 
 use super::{body::Found, contents::EXTENT, object::Object};
 
-/// One that reads an object from some byte on.
+/// A reader at a position of an object.
 #[derive(Debug)]
 pub struct Reader {
     object: Arc<Object>,
     number: u64,
     at: u64,
-    /// The extent that it was last seen to use.
+    /// The last extent counted as used.
     touched: Option<u64>,
-    /// It reads on from elsewhere: nothing is kept for it.
+    /// Whether it continues from elsewhere, so that nothing is kept for it.
     left: bool,
 }
 
 impl Reader {
-    /// A reader of `object` that begins at `at`.
+    /// A reader of `object` at position `at`.
     pub fn of(object: &Arc<Object>, at: u64) -> Self {
         let mut contents = object.contents();
         let number = contents.next_reader;
@@ -32,17 +32,17 @@ impl Reader {
         }
     }
 
-    /// The object that it reads.
+    /// The object.
     pub fn object(&self) -> &Arc<Object> {
         &self.object
     }
 
-    /// The byte that it reads next.
+    /// Position of the next byte.
     pub fn at(&self) -> u64 {
         self.at
     }
 
-    /// What there is at its place; see `Body::read`. What is missing in memory and is on disk is [`Found::Stored`].
+    /// What is at its position; see `Body::read`. Bytes that are only on disk are [`Found::Stored`].
     pub fn look(&mut self, cx: &mut Context<'_>) -> Found {
         let mut contents = self.object.contents();
         let found = contents.body.read(self.at, cx);
@@ -60,7 +60,7 @@ impl Reader {
         }
     }
 
-    /// It took so many bytes.
+    /// Advances by bytes taken.
     pub fn take(&mut self, bytes: u64) {
         self.at += bytes;
         if !self.left {
@@ -69,7 +69,7 @@ impl Reader {
         }
     }
 
-    /// From now on it reads from elsewhere: nothing is kept for it, and no fill goes on for it.
+    /// From now on it reads from elsewhere: neither are bytes kept for it, nor do fills continue for it.
     pub fn leave(&mut self) {
         self.left = true;
         self.object.contents().readers.remove(&self.number);

@@ -1,14 +1,14 @@
-//! Octets as text, for what is written as JSON: each is the character of the same number (ISO 8859-1). Fields may hold what is
-//! no UTF-8 (RFC 9110 §5.5), and come back byte for byte.
+//! Byte strings in JSON: each byte is written as the character with its number (ISO 8859-1). Field values may not be UTF-8 (RFC
+//! 9110 §5.5), and are restored byte for byte.
 
 use serde::{Deserialize, Serialize};
 
-/// Octets that are written as text.
+/// Bytes that are serialized as text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Octets(pub Box<[u8]>);
 
-/// A character of a number over 255: no octet.
+/// A character above 255.
 #[derive(Debug, thiserror::Error)]
 #[error("a character over U+00FF is no octet")]
 pub struct NoOctet;
@@ -37,14 +37,14 @@ impl TryFrom<String> for Octets {
     }
 }
 
-/// A field's value as its octets.
+/// Serializes a field value as its bytes.
 pub mod value {
     use actix_http::header::HeaderValue;
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de};
 
     use super::Octets;
 
-    /// Writes it.
+    /// Serializes it.
     ///
     /// # Errors
     ///
@@ -53,11 +53,11 @@ pub mod value {
         Octets::from(value.as_bytes()).serialize(to)
     }
 
-    /// Reads it.
+    /// Deserializes it.
     ///
     /// # Errors
     ///
-    /// It is no field's value.
+    /// It is not a valid field value.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<HeaderValue, D::Error> {
         let octets = Octets::deserialize(from)?;
         HeaderValue::from_bytes(&octets.0).map_err(de::Error::custom)

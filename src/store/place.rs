@@ -1,4 +1,4 @@
-//! Who answers a request for something that may be kept: an object that is here, the origin, or another request's answer.
+//! How a cacheable request is answered: by a stored object, by the origin, or by another request's response.
 
 use std::{
     sync::{
@@ -20,24 +20,24 @@ use super::{
     variant::{Ignored, asked_with, coded_with},
 };
 
-/// Who answers a request.
+/// How a request is answered.
 #[derive(Debug)]
 pub enum Place {
-    /// An object that is here, or on its way.
+    /// By an object that is stored or being fetched.
     Here(Arc<Object>),
-    /// Nobody asks for it yet: this request goes to the origin, for all who come meanwhile.
+    /// By the origin; this request is made for all that want the same meanwhile.
     Ask(Ask),
-    /// Another request for the same is under way.
+    /// By the response to another request that is under way (collapsed requests).
     Join(Joined),
-    /// It is known not to be for all: the request goes by itself.
+    /// By its own request: responses for it are known not to be shareable.
     Alone,
 }
 
-/// The object that another request brought; `None`: there is none that is for all, and each goes by itself. An error: that
-/// request was given up, and whoever looks again first goes in its place.
+/// The object that the other request brought; `None` if its response is not shareable, so that each client must ask for itself. An
+/// error: that request was given up, and the first one to look again takes its place.
 pub type Joined = oneshot::Receiver<Option<Arc<Object>>>;
 
-/// Leave to ask the origin for all who want the same. Dropped, the request was given up, and the next one goes.
+/// The right to ask the origin for all that want the same. If it is dropped, the request was given up, and the next one asks.
 #[derive(Debug)]
 pub struct Ask {
     shelf: Arc<Shelf>,
@@ -46,11 +46,11 @@ pub struct Ask {
     purges: u64,
 }
 
-/// Numbers requests over the process.
+/// Source of request numbers.
 static NEXT_ASK: AtomicU64 = AtomicU64::new(0);
 
 impl Place {
-    /// Who answers a request for `key` with these fields.
+    /// How a request for `key` with these fields is answered.
     pub fn of(
         shelf: &Arc<Shelf>,
         key: &Key,
@@ -76,14 +76,14 @@ impl Place {
         ask_in(shelf, &mut shard, key, fields, ignored)
     }
 
-    /// Leave to ask the origin once more for an object that is here, or the answer of whoever does so already.
+    /// Asks the origin again for a stored object (validation), or joins a request that does so already.
     pub fn again(shelf: &Arc<Shelf>, key: &Key, fields: &HeaderMap, ignored: &Ignored) -> Self {
         let mut shard = shelf.shard(key);
         ask_in(shelf, &mut shard, key, fields, ignored)
     }
 }
 
-/// Leave to ask, or the answer of whoever does so already.
+/// The right to ask, or joining a request that has it.
 fn ask_in(
     shelf: &Arc<Shelf>,
     shard: &mut Shard,
@@ -116,13 +116,13 @@ fn ask_in(
 }
 
 impl Ask {
-    /// What is asked for.
+    /// The key that is asked for.
     pub fn key(&self) -> &Key {
         &self.key
     }
 
-    /// The origin's answer is this object: whoever joined gets it, and so does whoever comes, in place of what answered the same
-    /// requests before. It is kept on disk, too, if there is one.
+    /// The origin's response is this object: it goes to all joined and later requests, and replaces older ones. It is also stored
+    /// on disk, if there is a disk tier.
     pub fn answer(self, object: &Arc<Object>) {
         let is_for_all = object.head().freshness.is_for_all();
         self.shelf.shared_paths().learn(&self.key, is_for_all);
@@ -152,8 +152,7 @@ impl Ask {
         tell(joined, object);
     }
 
-    /// The answer is this object, which was found on disk, unless another one came meanwhile. What whoever joined gets, and so does
-    /// whoever comes.
+    /// The answer is this object found on disk, unless another one arrived meanwhile. Returns what joined and later requests get.
     pub fn recalled(self, object: Arc<Object>) -> Arc<Object> {
         let (joined, object) = {
             let mut shard = self.shelf.shard(&self.key);
@@ -176,7 +175,7 @@ impl Ask {
         object
     }
 
-    /// The origin's answer is not for all: whoever joined goes by itself, and so does whoever comes for so long.
+    /// The origin's response is not shareable: joined requests ask for themselves, and later ones too for `lasting`.
     pub fn refuse(self, lasting: Duration, now: Instant) {
         if !lasting.is_zero() {
             self.shelf.shared_paths().learn(&self.key, false);
@@ -197,15 +196,15 @@ impl Ask {
 
 impl Drop for Ask {
     fn drop(&mut self) {
-        // Answered, there is nothing left to take.
+        // After an answer there is nothing left to remove.
         drop(self.shelf.shard(&self.key).take(&self.key, self.number));
     }
 }
 
-/// Who joined gets the object.
+/// Sends the object to joined requests.
 fn tell(joined: Vec<oneshot::Sender<Option<Arc<Object>>>>, object: &Arc<Object>) {
     for joined in joined {
-        // Who left needs none.
+        // Fails for clients that have left.
         _ = joined.send(Some(Arc::clone(object)));
     }
 }

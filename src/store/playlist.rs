@@ -1,23 +1,23 @@
-//! What a store needs to know of an HLS media playlist (RFC 8216): how soon it is old, and which segments it names.
+//! Parses what the store needs of an HLS media playlist (RFC 8216): its lifetime and its segments.
 
 use std::time::Duration;
 
-/// A longer playlist is just a file.
+/// A longer file is not treated as a playlist, in bytes.
 pub const LONGEST: usize = 1024 * 1024;
 
 /// A media playlist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Playlist {
-    /// EXT-X-TARGETDURATION, the longest that a segment is.
+    /// EXT-X-TARGETDURATION: the longest duration of a segment.
     pub target_duration: Duration,
-    /// Whether nothing more is added to it: it has EXT-X-ENDLIST.
+    /// Whether it is complete (EXT-X-ENDLIST).
     pub ended: bool,
-    /// The segments, in order, as URL references. Those that are only ranges of a file are left out.
+    /// URL references of the segments in order, without those that are byte ranges of a file.
     pub segments: Vec<String>,
 }
 
 impl Playlist {
-    /// Reads a playlist; none where it is no media playlist. What it is shows its first line, not its name.
+    /// Parses a playlist; none if it is not a media playlist. Recognized by its first line, not by its name.
     pub fn parse(body: &[u8]) -> Option<Self> {
         if body.len() > LONGEST {
             return None;
@@ -50,12 +50,12 @@ impl Playlist {
         })
     }
 
-    /// How long it stays fresh where the origin says nothing: half of a target duration while it is live.
+    /// Its freshness lifetime if the origin declares none: half a target duration while it is live.
     pub fn lifetime(&self) -> Option<Duration> {
         (!self.ended).then(|| self.target_duration / 2)
     }
 
-    /// How long it helps at most where the origin fails: three target durations while it is live.
+    /// How long it may be used while the origin fails: three target durations while it is live.
     pub fn stale_if_error(&self) -> Option<Duration> {
         (!self.ended).then(|| self.target_duration * 3)
     }
@@ -73,7 +73,7 @@ mod tests {
         let playlist = Playlist::parse(LIVE.as_bytes()).unwrap();
         assert_eq!(playlist.lifetime(), Some(Duration::from_secs(2)));
         assert_eq!(playlist.stale_if_error(), Some(Duration::from_secs(12)));
-        // The other one is a range.
+        // The other one is a byte range.
         assert_eq!(playlist.segments, ["a-7.ts"]);
         let ended = Playlist::parse(format!("{LIVE}#EXT-X-ENDLIST\n").as_bytes()).unwrap();
         assert!(ended.ended && ended.lifetime().is_none() && ended.stale_if_error().is_none());

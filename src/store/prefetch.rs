@@ -1,4 +1,4 @@
-//! How many segments are fetched ahead, by how many of those before were asked for.
+//! Controls how many segments are prefetched, by how many of the previous ones were used.
 
 use std::{
     collections::VecDeque,
@@ -9,19 +9,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A segment that nobody asked for so long after it was fetched ahead counts as unused.
+/// A prefetched segment that no client requested within this time counts as unused.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// So many outcomes are judged together.
+/// Outcomes that are judged together.
 const JUDGED: u32 = 16;
 
-/// Over this share of unused ones, half as many are fetched.
+/// Above this share of unused segments, prefetching is halved.
 const TOO_MANY_UNUSED: f64 = 0.3;
 
-/// The least share of what may be fetched that still is: so that it shows when it is worth more again.
+/// The smallest share of the maximum that is still prefetched, to detect when it becomes useful again.
 const LEAST: f64 = 1.0 / 16.0;
 
-/// What is fetched ahead, and what came of it.
+/// State and counts of prefetching.
 #[derive(Debug)]
 pub struct Prefetch {
     // a std mutex: held for some instructions, never across an await
@@ -30,12 +30,12 @@ pub struct Prefetch {
 
 #[derive(Debug)]
 struct State {
-    /// The share of what may be fetched that is.
+    /// Share of the maximum that is prefetched.
     share: f64,
-    /// What was left over of that so far.
+    /// Fractional credit for the next prefetch.
     credit: f64,
     under_way: usize,
-    /// When each was fetched whose outcome is open, and whether it was asked for.
+    /// Prefetched segments without an outcome yet: when, and whether they were requested.
     open: VecDeque<(Instant, Arc<AtomicBool>)>,
     judged: (u32, u32),
     fetched: u64,
@@ -43,11 +43,11 @@ struct State {
     unused: u64,
 }
 
-/// One segment is being fetched ahead, for as long as this lives.
+/// One segment that is being prefetched, while this lives.
 #[derive(Debug)]
 pub struct Ahead {
     of: Arc<Prefetch>,
-    /// Whether it was asked for.
+    /// Whether a client has requested it.
     pub used: Arc<AtomicBool>,
 }
 
@@ -69,7 +69,7 @@ impl Default for Prefetch {
 }
 
 impl Prefetch {
-    /// Leave to fetch one more, where not `at_once` are under way already, and those before were not for nothing.
+    /// Permits one more prefetch, unless `at_once` are under way or too many previous ones were unused.
     pub fn begin(self: &Arc<Self>, at_once: usize, now: Instant) -> Option<Ahead> {
         let mut state = self.state();
         state.settle(now);
@@ -91,7 +91,7 @@ impl Prefetch {
         })
     }
 
-    /// How many were fetched ahead, how many of them were asked for, and how many were not in time.
+    /// Prefetched segments: all, used, and unused.
     pub fn counts(&self, now: Instant) -> [u64; 3] {
         let mut state = self.state();
         state.settle(now);
@@ -104,7 +104,7 @@ impl Prefetch {
 }
 
 impl State {
-    /// Judges those whose outcome is known.
+    /// Judges the segments whose outcome is known.
     fn settle(&mut self, now: Instant) {
         let mut open = std::mem::take(&mut self.open);
         open.retain(|(at, used)| {

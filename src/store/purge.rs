@@ -1,22 +1,22 @@
-//! Takes responses out of the store, or makes them stale, in memory and on disk.
+//! Purges responses: removes them or makes them stale, in memory and on disk.
 
 use std::time::SystemTime;
 
 pub use super::disk::What;
 use super::{Store, disk::NotDurable, object::Object, tags::tags};
 
-/// What a purge found.
+/// The result of a purge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Responses in memory, with what of their bodies was there, in bytes.
+    /// Number of responses in memory, and bytes of their bodies.
     pub memory: (u64, u64),
-    /// Responses on disk with the bytes of their files, and whether that is all of them: the rest is worked off behind, and not
-    /// found any more meanwhile. None without a disk tier.
+    /// Number of responses on disk, bytes of their files, and whether processing is complete; the rest is processed later, but is
+    /// not found any more. None without a disk tier.
     pub disk: Option<(u64, u64, bool)>,
 }
 
 impl Found {
-    /// With what another purge found.
+    /// Adds the result of another purge.
     pub fn and(self, other: Found) -> Found {
         let disk = match (self.disk, other.disk) {
             (Some((objects, bytes, all)), Some((more, further, every))) => {
@@ -35,12 +35,12 @@ impl Found {
 }
 
 impl Store {
-    /// Takes out `what`, or with `soft` makes it stale. What is being asked for meanwhile is not kept. Once this is back, a restart
-    /// does not bring anything back, either.
+    /// Removes `what`, or with `soft` makes it stale. Responses to pending requests are not stored. When this returns, the purge
+    /// survives a restart.
     ///
     /// # Errors
     ///
-    /// [`NotDurable`]: it is done in memory, and a restart may bring back what is on disk.
+    /// [`NotDurable`]: it is done in memory, but a restart may restore what is on disk.
     pub async fn purge(
         &self,
         what: &What,
@@ -59,19 +59,19 @@ impl Store {
     }
 }
 
-/// The file beside the disk tier's that holds how far the purges of other instances were taken.
+/// File beside the disk tier's, with the position in the stream of other instances' purges.
 const POSITION: &str = "purges";
 
 impl Store {
-    /// How far the purges of other instances were taken before a restart; none without a disk tier, for what is in memory alone
-    /// needs none of before.
+    /// Position in the stream of other instances' purges from before a restart; none without a disk tier, because memory is empty
+    /// then.
     pub fn purge_position(&self) -> Option<String> {
         let path = self.shelf.disk()?.path().join(POSITION);
         let text = std::fs::read_to_string(path).ok()?;
         Some(text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
-    /// They were taken up to this one. Where that cannot be written, some are taken again after a restart, or all is purged.
+    /// Stores the position. If that fails, some purges are repeated after a restart, or everything is purged.
     pub fn set_purge_position(&self, id: &str) {
         let Some(disk) = self.shelf.disk() else {
             return;

@@ -1,27 +1,27 @@
-//! Which extents go when room is needed: S3-FIFO by bytes (Yang et al., SOSP 2023).
+//! Chooses which extents to evict: S3-FIFO by bytes (Yang et al., SOSP 2023).
 //!
-//! What is new waits in a small queue of a tenth of the room. What nobody asked for again by the time it reaches the queue's
-//! end goes, and only its hash is remembered; what was asked for again moves to the main queue, where each further use buys
-//! one more round. So a flood of things that are asked for once never pushes out what is in use.
+//! New entries wait in a small queue of a tenth of the size. An entry that is not used again before the end of that queue is
+//! evicted, and only its hash is remembered; a used one moves to the main queue, where each further use gives one more round. So a
+//! scan of entries that are used once does not displace those in regular use.
 
 use std::collections::{HashSet, VecDeque};
 
-/// The small queue's share of the room, as a divisor.
+/// Share of the small queue, as a divisor.
 const SMALL: u64 = 10;
 
-/// How many more rounds an extent gets at most: uses are counted up to 3, and one more is for what costs much to fetch.
+/// The most extra rounds of an extent: uses are counted up to 3, and one more for those that are expensive to fetch.
 const MOST_ROUNDS: usize = 5;
 
-/// So few that are gone are left alone.
+/// Up to this many removed entries are left in the queues.
 const TIDY: usize = 1024;
 
-/// The two queues, over extents that `T` names.
+/// The two queues, over extents of type `T`.
 #[derive(Debug)]
 pub struct Queues<T> {
     small: Queue<T>,
     main: Queue<T>,
     ghosts: Ghosts,
-    /// How many there were when they were last rid of those that are gone.
+    /// Number of entries after the last tidy.
     tidied: usize,
 }
 
@@ -38,21 +38,21 @@ struct Entry<T> {
     bytes: u64,
 }
 
-/// Hashes of what lately left the small queue: what comes again goes straight to the main one.
+/// Hashes of entries that recently left the small queue: if they return, they go straight to the main queue.
 #[derive(Debug, Default)]
 struct Ghosts {
     known: HashSet<u64>,
     order: VecDeque<u64>,
 }
 
-/// What becomes of an extent at the end of its queue.
+/// State of an extent at the end of its queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// It was used since it was last looked at.
+    /// Used since it was last checked.
     Used,
-    /// It was not.
+    /// Not used.
     Unused,
-    /// It is gone already.
+    /// Removed already.
     Gone,
 }
 
@@ -72,7 +72,7 @@ impl<T> Default for Queues<T> {
 }
 
 impl<T> Queues<T> {
-    /// Takes an extent in; `hash` is what it is remembered by once it is gone.
+    /// Adds an extent; `hash` identifies it after it was evicted.
     pub fn insert(&mut self, extent: T, hash: u64, bytes: u64) {
         let entry = Entry {
             extent,
@@ -86,22 +86,22 @@ impl<T> Queues<T> {
         }
     }
 
-    /// How many extents are in both queues.
+    /// Number of extents in both queues.
     pub fn len(&self) -> usize {
         self.small.entries.len() + self.main.entries.len()
     }
 
-    /// Whether there is none.
+    /// Whether both queues are empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Bytes in both queues, as they were told.
+    /// Bytes in both queues.
     pub fn bytes(&self) -> u64 {
         self.small.bytes + self.main.bytes
     }
 
-    /// Takes out the extents that are not here any more, for they went in another way, once they could be as many as the others.
+    /// Removes extents that were removed otherwise, when they may be as many as the others.
     pub fn tidy(&mut self, mut is_here: impl FnMut(&T) -> bool) {
         if self.len() <= 2 * self.tidied + TIDY {
             return;
@@ -113,18 +113,18 @@ impl<T> Queues<T> {
         self.tidied = self.len();
     }
 
-    /// Bytes of memory that the queues take.
+    /// Memory of the queues, in bytes.
     pub fn memory(&self) -> usize {
         let entries = self.small.entries.capacity() + self.main.entries.capacity();
-        // Of a set, a slot is as large as its value and one byte, and at most seven of eight are taken.
+        // A hash set needs one byte more per slot, and is filled to at most seven eighths.
         let ghosts = self.ghosts.order.capacity() * 8 + self.ghosts.known.capacity() * 9 * 8 / 7;
         entries * size_of::<Entry<T>>() + ghosts
     }
 
-    /// Takes out the extent that should go next; none if there is none. `look` says whether one was used since it was last
-    /// looked at, and takes one use off; what costs more to fetch again may say so once more than it was used.
+    /// Removes and returns the extent to evict next; none if the queues are empty. `look` says whether an extent was used since it
+    /// was last checked, and takes one use off; for extents that are expensive to fetch it may do so once more.
     pub fn evict(&mut self, mut look: impl FnMut(&T) -> Found) -> Option<T> {
-        // So that it ends, whatever `look` says.
+        // Bounded, whatever `look` returns.
         let mut rounds = (self.len() + 1) * MOST_ROUNDS;
         loop {
             let total = self.bytes();
@@ -165,7 +165,7 @@ impl<T> Queue<T> {
 }
 
 impl Ghosts {
-    /// Remembers one, and forgets the oldest where there are more than `room`.
+    /// Remembers a hash, and forgets the oldest beyond `room`.
     fn add(&mut self, hash: u64, room: usize) {
         if self.known.insert(hash) {
             self.order.push_back(hash);
@@ -178,7 +178,7 @@ impl Ghosts {
     }
 
     fn take(&mut self, hash: u64) -> bool {
-        // Its place in the order goes by itself, once it is the oldest.
+        // Its entry in `order` is removed when it is the oldest.
         self.known.remove(&hash)
     }
 }
@@ -189,7 +189,7 @@ mod tests {
 
     use super::*;
 
-    /// A cache of numbers, each of one byte.
+    /// A cache of numbers that take one byte each.
     #[derive(Default)]
     struct Cache {
         queues: Queues<u64>,
@@ -252,7 +252,7 @@ mod tests {
         (0..20).for_each(|number| cache.get(number));
         (0..20).for_each(|number| cache.get(number));
         cache.get(77);
-        // Pushed out of the small queue by what comes once.
+        // Displaced from the small queue by entries that are used once.
         (100..105).for_each(|number| cache.get(number));
         assert!(!cache.uses.contains_key(&77));
         cache.get(77);
@@ -265,7 +265,7 @@ mod tests {
         let mut queues = Queues::default();
         for number in 0..100_000 {
             queues.insert(number, number, 1);
-            // Only the last ten are here.
+            // Only the last ten exist.
             queues.tidy(|&other| other + 10 > number);
             assert!(queues.len() <= TIDY + 20);
         }

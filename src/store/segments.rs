@@ -1,4 +1,4 @@
-//! Which segments follow which, by the HLS playlists that were lately stored: what a player will ask for next.
+//! The order of segments in recently stored HLS playlists: what a player will request next.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -7,10 +7,10 @@ use std::{
 
 use super::key::Key;
 
-/// Segments that are known at once, over all playlists: the oldest playlist goes.
+/// The most segments over all playlists; beyond that the oldest playlist is forgotten.
 const MOST: usize = 16_384;
 
-/// The segments of the playlists that were lately stored.
+/// Segments of recently stored playlists.
 #[derive(Debug, Default)]
 pub struct Segments {
     // a std mutex: held for some instructions, never across an await
@@ -19,14 +19,14 @@ pub struct Segments {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// In which list a segment is, and where.
+    /// The list that contains a segment, and its index.
     places: HashMap<Key, (Arc<[Key]>, usize)>,
-    /// The lists by their playlists, the oldest first.
+    /// The lists by playlist, the oldest first.
     lists: VecDeque<(Key, Arc<[Key]>)>,
 }
 
 impl Segments {
-    /// A playlist names these segments, in order.
+    /// Records the segments of a playlist, in order.
     pub fn learn(&self, playlist: &Key, segments: Vec<Key>) {
         let mut known = self.known();
         if let Some(at) = known.lists.iter().position(|(of, _)| of == playlist) {
@@ -44,7 +44,7 @@ impl Segments {
         }
     }
 
-    /// The segments that follow this one, so many at most.
+    /// At most `most` segments that follow this one.
     pub fn behind(&self, segment: &Key, most: usize) -> Vec<Key> {
         let known = self.known();
         let Some((list, at)) = known.places.get(segment) else {
@@ -64,7 +64,7 @@ impl Known {
             return;
         };
         for segment in &*list {
-            // Another playlist may name it, too.
+            // Another playlist may contain it, too.
             if (self.places.get(segment)).is_some_and(|(of, _)| Arc::ptr_eq(of, &list)) {
                 self.places.remove(segment);
             }

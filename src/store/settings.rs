@@ -1,4 +1,4 @@
-//! `[store]`: what is kept, how much of it, and for how long.
+//! `[store]`: what is stored, how much, and for how long.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -16,36 +16,36 @@ use crate::{reloadable::reloadable, units::OutOfRange};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// What all objects may take in memory, heads and index included.
+    /// Memory limit for all objects, with heads and index.
     #[serde(with = "crate::units::sized")]
     pub memory: ByteSize,
-    /// Where objects are kept on disk; empty: in memory alone.
+    /// Directory of the disk tier; empty: memory only.
     pub directory: PathBuf,
-    /// What they may take there.
+    /// Disk space limit there.
     #[serde(with = "crate::units::sized")]
     pub disk: ByteSize,
-    /// What is left free on the file system, whoever fills it: a size, or a share of it as in `"1%"`.
+    /// Space to keep free on the file system: a size, or a share as in `"1%"`.
     pub keep_free: KeepFree,
-    /// How long a stale response helps where the origin fails and nothing forbids it.
+    /// How long a stale response may be used while the origin fails, if nothing forbids it.
     #[serde(with = "humantime_serde")]
     pub stale_if_error: Duration,
-    /// The longest that a response stays fresh by a guess from Last-Modified; zero: never.
+    /// Longest heuristic freshness computed from Last-Modified; zero: none.
     #[serde(with = "humantime_serde")]
     pub heuristic_max: Duration,
-    /// How long an error is kept at most, where the origin says for how long.
+    /// Longest time that an error is stored, if the origin declares its freshness.
     #[serde(with = "humantime_serde")]
     pub error_max: Duration,
-    /// How long a target is remembered as not for all.
+    /// How long a target is remembered as not shareable.
     #[serde(with = "humantime_serde")]
     pub private_for: Duration,
-    /// A fill that nobody reads goes on if at most so much is left, or half.
+    /// A fill without a reader continues if at most this much, or half, is left.
     #[serde(with = "crate::units::sized")]
     pub finish_bytes: ByteSize,
-    /// Segments of an HLS stream that are fetched ahead of the one asked for last, where the origin is fast; 0: none.
+    /// HLS segments that are prefetched behind the one last requested, if the origin is fast; 0: none.
     pub prefetch: usize,
-    /// Request fields that never matter for what the answer is.
+    /// Request fields that never affect the response.
     pub ignore_fields: Vec<String>,
-    /// Fields that go before Cache-Control (RFC 9213).
+    /// Targeted fields that override Cache-Control (RFC 9213).
     pub targeted_fields: Vec<String>,
 }
 
@@ -65,7 +65,7 @@ reloadable!(Settings {
 });
 
 impl Settings {
-    /// Checks the ranges.
+    /// Checks the values.
     ///
     /// # Errors
     ///
@@ -102,14 +102,14 @@ impl Settings {
         Ok(())
     }
 
-    /// The disk tier's; none where there is no directory.
+    /// Settings of the disk tier; none without a directory.
     pub fn on_disk(&self) -> Option<disk::settings::Settings> {
         let directory = self.directory.clone();
         (!directory.as_os_str().is_empty())
             .then(|| disk::settings::Settings::new(directory, self.disk, self.keep_free))
     }
 
-    /// What freshness is judged by.
+    /// The rules for freshness.
     pub fn rules(&self) -> Rules {
         Rules {
             targeted: self
@@ -123,7 +123,7 @@ impl Settings {
         }
     }
 
-    /// The fields that never matter.
+    /// Request fields that never affect the response.
     pub fn ignored(&self) -> Vec<HeaderName> {
         self.ignore_fields
             .iter()

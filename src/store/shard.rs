@@ -1,4 +1,4 @@
-//! A part of the index: which objects there are, who asks for one that is not here yet, and what is known not to be for all.
+//! One part of the index: its objects, pending requests, and keys that are known not to be shareable.
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
@@ -6,43 +6,43 @@ use tokio::sync::oneshot;
 
 use super::{key::Key, object::Object};
 
-/// Objects of one key at most: a response that varies by what every client has another value of must not fill the store.
+/// The most objects of one key: a response that varies by a field with a different value for each client must not fill the store.
 pub const VARIANTS: usize = 16;
 
-/// Keys in one shard that are remembered as not for all, at most.
+/// The most keys of one shard that are remembered as not shareable.
 const OWN: usize = 512;
 
-/// Keys that fall together, with what is known of each.
+/// The keys of one shard.
 #[derive(Debug, Default)]
 pub struct Shard {
-    /// What there is of each key.
+    /// Objects and pending requests by key.
     pub entries: HashMap<Key, Entry>,
-    /// Keys whose responses lately were not for all, until when that is believed.
+    /// Hashes of keys whose last response was not shareable, and until when that is assumed.
     pub own: HashMap<u64, Instant>,
 }
 
-/// What is known of one key.
+/// Objects and pending requests of one key.
 #[derive(Debug, Default)]
 pub struct Entry {
-    /// Those that are here.
+    /// The stored objects.
     pub objects: Vec<Arc<Object>>,
-    /// Requests for it that are under way.
+    /// The pending requests.
     pub asking: Vec<Asking>,
 }
 
-/// A request that is under way, and who waits for its head.
+/// A pending request, and the requests that wait for its response head.
 #[derive(Debug)]
 pub struct Asking {
-    /// Its number.
+    /// Number of the request.
     pub number: u64,
-    /// What a request must have in common with it, to get its answer.
+    /// What another request must have in common to share its response.
     pub with: Box<[u8]>,
-    /// Who waits for its answer.
+    /// The requests that wait for its response.
     pub joined: Vec<oneshot::Sender<Option<Arc<Object>>>>,
 }
 
 impl Shard {
-    /// Responses for the key with this hash are not for all: whoever asks goes by itself until then.
+    /// Remembers the key with this hash as not shareable, until then.
     pub fn keep_to_itself(&mut self, hash: u64, until: Instant, now: Instant) {
         if self.own.len() >= OWN {
             self.own.retain(|_, until| now < *until);
@@ -53,7 +53,7 @@ impl Shard {
         self.own.insert(hash, until);
     }
 
-    /// Who joined a request that is over.
+    /// Removes a finished request; returns those that joined it.
     pub fn take(&mut self, key: &Key, number: u64) -> Vec<oneshot::Sender<Option<Arc<Object>>>> {
         let Some(entry) = self.entries.get_mut(key) else {
             return Vec::new();
@@ -67,7 +67,7 @@ impl Shard {
 }
 
 impl Entry {
-    /// Puts an object in the place of what answered the same requests before.
+    /// Adds an object, replacing those for the same requests.
     pub fn replace(&mut self, object: &Arc<Object>) {
         self.objects.retain(|other| {
             let stays = other.variant != object.variant;
@@ -83,7 +83,7 @@ impl Entry {
         self.objects.push(Arc::clone(object));
     }
 
-    /// Who joined a request that is over; none where it was called off meanwhile.
+    /// Removes a finished request; returns those that joined it, or none if it was cancelled meanwhile.
     pub fn take(&mut self, number: u64) -> Option<Vec<oneshot::Sender<Option<Arc<Object>>>>> {
         let mut asking = self.asking.iter();
         let at = asking.position(|asking| asking.number == number)?;

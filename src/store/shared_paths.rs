@@ -1,6 +1,5 @@
-//! Directories whose responses are known to be for all: who asks for something there may wait for the same answer as everybody
-//! else who does, whatever other fields they send. Used before anything is known of an answer; what it turns out to be is still
-//! judged for each who waited.
+//! Directories whose responses are known to be shareable: there, requests may wait for one response, whatever other fields they
+//! have. Used before a response is known; whether it really can be shared is still checked for each waiting request.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -9,11 +8,11 @@ use std::{
 
 use super::key::Key;
 
-/// Directories that are remembered: a power of two.
+/// Number of slots for directories; a power of two.
 const PLACES: usize = 4096;
 
-/// Directories whose last response said that it is for all, as hashes. Two that share a place forget each other. A wrong guess
-/// costs a wait, no more.
+/// Hashes of directories whose last response was shareable. Directories with the same slot overwrite each other. A wrong guess only
+/// costs a wait.
 #[derive(Debug)]
 pub struct SharedPaths {
     places: Box<[AtomicU64]>,
@@ -30,20 +29,20 @@ impl Default for SharedPaths {
 }
 
 impl SharedPaths {
-    /// Whether the last response in the directory of this key was for all.
+    /// Whether the last response in the directory of this key was shareable.
     pub fn holds(&self, key: &Key) -> bool {
         let directory = self.directory(key);
         self.place(directory).load(Relaxed) == directory
     }
 
-    /// A response to a request for this key was for all, or was not.
+    /// Records whether a response for this key was shareable.
     pub fn learn(&self, key: &Key, is_for_all: bool) {
         let directory = self.directory(key);
         let place = self.place(directory);
         if is_for_all {
             place.store(directory, Relaxed);
         } else {
-            // Only its own: what was learned of another one stays.
+            // Only its own entry: another directory's stays.
             _ = place.compare_exchange(directory, 0, Relaxed, Relaxed);
         }
     }

@@ -1,4 +1,4 @@
-//! The index of all objects, and the account of what they take: what is to go where room is needed.
+//! The index of all objects, and their memory account: evicts objects when memory is needed.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -29,25 +29,25 @@ use super::{
     variant::Ignored,
 };
 
-/// The index is divided so that worker threads seldom meet.
+/// Number of shards, so that worker threads rarely contend for a lock.
 const SHARDS: usize = 64;
 
-/// So often a block is read from disk that can be had from nowhere else.
+/// How often a block is read from disk if it cannot be fetched otherwise.
 const ATTEMPTS: u32 = 10;
 
-/// The time from one such attempt to the next.
+/// Delay between two such attempts.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// All objects of the process.
 #[derive(Debug)]
 pub struct Shelf {
-    /// Std mutexes: held for some instructions, never across an await.
+    /// Std mutexes: held for a few instructions, never across an await.
     shards: Box<[Mutex<Shard>]>,
-    /// Seeded at random, so that nobody can choose keys that fall together.
+    /// Randomly seeded, so that nobody can construct collisions.
     hasher: RandomState,
     memory: Arc<Memory>,
     queues: Mutex<Queues<(Weak<Object>, u64)>>,
-    /// Grows with each purge: what was asked for before one is not kept after it.
+    /// Incremented by each purge: responses requested before one are not stored after it.
     purges: AtomicU64,
     evictions: AtomicU64,
     shared_paths: SharedPaths,
@@ -55,17 +55,17 @@ pub struct Shelf {
 }
 
 impl Shelf {
-    /// How many purges there were: what was asked for before one is not kept after it.
+    /// Number of purges: responses requested before one are not stored after it.
     pub(super) fn purges(&self) -> u64 {
         self.purges.load(Relaxed)
     }
 
-    /// Whether requests for the same may wait for one answer.
+    /// Directories in which requests may wait for one response.
     pub(super) fn shared_paths(&self) -> &SharedPaths {
         &self.shared_paths
     }
 
-    /// An empty one, whose objects take so many bytes of memory at most.
+    /// An empty index with this memory account.
     pub fn new(memory: Arc<Memory>) -> Arc<Self> {
         Arc::new(Shelf {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
@@ -79,7 +79,7 @@ impl Shelf {
         })
     }
 
-    /// Opens the disk tier: what is answered from now on is kept there, too. Once.
+    /// Opens the disk tier: responses from now on are stored there, too. Call it once.
     ///
     /// # Errors
     ///
@@ -88,7 +88,7 @@ impl Shelf {
         let shelf = Arc::downgrade(self);
         let rooms = move |bytes| shelf.upgrade()?.room(bytes);
         let disk = Disk::open(settings, self.memory.limit(), Box::new(rooms))?;
-        // A second one is closed again, by being dropped.
+        // A second one is closed by being dropped.
         _ = self.disk.set(disk);
         Ok(())
     }
@@ -98,8 +98,8 @@ impl Shelf {
         self.disk.get()
     }
 
-    /// The object on disk that answers a request with these fields, if there is one: in memory from now on, but for its body. It
-    /// is in no index until it is the answer of an `Ask`.
+    /// The object on disk that answers a request with these fields: loaded into memory without its body. It is not in the index
+    /// until it is the answer of an `Ask`.
     pub async fn recall(
         &self,
         key: &Key,
@@ -111,8 +111,8 @@ impl Shelf {
         Object::recalled(recalled, room)
     }
 
-    /// Reads what [`Found::Stored`](super::body::Found::Stored) told of, into memory: the bytes from `at` to the end of its block. None: look again; what
-    /// could not be read is missing then, and what another reader is loading is waited for.
+    /// Loads what [`Found::Stored`](super::body::Found::Stored) reported: the bytes from `at` to the end of its block. None: look
+    /// again; unreadable blocks are missing then, and a block that another reader loads is awaited.
     pub fn load(
         self: &Arc<Self>,
         object: &Arc<Object>,
@@ -122,13 +122,13 @@ impl Shelf {
         async move {
             let block = at / BLOCK;
             let handle = object.begin_load(block)?;
-            // Whoever waits for this reader goes on if it leaves.
+            // If this reader leaves, the ones that wait for it continue.
             let mut loading = Loading {
                 object: Arc::clone(&object),
                 block,
                 lost: false,
             };
-            // What can be had from nowhere else is waited for: a disk that is slow is better than a body that breaks.
+            // If it cannot be fetched otherwise, a slow disk is better than a broken body.
             let attempts = if object.can_be_resumed() { 1 } else { ATTEMPTS };
             let number = u32::try_from(block).ok()?;
             let mut bytes = None;
@@ -164,7 +164,7 @@ impl Shelf {
             if let Some(bytes) = &bytes {
                 shelf.put(&object, number.into(), bytes);
             }
-            // Who left needs none.
+            // Fails if the reader has left.
             _ = reply.send(bytes);
         });
         match timeout(disk::PATIENCE, loaded).await {
@@ -176,7 +176,7 @@ impl Shelf {
         }
     }
 
-    /// Keeps a block that was read from disk in memory, if there is room to be had.
+    /// Keeps a loaded block in memory, if there is space.
     fn put(&self, object: &Arc<Object>, block: u64, bytes: &Bytes) {
         let len = bytes.len() as u64;
         let Some(room) = self.room(len) else {
@@ -194,12 +194,12 @@ impl Shelf {
         queues.tidy(|(object, _)| object.strong_count() > 0);
     }
 
-    /// The account of its memory.
+    /// The memory account.
     pub fn memory(&self) -> &Arc<Memory> {
         &self.memory
     }
 
-    /// How many objects there are.
+    /// Number of objects.
     pub fn objects(&self) -> usize {
         let count = |shard: &Mutex<Shard>| -> usize {
             let shard = lock(shard);
@@ -212,12 +212,12 @@ impl Shelf {
         self.shards.iter().map(count).sum()
     }
 
-    /// How many extents were pushed out.
+    /// Number of extents evicted.
     pub fn evictions(&self) -> u64 {
         self.evictions.load(Relaxed)
     }
 
-    /// The object that answers a request with these fields, if it is here.
+    /// The object in memory that answers a request with these fields.
     pub fn get(&self, key: &Key, fields: &HeaderMap, ignored: &Ignored) -> Option<Arc<Object>> {
         let shard = self.shard(key);
         let objects = &shard.entries.get(key)?.objects;
@@ -227,7 +227,7 @@ impl Shelf {
         found.cloned()
     }
 
-    /// So much room for an object's head, after something else has gone, if need be. None: there is none to be had.
+    /// Reserves memory for an object's head, evicting others if needed. None if that is impossible.
     pub fn room(&self, bytes: u64) -> Option<Room> {
         loop {
             if let Some(room) = self.memory.take(bytes) {
@@ -239,7 +239,7 @@ impl Shelf {
         }
     }
 
-    /// Takes a piece of a fill, after something else has gone, if need be. False: there is no room to be had.
+    /// Writes a piece of a fill, evicting others if needed. False if there is no memory.
     pub fn write(&self, fill: &Fill, piece: bytes::Bytes) -> bool {
         while !fill.take_room(piece.len()) {
             if !self.evict() {
@@ -253,7 +253,7 @@ impl Shelf {
         true
     }
 
-    /// One extent goes. Whether one did.
+    /// Evicts one extent. Returns whether there was one.
     fn evict(&self) -> bool {
         loop {
             let gone = lock(&self.queues).evict(|(object, extent)| match object.upgrade() {
@@ -270,7 +270,7 @@ impl Shelf {
             };
             self.demote(&object);
             if !object.can_be_resumed() && !object.is_on_disk() {
-                // Its readers could get these bytes from nowhere else: they go with the last of them.
+                // Its readers cannot get these bytes otherwise: they are freed with the last of them.
                 self.remove(&object);
                 self.evictions.fetch_add(1, Relaxed);
                 if Arc::into_inner(object).is_some() {
@@ -289,7 +289,7 @@ impl Shelf {
         }
     }
 
-    /// An object that is in use, and is not on disk or not any more, is kept there before it goes from memory.
+    /// Writes an object in use to disk before it is evicted from memory, if it is not there (any more).
     fn demote(&self, object: &Arc<Object>) {
         let Some(disk) = self
             .disk()
@@ -303,13 +303,13 @@ impl Shelf {
         }
     }
 
-    /// Takes an object out of the index, and out of what is found on disk. Who reads it goes on.
+    /// Removes an object from the index and from disk. Readers continue.
     pub fn remove(&self, object: &Arc<Object>) {
         self.forget(object);
         object.leave();
     }
 
-    /// Takes an object out of memory's index.
+    /// Removes an object from the index in memory.
     fn forget(&self, object: &Arc<Object>) {
         let mut shard = self.shard(&object.key);
         if let Some(entry) = shard.entries.get_mut(&object.key) {
@@ -321,8 +321,8 @@ impl Shelf {
         object.forget();
     }
 
-    /// Takes out, or with `soft` makes stale, every object that `is_meant`; how many, and how many bytes they held. What is
-    /// being asked for is not kept.
+    /// Removes, or with `soft` expires, all objects for which `is_meant` holds; returns their number and bytes. Responses to
+    /// pending requests are not stored.
     pub fn purge(
         &self,
         soft: bool,
@@ -355,12 +355,12 @@ impl Shelf {
         (objects, bytes)
     }
 
-    /// Whether the last response in the same directory was for all.
+    /// Whether the last response in the same directory was shareable.
     pub fn is_shared(&self, key: &Key) -> bool {
         self.shared_paths.holds(key)
     }
 
-    /// Whether requests for a key go by themselves for a while: its last answer was not for all.
+    /// Whether requests for a key are not shared for now, because its last response was not shareable.
     pub fn is_own(&self, key: &Key) -> bool {
         let (hash, now) = (self.hash(key), Instant::now());
         self.shard(key)
@@ -369,8 +369,8 @@ impl Shelf {
             .is_some_and(|&until| now < until)
     }
 
-    /// What is kept for a key goes, in memory and on disk: a request changed what it was made of (RFC 9111 §4.4). What was asked
-    /// for before is not kept, and who waits for it asks anew.
+    /// Removes everything stored for a key, in memory and on disk, because a request changed it (RFC 9111 §4.4). Responses to
+    /// earlier requests are not stored, and waiting requests ask again.
     pub fn invalidate(&self, key: &Key) {
         let entry = self.shard(key).entries.remove(key);
         for object in entry.iter().flat_map(|entry| &entry.objects) {
@@ -397,7 +397,7 @@ impl Shelf {
     }
 }
 
-/// A block that is being read from disk for a reader.
+/// A block that is being loaded from disk for a reader.
 struct Loading {
     object: Arc<Object>,
     block: u64,
@@ -508,7 +508,7 @@ mod tests {
         matches!(place(shelf, target), Place::Here(_))
     }
 
-    /// Puts a whole object in.
+    /// Adds a complete object.
     fn put(shelf: &Arc<Shelf>, target: &str, length: u64) -> Arc<Object> {
         let ask = ask(shelf, target);
         let object = object(shelf, target, length);

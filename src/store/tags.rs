@@ -1,18 +1,18 @@
-//! Tags that an origin gives its responses, so that they can be purged together: `Surrogate-Key` (by spaces) and `Cache-Tag`
-//! (by commas). They are compared byte for byte.
+//! Tags that origins give their responses so that they can be purged together: `Surrogate-Key` (separated by spaces) and
+//! `Cache-Tag` (separated by commas). Compared byte for byte.
 
 use actix_http::header::{HeaderMap, HeaderName};
 
-/// Tags of one response at most; the rest is not looked at.
+/// The most tags of one response; further ones are ignored.
 pub const MOST: usize = 64;
 
-/// The longest tag, in bytes; a longer one is none.
+/// The longest tag in bytes; longer ones are ignored.
 pub const LONGEST: usize = 256;
 
-/// By spaces.
+/// Tags separated by spaces.
 pub const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 
-/// By commas.
+/// Tags separated by commas.
 pub const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
 
 /// The tags of a response.

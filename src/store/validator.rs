@@ -1,24 +1,24 @@
-//! What tells one version of a file from another (RFC 9110 §8.8). Pure.
+//! Strong validators, which tell versions of a file apart (RFC 9110 §8.8). Pure.
 
 use std::{str::FromStr as _, time::Duration, time::SystemTime};
 
 use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue, HttpDate};
 use serde::{Deserialize, Serialize};
 
-/// A strong validator: two answers that have it equal have the same bytes.
+/// A strong validator: responses with equal ones have the same bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Validator {
     /// A strong entity tag (RFC 9110 §8.8.1).
     Tag(#[serde(with = "super::octets::value")] HeaderValue),
-    /// Last-Modified of a response without any entity tag, where it counts as strong: at least a second before Date, so
-    /// that no second version can have come within the same second (RFC 9110 §8.8.2.2).
+    /// Last-Modified of a response without ETag, if it is strong: at least a second before Date, so that there cannot be a second
+    /// version within the same second (RFC 9110 §8.8.2.2).
     Date(#[serde(with = "super::octets::value")] HeaderValue),
 }
 
 impl Validator {
-    /// The strong validator among a response's fields; `None` if there is none. Where there is an entity tag of any kind,
-    /// a date is not used (RFC 9110 §13.1.5).
+    /// The strong validator of a response; `None` if there is none. If there is an ETag of any kind, the date is not used (RFC 9110
+    /// §13.1.5).
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         if headers.contains_key(header::ETAG) {
             return strong_tag(headers).cloned().map(Validator::Tag);
@@ -30,8 +30,7 @@ impl Validator {
         (age >= Duration::from_secs(1)).then(|| Validator::Date(modified.clone()))
     }
 
-    /// Whether a response with these fields is of the same version. For a date that is an exact match, and no entity tag
-    /// where there was none before.
+    /// Whether a response with these fields is the same version. For a date: an exact match, and no ETag.
     pub fn names(&self, headers: &HeaderMap) -> bool {
         match self {
             Validator::Tag(tag) => strong_tag(headers) == Some(tag),
@@ -42,7 +41,7 @@ impl Validator {
         }
     }
 
-    /// Whether the fields of a response without content, which need not repeat it, name another version.
+    /// Whether the fields of a response without content, which may omit the validator, name another version.
     pub fn contradicts(&self, headers: &HeaderMap) -> bool {
         let repeated = match self {
             Validator::Tag(_) => header::ETAG,
@@ -51,26 +50,26 @@ impl Validator {
         headers.contains_key(repeated) && !self.names(headers)
     }
 
-    /// What it takes in memory beside itself, in bytes.
+    /// Memory it takes in addition to the value itself, in bytes.
     pub fn bytes(&self) -> usize {
         self.value().len()
     }
 
-    /// The value for If-Range.
+    /// Its value for If-Range.
     pub fn value(&self) -> &HeaderValue {
         let (Validator::Tag(value) | Validator::Date(value)) = self;
         value
     }
 }
 
-/// Whether the body is coded: its bytes may then differ from one answer to the next, whatever the tag says.
+/// Whether the body has a content coding: its bytes may then differ between responses, whatever the ETag says.
 pub fn is_coded(headers: &HeaderMap) -> bool {
     headers
         .get_all(header::CONTENT_ENCODING)
         .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-/// The entity tag, if it is a strong one, and the only one.
+/// The ETag, if it is strong and the only one.
 fn strong_tag(headers: &HeaderMap) -> Option<&HeaderValue> {
     let tag = single(headers, header::ETAG)?;
     let bytes = tag.as_bytes();
@@ -84,7 +83,7 @@ fn time(value: &HeaderValue) -> Option<SystemTime> {
         .map(Into::into)
 }
 
-/// A field that must stand alone.
+/// The value of a field that occurs exactly once.
 pub fn single(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
     let mut values = headers.get_all(name);
     let value = values.next()?;

@@ -1,5 +1,5 @@
-//! For which requests a stored response is the answer, among those for the same key: what Vary names (RFC 9111 §4.1), and, where
-//! the response does not say that it is for all, every field that could have made it what it is.
+//! Which requests a stored response answers, among those with the same key: by the fields in Vary (RFC 9111 §4.1) and, if the
+//! response is not explicitly shareable, by every field that could have influenced it.
 
 use actix_http::header::{self, HeaderMap, HeaderName};
 use http::header::InvalidHeaderName;
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{freshness::members_of, octets::Octets};
 
-/// Fields that say nothing of what is asked for: the connection's own, those that the proxy answers by itself, and those that
-/// every client has another value of without another answer being meant. RFC 9111 lets a shared cache answer over all others,
-/// too; a response that is silent may still have been made by one of them (an API key, a session id), so those do count.
-const OF_NO_MATTER: [&str; 39] = [
+/// Fields that do not select a response: hop-by-hop ones, those that the proxy handles itself, and those that differ between
+/// clients without meaning another response. RFC 9111 allows a shared cache to ignore all others too; but a response without cache
+/// directives may depend on one of them (an API key, a session id), so they count.
+const NEVER_SELECTING: [&str; 39] = [
     "accept-encoding",
     "accept-charset",
     "cache-control",
@@ -52,20 +52,20 @@ const OF_NO_MATTER: [&str; 39] = [
     "x-playback-session-id",
 ];
 
-/// The same, for families of fields: what browsers tell of themselves.
-const FAMILIES_OF_NO_MATTER: [&str; 2] = ["sec-fetch-", "sec-ch-"];
+/// Prefixes of such fields: what browsers send about themselves.
+const NEVER_SELECTING_PREFIXES: [&str; 2] = ["sec-fetch-", "sec-ch-"];
 
-/// What a request must have in common with the one that a response was made for.
+/// What a request must have in common with the one that the response was made for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "Written", try_from = "Written")]
 pub struct Variant {
-    /// The fields that Vary names, with their values in that request.
+    /// The fields in Vary, with their values in that request.
     selecting: Vec<(HeaderName, Box<[u8]>)>,
-    /// All other fields that could matter, in order of their names; none where the response is for all.
+    /// All other relevant fields, sorted by name; none if the response is shareable.
     others: Option<Box<[u8]>>,
 }
 
-/// A variant as the disk has it.
+/// A variant as serialized on disk.
 type Written = (Vec<(String, Octets)>, Option<Octets>);
 
 impl From<Variant> for Written {
@@ -89,11 +89,11 @@ impl TryFrom<Written> for Variant {
     }
 }
 
-/// Which fields never matter, by the operator's word: ids for tracing, counters.
+/// Request fields that never matter, by setting: trace ids, counters.
 pub type Ignored = [HeaderName];
 
 impl Variant {
-    /// The variant of a response to a request with the fields `asked`. `for_all`: the response says that it may be shared.
+    /// The variant of a response to a request with the fields `asked`. `for_all`: the response is explicitly shareable.
     pub fn of(asked: &HeaderMap, response: &HeaderMap, for_all: bool, ignored: &Ignored) -> Self {
         let mut selecting: Vec<_> = members_of(response, &header::VARY)
             .filter_map(|name| HeaderName::from_bytes(name).ok())
@@ -103,7 +103,7 @@ impl Variant {
             })
             .collect();
         if response.contains_key(header::CONTENT_ENCODING) {
-            // Whoever cannot read the coding must not get it, also where Vary was forgotten.
+            // A client that cannot decode the coding must not get it, even if Vary is missing.
             let value = normal(&header::ACCEPT_ENCODING, asked);
             selecting.push((header::ACCEPT_ENCODING, value));
         }
@@ -125,20 +125,20 @@ impl Variant {
                 .is_none_or(|known| **known == *others(fields, ignored))
     }
 
-    /// Whether Vary names a field of this kind.
+    /// Whether Vary contains a field of this kind.
     pub fn selects_by(&self, is_of_kind: impl Fn(&HeaderName) -> bool) -> bool {
         self.selecting.iter().any(|(name, _)| is_of_kind(name))
     }
 
-    /// What it takes in memory, in bytes.
+    /// Memory it takes, in bytes.
     pub fn bytes(&self) -> usize {
         let selecting = self.selecting.iter().map(|(_, value)| value.len() + 64);
         selecting.sum::<usize>() + self.others.as_ref().map_or(0, |others| others.len())
     }
 }
 
-/// The value of a field, all of its lines in order, with nothing around the commas. The case of what is compared without case
-/// does not count (RFC 9110 §12.5.3, §12.5.4).
+/// The value of a field: all lines in order, without whitespace around commas, and in lower case where case does not matter (RFC
+/// 9110 §12.5.3, §12.5.4).
 fn normal(name: &HeaderName, fields: &HeaderMap) -> Box<[u8]> {
     let members: Vec<_> = members_of(fields, name).collect();
     let mut value = members.join(&b","[..]);
@@ -148,20 +148,20 @@ fn normal(name: &HeaderName, fields: &HeaderMap) -> Box<[u8]> {
     value.into()
 }
 
-/// What a request is asked with, as far as it could matter before anything is known of the answer: requests of one key that
-/// are asked with the same may wait for one answer.
+/// Everything in a request that could influence the response: requests with the same key and equal values may wait for one
+/// response.
 pub fn asked_with(fields: &HeaderMap, ignored: &Ignored) -> Box<[u8]> {
     [&*coded_with(fields), &*others(fields, ignored)]
         .join(&0)
         .into()
 }
 
-/// The codings that a request takes: all that counts where answers are known to be for all.
+/// The content codings that a request accepts: all that counts if responses are known to be shareable.
 pub fn coded_with(fields: &HeaderMap) -> Box<[u8]> {
     normal(&header::ACCEPT_ENCODING, fields)
 }
 
-/// Every field that could matter, as one text.
+/// All relevant fields as one string.
 fn others(fields: &HeaderMap, ignored: &Ignored) -> Box<[u8]> {
     let mut names: Vec<_> = (fields.keys())
         .filter(|name| !is_of_no_matter(name.as_str()) && !ignored.contains(name))
@@ -171,7 +171,7 @@ fn others(fields: &HeaderMap, ignored: &Ignored) -> Box<[u8]> {
     for name in names {
         for value in fields.get_all(name) {
             text.extend_from_slice(name.as_str().as_bytes());
-            // What no field has in it divides.
+            // A separator that cannot occur in a field.
             text.push(0);
             text.extend_from_slice(value.as_bytes());
             text.push(0);
@@ -181,8 +181,8 @@ fn others(fields: &HeaderMap, ignored: &Ignored) -> Box<[u8]> {
 }
 
 fn is_of_no_matter(name: &str) -> bool {
-    OF_NO_MATTER.contains(&name)
-        || FAMILIES_OF_NO_MATTER
+    NEVER_SELECTING.contains(&name)
+        || NEVER_SELECTING_PREFIXES
             .iter()
             .any(|family| name.starts_with(family))
 }

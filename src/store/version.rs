@@ -1,15 +1,15 @@
-//! Which version of a response an object is.
+//! The version of an object.
 
 use actix_http::header::HeaderMap;
 
 use super::validator::{Validator, is_coded};
 
-/// A version of a response, told apart strongly: the same validator means the same bytes (RFC 9110 §8.8.1).
+/// A version of a response: the same strong validator means the same bytes (RFC 9110 §8.8.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
-    /// What tells it apart.
+    /// Its strong validator.
     pub validator: Validator,
-    /// The complete length.
+    /// Its complete length.
     pub length: u64,
 }
 
@@ -20,8 +20,8 @@ impl std::fmt::Display for Version {
 }
 
 impl Version {
-    /// The version of a response with these fields and this complete length; none without a strong validator, or where it is coded:
-    /// many servers code on the fly, give the same validator to what is not coded, and parts of that alone.
+    /// The version of a response with these fields and this complete length; none without a strong validator or with a content
+    /// coding: many servers code on the fly, use the same validator for the uncoded body, and serve ranges only of that.
     pub fn of(fields: &HeaderMap, length: u64) -> Option<Self> {
         if is_coded(fields) {
             return None;
@@ -30,7 +30,7 @@ impl Version {
         Some(Version { validator, length })
     }
 
-    /// Whether a response with these fields and this complete length is of the same version.
+    /// Whether a response with these fields and this complete length is the same version.
     pub fn names(&self, fields: &HeaderMap, length: u64) -> bool {
         self.length == length && self.validator.names(fields) && !is_coded(fields)
     }

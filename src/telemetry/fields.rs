@@ -1,4 +1,4 @@
-//! An event's fields as text for people: `key=value`, quoted where a value is more than a word, and only there.
+//! Formats an event's fields for people: `key=value`, quoted only if the value is more than a word.
 
 use std::fmt::{self, Debug};
 
@@ -8,7 +8,7 @@ use tracing_subscriber::{
     fmt::{FormatFields, format::Writer},
 };
 
-/// Writes fields the same way whatever they were recorded as.
+/// Formats fields the same way, however they were recorded.
 pub struct Fields;
 
 impl<'w> FormatFields<'w> for Fields {
@@ -43,7 +43,7 @@ impl Visitor<'_> {
         };
     }
 
-    /// Nothing in a text moves a terminal's cursor or begins a line.
+    /// Escapes control characters, so that a text cannot move a terminal's cursor or begin a line.
     fn message(&mut self, text: &str) -> fmt::Result {
         for c in text.chars() {
             if c.is_control() {
@@ -62,14 +62,14 @@ impl Visit for Visitor<'_> {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        // What the `log` crate's events have beside their message.
+        // Fields that events of the `log` crate have besides their message.
         if !field.name().starts_with("log.") {
             self.put(field, &format!("{value:?}"));
         }
     }
 }
 
-/// Whether a value stands without quotes.
+/// Whether a value needs no quotes.
 fn is_word(value: &str) -> bool {
     let plain = |c: char| c.is_ascii_graphic() && c != '"' && c != '=';
     !value.is_empty() && value.chars().all(plain)

@@ -1,8 +1,8 @@
-//! Log lines on their way to whoever reads them.
+//! Writes log lines without blocking.
 //!
-//! A reader may stand still (a pipe that nobody empties), leave (a closed pipe) or have no room (a full disk). None of it
-//! may hold up a request, so a line is only put into a bounded buffer; a thread of its own writes. What the buffer cannot
-//! take, and what cannot be written, is dropped, counted, and told in the log itself once writing works again.
+//! The log's reader may be stuck (a pipe that is not read), gone (a closed pipe) or without space (a full disk). None of that may
+//! delay a request, so a line is only put into a bounded buffer, and a separate thread writes. What does not fit or cannot be
+//! written is dropped and counted, and reported in the log once writing works again.
 
 use std::{
     fs::File,
@@ -16,12 +16,12 @@ use std::{
 
 use crate::traffic::counters::{LOG, LogCounters};
 
-/// Most bytes that wait to be written; as many more may be in the writer's hands.
+/// The most bytes that wait to be written; the writer may hold the same number in addition.
 const ROOM: usize = 1024 * 1024;
-/// How long a descriptor that does not block (O_NONBLOCK, set by who else has it) is left alone when it is full.
+/// How long to wait when a non-blocking descriptor (O_NONBLOCK, set by another process that shares it) is full.
 const FULL: Duration = Duration::from_millis(20);
 
-/// Takes log lines and never waits. Clones are the same.
+/// Accepts log lines and never waits. Clones share the buffer.
 #[derive(Clone, Debug)]
 pub struct Lines(Arc<Shared>);
 
@@ -29,9 +29,9 @@ pub struct Lines(Arc<Shared>);
 struct Shared {
     /// A std mutex: held to copy a line, never while one is written.
     waiting: Mutex<Waiting>,
-    /// There is something to write.
+    /// Signals that there is something to write.
     filled: Condvar,
-    /// Everything is written.
+    /// Signals that everything is written.
     emptied: Condvar,
     counters: &'static LogCounters,
 }
@@ -39,14 +39,14 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Waiting {
     bytes: Vec<u8>,
-    /// The writer has some in its hands.
+    /// Whether the writer thread is writing some.
     writing: bool,
 }
 
 impl Lines {
-    /// Lines to standard error.
+    /// Writes to standard error.
     pub fn to_stderr() -> Self {
-        // Not by std's own handle: its lock, held through a write that does not end, would stop whoever panics.
+        // Not through std's handle: a blocked write would hold its lock, and block a thread that panics.
         match io::stderr().as_fd().try_clone_to_owned() {
             Ok(stderr) => Self::to(File::from(stderr), &LOG),
             Err(_) => Self::to(io::stderr(), &LOG),
@@ -62,7 +62,7 @@ impl Lines {
         }));
         let shared = Arc::clone(&lines.0);
         let writer = thread::Builder::new().name("log".to_owned());
-        // Without a thread lines are dropped and counted, as with a reader that stands still.
+        // Without the thread, lines are dropped and counted, as with a reader that is stuck.
         _ = writer.spawn(move || shared.write(out));
         lines
     }
@@ -83,7 +83,7 @@ impl Lines {
         }
     }
 
-    /// Waits until everything is written, for `limit` at most. Whether it is.
+    /// Waits until everything is written, at most for `limit`. Returns whether it is.
     pub fn flush(&self, limit: Duration) -> bool {
         let until = Instant::now() + limit;
         let mut waiting = self.0.lock();
@@ -99,7 +99,7 @@ impl Lines {
     }
 }
 
-/// What tracing writes an event with: one call for one line.
+/// Used by tracing, which writes each event by one call.
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
@@ -116,7 +116,7 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The writer's thread.
+    /// The writer thread.
     fn write(&self, mut out: impl Write) {
         let mut taken = Vec::new();
         let mut told = self.counters.dropped.get();
@@ -163,7 +163,7 @@ impl Shared {
     }
 }
 
-/// Writes all of it, or as much as is taken before an error.
+/// Writes everything, or as much as possible before an error.
 fn write_whole(out: &mut impl Write, bytes: &[u8]) -> usize {
     let mut written = 0;
     while written < bytes.len() {
@@ -188,7 +188,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    /// A reader whose every answer the test gives: how much it takes, or an error.
+    /// A reader that the test controls: how much it accepts, or an error.
     struct Reader {
         answers: Receiver<io::Result<usize>>,
         read: Arc<Mutex<Vec<u8>>>,
@@ -228,7 +228,7 @@ mod tests {
         for _ in 0..most + 10 {
             lines.push(&line);
         }
-        // The writer may have taken the first lines before it came to a stand.
+        // The writer may have taken the first lines before it got stuck.
         assert!(counters.dropped.get() >= 10, "{}", counters.dropped.get());
         assert!(!lines.flush(Duration::from_millis(10)));
         answer.send(Ok(usize::MAX)).unwrap();

@@ -1,18 +1,18 @@
-//! How long the origin took to answer, since somebody last asked: counts that all workers add to.
+//! Histogram of the origin's response times since it was last read. All workers add to it.
 
 use std::{
     sync::atomic::{AtomicU32, Ordering::Relaxed},
     time::Duration,
 };
 
-/// Counts to each doubling of time: a median is right to one in twelve.
+/// Buckets for each doubling of time: a median is exact to one part in twelve.
 const FINE: f64 = 8.0;
-/// From 8 microseconds to some 2 minutes.
+/// Number of buckets: from 8 microseconds to about 2 minutes.
 const COUNTS: usize = 24 * FINE as usize;
-/// The first count holds whatever took less than twice as long.
+/// Lower end of the first bucket, in seconds; it holds everything below twice as long.
 const SHORTEST: f64 = 8e-6;
 
-/// The times to the origin's response heads.
+/// Times to the origin's response heads, as counts in buckets.
 #[derive(Debug)]
 pub struct Answers([AtomicU32; COUNTS]);
 
@@ -22,24 +22,24 @@ impl Default for Answers {
     }
 }
 
-/// What they say together.
+/// A summary of the times in the histogram.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Heard {
-    /// How many there were.
+    /// Number of answers.
     pub answers: u64,
     /// The median time.
     pub median: Duration,
 }
 
 impl Answers {
-    /// An answer took so long.
+    /// Adds one response time.
     pub fn add(&self, took: Duration) {
         let doublings = (took.as_secs_f64() / SHORTEST).max(1.0).log2();
         let count = ((doublings * FINE) as usize).min(COUNTS - 1);
         self.0[count].fetch_add(1, Relaxed);
     }
 
-    /// How many there were since they were last taken.
+    /// Number of answers since the last [`Answers::take`].
     pub fn count(&self) -> u64 {
         self.0
             .iter()
@@ -47,7 +47,7 @@ impl Answers {
             .sum()
     }
 
-    /// Takes what was counted, if there are at least `least` answers; else they stay.
+    /// Takes and clears the counts if there are at least `least` answers; otherwise they stay.
     pub fn take(&self, least: u64) -> Option<Heard> {
         if self.count() < least.max(1) {
             return None;

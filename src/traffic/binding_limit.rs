@@ -1,42 +1,41 @@
-//! A maximum of the settings that holds requests back, where it is not the origin: for whoever operates the proxy. Pure: time is an
-//! argument.
+//! Detects when a maximum of the settings, not the origin, holds requests back, to tell the operator. Pure: time is an argument.
 
 use std::time::{Duration, Instant, SystemTime};
 
-/// A limit that binds for shorter is a burst.
+/// A limit that binds for a shorter time is a burst, and is not reported.
 const LASTING: Duration = Duration::from_secs(10);
 
-/// A pause in it of so long is none.
+/// A shorter interruption does not count.
 const PAUSE: Duration = Duration::from_secs(3);
 
-/// From one line in the log to the next.
+/// Least time between two log lines.
 const BETWEEN_LINES: Duration = Duration::from_secs(60);
 
-/// What is seen at one tick.
+/// Observation at one tick.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Look {
-    /// The key of the maximum at which requests wait or are turned away; none where no maximum is reached.
+    /// The settings key of the maximum at which requests wait or are refused; none if no maximum is reached.
     pub key: Option<String>,
-    /// What it is set to.
+    /// Its value.
     pub value: f64,
-    /// What all who ask just now would need.
+    /// The value that the current requests would need.
     pub needed: f64,
 }
 
 /// A maximum that has held requests back for a while.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BindingLimit {
-    /// Its key in the settings.
+    /// Its settings key.
     pub key: String,
-    /// What it is set to.
+    /// Its value.
     pub value: f64,
-    /// The most that would have been needed since it binds.
+    /// The highest value that would have been needed since then.
     pub needed: f64,
-    /// Since when it binds.
+    /// Since when it holds requests back.
     pub since: SystemTime,
 }
 
-/// Follows what is seen from tick to tick.
+/// Follows the observations from tick to tick.
 #[derive(Debug, Default)]
 pub struct Watch {
     bound: Option<Bound>,
@@ -51,7 +50,7 @@ struct Bound {
 }
 
 impl Watch {
-    /// The limit that binds, and whether it is time to say so in the log.
+    /// The limit that holds requests back, and whether it is time to log it.
     pub fn observe(
         &mut self,
         look: Look,
@@ -112,7 +111,7 @@ mod tests {
         for second in 0..130 {
             let now = start + Duration::from_secs(second);
             let needed = if second == 3 { 250.0 } else { 120.0 };
-            // A pause of two seconds is none.
+            // An interruption of two seconds does not count.
             let key = if second % 9 < 2 { "" } else { "rate_limit.max" };
             match watch.observe(look(key, needed), now, clock) {
                 None => assert!(second < 12, "{second}"),

@@ -1,23 +1,23 @@
-//! How many exchanges at once the origin was seen to turn away, and how many parts may add to it beneath that.
+//! The number of concurrent exchanges at which the origin was seen to refuse more, and how many parts may be added below that.
 //!
-//! Servers limit connections or requests by address, and all of a proxy's clients share one. Parts are asked for only
-//! where that leaves room for whoever comes. The limit is tried again by and by, ever more seldom where it was real.
+//! Servers limit connections or requests by address, and all clients of a proxy share one. Parts are requested only if that leaves
+//! capacity for new clients. The limit is tried again over time, more and more rarely if it was real.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-/// How long a limit is kept before more is tried: an origin that was only away for a moment is soon used as before.
+/// How long a limit is kept before more is tried; short, so that an origin that was only briefly overloaded is soon used as before.
 const HOLD: Duration = Duration::from_secs(60);
-/// The same at most: it doubles each time that the limit is met again.
+/// The longest such time; it doubles each time the limit is met again.
 const LONGEST: Duration = Duration::from_secs(3600);
-/// Refusals within so much time were asked for at once: the same limit met once.
+/// Refusals within this time belong to requests sent together, and count once.
 const AT_ONCE: Duration = Duration::from_millis(500);
-/// More than this was tried without a refusal: it is no limit any more.
+/// If this many exchanges succeeded, the limit is dropped.
 const FORGOTTEN: usize = 256;
 
-/// The limit that was seen. Shared by all workers.
+/// The observed limit. Shared by all workers.
 #[derive(Debug, Default)]
 pub struct Ceiling {
     // a std mutex: held for a few instructions, when a part is asked for
@@ -32,7 +32,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// Twice as many for each time that it was kept so long; none once that is beyond all reason.
+    /// The limit at `now`: it doubles each time it was held for its time; none beyond [`FORGOTTEN`].
     fn most(&self, now: Instant) -> Option<usize> {
         let kept = now.saturating_duration_since(self.at).as_secs_f64();
         let mut most = self.most;
@@ -47,7 +47,7 @@ impl Seen {
 }
 
 impl Ceiling {
-    /// The origin turned one away, and goes on with `most` exchanges.
+    /// The origin refused one exchange, and continues with `most`.
     pub fn met(&self, most: usize, now: Instant) {
         let mut seen = self.seen();
         let most = most.max(1);
@@ -70,12 +70,12 @@ impl Ceiling {
         });
     }
 
-    /// How many exchanges at once are known to be borne; none where no limit was seen.
+    /// How many concurrent exchanges the origin is known to accept; none if no limit was seen.
     pub fn most(&self, now: Instant) -> Option<usize> {
         self.seen().and_then(|seen| seen.most(now))
     }
 
-    /// Up to how many exchanges parts may bring it: a quarter of what is borne, at least one, is left for others.
+    /// Up to how many exchanges in total parts may be added: a quarter of the limit, at least one, is left for other requests.
     pub fn for_parts(&self, now: Instant) -> Option<usize> {
         self.most(now).map(|most| most - (most / 4).max(1))
     }

@@ -1,10 +1,10 @@
-//! How many exchanges the origin is given at once: as many as it answers about as fast as it lately could.
+//! Adaptive limit on concurrent exchanges with the origin: as many as it can process without queueing.
 //!
-//! A gradient limit: where answers take longer than a tolerance above their recent minimum, exchanges queue at the
-//! origin or on the way to it, and fewer are let in (see Netflix's concurrency-limits, "Gradient2"). Never fewer than
-//! Little's law says that the throughput needs. Nothing is probed by turning requests away: those over the limit wait
-//! in the proxy, small ones first. A cut must pay: where answers get no faster by it, or fewer, the origin is slow by
-//! itself, and is left alone for a while that gets longer each time.
+//! A gradient limit: if response times exceed their recent minimum by more than a tolerance, exchanges queue at the origin or on
+//! the way to it, and the limit is reduced (see Netflix's concurrency-limits, "Gradient2"). Never below what the throughput needs
+//! by Little's law. Requests over the limit are not refused: they wait in the proxy, small ones first. A reduction must pay off: if
+//! responses get no faster, or fewer, the origin is slow by itself, and no reduction is tried for a while, which gets longer each
+//! time.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -16,34 +16,34 @@ use serde::{Deserialize, Serialize};
 use super::answers::{Answers, Heard};
 use crate::{reloadable::reloadable, units::OutOfRange};
 
-/// Answers that a judgement needs.
+/// Least number of answers for a judgement.
 pub const FEW: u64 = 10;
-/// How much of the way to where it should be the limit goes at one judgement.
+/// Share of the way to its target that the limit moves at one judgement.
 const SMOOTHING: f64 = 0.2;
-/// The least that one judgement leaves of the limit, before smoothing.
+/// The smallest factor that one judgement may apply to the limit, before smoothing.
 const STEEPEST: f64 = 0.5;
-/// A cut to this share of the limit must have shown what it is worth.
+/// A reduction is evaluated when the limit has come down to this share.
 const TRIAL: f64 = 0.7;
-/// Answers must get so much faster by it ...
+/// It pays off if response times fall to this share ...
 const FASTER: f64 = 0.85;
-/// ... and may get so much fewer.
+/// ... while the rate of answers stays above this share.
 const FEWER: f64 = 0.9;
-/// A cut that did not pay is tried again after one window, and after up to so many if it never pays.
+/// A reduction that did not pay off is retried after one window, at most after this many.
 const LONGEST_REST: u32 = 32;
-/// If nobody was answered for so long though some wait, it is long bodies that hold all exchanges, and no queue.
+/// If nothing was answered for so long while requests wait, long bodies occupy all exchanges, and it is not a queue.
 const STARVED: Duration = Duration::from_secs(5);
-/// The limit may change by this factor before it is told again.
+/// The limit is reported again when it has changed by this factor.
 const TOLD: f64 = 1.25;
 
 /// `[concurrency]`: the adaptive limit on exchanges with the origin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Never fewer at once.
+    /// The limit never falls below this.
     pub min: usize,
-    /// How many times their recent minimum answers may take.
+    /// Tolerated response time, as a multiple of the recent minimum.
     pub tolerance: f64,
-    /// Answers that take at most so much and a round trip longer than their recent minimum are never a queue.
+    /// Response times up to this and a round trip above the recent minimum never count as queueing.
     #[serde(with = "humantime_serde")]
     pub slack: Duration,
     /// How far back the recent minimum reaches.
@@ -59,7 +59,7 @@ reloadable!(Settings {
 });
 
 impl Settings {
-    /// Checks what no single value shows.
+    /// Checks the values.
     ///
     /// # Errors
     ///
@@ -85,10 +85,10 @@ impl Settings {
     }
 }
 
-/// The limit in force, and what it is judged by. The path adds answers; the limiter judges.
+/// The limit in force, and the measurements for it. The path adds answers; the limiter judges.
 #[derive(Debug)]
 pub struct Concurrency {
-    /// How long the origin took to answer.
+    /// The origin's response times.
     pub answers: Answers,
     on: AtomicBool,
     limit: AtomicUsize,
@@ -110,7 +110,7 @@ impl Default for Concurrency {
 }
 
 impl Concurrency {
-    /// How many exchanges may be under way, where the level allows `most`.
+    /// The limit in force; `most` is what the level allows.
     pub fn limit(&self, most: usize) -> usize {
         if self.is_on() {
             self.limit.load(Relaxed).min(most)
@@ -119,7 +119,7 @@ impl Concurrency {
         }
     }
 
-    /// Switches the limit on or off. Off, answers are still counted.
+    /// Switches the limit on or off. Answers are counted in any case.
     pub fn set_on(&self, on: bool) {
         self.on.store(on, Relaxed);
     }
@@ -129,7 +129,7 @@ impl Concurrency {
         self.on.load(Relaxed)
     }
 
-    /// The policy's word, and the median that it judged by, if it did.
+    /// Publishes the policy's limit, and the median it judged by, if any.
     pub fn set(&self, policy: &ConcurrencyPolicy, median: Option<Duration>) {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.limit.store(policy.limit(), Relaxed);
@@ -140,7 +140,7 @@ impl Concurrency {
             .store(policy.reference().map_or(0, nanos), Relaxed);
     }
 
-    /// The last median of the origin's answers and their recent minimum; none before the first judgement.
+    /// The last median response time and the recent minimum; none before the first judgement.
     pub fn seen(&self) -> Option<(Duration, Duration)> {
         let load = |nanos: &AtomicU64| Duration::from_nanos(nanos.load(Relaxed));
         let seen = (load(&self.median), load(&self.reference));
@@ -148,51 +148,51 @@ impl Concurrency {
     }
 }
 
-/// What the limit is judged by.
+/// Measurements for one judgement.
 #[derive(Clone, Copy, Debug)]
 pub struct Look {
-    /// The answers since the last look.
+    /// The answers since the last judgement.
     pub heard: Heard,
-    /// The exchanges that ended since then; none if there were too few.
+    /// The exchanges that ended since then; none if too few.
     pub ended: Option<Heard>,
-    /// Exchanges under way and requests waiting for leave.
+    /// Exchanges under way and requests that wait for a slot.
     pub demand: u64,
-    /// Most exchanges that the level allows.
+    /// The level's maximum.
     pub most: usize,
-    /// The round trip to the origin: a queue on the line shows in it, and is not the origin's.
+    /// The round-trip time to the origin: it contains queueing on the line, which is not the origin's.
     pub round_trip: Duration,
 }
 
-/// A change worth telling.
+/// A change to report.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
-    /// The limit that was told last.
+    /// The limit that was last reported.
     pub from: usize,
     /// The limit now.
     pub to: usize,
-    /// What it follows from.
+    /// The reason, in words.
     pub why: String,
 }
 
-/// The limit and what it goes by.
+/// Computes the limit from measurements.
 #[derive(Debug)]
 pub struct ConcurrencyPolicy {
     settings: Settings,
     limit: f64,
     told: usize,
     recent: Minimum,
-    /// The same of whole exchanges: what Little's law needs.
+    /// The recent minimum of whole exchanges, for Little's law.
     recent_exchange: Minimum,
-    /// What a cut that is under way began with.
+    /// The state before the current reduction.
     cut: Option<Cut>,
-    /// No cut before this.
+    /// No reduction before this time.
     rests: Option<Instant>,
-    /// For how long the next cut that does not pay stays the last.
+    /// How long the next reduction that does not pay off blocks others.
     rest: Duration,
     looked: Instant,
     /// Answers per second, smoothed.
     rate: Option<f64>,
-    /// Answers that were too few to judge by, and since when there are no more.
+    /// Answers that were too few to judge, and since when there are none.
     unjudged: (u64, Instant),
 }
 
@@ -204,7 +204,7 @@ struct Cut {
 }
 
 impl ConcurrencyPolicy {
-    /// Begins with as many as are allowed.
+    /// Starts at the maximum.
     pub fn new(settings: &Settings, most: usize, now: Instant) -> Self {
         ConcurrencyPolicy {
             recent: Minimum::new(settings.window / 2, now),
@@ -221,7 +221,7 @@ impl ConcurrencyPolicy {
         }
     }
 
-    /// Begins anew with as many as are allowed: what was seen under another level says nothing of this one.
+    /// Starts again at the maximum: measurements under another level do not apply.
     pub fn restart(&mut self, most: usize, now: Instant) {
         *self = Self::new(&self.settings, most, now);
     }
@@ -231,12 +231,12 @@ impl ConcurrencyPolicy {
         self.limit.round() as usize
     }
 
-    /// The recent minimum of the answers' time; none before the first judgement.
+    /// The recent minimum of response times; none before the first judgement.
     pub fn reference(&self) -> Option<Duration> {
         self.recent.get()
     }
 
-    /// Judges by what was heard since the last time. The change, if it is worth telling.
+    /// Judges by the measurements since the last time. Returns a change to report.
     pub fn observe(&mut self, look: Look, now: Instant) -> Option<Change> {
         let most = (look.most as f64).max(1.0);
         let past = now
@@ -251,12 +251,12 @@ impl ConcurrencyPolicy {
             .map_or(rate, |before| before + (rate - before) / 4.0);
         self.rate = Some(rate);
         let median = look.heard.median;
-        // A limit that nobody comes near decides nothing, and nothing can be learned of it.
+        // A limit that is not nearly used has no effect, and nothing can be learned about it.
         let binds = look.demand as f64 >= self.limit / 2.0;
-        // Under load the minimum may hold a queue: only a time without load replaces what was less before.
+        // Under load the minimum may contain queueing: only times without load may raise it.
         let reference = self.recent.observe(median, now, !binds);
 
-        // Little's law: so many are under way where as many end as do now, each as fast as it can.
+        // Little's law: the current throughput at the shortest exchange time needs this many at once.
         let exchange = look
             .ended
             .map(|ended| self.recent_exchange.observe(ended.median, now, !binds))
@@ -274,7 +274,7 @@ impl ConcurrencyPolicy {
         } else {
             (bears.as_secs_f64() / median.as_secs_f64().max(1e-9)).clamp(STEEPEST, 1.0)
         };
-        // A level that allows fewer, or more.
+        // The level's maximum may have changed.
         self.limit = self.limit.min(most);
         let mut why = "answers as fast as they lately were";
         if binds {
@@ -292,7 +292,7 @@ impl ConcurrencyPolicy {
                     self.cut = None;
                     let faster = median <= cut.median.mul_f64(FASTER);
                     if !faster || rate < cut.rate * FEWER {
-                        // Fewer at once do not help: the origin is slow by itself.
+                        // The reduction did not help: the origin is slow by itself.
                         why = "fewer at once made nothing faster";
                         self.limit = cut.limit;
                         self.rests = Some(now + self.rest);
@@ -316,8 +316,8 @@ impl ConcurrencyPolicy {
         })
     }
 
-    /// Too few answers to judge by, `answers` so far. Where none comes at all while requests wait, one more is let in:
-    /// else a few long bodies would keep everybody out. The change, if it is worth telling.
+    /// Too few answers to judge (`answers` so far). If none arrives at all while requests wait, the limit rises by one: otherwise a
+    /// few long bodies would block everything. Returns a change to report.
     pub fn wait(
         &mut self,
         answers: u64,
@@ -339,7 +339,7 @@ impl ConcurrencyPolicy {
         })
     }
 
-    /// The change since the last one told, if it is worth telling.
+    /// The change since the last report, if it is large enough.
     fn tell(&mut self, most: usize, why: impl FnOnce() -> String) -> Option<Change> {
         let (from, to) = (self.told, self.limit());
         let (less, more) = (from.min(to) as f64, from.max(to) as f64);
@@ -354,7 +354,7 @@ impl ConcurrencyPolicy {
     }
 }
 
-/// The least of the last one to two spans.
+/// Minimum over the last one to two spans.
 #[derive(Debug)]
 struct Minimum {
     span: Duration,
@@ -402,7 +402,7 @@ mod tests {
         }
     }
 
-    /// An origin whose clients always want `demand` at once.
+    /// An origin whose clients always have `demand` requests.
     struct Origin {
         policy: ConcurrencyPolicy,
         now: Instant,
@@ -423,7 +423,7 @@ mod tests {
             }
         }
 
-        /// Lets it work for so many seconds: `takes` tells how long an answer takes with so many at once.
+        /// Runs it for some seconds; `takes` gives the response time for a number of concurrent exchanges.
         fn run(&mut self, seconds: u32, demand: usize, takes: impl Fn(usize) -> Duration) {
             for _ in 0..seconds {
                 let at_once = demand.min(self.policy.limit());
@@ -443,7 +443,7 @@ mod tests {
         }
     }
 
-    /// Serves `servers` at once, each in `alone`; the rest queue.
+    /// An origin that serves `servers` at once, each in `alone`; the others queue.
     fn queueing(servers: usize, alone: Duration) -> impl Fn(usize) -> Duration {
         move |at_once| alone.mul_f64((at_once as f64 / servers as f64).max(1.0))
     }
@@ -461,7 +461,7 @@ mod tests {
     #[test]
     fn exchanges_that_queue_at_the_origin_wait_in_the_proxy_instead_and_it_stays_busy() {
         let mut origin = Origin::new();
-        origin.run(5, 4, queueing(10, ALONE)); // how fast it is with little to do
+        origin.run(5, 4, queueing(10, ALONE)); // its response time without load
         origin.run(300, 1000, queueing(10, ALONE));
         let limit = origin.policy.limit();
         assert!((10..=30).contains(&limit), "{limit}: {:?}", origin.changes);

@@ -1,15 +1,15 @@
-//! Counts that the path writes and /stats reads: plain atomics, one writer's cost each.
+//! Counters that the path writes and /stats reads: plain atomics.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::answers::Answers;
 
-/// A number that only grows.
+/// A counter that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// None so far.
+    /// Zero.
     pub const fn new() -> Self {
         Counter(AtomicU64::new(0))
     }
@@ -24,117 +24,117 @@ impl Counter {
         self.0.fetch_add(n, Relaxed);
     }
 
-    /// The number so far.
+    /// The current value.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
-/// A number that goes up and down.
+/// A value that goes up and down.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicU64);
 
 impl Gauge {
-    /// `n` more, if it does not pass `most` by that.
+    /// Adds `n` unless the result would exceed `most`; returns whether it did.
     pub fn up_within(&self, n: u64, most: u64) -> bool {
         let fits = |now: u64| now.checked_add(n).filter(|&then| then <= most);
         self.0.fetch_update(Relaxed, Relaxed, fits).is_ok()
     }
 
-    /// `n` less.
+    /// Subtracts `n`.
     pub fn down_by(&self, n: u64) {
         self.0.fetch_sub(n, Relaxed);
     }
 
-    /// One more.
+    /// Adds one; returns the new value.
     pub fn up(&self) -> u64 {
         self.0.fetch_add(1, Relaxed) + 1
     }
 
-    /// One less.
+    /// Subtracts one.
     pub fn down(&self) {
         self.0.fetch_sub(1, Relaxed);
     }
 
-    /// It is `n` now: for what is counted elsewhere, under a lock.
+    /// Sets the value: for numbers that are counted elsewhere under a lock.
     pub fn set(&self, n: u64) {
         self.0.store(n, Relaxed);
     }
 
-    /// The number now.
+    /// The current value.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
-/// The connections to one origin and what became of them.
+/// Counters of one origin.
 #[derive(Debug, Default)]
 pub struct OriginCounters {
-    /// Exchanges under way that have a slot: from the slot taken to the body's end.
+    /// Exchanges under way with a slot: from taking the slot to the end of the body.
     pub in_use: Gauge,
-    /// Exchanges under way without a slot: somebody needed it while they only waited.
+    /// Exchanges under way without a slot: it went to another request while they only waited.
     pub beyond: Gauge,
-    /// Exchanges, with a slot or without, that wait for nothing but their clients.
+    /// Exchanges, with or without a slot, that wait only for their clients.
     pub parked: Gauge,
-    /// Connections of such exchanges that were given up: their bodies go on by Range.
+    /// Connections of such exchanges that were given up; their bodies continue by Range.
     pub given_up: Counter,
-    /// Bodies that were ended because their clients took nothing and others had no connection left.
+    /// Bodies that were ended because their clients read nothing and others had no connection left.
     pub cut: Counter,
-    /// How long those that were answered took, to the last byte of their bodies.
+    /// Times of answered exchanges, to the last byte of their bodies.
     pub exchanges: Answers,
     /// Requests that wait for a slot.
     pub waiting: Gauge,
     /// Sockets open, idle ones included.
     pub open: Gauge,
-    /// Idle connections kept.
+    /// Idle connections.
     pub idle: Gauge,
     /// Connections opened.
     pub connects: Counter,
     /// Connects that failed.
     pub connect_failures: Counter,
-    /// Of them, those opened before anybody needed them.
+    /// Connections opened in advance, before a request needed them.
     pub spares: Counter,
-    /// Requests that went out on a kept connection.
+    /// Requests sent on an idle connection.
     pub reuses: Counter,
-    /// Requests sent once more because a kept connection turned out dead.
+    /// Requests repeated because an idle connection was already closed.
     pub retries: Counter,
-    /// Idle connections that the origin closed, found before a request met them.
+    /// Idle connections closed by the origin, noticed before a request used them.
     pub reaped: Counter,
     /// Requests that found no slot in time.
     pub slot_timeouts: Counter,
-    /// Requests for the rest of a body that broke.
+    /// Requests for the rest of a broken body.
     pub resumes: Counter,
-    /// Breaks that were mended so.
+    /// Breaks that were resumed by them.
     pub resumed: Counter,
-    /// Breaks that could not be mended.
+    /// Breaks that could not be resumed.
     pub resumes_given_up: Counter,
-    /// Breaks that were not mended because there were too many.
+    /// Breaks that were not resumed because the budget was spent.
     pub resumes_denied: Counter,
-    /// Bytes of bodies that were read once more and thrown away, to get past what was sent already.
+    /// Body bytes that were received again and discarded, because they were already sent.
     pub reread_bytes: Counter,
     /// Bodies fetched over several connections.
     pub parallel_transfers: Counter,
-    /// Parts that they were fetched in.
+    /// Parts of such bodies.
     pub parts: Counter,
-    /// Bytes that are kept for them: what came before its turn, and what is asked for.
+    /// Bytes of memory reserved for parts.
     pub parts_held: Gauge,
-    /// Parts that the origin turned away or was late with: they were asked for again, at a smaller width.
+    /// Parts that the origin refused or was late with; requested again with fewer connections.
     pub parts_refused: Counter,
-    /// Parts that could not be had: their bodies went on over one connection.
+    /// Parts that could not be fetched; their bodies continued over one connection.
     pub parts_given_up: Counter,
-    /// Parts given up because others needed the room.
+    /// Parts given up because other requests needed the connections.
     pub parts_yielded: Counter,
-    /// Bytes of first responses that were read past, because parts had brought them.
+    /// Bytes of original responses that were discarded because parts had delivered them.
     pub parts_wasted: Counter,
-    /// First responses that broke while parts brought the body.
+    /// Original responses that failed while parts delivered the body.
     pub firsts_lost: Counter,
-    /// Requests made again because the origin turned them away while parts were under way.
+    /// Requests sent again because the origin refused them while parts were under way.
     pub crowded_out: Counter,
-    /// Second connections for bodies that stalled.
+    /// Second connections for stalled bodies.
     pub stalls: Counter,
-    /// Stalls at which the second connection took over.
+    /// Stalls in which the second connection took over.
     pub stalls_mended: Counter,
-    /// Stalls that got no second connection because there were too many.
+    /// Stalls without a second connection because the budget was spent.
     pub stalls_denied: Counter,
 }
 
@@ -142,7 +142,7 @@ pub struct OriginCounters {
 pub const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 impl ClientCounters {
-    /// A request was answered with this status. Interim responses do not count, a switch of protocols (101) does.
+    /// Counts a response with this status. Interim responses do not count, 101 does.
     pub fn responded(&self, status: u16) {
         let class = usize::from(status / 100).checked_sub(1);
         if let Some(counter) = class.and_then(|class| self.responses.get(class)) {
@@ -150,82 +150,82 @@ impl ClientCounters {
         }
     }
 
-    /// The classes of status codes, each with the number of responses.
+    /// The status classes, each with its number of responses.
     pub fn responses(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         let counts = self.responses.iter().map(Counter::get);
         STATUS_CLASSES.into_iter().zip(counts)
     }
 }
 
-/// The client side's connections and what became of them.
+/// Counters of the client side.
 #[derive(Debug, Default)]
 pub struct ClientCounters {
     /// Connections open.
     pub open: Gauge,
     /// Connections accepted.
     pub accepted: Counter,
-    /// Connections answered 503 because there were too many.
+    /// Connections over the limit, answered 503.
     pub over_limit: Counter,
-    /// Connections without a request under way that were closed to make room for others.
+    /// Idle connections that were closed to make room for others.
     pub idle_closed: Counter,
-    /// TLS handshakes under way, from the client's first message on.
+    /// TLS handshakes under way, counted from the ClientHello.
     pub handshakes: Gauge,
-    /// TLS handshakes that failed or took too long.
+    /// TLS handshakes that failed or timed out.
     pub handshakes_failed: Counter,
-    /// Connections closed before their TLS handshake was done, to make room for others.
+    /// Connections closed before their TLS handshake was complete, to make room for others.
     pub handshakes_refused: Counter,
-    /// Connections that chose HTTP/2.
+    /// Connections that use HTTP/2.
     pub http2: Counter,
-    /// What HTTP/2 connections may bring of request bodies beyond the first 128 KiB of each, in bytes.
+    /// Flow-control windows for request bodies of all HTTP/2 connections beyond the initial 128 KiB of each, in bytes.
     pub upload_windows: Gauge,
-    /// HTTP/2 connections ended because the client gave up too many requests.
+    /// HTTP/2 connections closed because the client cancelled too many requests.
     pub reset_floods: Counter,
-    /// HTTP/2 connections ended because the client sent too many frames that brought nothing.
+    /// HTTP/2 connections closed because the client sent too many frames with almost no content.
     pub frame_floods: Counter,
-    /// Responses by the class of their status, 1xx to 5xx (RFC 9110 §15); see [`ClientCounters::responded`].
+    /// Responses by status class, 1xx to 5xx (RFC 9110 §15); see [`ClientCounters::responded`].
     responses: [Counter; 5],
-    /// Request heads that took too long.
+    /// Request heads that came too slowly.
     pub head_timeouts: Counter,
-    /// Request heads that were no HTTP, or too large: answered 4xx before they became a request.
+    /// Request heads that were invalid or too large: answered 4xx before they became a request.
     pub bad_heads: Counter,
-    /// Request bodies that were no HTTP, their chunks or trailers: answered 400, if no answer had begun.
+    /// Request bodies with invalid chunks or trailers: answered 400, if no response had begun.
     pub bad_bodies: Counter,
-    /// Request bodies that trickled.
+    /// Request bodies that came too slowly.
     pub body_timeouts: Counter,
     /// Clients that stopped reading.
     pub send_timeouts: Counter,
-    /// Bytes of small request bodies that are kept until all of them are here.
+    /// Bytes of small request bodies that are held until they are complete.
     pub uploads_held: Gauge,
     /// Requests in a handler or with a body under way.
     pub requests: Gauge,
-    /// Response body bytes handed to clients, as they go.
+    /// Response body bytes sent to clients, counted continuously.
     pub sent_bytes: Counter,
     /// Interim responses passed on.
     pub interim: Counter,
-    /// Interim responses left out: too many of them, or half of another answer was out.
+    /// Interim responses dropped: too many, or another response was half written.
     pub interim_dropped: Counter,
-    /// Connections that speak another protocol with the origin.
+    /// Connections that currently speak another protocol after a switch.
     pub upgraded: Gauge,
-    /// Connections that switched to another protocol.
+    /// Connections that have switched protocols.
     pub upgrades: Counter,
-    /// Offers of another protocol that were not passed on because too many connections speak one.
+    /// Offers to switch protocols that were refused because of a limit.
     pub upgrades_refused: Counter,
-    /// Samples that a full mailbox could not take.
+    /// Samples lost because a mailbox was full.
     pub samples_dropped: Counter,
     /// Connections open by the class of their line: good, medium, poor, very poor.
     pub by_class: [Gauge; 4],
-    /// Sockets that were given another congestion control for the class of their line.
+    /// Sockets whose congestion control was changed because of their line's class.
     pub congestion_switches: Counter,
 }
 
-/// Log lines.
+/// Counters of the log.
 #[derive(Debug, Default)]
 pub struct LogCounters {
-    /// Lines that nobody got: their reader stood still or had no room.
+    /// Lines lost because their reader was too slow.
     pub dropped: Counter,
 }
 
-/// Those of the process: it has one log, as it has one standard error.
+/// The counters of the process's log (standard error).
 pub static LOG: LogCounters = LogCounters {
     dropped: Counter::new(),
 };

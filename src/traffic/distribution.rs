@@ -1,15 +1,15 @@
-//! How values are spread over fixed buckets, since the start: what a Prometheus histogram is made of.
+//! Histograms with fixed buckets since the start, for Prometheus.
 
 use std::time::Duration;
 
 use super::sample::Sample;
 
-/// Upper bounds in seconds. Those of the classes are among them.
+/// Bucket bounds in seconds. The class boundaries are among them.
 pub const SECONDS: [f64; 16] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
 ];
 
-/// Upper bounds in bytes: 1 KiB to 1 GiB, each four times the one before.
+/// Bucket bounds in bytes: 1 KiB to 1 GiB, each four times the previous.
 pub const BYTES: [f64; 11] = {
     let mut bounds = [1024.0; 11];
     let mut at = 1;
@@ -20,7 +20,7 @@ pub const BYTES: [f64; 11] = {
     bounds
 };
 
-/// How often values fell below each bound.
+/// A histogram with the upper bounds `N`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Distribution<const N: usize> {
     bounds: &'static [f64; N],
@@ -30,7 +30,7 @@ pub struct Distribution<const N: usize> {
 }
 
 impl<const N: usize> Distribution<N> {
-    /// Nothing so far.
+    /// An empty histogram.
     pub fn new(bounds: &'static [f64; N]) -> Self {
         Self {
             bounds,
@@ -50,7 +50,7 @@ impl<const N: usize> Distribution<N> {
         }
     }
 
-    /// Each bound with how many values were at most that.
+    /// Each bound with the number of values at most that large.
     pub fn cumulated(&self) -> impl Iterator<Item = (f64, u64)> {
         self.bounds
             .iter()
@@ -61,18 +61,18 @@ impl<const N: usize> Distribution<N> {
             })
     }
 
-    /// All values.
+    /// Number of values.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// Their sum.
+    /// Sum of the values.
     pub fn sum(&self) -> f64 {
         self.sum
     }
 }
 
-/// How requests are spread, since the start.
+/// The histograms of all requests since the start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Distributions {
     /// From a request's head to its end, in seconds.
@@ -81,7 +81,7 @@ pub struct Distributions {
     pub ttfb: Distribution<{ SECONDS.len() }>,
     /// From the request sent to the origin to its response head, in seconds.
     pub origin_ttfb: Distribution<{ SECONDS.len() }>,
-    /// Bytes of the response body that the client got.
+    /// Response body bytes sent to the client.
     pub bytes: Distribution<{ BYTES.len() }>,
 }
 

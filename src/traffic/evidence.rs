@@ -1,4 +1,4 @@
-//! What the rate limit is judged by: the origin's answers, in batches.
+//! What the rate limit is judged by: the outcomes of requests to the origin, in batches.
 
 use std::time::{Duration, Instant};
 
@@ -8,63 +8,63 @@ use super::{
     sample::Sample,
 };
 
-/// A batch is complete with so many requests.
+/// A batch is complete with this many requests.
 pub const EVERY: u64 = 100;
-/// Or after the window with no fewer than these: they are carried over.
+/// Or after the window with at least this many; fewer are carried over to the next batch.
 pub const FEWEST: u64 = 20;
-/// Answers of one batch that are looked at one by one: the latest.
+/// The most answers of one batch that are kept individually; the latest.
 const LOOKED_AT: usize = 1024;
-/// Places for requests that lately succeeded: a power of two.
+/// Slots of the table of recent successes; a power of two.
 const SUCCESSES: usize = 256;
-/// How long a success speaks for the origin.
+/// How long a success is remembered.
 const LATELY: Duration = Duration::from_secs(30);
-/// Under this share of errors nobody needs to ask whose they are.
+/// Below this share of errors, outliers are not looked for.
 const WELL: f64 = 0.02;
 
 /// One batch of answers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
-    /// All of it.
+    /// All answers.
     pub all: Count,
-    /// What it says apart from those who stand out.
+    /// The answers without outliers.
     pub weighed: Weighed,
 }
 
 impl Batch {
-    /// The share of errors that counts; none where too few are left to tell.
+    /// The share of errors without outliers; none if too few answers are left.
     pub fn share(&self) -> Option<f64> {
         let enough = self.weighed.outliers.is_empty() || self.weighed.rest.requests >= FEWEST;
         enough.then(|| self.weighed.rest.share())
     }
 }
 
-/// What there is to judge by.
+/// The totals and the last batch.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Judged {
-    /// Everything since the process started.
+    /// All answers since the process started.
     pub all: Count,
-    /// Answers since then that were no errors.
+    /// How many of them were no errors.
     pub succeeded: u64,
-    /// Batches since then; shows whether there is a new one.
+    /// Number of batches, to detect a new one.
     pub batches: u64,
     /// The last batch.
     pub last: Batch,
 }
 
-/// Gathers answers.
+/// Collects answers into batches.
 #[derive(Debug)]
 pub struct Evidence {
     window: Duration,
     since: Instant,
     open: Count,
     latest: Vec<Answer>,
-    /// The last request of a client in a directory, where it succeeded, and when: in a place that both choose.
+    /// The last success of a client in a directory, in a slot chosen by hashing both.
     successes: Vec<Option<(Keys, Instant)>>,
     judged: Judged,
 }
 
 impl Evidence {
-    /// Nothing was heard yet. `window`: the longest time for one batch.
+    /// Empty. `window`: the longest time for one batch.
     pub fn new(window: Duration, now: Instant) -> Self {
         Evidence {
             window,
@@ -76,12 +76,12 @@ impl Evidence {
         }
     }
 
-    /// Another longest time for one batch from now on.
+    /// Changes the longest time for one batch.
     pub fn set_window(&mut self, window: Duration) {
         self.window = window;
     }
 
-    /// Takes the answer in that this sample tells of.
+    /// Adds the answer of a sample that reached the origin.
     pub fn add(&mut self, sample: &Sample) {
         let answer = Answer {
             keys: sample.keys,
@@ -105,7 +105,7 @@ impl Evidence {
         }
     }
 
-    /// What there is to judge by at `now`.
+    /// The totals and the last batch at `now`.
     pub fn judged(&mut self, now: Instant) -> &Judged {
         let due = now.saturating_duration_since(self.since) >= self.window;
         if self.open.requests >= EVERY || due && self.open.requests >= FEWEST {

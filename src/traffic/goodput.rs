@@ -1,25 +1,25 @@
-//! How many requests the origin answered well each second, at best, lately.
+//! The highest rate of successful answers that the origin has recently delivered.
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-/// Spans that are remembered.
+/// Number of past spans that are kept.
 const SPANS: usize = 6;
 
-/// The goodput of the last few spans of time. Fed with totals, so that a lost one loses nothing.
+/// Successful requests per second in the last spans. Fed with totals, so that a missed update loses nothing.
 #[derive(Debug)]
 pub struct Goodput {
     span: Duration,
     since: Instant,
     counted: u64,
-    /// Requests per second in each span, the oldest first.
+    /// Requests per second of each past span, the oldest first.
     past: VecDeque<f64>,
 }
 
 impl Goodput {
-    /// Nothing is known before `now`, when the total was `so_far`.
+    /// Starts at `now` with the total `so_far`.
     pub fn new(span: Duration, so_far: u64, now: Instant) -> Self {
         Goodput {
             span,
@@ -29,12 +29,12 @@ impl Goodput {
         }
     }
 
-    /// Another span from the next one on.
+    /// Changes the length of the next spans.
     pub fn set_span(&mut self, span: Duration) {
         self.span = span;
     }
 
-    /// So many requests succeeded so far.
+    /// Updates the total of successful requests.
     pub fn observe(&mut self, succeeded: u64, now: Instant) {
         let took = now.saturating_duration_since(self.since);
         if took < self.span {
@@ -47,7 +47,7 @@ impl Goodput {
         (self.since, self.counted) = (now, succeeded);
     }
 
-    /// The best of the last few spans and the one under way, in requests per second.
+    /// The highest rate among the past spans and the current one, in requests per second.
     pub fn lately(&self, succeeded: u64, now: Instant) -> f64 {
         let took = now.saturating_duration_since(self.since).max(self.span);
         let past = self.past.iter().copied();

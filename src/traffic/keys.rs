@@ -1,4 +1,4 @@
-//! What samples are grouped by, so that one target or one client is not taken for the whole origin.
+//! What samples are grouped by, so that errors of one target or one client do not count as the whole origin's.
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},
@@ -6,23 +6,23 @@ use std::{
     sync::LazyLock,
 };
 
-/// The process's own key: nobody can choose targets or addresses that share a hash.
+/// A random key for each process, so that nobody can construct hash collisions.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// The keys of one request: keyed 64-bit hashes, made without allocation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Keys([u64; Dimension::ALL.len()]);
 
-/// What a request is grouped by.
+/// A property that requests are grouped by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dimension {
     /// Path and query: one file.
     Target,
-    /// The path alone: a script or a file, whatever the query says.
+    /// The path alone: a script or a file, independent of the query.
     Path,
-    /// The path up to its last slash: one channel with its playlist and its segments.
+    /// The path up to its last slash, such as one HLS stream with its playlist and segments.
     Directory,
-    /// The client's address; of IPv6 the network half, for a host changes the other one daily (RFC 8981).
+    /// The client's address; for IPv6 its /64 prefix, because hosts change the rest daily (RFC 8981).
     Client,
 }
 
@@ -36,12 +36,12 @@ impl Dimension {
     ];
 }
 
-/// All requests that have one key in common.
+/// All requests with the same key in one dimension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Group {
-    /// What they have in common.
+    /// The dimension.
     pub dimension: Dimension,
-    /// The hash of it.
+    /// The hash.
     pub key: u64,
 }
 
@@ -57,13 +57,13 @@ impl Keys {
         ])
     }
 
-    /// The keys of another client's request for the same.
+    /// The same target's keys, for another client.
     pub fn of_client(mut self, client: IpAddr) -> Self {
         self.0[Dimension::Client as usize] = hash(network(client));
         self
     }
 
-    /// The group that the request belongs to.
+    /// The request's group in one dimension.
     pub fn group(&self, dimension: Dimension) -> Group {
         Group {
             dimension,
@@ -71,20 +71,20 @@ impl Keys {
         }
     }
 
-    /// All groups that it belongs to.
+    /// The request's groups in all dimensions.
     pub fn groups(self) -> impl Iterator<Item = Group> {
         Dimension::ALL
             .map(|dimension| self.group(dimension))
             .into_iter()
     }
 
-    /// Whether it belongs to this group.
+    /// Whether the request belongs to a group.
     pub fn is_of(&self, group: Group) -> bool {
         self.group(group.dimension) == group
     }
 }
 
-/// An address as far as clients are told apart by it.
+/// An address reduced to what identifies a client.
 fn network(client: IpAddr) -> u128 {
     match client.to_canonical() {
         IpAddr::V4(v4) => u128::from(v4.to_bits()),

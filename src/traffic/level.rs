@@ -5,20 +5,20 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// How much optimization is on. `low` is the control group: what a plain proxy does.
+/// How much optimization is on. `low` behaves like a plain proxy, and serves as the control group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case", try_from = "String")]
 pub enum Level {
-    /// The system's TCP options, no rate limit, the network only measured.
+    /// The system's TCP options, no rate limit; the network is only measured.
     Low,
-    /// TCP options and the adaptive rate limit on; the network only measured.
+    /// TCP options and the adaptive rate limit on; the network is only measured.
     Medium,
-    /// All on: timeouts and chunk follow the class of the network.
+    /// Everything on: timeouts and chunk size follow the class of the network.
     #[default]
     High,
 }
 
-/// A word that names no level.
+/// A string that is not a level.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a level: give low, medium or high")]
 pub struct NotALevel(pub String);
@@ -27,7 +27,7 @@ impl Level {
     /// Every level, lowest first.
     pub const ALL: [Level; 3] = [Level::Low, Level::Medium, Level::High];
 
-    /// The level's name as in settings, JSON and logs.
+    /// The level's name in settings, JSON and logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Level::Low => "low",

@@ -1,4 +1,4 @@
-//! The class of a line by what the kernel knows of it: round trip and loss. A slow application is not a bad line.
+//! The class of a line by the kernel's TCP statistics: round-trip time and loss. Slow applications do not affect it.
 
 use std::time::Duration;
 
@@ -7,29 +7,29 @@ use utoipa::ToSchema;
 
 use super::quality::Class;
 
-/// Segments below which a share of lost ones says nothing.
+/// With fewer segments, the share of lost ones is not meaningful.
 const FEW: u64 = 40;
-/// Reports of a better class, one after the other, before it is believed.
+/// How many measurements in a row must show a better class before it is adopted.
 const HOLD: u32 = 10;
 
-/// What one look at a connection showed.
+/// One measurement of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Look {
-    /// The smoothed round trip.
+    /// Smoothed round-trip time.
     pub round_trip: Duration,
     /// Segments so far.
     pub segments: u64,
-    /// Of those, how many were lost, as far as this end can tell.
+    /// Lost segments among them, as far as this end can tell.
     pub lost: u64,
 }
 
 impl Look {
-    /// The share of lost segments; `None` where too few were seen.
+    /// The share of lost segments; `None` if too few were sent.
     pub fn loss(&self) -> Option<f64> {
         (self.segments >= FEW).then(|| self.lost as f64 / self.segments as f64)
     }
 
-    /// The class: the worse of what round trip and loss say.
+    /// The worse of the classes by round-trip time and by loss.
     pub fn class(&self) -> Class {
         let by_loss = match self.loss() {
             Some(loss) if loss > 0.03 => Class::VeryPoor,
@@ -41,7 +41,7 @@ impl Look {
     }
 }
 
-/// The class of one line over time: worse is believed at once, better only after it held.
+/// The class of one line over time: a worse one is adopted at once, a better one only after it held.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Line {
     class: Class,
@@ -55,12 +55,12 @@ impl Line {
         self.class
     }
 
-    /// The last look.
+    /// The last measurement.
     pub fn last(&self) -> Look {
         self.last
     }
 
-    /// Takes a look into account. The class, if it changed.
+    /// Adds a measurement. Returns the class if it changed.
     pub fn observe(&mut self, look: Look) -> Option<Class> {
         self.last = look;
         let seen = look.class();
@@ -78,19 +78,19 @@ impl Line {
     }
 }
 
-/// What /stats says of a line.
+/// State of a line in /stats.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct LineStatus {
     /// The class.
     pub class: Class,
-    /// Milliseconds.
+    /// Smoothed round-trip time in milliseconds.
     pub round_trip_ms: f64,
-    /// Share of lost segments, in percent; none where too few were seen.
+    /// Share of lost segments in percent; none if too few were sent.
     pub loss_percent: Option<f64>,
 }
 
 impl LineStatus {
-    /// The round trip.
+    /// Smoothed round-trip time.
     pub fn round_trip(&self) -> Duration {
         Duration::from_secs_f64(self.round_trip_ms.max(0.0) / 1e3)
     }

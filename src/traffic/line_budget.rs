@@ -1,5 +1,4 @@
-//! How many of many like events get a line in the log: so many that a person could read them. The rest are counted,
-//! and the next line tells how many they were.
+//! Rate limit for log lines about similar events. The others are counted, and the next line reports their number.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -8,12 +7,12 @@ use std::{
 
 use super::token_bucket::TokenBucket;
 
-/// Lines that may be written in one go.
+/// Lines that may be written at once.
 const BURST: f64 = 20.0;
 /// Lines a second after that.
 const RATE: f64 = 1.0;
 
-/// The lines of one kind of event, over the whole process.
+/// The line budget for one kind of event, over the whole process.
 #[derive(Debug)]
 pub struct LineBudget {
     bucket: TokenBucket,
@@ -21,7 +20,7 @@ pub struct LineBudget {
 }
 
 impl LineBudget {
-    /// None is written yet.
+    /// A full budget.
     pub fn new(now: Instant) -> Self {
         LineBudget {
             bucket: TokenBucket::new(BURST, RATE, now),
@@ -29,7 +28,8 @@ impl LineBudget {
         }
     }
 
-    /// Asks for a line at `now`: how many events had none since the last line, or none if this one has none either.
+    /// Requests a line at `now`: returns how many events were not logged since the last line, or none if this one must not be
+    /// logged either.
     pub fn take(&self, now: Instant) -> Option<u64> {
         if self.bucket.spend(now) {
             return Some(self.unwritten.swap(0, Relaxed));

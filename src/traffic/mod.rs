@@ -1,4 +1,4 @@
-//! Pure state: what a request was like, what the network is like, and what follows from it.
+//! Pure state: samples of requests, the state of the network, and the decisions that follow.
 //!
 //! Nothing here knows actix or sockets, and time is always an argument, so that every rule can be tested without
 //! a runtime. The actors own the changing parts; the path reads what they publish.

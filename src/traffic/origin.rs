@@ -1,7 +1,6 @@
-//! What is known of one origin: measured and decided by the actors, read by the path and the endpoints without a lock.
+//! The state of one origin: measured and decided by the actors, read without a lock by the path and the endpoints.
 //!
-//! Nothing in it is the process's: it exists once for each origin. What belongs to clients is in
-//! [`super::published::Published`].
+//! It exists once for each origin. What concerns clients is in [`super::published::Published`].
 
 use std::{
     sync::{
@@ -31,7 +30,7 @@ use super::{
     tuning::Tuning,
 };
 
-/// How settings name an origin.
+/// An origin as the settings name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedOrigin {
     /// Its name in metrics and in /stats.
@@ -40,7 +39,7 @@ pub struct NamedOrigin {
     pub url: String,
 }
 
-/// What is known of one origin, by all workers, actors and endpoints. Each part has one writer, named beside it.
+/// The state of one origin, shared by all workers, actors and endpoints. Each part has one writer, named beside it.
 #[derive(Debug)]
 pub struct OriginState {
     /// Its number.
@@ -49,38 +48,38 @@ pub struct OriginState {
     pub name: String,
     /// Its URL, without user and password.
     pub url: String,
-    /// The parameters in force towards it, for all clients outside a canary. Written by `Tuner`.
+    /// The parameters in force for clients outside a canary. Written by `Tuner`.
     pub tuning: ArcSwap<Tuning>,
-    /// The same for the clients in the canary, if one runs. Written by `Tuner`.
+    /// The parameters in force for clients in the canary, if one runs. Written by `Tuner`.
     pub candidate: ArcSwap<Tuning>,
-    /// Admission to it. Its rate is set by `RateLimiter`.
+    /// Admission at the rate limit. Its rate is set by `RateLimiter`.
     pub gate: RateGate,
-    /// How many exchanges it is given at once. Judged by `RateLimiter`.
+    /// Adaptive limit on concurrent exchanges. Judged by `RateLimiter`.
     pub concurrency: Concurrency,
-    /// A maximum of the settings that holds requests back; none where none does. Written by `RateLimiter`.
+    /// A maximum of the settings that holds requests back, if one does. Written by `RateLimiter`.
     pub binding_limit: ArcSwapOption<BindingLimit>,
-    /// How large its answers were. Written by the path.
+    /// Sizes of recent responses by target. Written by the path.
     pub sizes: Sizes,
-    /// Which of its targets take it that they are asked for in parts. Written by the path.
+    /// Which targets accept requests for parts. Written by the path.
     pub tolerance: Tolerance,
-    /// How many exchanges at once it turned away. Written by the path.
+    /// The number of exchanges at which it refuses more. Written by the path.
     pub ceiling: Ceiling,
-    /// The line to it, by what the kernel knows of it. Written by the path, a few times a second.
+    /// State of the line to it, by TCP_INFO. Written by the path, a few times a second.
     pub line: ArcSwap<LineStatus>,
-    /// Whether it can be reached. Written by `QualityClassifier`.
+    /// Whether it is reachable. Written by `QualityClassifier`.
     pub status: ArcSwap<OriginStatus>,
-    /// What the path counts.
+    /// Counters written by the path.
     pub counters: Arc<OriginCounters>,
-    /// Since when it is known.
+    /// When it was configured.
     pub since: Instant,
     split: Arc<Split>,
-    /// Whether samples have shown the class. Written by `QualityClassifier`.
+    /// Whether the class is based on samples. Written by `QualityClassifier`.
     judged: AtomicBool,
     draining: AtomicBool,
 }
 
 impl OriginState {
-    /// What is known before the first request. The URL may hold user and password: they are taken out.
+    /// The state before the first request. User and password are removed from the URL.
     pub fn new(
         id: OriginId,
         named: &NamedOrigin,
@@ -114,8 +113,8 @@ impl OriginState {
         }
     }
 
-    /// The parameters for a client: by its address alone, without a lock. Read anew for each step, so that a retune
-    /// reaches what is under way.
+    /// The parameters in force for a client, by its bucket alone, without a lock. Read again at each step, so that a retune affects
+    /// running requests.
     pub fn tuning_for(&self, client: Bucket) -> &ArcSwap<Tuning> {
         match self.split.group(client) {
             Group::Stable => &self.tuning,
@@ -123,13 +122,12 @@ impl OriginState {
         }
     }
 
-    /// Concurrent exchanges with it, at most, by the settings.
+    /// The settings' maximum of concurrent exchanges.
     pub fn most_at_once(&self) -> usize {
         self.tuning.load().connections_at_once()
     }
 
-    /// The class by its response time; none while nobody knows how it answers. What is tuned by it stays as it was
-    /// meanwhile.
+    /// The class by response time; none before there are enough samples. Until then the tuning keeps its initial class.
     pub fn quality(&self) -> Option<Class> {
         match **self.status.load() {
             OriginStatus::Reachable if self.judged.load(Relaxed) => Some(self.tuning.load().class),
@@ -137,31 +135,31 @@ impl OriginState {
         }
     }
 
-    /// Samples have shown the class in force.
+    /// The class is now based on samples.
     pub fn set_judged(&self) {
         self.judged.store(true, Relaxed);
     }
 
-    /// From now on nothing is prepared for further requests.
+    /// From now on no connections are opened in advance.
     pub fn drain(&self) {
         self.draining.store(true, Relaxed);
     }
 
-    /// Whether no further requests are expected.
+    /// Whether the process drains.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
     }
 }
 
-/// Whether an origin can be reached.
+/// Whether an origin is reachable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OriginStatus {
-    /// Nothing was sent to it yet.
+    /// No request was sent yet.
     Unknown,
     /// It answers.
     Reachable,
-    /// It takes no connection, or does not answer.
+    /// It accepts no connection, or does not answer.
     Unreachable,
 }
 

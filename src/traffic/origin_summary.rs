@@ -1,4 +1,4 @@
-//! What the window says of one origin once a tick: what classifier and limiter decide by.
+//! The window's summary of one origin, once a tick: the input of classifier and limiter.
 
 use std::time::{Duration, Instant};
 
@@ -7,34 +7,34 @@ use super::{
     sample::{Outcome, Sample},
 };
 
-/// What the window knew of one origin at one instant.
+/// The window's summary of one origin at one instant.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OriginSummary {
-    /// How fast it answers just now.
+    /// Its current response time.
     pub pace: OriginPace,
-    /// What its rate limit is judged by, since the process started.
+    /// Input of the rate limit, since the process started.
     pub judged: Judged,
-    /// Whether it answered of late.
+    /// Whether it answered recently.
     pub contact: Contact,
 }
 
-/// How fast an origin answers just now.
+/// The current response time of an origin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OriginPace {
-    /// The median over the origin's targets of the time to its first byte; none without one that tells.
+    /// Median over the origin's targets of the time to first byte; none without meaningful samples.
     pub median: Option<Duration>,
-    /// The answers that it is made of.
+    /// Number of answers it is computed from.
     pub samples: u64,
-    /// All such samples since the process started: shows whether there are new ones.
+    /// Number of such samples since the process started, to detect new ones.
     pub seen: u64,
 }
 
-/// Whether an origin answered of late.
+/// Whether an origin answered recently.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Contact {
-    /// When a request last got a response head from it.
+    /// When a request last received a response head.
     pub answered: Option<Instant>,
-    /// When a request last failed to get one.
+    /// When a request last failed to receive one.
     pub failed: Option<Instant>,
     /// Failures in a row since the last answer.
     pub failures: u64,
@@ -43,7 +43,7 @@ pub struct Contact {
 }
 
 impl Contact {
-    /// Takes in what one request that went to it was like.
+    /// Updates it by one sample of a request to the origin.
     pub fn note(&mut self, sample: &Sample) {
         if sample.origin_ttfb.is_some() {
             self.answered = self.answered.max(Some(sample.ended));

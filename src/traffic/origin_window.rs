@@ -1,5 +1,4 @@
-//! What the samples of one origin say: how fast it answers, what its rate limit is judged by, and whether it answered of
-//! late.
+//! What is computed from the samples of one origin: response time, rate limit input, and reachability.
 
 use std::time::{Duration, Instant};
 
@@ -11,21 +10,21 @@ use super::{
     sample::Sample,
 };
 
-/// How samples are judged, for each origin alike.
+/// Parameters for that, the same for each origin.
 #[derive(Clone, Copy, Debug)]
 pub struct Judging {
-    /// The classifier's median is taken over so much time.
+    /// Length of the classifier's window.
     pub class_window: Duration,
-    /// With fewer answers than these, it looks further back.
+    /// With fewer answers than these, the classifier looks further back.
     pub min_samples: u64,
-    /// But no further than this.
+    /// But at most this far.
     pub reach: Duration,
     /// The longest time between two judgements of the rate limit.
     pub judged_after: Duration,
 }
 
 impl Judging {
-    /// By the settings. `reach`: `metrics.window`; `judged_after`: `rate_limit.window`.
+    /// From the settings. `reach`: `metrics.window`; `judged_after`: `rate_limit.window`.
     pub fn new(quality: &quality::Settings, reach: Duration, judged_after: Duration) -> Self {
         Judging {
             class_window: quality.window,
@@ -36,7 +35,7 @@ impl Judging {
     }
 }
 
-/// The samples of one origin, in constant memory.
+/// Aggregated samples of one origin, in constant memory.
 #[derive(Debug)]
 pub struct OriginWindow {
     evidence: Evidence,
@@ -45,7 +44,7 @@ pub struct OriginWindow {
 }
 
 impl OriginWindow {
-    /// Nothing was heard yet.
+    /// Empty.
     pub fn new(judging: &Judging, now: Instant) -> Self {
         OriginWindow {
             evidence: Evidence::new(judging.judged_after, now),
@@ -58,7 +57,7 @@ impl OriginWindow {
         }
     }
 
-    /// Another longest time between two judgements of the rate limit.
+    /// Changes the longest time between two judgements of the rate limit.
     pub fn judge_after(&mut self, window: Duration) {
         self.evidence.set_window(window);
     }
@@ -72,7 +71,7 @@ impl OriginWindow {
         }
     }
 
-    /// What is known at `now`.
+    /// The summary at `now`.
     pub fn summary(&mut self, now: Instant) -> OriginSummary {
         OriginSummary {
             pace: self.response_times.pace(now),

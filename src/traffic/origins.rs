@@ -12,12 +12,12 @@ pub struct Origins {
 }
 
 impl Origins {
-    /// This one and the others.
+    /// With `first` and the others.
     pub fn new(first: Arc<OriginState>, others: Vec<Arc<OriginState>>) -> Self {
         Origins { first, others }
     }
 
-    /// The first one, which stands for all where only one can be shown.
+    /// The first one, for places that can show only one.
     pub fn first(&self) -> &Arc<OriginState> {
         &self.first
     }

@@ -1,35 +1,34 @@
-//! Which errors are one target's or one client's own, and which are the origin's.
+//! Separates errors that belong to one target or one client from errors of the whole origin.
 //!
-//! An origin that is ill fails everywhere alike. One broken file, one dead channel or one client that asks for
-//! nonsense stands out: it fails far more often than everything else does. Such outliers are set apart, the loudest
-//! first, and the share of errors is that of the rest. A group of requests is an outlier if it has a part of the errors
-//! that nobody has by chance, and fails at least twice as often as the other groups of its dimension do on average. Each
-//! of them has one vote, however many requests it made: so those that fail are set apart only while they are fewer than
-//! those that do not, and no flood makes them more.
+//! An origin in trouble fails everywhere. One broken file, one dead HLS stream or one client with nonsensical requests stands out:
+//! it fails far more often than everything else. Such outliers are excluded, the one with the most errors first, and the error
+//! share is computed from the rest. A group of requests is an outlier if it has more errors than by chance, and fails at least
+//! twice as often as the average group of its dimension. Each group has one vote, however many requests it made: so failing groups
+//! are excluded only while they are a minority, and a flood of requests does not change that.
 
 use std::{cmp::Reverse, collections::HashMap};
 
 use super::keys::{Dimension, Group, Keys};
 
-/// An outlier has more than one in so many of the errors that are left.
+/// An outlier has more than one in this many of the remaining errors.
 const LOUD: u64 = 8;
-/// Where more than so many fail by themselves, it is the origin that fails.
+/// If more groups than this are outliers, the origin itself is failing.
 const MOST: usize = 8;
-/// And at least so many errors: fewer fall on one target by chance.
+/// And at least this many errors: fewer can hit one target by chance.
 const LEAST: u64 = 3;
-/// It fails so many times as often as the others.
+/// It fails this many times as often as the average of the others.
 const TIMES: f64 = 2.0;
 
-/// One answer of the origin.
+/// The outcome of one request to the origin.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer {
-    /// Whose it is.
+    /// Its target and client.
     pub keys: Keys,
     /// Whether it was an error of the origin.
     pub failed: bool,
 }
 
-/// Requests, and how many of them were the origin's errors.
+/// A number of requests, and how many were errors of the origin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     /// Requests that reached the origin.
@@ -45,7 +44,7 @@ impl Count {
         self.errors += u64::from(failed);
     }
 
-    /// Errors among the requests, 0 to 1.
+    /// The share of errors, 0 to 1.
     pub fn share(self) -> f64 {
         if self.requests == 0 {
             0.0
@@ -62,19 +61,19 @@ impl Count {
     }
 }
 
-/// What answers say, apart from the outliers among them.
+/// Answers split into outliers and the rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Weighed {
-    /// What is left without the outliers.
+    /// The answers without outliers.
     pub rest: Count,
-    /// The outliers, the loudest first.
+    /// The outliers, the one with the most errors first.
     pub outliers: Vec<Group>,
-    /// Where there is none: the groups that all answers belong to. Nobody else was heard.
+    /// If there are no outliers: groups that all answers belong to, so that there is nothing to compare with.
     pub alone: Vec<Group>,
 }
 
-/// Sets the outliers among `answers` apart. `succeeded`: whose requests lately succeeded. They have a vote as well, for
-/// whoever is silent in this batch may be shut out by it.
+/// Separates the outliers in `answers`. `succeeded`: requests that recently succeeded. They vote too, because a group without
+/// answers in this batch may be shut out by it.
 pub fn weigh(answers: &[Answer], succeeded: impl Iterator<Item = Keys>) -> Weighed {
     let mut groups: HashMap<Group, Count> = HashMap::new();
     let mut all = Count::default();
@@ -102,10 +101,10 @@ pub fn weigh(answers: &[Answer], succeeded: impl Iterator<Item = Keys>) -> Weigh
             count.errors >= LEAST
                 && count.errors * LOUD > rest.errors
                 && voters > 1.0
-                // A little less than told: the sum is one of rounded numbers.
+                // A small tolerance, because the sum is rounded.
                 && share * (voters - 1.0) >= TIMES * (failing - share) - 1e-9
         };
-        // Among those with as many errors the one with the fewest successes, and the narrowest.
+        // Among groups with equally many errors, the one with the fewest successes, then the narrowest.
         let loudest = groups
             .iter()
             .filter(stands_out)
@@ -151,7 +150,7 @@ mod tests {
 
     use super::*;
 
-    /// So many answers, by the number of each: path, client and whether it failed.
+    /// `many` answers; `of` gives path, client and failure for each number.
     fn answers(many: usize, of: impl Fn(usize) -> (String, u32, bool)) -> Vec<Answer> {
         (0..many)
             .map(|n| {
@@ -165,7 +164,7 @@ mod tests {
             .collect()
     }
 
-    /// The share of errors that counts, in percent, where nothing else was heard lately.
+    /// The counted share of errors in percent, without recent successes.
     fn share(answers: &[Answer]) -> f64 {
         (weigh(answers, [].into_iter()).rest.share() * 100.0).round()
     }
@@ -192,7 +191,7 @@ mod tests {
             }
         };
         assert_eq!(share(&answers(1000, of)), 0.0);
-        // Behind one address with everybody else: what it asks for is in one place.
+        // Behind one address together with all others; its errors share a directory.
         let of = |n| {
             if n % 2 == 0 {
                 (format!("/api/{n}"), 1, true)

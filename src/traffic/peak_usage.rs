@@ -1,23 +1,23 @@
-//! How many of something were in use at once, at most, in the last half minute or minute.
+//! Peak of concurrent use over the last half to one minute.
 
 use std::time::{Duration, Instant};
 
-/// How far back the peak reaches at least; at most twice as far.
+/// The peak covers at least this time, and at most twice as much.
 const SPAN: Duration = Duration::from_secs(30);
 
 /// Peak concurrent use over the last 30 to 60 seconds; sizes the warm pool.
 #[derive(Clone, Copy, Debug)]
 pub struct PeakUsage {
-    /// When the span at hand began.
+    /// Start of the current span.
     begun: Instant,
-    /// The peak of the span at hand.
+    /// Peak of the current span.
     now: usize,
-    /// The peak of the span before.
+    /// Peak of the previous span.
     before: usize,
 }
 
 impl PeakUsage {
-    /// Nothing in use yet.
+    /// Nothing in use.
     pub fn new(now: Instant) -> Self {
         PeakUsage {
             begun: now,
@@ -26,24 +26,24 @@ impl PeakUsage {
         }
     }
 
-    /// Takes note that `in_use` are in use at `now`.
+    /// Records that `in_use` are in use at `now`.
     pub fn observe(&mut self, in_use: usize, now: Instant) {
         self.roll(now);
         self.now = self.now.max(in_use);
     }
 
-    /// The most that were in use at once, over the last 30 to 60 seconds before `now`.
+    /// The peak over the last 30 to 60 seconds before `now`.
     pub fn peak(&mut self, now: Instant) -> usize {
         self.roll(now);
         self.now.max(self.before)
     }
 
-    /// Begins anew, as if nothing had been in use.
+    /// Resets the peak.
     pub fn forget(&mut self) {
         (self.now, self.before) = (0, 0);
     }
 
-    /// Begins the next span if the one at hand is over.
+    /// Begins the next span if the current one is over.
     fn roll(&mut self, now: Instant) {
         let past = now.saturating_duration_since(self.begun);
         if past >= SPAN {

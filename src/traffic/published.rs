@@ -1,7 +1,7 @@
-//! What the actors publish, and what the path and the endpoints read: no lock, no mailbox.
+//! State that actors publish for the path and the endpoints: no lock, no mailbox.
 //!
-//! Each part has one writer, named beside it. The path only reads, but for the counters, which are its own atomics. What
-//! is known of an origin lies with that origin, in [`super::origin::OriginState`].
+//! Each part has one writer, named beside it. The path only reads, except for its own counters. The state of an origin is in
+//! [`super::origin::OriginState`].
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -33,48 +33,48 @@ use super::{
     validity::Validity,
 };
 
-/// Everything that is shared between workers, actors and endpoints.
+/// State shared by workers, actors and endpoints.
 #[derive(Debug)]
 pub struct Published {
-    /// What the level says for all clients outside a canary, and for everything that the process shares. Written by `Tuner`.
+    /// The level in force for clients outside a canary, and for everything shared. Written by `Tuner`.
     pub level: ArcSwap<LevelInForce>,
-    /// What the level of the clients in the canary says, if one runs. Written by `Tuner`.
+    /// The level in force for clients in the canary, if one runs. Written by `Tuner`.
     pub candidate: ArcSwap<LevelInForce>,
-    /// Who is in the canary. Written by `Tuner`.
+    /// Assigns clients to the canary. Written by `Tuner`.
     pub split: Arc<Split>,
-    /// What is known of each origin.
+    /// The state of each origin.
     pub origins: Origins,
     /// The canary, running or ended. Written by `Tuner`.
     pub canary: ArcSwap<Canary>,
     /// The canary's two groups at the last tick. Written by `MetricsWindow`.
     pub comparison: ArcSwapOption<Comparison>,
-    /// What the window said at the last tick. Written by `MetricsWindow`.
+    /// The window's summary at the last tick. Written by `MetricsWindow`.
     pub summary: ArcSwap<Summary>,
-    /// The last changes. `Tuner` and `RateLimiter` add to it.
+    /// The last retunes. `Tuner` and `RateLimiter` add to it.
     pub retunes: Retunes,
-    /// How Redis is. Written by `RedisPool`.
+    /// State of the Redis connection. Written by `RedisPool`.
     pub redis: ArcSwap<RedisStatus>,
-    /// How the actors are, by name. Written by the watchdog.
+    /// State of each actor, by name. Written by the watchdog.
     pub actors: ArcSwap<BTreeMap<&'static str, ActorStatus>>,
-    /// From when to when the certificate that clients see is valid; none without TLS. Written by whoever looks after it.
+    /// Validity of the certificate for clients; none without TLS. Written when the certificate is loaded.
     pub certificate: ArcSwapOption<Validity>,
-    /// What is kept of the origins' responses. Set once, before anybody is served.
+    /// The store. Set once, before the first request.
     pub store: OnceLock<Arc<Store>>,
-    /// What the path counts of clients.
+    /// Counters of the client side.
     pub clients: Arc<ClientCounters>,
-    /// The lines in the log about clients that were refused before they were a request. Taken by the path.
+    /// Rate limit for log lines about clients that were refused before they sent a valid request.
     pub refusals: LineBudget,
-    /// Worker threads.
+    /// Number of worker threads.
     pub workers: usize,
     /// When the process started, for durations.
     pub started: Instant,
-    /// When the process started, for people.
+    /// When the process started, as wall clock time.
     pub started_at: SystemTime,
     draining: AtomicBool,
 }
 
 impl Published {
-    /// What is published before the actors run. `split`: the one that the origins know.
+    /// The state before the actors run. `split` is shared with the origins.
     pub fn new(level: LevelInForce, origins: Origins, split: Arc<Split>, workers: usize) -> Self {
         let now = origins.first().since;
         Self {
@@ -99,8 +99,8 @@ impl Published {
         }
     }
 
-    /// What the level says for a client: by its address alone, without a lock. Read anew for each step, so that a retune
-    /// reaches what is under way.
+    /// The level in force for a client, by its bucket alone, without a lock. Read again at each step, so that a retune affects
+    /// running requests.
     pub fn level_for(&self, client: Bucket) -> &ArcSwap<LevelInForce> {
         match self.split.group(client) {
             Group::Stable => &self.level,
@@ -108,12 +108,12 @@ impl Published {
         }
     }
 
-    /// The first origin, which stands for all where only one can be shown.
+    /// The first origin, for places that can show only one.
     pub fn origin(&self) -> &OriginState {
         self.origins.first()
     }
 
-    /// Who has which level.
+    /// The rollout: stable level and canary.
     pub fn rollout(&self) -> Rollout {
         Rollout {
             level: self.level.load().level,
@@ -121,19 +121,19 @@ impl Published {
         }
     }
 
-    /// From now on the process takes no new work; /health says so.
+    /// Starts to drain: no new connections; /health says so.
     pub fn drain(&self) {
         self.draining.store(true, Relaxed);
         self.origins.iter().for_each(|origin| origin.drain());
     }
 
-    /// Whether the process takes no new work.
+    /// Whether the process drains.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
     }
 }
 
-/// The last changes of level, class and rate.
+/// The last retunes.
 #[derive(Debug, Default)]
 pub struct Retunes {
     // a std mutex: locked a few times a minute, never across an await, never by the path
@@ -141,10 +141,10 @@ pub struct Retunes {
 }
 
 impl Retunes {
-    /// So many are kept.
+    /// How many are kept.
     pub const KEPT: usize = 100;
 
-    /// Adds a change; the oldest goes if there are too many.
+    /// Adds one; drops the oldest if there are too many.
     pub fn push(&self, retune: Retune) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.len() == Self::KEPT {
@@ -160,20 +160,20 @@ impl Retunes {
     }
 }
 
-/// One change: what, from, to and why.
+/// One retune: what changed, from, to and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Retune {
     /// When.
     pub at: SystemTime,
     /// What changed.
     pub what: Retuned,
-    /// The origin that it is about, by its name; none where it is about all.
+    /// The name of the origin it concerns; none for changes that concern all.
     pub origin: Option<String>,
     /// The value before.
     pub from: String,
-    /// The value from then on.
+    /// The value after.
     pub to: String,
-    /// What it follows from.
+    /// The reason, in words.
     pub why: String,
 }
 
@@ -181,28 +181,28 @@ pub struct Retune {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Retuned {
-    /// How much optimization is on.
+    /// The level of all clients.
     Level,
-    /// The level that a share of the clients has.
+    /// The candidate level of a canary.
     Canary,
-    /// The quality of the network.
+    /// The class of the network.
     Class,
     /// Requests per second to the origin.
     Rate,
     /// Exchanges with the origin at once.
     Concurrency,
-    /// Whether the origin can be reached.
+    /// Whether the origin is reachable.
     Origin,
 }
 
-/// How Redis is.
+/// State of the Redis connection.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RedisStatus {
     /// Whether it answers.
     pub link: RedisLink,
-    /// How long the last ping took.
+    /// Time of the last ping.
     pub latency: Option<Duration>,
-    /// Most commands under way at once.
+    /// The most concurrent commands.
     pub pool_size: usize,
     /// Commands under way.
     pub in_use: usize,
@@ -221,14 +221,14 @@ pub enum RedisLink {
     Connected,
 }
 
-/// How an actor is.
+/// State of an actor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ActorStatus {
-    /// Whether it answers.
+    /// Whether it answers pings.
     pub running: bool,
-    /// How often it had to be started anew.
+    /// How often it was restarted.
     pub restarts: u64,
-    /// When it was last started anew.
+    /// When it was last restarted.
     pub restarted: Option<Instant>,
 }
 

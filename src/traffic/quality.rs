@@ -53,7 +53,7 @@ impl Class {
         }
     }
 
-    /// The class's name as in settings, JSON and logs.
+    /// The class's name in settings, JSON and logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Class::Good => "good",
@@ -70,20 +70,20 @@ impl fmt::Display for Class {
     }
 }
 
-/// `[quality]`: how the class of a network is found.
+/// `[quality]`: how the class of a network is determined.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The median is taken over the samples of so long.
+    /// Length of the window for the median.
     #[serde(with = "humantime_serde")]
     pub window: Duration,
-    /// A class changes only after it held for so many ticks in a row.
+    /// Number of ticks in a row that must show another class before it changes.
     pub hold: u32,
-    /// And never on fewer samples than these; with few requests they are looked for further back.
+    /// Least number of samples; with few requests, older ones are included.
     pub min_samples: u64,
-    /// How far below a boundary, as a share of it, the median must fall for the next better class.
+    /// Hysteresis: how far below a boundary, as a share of it, the median must fall for a better class.
     pub margin: f64,
-    /// An origin that no request went to for so long is asked for a TCP connection; 0s asks never.
+    /// After this time without a request, the origin is probed by opening a TCP connection; 0s: never.
     #[serde(with = "humantime_serde")]
     pub probe: Duration,
 }
@@ -97,7 +97,7 @@ reloadable!(Settings {
 });
 
 impl Settings {
-    /// Checks the ranges.
+    /// Checks the values.
     ///
     /// # Errors
     ///
@@ -137,45 +137,44 @@ impl Settings {
     }
 }
 
-/// A new class, and why.
+/// A change of class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClassChange {
     /// The class before.
     pub from: Class,
     /// The class from now on.
     pub to: Class,
-    /// What it follows from.
+    /// The reason, in words.
     pub why: String,
 }
 
-/// Finds the class of one origin, slowly enough not to flap.
+/// Determines the class of one origin, with protection against flapping.
 ///
-/// Two things keep a value on a boundary from flapping. A change must hold for several ticks in a row, each with
-/// samples that the one before had not. And the way back is longer: the next better class is reached only
-/// `margin` below the boundary.
+/// Two rules prevent flapping at a boundary: a change must hold for several ticks in a row, each with new samples; and a better
+/// class is reached only `margin` below the boundary.
 #[derive(Debug)]
 pub struct Classifier {
     hold: u32,
     min_samples: u64,
     margin: f64,
     class: Class,
-    /// The change that is under way.
+    /// A change that has not held long enough yet.
     pending: Option<Pending>,
-    /// The samples that had been seen at the last tick.
+    /// Number of samples at the last tick.
     seen: u64,
-    /// Whether the class in force is one that samples showed, and not the one that it began with.
+    /// Whether the class is based on samples, not the initial one.
     judged: bool,
 }
 
 #[derive(Debug)]
 struct Pending {
-    /// The class nearest to the one in force that was seen since the change began.
+    /// The class closest to the current one that was seen since the change began.
     nearest: Class,
     held: u32,
 }
 
 impl Classifier {
-    /// A classifier that holds `class` for a start.
+    /// A classifier with the initial class `class`.
     pub fn new(settings: &Settings, class: Class) -> Self {
         Self {
             hold: settings.hold,
@@ -188,7 +187,7 @@ impl Classifier {
         }
     }
 
-    /// Whether samples have shown the class in force.
+    /// Whether the class is based on samples.
     pub fn is_judged(&self) -> bool {
         self.judged
     }
@@ -198,11 +197,11 @@ impl Classifier {
         self.class
     }
 
-    /// Takes what the window says at one tick. Says so if the class changed.
+    /// Takes the summary of one tick. Returns the change of class, if there is one.
     pub fn observe(&mut self, pace: OriginPace) -> Option<ClassChange> {
         let median = pace.median?;
         if pace.samples < self.min_samples || pace.seen == self.seen {
-            return None; // nothing new, nothing against what is under way
+            return None; // no new samples: neither for nor against the pending change
         }
         self.seen = pace.seen;
 
@@ -214,7 +213,7 @@ impl Classifier {
         }
         let worse = class > self.class;
         let pending = match self.pending.take() {
-            // the same way as before: what held all along is the nearer of the two
+            // the same direction as before: the nearer class held all the time
             Some(Pending { nearest, held }) if (nearest > self.class) == worse => Pending {
                 nearest: if worse {
                     nearest.min(class)
@@ -246,7 +245,7 @@ impl Classifier {
         })
     }
 
-    /// The class of a median, with the longer way back from the class in force.
+    /// The class of a median, with hysteresis relative to the current class.
     fn class_of(&self, median: Duration) -> Class {
         let class = Class::of(median);
         let one_better = Class::of(median.div_f64(1.0 - self.margin)) == self.class;
@@ -274,7 +273,7 @@ mod tests {
         }
     }
 
-    /// Feeds medians in milliseconds, one a tick, ten samples each; the changes with the tick at which they came.
+    /// Feeds one median (in milliseconds) per tick, with ten samples each; returns the changes with their ticks.
     fn run(
         classifier: &mut Classifier,
         medians: impl IntoIterator<Item = u64>,
@@ -421,7 +420,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the boundary and the noise up to its margin: at most one change, and that to the worse side.
+        /// Noise within the margin of a boundary causes at most one change, and that to the worse class.
         #[test]
         fn noise_within_the_margin_of_a_boundary_never_flaps(
             boundary in proptest::sample::select(vec![50u64, 150, 300]),
@@ -436,7 +435,7 @@ mod tests {
             prop_assert!(changes.len() <= usize::from(from_below), "{changes:?}");
         }
 
-        /// A change needs `hold` windows in a row that ask for it, or for more.
+        /// A change needs `hold` ticks in a row that show it, or a larger one.
         #[test]
         fn every_change_held(medians in proptest::collection::vec(0u64..500, 0..200)) {
             let mut classifier = Classifier::new(&settings(), Class::Good);

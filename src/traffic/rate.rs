@@ -1,5 +1,4 @@
-//! The rule by which the rate limit follows the origin's errors: down by a fifth when it fails, up by a fifth when
-//! it does not.
+//! The rule by which the rate limit follows the origin's errors: down by a fifth when it fails, up by a fifth when it does not.
 
 use std::time::{Duration, Instant};
 
@@ -15,18 +14,18 @@ use crate::{
     units::{OutOfRange, Rate},
 };
 
-/// `[rate_limit]`: requests per second that go to the origin, where the level has the limit on.
+/// `[rate_limit]`: requests per second to the origin, if the level has the limit on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The rate never falls below.
+    /// Lower bound of the rate.
     pub min: Rate,
-    /// The rate never rises above.
+    /// Upper bound of the rate.
     pub max: Rate,
-    /// The rate at the start; `max` if not given, so that a cold start turns nobody away.
+    /// The rate at startup; `max` if not set, so that nothing is refused after a start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial: Option<Rate>,
-    /// Most requests that wait for the rate.
+    /// The most requests that wait for the rate limit.
     pub queue: usize,
     /// The longest time between two judgements.
     #[serde(with = "humantime_serde")]
@@ -42,12 +41,12 @@ reloadable!(Settings {
 });
 
 impl Settings {
-    /// The rate at the start.
+    /// The rate at startup.
     pub fn start(&self) -> Rate {
         self.initial.unwrap_or(self.max)
     }
 
-    /// Checks what no single value shows.
+    /// Checks the values.
     ///
     /// # Errors
     ///
@@ -84,45 +83,45 @@ impl Settings {
     }
 }
 
-/// A new rate, and why.
+/// A change of the rate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RateChange {
     /// The rate before.
     pub from: Rate,
     /// The rate from now on.
     pub to: Rate,
-    /// What it follows from.
+    /// The reason, in words.
     pub why: String,
 }
 
-/// Follows the origin's errors, batch by batch.
+/// Adapts the rate to the origin's errors, batch by batch.
 ///
-/// What one target or one client alone does to itself lowers nobody's rate: such outliers do not count
-/// ([`outliers`](super::outliers)). Where nobody else is heard, their errors lower the rate for themselves
-/// ([`RatePolicy::blamed`]), and once others are heard to succeed, it is what it was. And the rate never falls under
-/// what the origin lately answered well: a limit that keeps those out who would be served protects nobody.
+/// Errors of one target or one client alone are excluded as outliers ([`outliers`](super::outliers)). If there are no other
+/// requests to compare with, their errors lower the rate for them only ([`RatePolicy::blamed`]), and once others succeed, the
+/// previous rate is restored. The rate never falls below what the origin recently answered successfully: a lower limit would refuse
+/// requests that could be served.
 #[derive(Debug)]
 pub struct RatePolicy {
     min: Rate,
     max: Rate,
     rate: Rate,
-    /// The batches that have been judged already.
+    /// Number of batches already judged.
     judged: u64,
     goodput: Goodput,
     blame: Option<Blame>,
 }
 
-/// A rate that was lowered where nobody else was heard.
+/// A rate that was lowered without other requests to compare with.
 #[derive(Debug)]
 struct Blame {
-    /// What all those requests had in common.
+    /// The groups that all those requests had in common.
     groups: Vec<Group>,
     /// The rate before.
     before: Rate,
 }
 
 impl RatePolicy {
-    /// A policy at `rate` that has seen what is `judged` so far.
+    /// A policy with initial `rate` that has seen the batches in `judged`.
     pub fn new(settings: &Settings, rate: Rate, judged: &Judged, now: Instant) -> Self {
         Self {
             min: settings.min,
@@ -134,7 +133,7 @@ impl RatePolicy {
         }
     }
 
-    /// Other bounds from now on.
+    /// Applies changed bounds.
     pub fn resettle(&mut self, settings: &Settings) {
         (self.min, self.max) = (settings.min, settings.max);
         self.goodput.set_span(settings.window);
@@ -146,24 +145,24 @@ impl RatePolicy {
         self.rate
     }
 
-    /// Whether the rate is as high as the settings let it be.
+    /// Whether the rate is at its upper bound.
     pub fn is_at_most(&self) -> bool {
         self.rate >= self.max
     }
 
-    /// Whom the rate is for: requests that belong to all of these groups. Empty: for everybody.
+    /// The groups that the rate applies to: requests that belong to all of them. Empty: all requests.
     pub fn blamed(&self) -> &[Group] {
         self.blame.as_ref().map_or(&[], |blame| &blame.groups)
     }
 
-    /// Leaves what has happened so far unjudged: it happened while the limit was off.
+    /// Skips what happened so far, because the limit was off.
     pub fn skip(&mut self, judged: &Judged, now: Instant) {
         self.judged = judged.batches;
         self.goodput.observe(judged.succeeded, now);
     }
 
-    /// Judges the last batch, if it is new: once for every 100 requests in it, at least once. Says so if the rate
-    /// changed.
+    /// Judges the last batch if it is new, with one step for each 100 requests in it, at least one. Returns the change, if there is
+    /// one.
     pub fn observe(&mut self, judged: &Judged, now: Instant) -> Option<RateChange> {
         let is_new = judged.batches != self.judged;
         self.skip(judged, now);
@@ -174,10 +173,10 @@ impl RatePolicy {
             .blame
             .take_if(|blame| blame.groups.iter().any(|group| outliers.contains(group)));
         if let Some(blame) = given_back {
-            // it was lowered since, and may have risen again
+            // it was lowered since then, and may have risen again
             self.rate = blame.before.scaled(1.0, from, self.max);
         } else {
-            // a thousand judgements take any rate to its end
+            // a thousand steps reach any bound
             let times = (batch.all.requests / EVERY).clamp(1, 1000) as i32;
             let share = batch.share()?;
             if share > 0.10 {
@@ -199,7 +198,7 @@ impl RatePolicy {
     fn lower(&mut self, factor: f64, batch: &Batch, succeeded: u64, now: Instant) {
         let from = self.rate;
         let lately = Rate::new(self.goodput.lately(succeeded, now)).unwrap_or(Rate::LOWEST);
-        // a floor, and no reason to raise the rate
+        // a lower bound only, not a reason to raise the rate
         let least = lately.scaled(1.0, self.min, from);
         self.rate = from.scaled(factor, least, self.max);
         let alone = &batch.weighed.alone;
@@ -213,7 +212,7 @@ impl RatePolicy {
                 groups: alone.clone(),
                 before: from,
             }),
-            // It was everybody's before.
+            // It applied to all requests before.
             None => None,
         };
     }
@@ -263,7 +262,7 @@ mod tests {
         }
     }
 
-    /// A policy, and what it is fed with.
+    /// A policy with its test inputs.
     struct Fed {
         policy: RatePolicy,
         judged: Judged,
@@ -287,7 +286,7 @@ mod tests {
             self.policy.observe(&self.judged, self.now)
         }
 
-        /// A batch in which errors are nobody's own.
+        /// A batch whose errors are spread over all groups.
         fn batch(&mut self, requests: u64, errors: u64) -> Option<RateChange> {
             let all = Count { requests, errors };
             let rest = all;
@@ -370,7 +369,7 @@ mod tests {
             fed.batch(100, 50);
         }
         assert_eq!(fed.policy.rate(), rate(400.0));
-        // Nothing succeeds any more.
+        // From now on nothing succeeds.
         for _ in 0..10 {
             fed.now += SECOND * 10;
             fed.batch(1000, 1000);

@@ -1,9 +1,8 @@
 //! Admission to the origin at the rate in force, for the whole process.
 //!
-//! A virtual schedule (GCRA, ITU-T I.371) in one atomic: an arrival takes the next free slot of the schedule, or
-//! takes nothing. Who took a slot earlier has the earlier slot, so waiters are served first in, first out by
-//! construction, and there is no lock and no queue to keep. A slot once taken is not given back: a client that
-//! leaves while it waits makes the gate admit a little less than the rate, never more.
+//! A virtual schedule (GCRA, ITU-T I.371) in one atomic: an arrival reserves the next free slot of the schedule, or none. Earlier
+//! arrivals have earlier slots, so requests are served first in, first out, without a lock or queue. A reserved slot is not
+//! returned: if a client leaves while it waits, slightly fewer requests than the rate are admitted, never more.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -19,16 +18,16 @@ use crate::units::Rate;
 /// Admits requests to the origin at the rate in force. Shared by all workers; the limiter sets the rate.
 #[derive(Debug)]
 pub struct RateGate {
-    /// What the schedule counts from.
+    /// Reference for `free_at`.
     epoch: Instant,
-    /// When the schedule is free again: nanoseconds since `epoch`.
+    /// When the next slot of the schedule is free, in nanoseconds since `epoch`.
     free_at: AtomicU64,
-    /// The rate in force: the bits of an `f64`.
+    /// The rate in force, as bits of an `f64`.
     rate: AtomicU64,
-    /// From one slot to the next, in nanoseconds.
+    /// Time between two slots, in nanoseconds.
     interval: AtomicU64,
     on: AtomicBool,
-    /// Whom the rate is for, as their keys by dimension; zero: everybody.
+    /// The groups that the rate applies to, as keys by dimension; zero: all requests.
     only: [AtomicU64; Dimension::ALL.len()],
     queue: u64,
     admitted: AtomicU64,
@@ -36,22 +35,22 @@ pub struct RateGate {
     rejected: AtomicU64,
 }
 
-/// The request is over the rate: the wait would be too long, or too many wait already.
+/// The request exceeds the rate: the wait would be too long, or too many wait already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("over the rate limit; try again in {retry_after:?}")]
 pub struct OverRate {
-    /// When it is worth trying again.
+    /// When to try again.
     pub retry_after: Duration,
 }
 
-/// What the gate did so far.
+/// Counts of the gate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Admissions {
-    /// Requests let through, at once or after a wait.
+    /// Requests admitted, at once or after a wait.
     pub admitted: u64,
     /// Those of them that had to wait.
     pub delayed: u64,
-    /// Requests turned away.
+    /// Requests refused.
     pub rejected: u64,
 }
 
@@ -74,12 +73,12 @@ impl RateGate {
         gate
     }
 
-    /// Takes the next slot for a request that arrives at `now`, and says how long to wait for it. Never waits itself.
-    /// Whoever the rate is not for passes at once.
+    /// Reserves the next slot for a request that arrives at `now`, and returns how long to wait for it. Does not wait itself.
+    /// Requests that the rate does not apply to pass at once.
     ///
     /// # Errors
     ///
-    /// [`OverRate`], with nothing taken, if the wait would be longer than `max_wait` or the queue is full.
+    /// [`OverRate`] if the wait would be longer than `max_wait` or the queue is full; nothing is reserved.
     pub fn admit(
         &self,
         keys: Keys,
@@ -95,7 +94,8 @@ impl RateGate {
         })
     }
 
-    /// The same for a request that nobody waits for: whether it may go now. That it may not turns nobody away.
+    /// As [`RateGate::admit`], for a request that no client waits for: whether it may be sent now. A false does not count as
+    /// refused.
     pub fn admit_spare(&self, now: Instant) -> bool {
         self.take(now, Duration::ZERO).is_ok()
     }
@@ -137,14 +137,14 @@ impl RateGate {
         }
     }
 
-    /// Sets the rate for slots taken from now on; slots already taken stay.
+    /// Sets the rate for slots reserved from now on; reserved slots stay.
     pub fn set_rate(&self, rate: Rate) {
         self.rate.store(rate.per_second().to_bits(), Relaxed);
         self.interval.store(nanos(rate.interval()), Relaxed);
     }
 
-    /// The rate is for requests that belong to all of these groups from now on; empty: for everybody. Others do not wait
-    /// behind those whom it was for until now.
+    /// Sets the groups that the rate applies to, all of which a request must belong to; empty: all requests. Other requests do not
+    /// wait behind those.
     pub fn set_only(&self, groups: &[Group]) {
         let (mut was_for_some, mut changed) = (false, false);
         for dimension in Dimension::ALL {
@@ -169,23 +169,23 @@ impl RateGate {
         Rate::new(f64::from_bits(self.rate.load(Relaxed))).unwrap_or(Rate::HIGHEST)
     }
 
-    /// Switches the gate on or off. Off, it lets everything through at once and only counts.
+    /// Switches the gate on or off. When off, everything passes at once and is only counted.
     pub fn set_on(&self, on: bool) {
         self.on.store(on, Relaxed);
     }
 
-    /// Whether the gate limits at all.
+    /// Whether it is on.
     pub fn is_on(&self) -> bool {
         self.on.load(Relaxed)
     }
 
-    /// How many requests in one instant pass without a wait: a tenth of a second's worth, at least one.
+    /// How many requests pass at once without a wait: a tenth of a second's worth, at least one.
     pub fn burst(&self) -> u64 {
         let interval = self.interval.load(Relaxed);
         self.head_start(interval) / interval.max(1) + 1
     }
 
-    /// Slots taken that lie in the future: the length of the queue.
+    /// Reserved slots in the future: the length of the queue.
     pub fn waiting(&self, now: Instant) -> u64 {
         let interval = self.interval.load(Relaxed).max(1);
         let ahead = self
@@ -193,7 +193,7 @@ impl RateGate {
             .load(Relaxed)
             .saturating_sub(self.since_epoch(now))
             .saturating_sub(self.head_start(interval));
-        // `free_at` is the end of the last slot: one interval ahead means that nobody waits
+        // `free_at` is the end of the last slot: one interval ahead means that no request waits
         ahead.div_ceil(interval).saturating_sub(1)
     }
 
@@ -202,7 +202,7 @@ impl RateGate {
         self.queue
     }
 
-    /// What the gate did so far.
+    /// Counts of the gate.
     pub fn admissions(&self) -> Admissions {
         Admissions {
             admitted: self.admitted.load(Relaxed),
@@ -211,7 +211,7 @@ impl RateGate {
         }
     }
 
-    /// How far the schedule may run ahead of the clock before anyone waits.
+    /// How far the schedule may be ahead of the clock without a wait.
     fn head_start(&self, interval: u64) -> u64 {
         const TENTH_OF_A_SECOND: u64 = 100_000_000;
         let burst = (TENTH_OF_A_SECOND / interval.max(1)).max(1);
@@ -223,7 +223,7 @@ impl RateGate {
     }
 }
 
-/// Nanoseconds; 584 years are enough.
+/// Nanoseconds as `u64`; enough for 584 years.
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -397,8 +397,7 @@ mod tests {
     }
 
     proptest! {
-        /// In any stretch of time at most `rate` times its length, and one burst, are let through; and who came
-        /// first goes first.
+        /// In any interval at most `rate` times its length plus one burst are admitted, in the order of arrival.
         #[test]
         fn it_never_admits_more_than_the_rate_and_keeps_the_order(
             per_second in 1.0f64..5000.0,
@@ -424,7 +423,7 @@ mod tests {
             }
         }
 
-        /// Under a steady overload the rate is used up: the gate does not admit less than it may.
+        /// Under constant overload the whole rate is used.
         #[test]
         fn under_overload_it_admits_the_whole_rate(per_second in 10.0f64..2000.0) {
             let gate = gate(per_second, 1000);

@@ -1,9 +1,9 @@
-//! URLs as they may be shown in logs, errors and endpoints: without what may be a secret.
+//! Removes secrets from URLs for logs, errors and endpoints.
 
-/// A URL without user and password, and with the names of its query's parameters alone.
+/// A URL without user and password, and with only the names of its query parameters.
 ///
-/// Meant for what is no URL, too: a text that a person mistyped holds the same secrets. Where it cannot be told what is
-/// what, nothing but the scheme is shown.
+/// Also for strings that are not valid URLs: a mistyped one contains the same secrets. If its parts cannot be told apart, only the
+/// scheme is kept.
 pub fn redacted(url: &str) -> String {
     let (scheme, rest) = match url.split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
@@ -12,7 +12,7 @@ pub fn redacted(url: &str) -> String {
     let end = rest.find(['?', '#']).unwrap_or(rest.len());
     let (place, tail) = rest.split_at(end);
     if tail.contains('@') {
-        // A password with `?` or `#` in it, or a query with `@`.
+        // A password with `?` or `#` in it, or a query with `@`: ambiguous.
         return format!("{scheme}***");
     }
     let place = place.rsplit('@').next().unwrap_or_default();
@@ -26,7 +26,7 @@ pub fn redacted(url: &str) -> String {
         shown = format!("{shown}?{}", names.join("&"));
     }
     match fragment {
-        // Redis knows this one: it takes any certificate.
+        // A fragment that the Redis client knows: accept any certificate.
         Some("insecure") => shown + "#insecure",
         Some(_) => shown + "#***",
         None => shown,

@@ -1,10 +1,9 @@
-//! How fast the origin answers just now: the median over its targets, one vote each.
+//! The origin's current response time: the median over its targets, with one vote each.
 //!
-//! A median over requests would say what the most popular target says. A long poll, a report that takes seconds to make
-//! or a playlist that waits for its next segment is slow by itself, on any line; it has one vote like every other target.
-//! Where those are many, most clients or most directories are answered as fast as ever, for an origin or a line that is
-//! slow is so for all of them: with several of either, the least of the medians over targets, directories and clients
-//! counts, one vote for each of them.
+//! A median over requests would be dominated by the most popular target. A long poll, a slow report or a playlist that waits for
+//! its next segment is slow by itself, on any line; it has one vote like every other target. If such targets are many, most clients
+//! or directories still see fast answers, whereas a slow origin or line is slow for all of them: so with several of either, the
+//! lowest of the medians over targets, directories and clients counts.
 
 use std::{
     collections::HashMap,
@@ -17,21 +16,21 @@ use super::{
     sample::Sample,
 };
 
-/// Answers that are remembered: the latest.
+/// The most answers that are kept; the latest.
 const MOST: usize = 1024;
-/// So long nobody waits for a network: where few targets take that long, each does so by itself.
+/// No network delays an answer for so long: if only a few targets take that long, each does so by itself.
 const OWN_WAIT: Duration = Duration::from_secs(2);
-/// As many targets do not take that long by chance; as many directories or clients are asked, too.
+/// With this many targets, a long time is not chance; the same number of directories or clients is needed for their medians.
 const SEVERAL: usize = 3;
 
-/// The response times of the latest answers.
+/// The response times of recent answers.
 #[derive(Debug)]
 pub struct ResponseTimes {
-    /// The median is taken over so much time.
+    /// Length of the median's window.
     window: Duration,
-    /// With fewer answers than these, it looks further back.
+    /// With fewer answers than these, older ones are included.
     wanted: usize,
-    /// But no further than this.
+    /// But at most this old.
     reach: Duration,
     latest: Vec<Answered>,
     seen: u64,
@@ -45,7 +44,7 @@ struct Answered {
 }
 
 impl ResponseTimes {
-    /// Nothing was answered yet.
+    /// Empty.
     pub fn new(window: Duration, wanted: u64, reach: Duration) -> Self {
         ResponseTimes {
             window,
@@ -56,7 +55,7 @@ impl ResponseTimes {
         }
     }
 
-    /// Takes the answer in that this sample tells of, if there was one.
+    /// Adds the response time of a sample, if it has one.
     pub fn add(&mut self, sample: &Sample) {
         let Some(took) = sample.origin_ttfb else {
             return;
@@ -74,7 +73,7 @@ impl ResponseTimes {
         self.seen += 1;
     }
 
-    /// How fast the origin answers at `now`.
+    /// The response time at `now`.
     pub fn pace(&self, now: Instant) -> OriginPace {
         let age = |answered: &Answered| now.saturating_duration_since(answered.at);
         let mut latest: Vec<_> = self.latest.iter().filter(|a| age(a) < self.reach).collect();
@@ -98,7 +97,7 @@ impl ResponseTimes {
     }
 }
 
-/// The median of each group of answers.
+/// The median of each group in one dimension.
 fn votes(latest: &[&Answered], by: Dimension) -> Vec<Duration> {
     let mut groups: HashMap<u64, Vec<Duration>> = HashMap::new();
     for answered in latest {
@@ -108,7 +107,7 @@ fn votes(latest: &[&Answered], by: Dimension) -> Vec<Duration> {
     groups.into_values().filter_map(median).collect()
 }
 
-/// The middle one; the lesser of two.
+/// The median; the lower of two middle values.
 fn median(mut times: Vec<Duration>) -> Option<Duration> {
     let middle = times.len().checked_sub(1)? / 2;
     Some(*times.select_nth_unstable(middle).1)
@@ -125,7 +124,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const MS: Duration = Duration::from_millis(1);
 
-    /// The median of answers of these paths, each after so many milliseconds.
+    /// The median for answers of these paths, each with its milliseconds.
     fn median_of(answers: &[(&str, u32)]) -> Option<Duration> {
         let now = Instant::now();
         let mut times = ResponseTimes::new(SECOND * 5, 5, SECOND * 60);
@@ -168,7 +167,7 @@ mod tests {
         assert_eq!(median_of(&answers), Some(MS * 8));
     }
 
-    /// The same of answers to these clients.
+    /// The median for answers to these clients.
     fn median_for(answers: impl IntoIterator<Item = (String, u8, u32)>) -> Option<Duration> {
         let now = Instant::now();
         let mut times = ResponseTimes::new(SECOND * 5, 5, SECOND * 60);

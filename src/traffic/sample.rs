@@ -1,4 +1,4 @@
-//! What one request was like.
+//! The measurements of one request.
 
 use std::time::{Duration, Instant};
 
@@ -6,29 +6,29 @@ use serde::Serialize;
 
 use super::{canary::split::Membership, keys::Keys, origin_id::OriginId};
 
-/// How a request ended. Names are stable: they stand in the access log and in /stats.
+/// How a request ended. The names are stable: they appear in the access log and in /stats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// The whole response went out; the origin answered below 400.
+    /// The whole response was sent; the status is below 400.
     Completed,
-    /// The whole response went out; the origin answered 4xx.
+    /// The whole response was sent; the status is 4xx.
     Refused,
-    /// The origin answered 5xx.
+    /// The origin's status is 5xx.
     OriginFailed,
-    /// No connection to the origin could be made.
+    /// No connection to the origin could be opened.
     ConnectFailed,
-    /// The origin did not answer, or a body stood still, for longer than allowed.
+    /// The origin did not answer, or its body stalled, for too long.
     OriginTimeout,
-    /// The origin's response broke, or was no HTTP.
+    /// The origin's response failed, or violated HTTP.
     OriginBroken,
     /// The client left before the end.
     ClientLeft,
-    /// The client sent too little or read nothing for too long, or sent what no proxy may pass on.
+    /// The client sent or read nothing for too long, or sent something invalid.
     ClientFault,
-    /// Turned away by the rate limit.
+    /// Refused by the rate limit.
     RateLimited,
-    /// Turned away because no origin connection came free in time.
+    /// Refused because no origin connection became free in time.
     Overloaded,
 }
 
@@ -47,8 +47,8 @@ impl Outcome {
         Outcome::Overloaded,
     ];
 
-    /// Whether the rate limit counts it as an error: a 5xx, a failed connect, a timeout or a broken body of the
-    /// origin. A 4xx or a client that left is not.
+    /// Whether the rate limit counts it as an error of the origin: 5xx, failed connect, timeout or broken body. Not a 4xx or a
+    /// client that left.
     pub fn is_origin_error(self) -> bool {
         matches!(
             self,
@@ -59,7 +59,7 @@ impl Outcome {
         )
     }
 
-    /// Whether the origin took part. A request turned away says nothing about the origin.
+    /// Whether the origin was involved. Refused requests say nothing about the origin.
     pub fn reached_origin(self) -> bool {
         !matches!(
             self,
@@ -67,7 +67,7 @@ impl Outcome {
         )
     }
 
-    /// The outcome's name as in logs and JSON.
+    /// The name in logs and JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Outcome::Completed => "completed",
@@ -85,7 +85,7 @@ impl Outcome {
 }
 
 impl Sample {
-    /// Whether the store answered it: it came to its end without a word from the origin.
+    /// Whether the store answered it without asking the origin.
     pub fn is_hit(&self) -> bool {
         let ended = matches!(
             self.outcome,
@@ -94,18 +94,18 @@ impl Sample {
         ended && self.origin_ttfb.is_none()
     }
 
-    /// Whether the origin took part.
+    /// Whether the origin was involved.
     pub fn reached_origin(&self) -> bool {
         self.outcome.reached_origin() && !self.is_hit()
     }
 }
 
-/// What one request was like, made when it ended.
+/// The measurements of one request, made when it ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
     /// When the request ended.
     pub ended: Instant,
-    /// How it ended.
+    /// How the request ended.
     pub outcome: Outcome,
     /// From the request sent to the origin to its response head; none if no head came.
     pub origin_ttfb: Option<Duration>,
@@ -113,12 +113,12 @@ pub struct Sample {
     pub ttfb: Option<Duration>,
     /// From the request's head received to its end.
     pub total: Duration,
-    /// Response body bytes handed to the client.
+    /// Response body bytes sent to the client.
     pub bytes: u64,
-    /// The origin that its target belongs to, whether it was asked or not.
+    /// The origin of its target, whether it was asked or not.
     pub origin: OriginId,
-    /// Who asked for what.
+    /// Its target and client, hashed.
     pub keys: Keys,
-    /// Its client's side in the canary when it began; none if none ran.
+    /// Its client's group in the canary when it began; none if no canary ran.
     pub canary: Option<Membership>,
 }

@@ -1,26 +1,26 @@
-//! How large the answer to a request will probably be: as large as the last time.
+//! Predicts the size of a response: the size of the last one for the same target.
 //!
-//! It decides about order only, so that it may be wrong: two targets that share a place forget each other.
+//! It only decides the order of requests, so it may be wrong: targets with the same hash slot overwrite each other.
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-/// Targets that are remembered at most: a power of two.
+/// The most targets that are remembered; a power of two.
 const PLACES: usize = 16 * 1024;
-/// How far one answer moves what is typical, in powers of two.
+/// How far one response moves the typical size, in powers of two.
 const STEP: f64 = 0.1;
-/// The share of answers that are not large: more than half, so that the median one goes first.
+/// The share of responses that do not count as large; more than half, so that the median one goes first.
 const SHARE: f64 = 0.55;
 
-/// The sizes of lately. Shared by all workers.
+/// Recent response sizes. Shared by all workers.
 #[derive(Debug)]
 pub struct Sizes {
     hasher: RandomState,
-    /// The upper half of a target's hash, and the size in powers of two, as `f32`. Zero: nothing.
+    /// The upper half of a target's hash, and the size as a power of two (`f32`). Zero: empty.
     places: Box<[AtomicU64]>,
-    /// The size in powers of two under which [`SHARE`] of the answers stay: the bits of an `f64`, zero before the first one.
+    /// The size, as a power of two, that [`SHARE`] of the responses stay below: bits of an `f64`, zero before the first one.
     typical: AtomicU64,
 }
 
@@ -35,18 +35,18 @@ impl Default for Sizes {
 }
 
 impl Sizes {
-    /// The answer to `target` has so many bytes.
+    /// Records the size of a response to `target`, in bytes.
     pub fn learn(&self, target: impl Hash, bytes: u64) {
         let (place, tag) = self.place(target);
         place.store(tag | u64::from((power(bytes) as f32).to_bits()), Relaxed);
         self.add(bytes);
     }
 
-    /// One more answer has so many bytes, and says nothing new of its target.
+    /// Records the size of a response without its target.
     pub fn add(&self, bytes: u64) {
         let power = power(bytes);
         let typical = f64::from_bits(self.typical.load(Relaxed));
-        // A step towards each: it settles where as much pulls up as down.
+        // A step towards each size: it converges to the quantile SHARE.
         let moved = if typical == 0.0 {
             power
         } else if power > typical {
@@ -57,7 +57,7 @@ impl Sizes {
         self.typical.store(moved.to_bits(), Relaxed);
     }
 
-    /// How many bytes the answer to `target` had last; none if that is not known.
+    /// Size of the last response to `target` in bytes; none if unknown.
     pub fn expect(&self, target: impl Hash) -> Option<u64> {
         let (place, tag) = self.place(target);
         let kept = place.load(Relaxed);
@@ -67,10 +67,10 @@ impl Sizes {
         })
     }
 
-    /// Whether so many bytes are more than what is typical.
+    /// Whether a size is larger than typical.
     pub fn is_large(&self, bytes: u64) -> bool {
         let typical = f64::from_bits(self.typical.load(Relaxed));
-        // A little more than typical is typical.
+        // One step of tolerance.
         typical > 0.0 && power(bytes) > typical + STEP
     }
 
@@ -80,7 +80,7 @@ impl Sizes {
     }
 }
 
-/// As a power of two; one byte more, so that no size is zero.
+/// The size as a power of two; plus one byte, so that the logarithm exists.
 fn power(bytes: u64) -> f64 {
     (bytes as f64 + 2.0).log2()
 }

@@ -1,4 +1,4 @@
-//! What the window says once a tick: the figures that /stats shows and that classifier and limiter decide by.
+//! The window's summary once a tick: the figures for /stats, and the input of classifier and limiter.
 
 use std::{
     collections::BTreeMap,
@@ -11,20 +11,20 @@ use super::{
     sample::Outcome,
 };
 
-/// What the window knew at one instant.
+/// The window's content at one instant.
 #[derive(Clone, Debug)]
 pub struct Summary {
-    /// When it was made.
+    /// When it was computed.
     pub at: Instant,
-    /// Everything since the process started.
+    /// All requests since the process started.
     pub total: Figures,
     /// The sliding window.
     pub window: Figures,
-    /// How much time `window` covers: the setting, or less just after the start.
+    /// How much time `window` covers: the setting, or less shortly after the start.
     pub covers: Duration,
-    /// What its samples say of each origin that has some.
+    /// The summary of each origin that has samples.
     pub origins: BTreeMap<OriginId, OriginSummary>,
-    /// How requests are spread, since the process started.
+    /// Histograms since the process started.
     pub spread: Distributions,
 }
 
@@ -41,13 +41,13 @@ impl Summary {
         }
     }
 
-    /// What the samples say of this origin: nothing, before its first one.
+    /// The summary of an origin; an empty one before its first sample.
     pub fn of(&self, origin: OriginId) -> &OriginSummary {
         static NOTHING: LazyLock<OriginSummary> = LazyLock::new(OriginSummary::default);
         self.origins.get(&origin).unwrap_or(&NOTHING)
     }
 
-    /// Body bits that went to clients per second in the window, in Mbit/s (10^6).
+    /// Body bits sent to clients per second in the window, in Mbit/s (10^6).
     pub fn throughput_mbps(&self) -> f64 {
         let seconds = self.covers.as_secs_f64();
         if seconds > 0.0 {
@@ -58,14 +58,14 @@ impl Summary {
     }
 }
 
-/// Requests and what became of them.
+/// Counts and times of requests.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Figures {
-    /// Requests that ended.
+    /// Requests that have ended.
     pub requests: u64,
-    /// Those that the rate limit counts as the origin's errors.
+    /// Errors of the origin, as the rate limit counts them.
     pub errors: u64,
-    /// Response body bytes handed to clients.
+    /// Response body bytes sent to clients.
     pub bytes: u64,
     /// Requests by outcome, in the order of [`Outcome::ALL`].
     pub outcomes: [u64; Outcome::ALL.len()],
@@ -88,7 +88,7 @@ impl Figures {
     }
 }
 
-/// How long something took: exact at the ends and in the middle, percentiles to one in a hundred.
+/// Statistics of a duration: minimum, maximum and mean are exact, percentiles to one percent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the usual names")]
 pub struct Times {

@@ -1,7 +1,6 @@
-//! A token bucket: bounds how often something may be done, on average and in one go.
+//! A token bucket: limits how often something is done, on average and at once.
 //!
-//! It pays for requests that are made once more. They are worth it while they are few; when an origin breaks down, they would
-//! bury it.
+//! It limits repeated requests. They are useful while they are few; during an outage they would overload the origin.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -22,7 +21,7 @@ pub struct TokenBucket {
 #[derive(Debug)]
 struct State {
     tokens: f64,
-    /// When `tokens` was right.
+    /// When `tokens` was last updated.
     filled: Instant,
 }
 
@@ -44,7 +43,7 @@ impl TokenBucket {
         self.pay(1.0, now)
     }
 
-    /// Takes so many tokens at `now`, or none of them. False if there are not enough.
+    /// Takes `tokens` at `now`, all or none. False if there are not enough.
     pub fn pay(&self, tokens: f64, now: Instant) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let gained = now.saturating_duration_since(state.filled).as_secs_f64() * self.rate;
@@ -57,8 +56,8 @@ impl TokenBucket {
         enough
     }
 
-    /// Returns `tokens`, which may be less than one; a full bucket keeps no more. A negative number takes tokens, and may leave a
-    /// debt.
+    /// Returns `tokens`, which may be fractional; a full bucket keeps no more. A negative number takes tokens, and may leave a
+    /// negative balance.
     pub fn earn(&self, tokens: f64) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.tokens = (state.tokens + tokens).min(self.burst);

@@ -1,7 +1,7 @@
-//! Which targets take it that a body is asked for in parts, as far as that was seen lately.
+//! Which targets accept requests for parts of a body, by recent experience.
 //!
-//! A link may be signed and expire, be good for so many downloads, or lie at a server that counts requests. Whatever
-//! refuses a part says something of its like: the same path with another query, then the same directory.
+//! A URL may be signed and expire, be valid for a number of downloads, or belong to a server that counts requests. A refused part
+//! says something about similar targets: the same path with another query, then the same directory.
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},
@@ -9,14 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What is remembered at most: a power of two. Two that share a place forget each other.
+/// The most entries; a power of two. Targets with the same hash slot overwrite each other.
 const PLACES: usize = 8 * 1024;
-/// How long a refusal or a proof counts.
+/// How long a refusal or a success is remembered.
 const MEMORY: Duration = Duration::from_secs(3600);
-/// How long a target that turns requests away with no parts under way is taken to do so whatever else goes on.
+/// How long a target that refused a request without parts under way counts as one that refuses by itself.
 const TURNS_AWAY: Duration = Duration::from_secs(60);
 
-/// A target, as far as others are like it.
+/// A target, with the keys of similar ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
     host: &'a [u8],
@@ -25,7 +25,7 @@ pub struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// `path_and_query` at `host`.
+    /// For `path_and_query` at `host`.
     pub fn new(host: &'a [u8], path_and_query: &'a str) -> Self {
         let (path, query) = match path_and_query.split_once('?') {
             Some((path, query)) => (path, Some(query)),
@@ -39,8 +39,8 @@ impl<'a> Target<'a> {
         &self.path[..end]
     }
 
-    /// Whether the query looks as if it were itself the permission: signed, expiring, or a token. Who holds such a link
-    /// may have it for a few requests only. Taken for one by mistake, a body comes over one connection.
+    /// Whether the query looks like an access permission: a signature, an expiry or a token. Such a URL may be valid for a few
+    /// requests only. A false positive only means that a body is fetched over one connection.
     pub fn is_permission(&self) -> bool {
         let parameters = self
             .query
@@ -55,7 +55,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Parts of the names that signatures, keys and expiries go by at the well-known services.
+/// Parts of parameter names that well-known services use for signatures, keys and expiries.
 const WORDS: [&str; 20] = [
     "sig",
     "token",
@@ -78,7 +78,7 @@ const WORDS: [&str; 20] = [
     "valid",
     "permit",
 ];
-/// Whole names.
+/// Complete parameter names.
 const NAMES: [&str; 9] = ["e", "st", "se", "sp", "exp", "ttl", "sid", "code", "otp"];
 
 fn names_permission(name: &str) -> bool {
@@ -86,7 +86,7 @@ fn names_permission(name: &str) -> bool {
     NAMES.contains(&name.as_str()) || WORDS.iter().any(|word| name.contains(word))
 }
 
-/// Letters and digits mixed, 16 or more of them: a digest or a random id.
+/// 16 or more mixed letters and digits: a digest or a random id.
 fn looks_random(value: &str) -> bool {
     let of_one = |byte: u8| byte.is_ascii_alphanumeric() || b"-_~%+/=".contains(&byte);
     value.len() >= 16
@@ -95,21 +95,21 @@ fn looks_random(value: &str) -> bool {
         && value.bytes().any(|byte| byte.is_ascii_alphabetic())
 }
 
-/// Seconds or milliseconds since 1970.
+/// A Unix time in seconds or milliseconds.
 fn looks_like_a_time(value: &str) -> bool {
     matches!(value.len(), 10 | 13) && value.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// How many requests a body may have beside its first one.
+/// How many requests for parts a body may have beside its original response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allowance {
-    /// None: parts were refused here, or the link may not be good for more than one request.
+    /// None: parts were refused here, or the URL may be valid for one request only.
     Nothing,
-    /// One at a time: a part was refused nearby.
+    /// One at a time: a part was refused for a similar target.
     One,
-    /// One, and one more for each that is given: nothing is known.
+    /// One, and one more for each accepted part: nothing is known.
     Cautious,
-    /// As many as bring more.
+    /// As many as increase the throughput.
     Usual,
 }
 
@@ -121,17 +121,17 @@ enum Verdict {
     Refused = 3,
 }
 
-/// What was seen lately. Shared by all workers.
+/// Recent experience with parts. Shared by all workers.
 #[derive(Debug)]
 pub struct Tolerance {
     hasher: RandomState,
     begun: Instant,
-    /// The upper half of a key's hash, seconds since `begun`, and a [`Verdict`] in the last two bits. Zero: nothing.
+    /// The upper half of a key's hash, seconds since `begun`, and a [`Verdict`] in the last two bits. Zero: empty.
     places: Box<[AtomicU64]>,
 }
 
 impl Tolerance {
-    /// Nothing was seen yet.
+    /// Empty.
     pub fn new(now: Instant) -> Self {
         Tolerance {
             hasher: RandomState::new(),
@@ -140,7 +140,7 @@ impl Tolerance {
         }
     }
 
-    /// What a body of `target` may be asked for beside its first response.
+    /// How many parts of `target` may be requested beside its original response.
     pub fn allowance(&self, target: &Target<'_>, now: Instant) -> Allowance {
         let (path, directory) = (self.of_path(target, now), self.of_directory(target, now));
         match (path, directory) {
@@ -153,12 +153,12 @@ impl Tolerance {
         }
     }
 
-    /// A part was refused: none for its path, fewer for its directory; none there once a second path does so.
+    /// Records a refused part: none any more for its path, fewer for its directory, and none there once a second path refuses.
     pub fn refused(&self, target: &Target<'_>, now: Instant) {
         let before = self.of_directory(target, now);
         let directory = match before {
             Verdict::Unknown | Verdict::Proven => Verdict::Doubted,
-            // The same body's other parts, or another client's of the same path, say nothing new.
+            // Other parts of the same body, or of another client's for the same path, are no new evidence.
             Verdict::Doubted if self.of_path(target, now) == Verdict::Refused => Verdict::Doubted,
             Verdict::Doubted | Verdict::Refused => Verdict::Refused,
         };
@@ -170,12 +170,12 @@ impl Tolerance {
         );
     }
 
-    /// Several parts were given, and none refused.
+    /// Records that several parts were accepted and none refused.
     pub fn tolerated(&self, target: &Target<'_>, now: Instant) {
         if self.of_path(target, now) != Verdict::Refused {
             self.keep(("path", target.host, target.path), Verdict::Proven, now);
         }
-        // What one path of a directory refuses, another one's parts do not take back.
+        // Success of one path does not outweigh another path's refusal in the same directory.
         if matches!(
             self.of_directory(target, now),
             Verdict::Unknown | Verdict::Proven
@@ -188,7 +188,7 @@ impl Tolerance {
         }
     }
 
-    /// The target turned a request away with no parts under way: that is its own.
+    /// Records that the target refused a request while no parts were under way: parts are not the reason.
     pub fn turned_away_by_itself(&self, target: &Target<'_>, now: Instant) {
         self.keep(
             ("turns away", target.host, target.path),
@@ -197,7 +197,7 @@ impl Tolerance {
         );
     }
 
-    /// Whether the target lately turned requests away though no parts were under way.
+    /// Whether the target recently refused requests although no parts were under way.
     pub fn turns_away_by_itself(&self, target: &Target<'_>, now: Instant) -> bool {
         let key = ("turns away", target.host, target.path);
         self.kept(key, TURNS_AWAY, now) == Verdict::Refused

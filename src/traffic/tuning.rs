@@ -1,8 +1,7 @@
-//! The parameters in force: towards an origin, derived from the level and that origin's class; towards clients, from the
-//! level alone.
+//! The parameters in force: towards an origin by level and class of that origin, towards clients by level alone.
 //!
-//! A parameter stands once, in [`LevelSettings`]: it is what the settings file has, what is in force, and what `/health`
-//! shows.
+//! Each parameter is defined once, in [`LevelSettings`]: it is the settings file's key, the value in force, and the entry in
+//! `/health`.
 
 use std::{ops::Deref, time::Duration};
 
@@ -13,21 +12,21 @@ use utoipa::ToSchema;
 use super::{level::Level, quality::Class};
 use crate::{reloadable::reloadable, units::OutOfRange};
 
-/// `[levels.<level>]`: the parameters of one level. Those that may be absent follow the class of the network then.
+/// `[levels.<level>]`: the parameters of one level. Optional ones follow the class of the network if they are not set.
 ///
-/// It is also the parameters in force, in a [`Tuning`], and the ones that `/health` shows: there nothing is absent.
+/// The same type holds the parameters in force, in a [`Tuning`], and those in `/health`; there all are set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LevelSettings {
-    /// Origin connections of the whole process, at most.
+    /// The most origin connections of the whole process.
     pub connections: usize,
-    /// Origin connections to one host, at most.
+    /// The most origin connections to one host.
     pub connections_per_host: usize,
     /// How long an idle origin connection is kept.
     #[serde(with = "humantime_serde")]
     #[schema(value_type = String, example = "1m")]
     pub keep_alive: Duration,
-    /// Longest connect, TLS included; also the longest wait for the rate limit.
+    /// Timeout for opening an origin connection with TLS; also the longest wait for the rate limit.
     #[serde(
         default,
         with = "humantime_serde",
@@ -35,7 +34,7 @@ pub struct LevelSettings {
     )]
     #[schema(value_type = String, required = true)]
     pub connect_timeout: Option<Duration>,
-    /// Longest time to the response head: queue, DNS, connect and retries together.
+    /// Timeout from the request to the response head, with queue, DNS, connect and retries.
     #[serde(
         default,
         with = "humantime_serde",
@@ -43,7 +42,7 @@ pub struct LevelSettings {
     )]
     #[schema(value_type = String, required = true)]
     pub exchange_timeout: Option<Duration>,
-    /// Longest gap between two reads of a response body.
+    /// Longest time without a byte of a response body.
     #[serde(
         default,
         with = "humantime_serde",
@@ -51,11 +50,11 @@ pub struct LevelSettings {
     )]
     #[schema(value_type = String, required = true)]
     pub idle_read: Option<Duration>,
-    /// How long an answer of DNS is kept at most.
+    /// The longest time that a DNS answer is cached.
     #[serde(with = "humantime_serde")]
     #[schema(value_type = String)]
     pub dns_cache: Duration,
-    /// How far small pieces that have arrived are gathered into one write.
+    /// Up to this size, small pieces that have arrived are joined into one write.
     #[serde(
         default,
         with = "crate::units::sized_if_any",
@@ -63,11 +62,11 @@ pub struct LevelSettings {
     )]
     #[schema(value_type = String, required = true, example = "16KiB")]
     pub chunk: Option<ByteSize>,
-    /// Read-ahead for one transfer.
+    /// Size of the read-ahead buffer of one transfer.
     #[serde(with = "crate::units::sized")]
     #[schema(value_type = String)]
     pub buffer: ByteSize,
-    /// Concurrent Redis commands, at most.
+    /// The most concurrent Redis commands.
     pub redis_pool: usize,
     /// Whether the TCP options of `[tcp]` are set, on both sides.
     pub tcp_options: bool,
@@ -77,17 +76,17 @@ pub struct LevelSettings {
     pub rate_limit: bool,
     /// Whether the adaptive limit on concurrent exchanges is on.
     pub concurrency_limit: bool,
-    /// Whether requests for small bodies go first among those that wait for the origin.
+    /// Whether requests for small bodies overtake others that wait for the origin.
     pub small_first: bool,
-    /// Whether responses are kept, and requests for the same join while one is under way.
+    /// Whether responses are stored, and concurrent requests for the same response are collapsed.
     pub store: bool,
-    /// Whether as many origin connections are kept open as were lately in use at once.
+    /// Whether as many origin connections are kept open as were recently in use at once.
     pub warm_connections: bool,
-    /// Whether bodies that break or stall are continued.
+    /// Whether broken or stalled bodies are continued.
     pub resume: bool,
-    /// Whether large bodies are fetched over several connections where the line to the origin is poor.
+    /// Whether large bodies are fetched over several connections if the line to the origin is poor.
     pub parallel: bool,
-    /// Whether each client connection follows the class of its own line.
+    /// Whether each client connection is adapted to the class of its own line.
     pub follow_lines: bool,
 }
 
@@ -114,23 +113,23 @@ reloadable!(LevelSettings {
     follow_lines: AtOnce,
 });
 
-/// `[classes.<class>]`: the parameters of one class of network, for the levels that follow it.
+/// `[classes.<class>]`: the parameters of one class of network, for levels that follow it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClassSettings {
-    /// How far small pieces that have arrived are gathered into one write.
+    /// Up to this size, small pieces that have arrived are joined into one write.
     #[serde(with = "crate::units::sized")]
     pub chunk: ByteSize,
-    /// Read-ahead for one transfer to a client whose own line has this class, where that is more than the level's.
+    /// Size of the read-ahead buffer for a client whose own line has this class, if larger than the level's.
     #[serde(with = "crate::units::sized")]
     pub line_buffer: ByteSize,
-    /// Longest connect, TLS included.
+    /// Timeout for opening an origin connection with TLS.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
-    /// Longest gap between two reads of a response body.
+    /// Longest time without a byte of a response body.
     #[serde(with = "humantime_serde")]
     pub idle_read: Duration,
-    /// Longest time to the response head: queue, DNS, connect and retries together.
+    /// Timeout from the request to the response head, with queue, DNS, connect and retries.
     #[serde(with = "humantime_serde")]
     pub exchange_timeout: Duration,
 }
@@ -198,7 +197,7 @@ impl ClassTable {
     }
 }
 
-/// Both tables, from which every tuning is derived.
+/// Both tables, from which the parameters in force are derived.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tables {
@@ -208,17 +207,17 @@ pub struct Tables {
     pub classes: ClassTable,
 }
 
-/// The parameters in force towards clients: those that follow no origin's class. They are read from the level's settings,
-/// by `Deref`: `level.tcp_options`.
+/// The parameters in force towards clients, which do not depend on an origin's class. Dereferences to the level's settings:
+/// `level.tcp_options`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LevelInForce {
     /// The level.
     pub level: Level,
-    /// Its settings, as they are in the file: what follows a class is absent.
+    /// Its settings as in the file: parameters that follow a class may be unset.
     pub parameters: LevelSettings,
-    /// The chunk by the class of the client's line; none where connections do not follow their lines.
+    /// Chunk size by the class of the client's line; none if connections are not adapted to their lines.
     line_chunks: Option<[ByteSize; Class::ALL.len()]>,
-    /// The read-ahead by the class of the client's line; none where connections do not follow their lines.
+    /// Read-ahead size by the class of the client's line; none if connections are not adapted to their lines.
     line_buffers: Option<[ByteSize; Class::ALL.len()]>,
 }
 
@@ -231,15 +230,13 @@ impl Deref for LevelInForce {
 }
 
 impl LevelInForce {
-    /// How far small pieces are gathered into one write for a client whose line has this class, where the origin's tuning
-    /// has this `chunk`: the worse of the two lines decides.
+    /// Chunk size for a client whose line has this class, if the origin's tuning has this `chunk`: the larger one.
     pub fn chunk_for(&self, client: Class, chunk: ByteSize) -> ByteSize {
         self.line_chunks
             .map_or(chunk, |chunks| chunk.max(chunks[client as usize]))
     }
 
-    /// Read-ahead for a transfer to a client whose line has this class: the slower it reads, the longer it would hold
-    /// an origin connection.
+    /// Read-ahead size for a client whose line has this class: a slow reader would occupy an origin connection longer.
     pub fn buffer_for(&self, client: Class) -> ByteSize {
         self.line_buffers.map_or(self.buffer, |buffers| {
             self.buffer.max(buffers[client as usize])
@@ -247,24 +244,24 @@ impl LevelInForce {
     }
 }
 
-/// The parameters in force towards one origin. Those that no class changes are read from the level's settings, by `Deref`:
+/// The parameters in force towards one origin. Dereferences to the level's settings for those that do not depend on the class:
 /// `tuning.connections`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tuning {
-    /// The level that it comes from.
+    /// The level it is derived from.
     pub level: Level,
-    /// The class that it comes from.
+    /// The class it is derived from.
     pub class: Class,
-    /// The level's settings, in which what follows the class is filled in: nothing is absent.
+    /// The level's settings, completed from the class: all are set.
     pub parameters: LevelSettings,
     /// `parameters.connect_timeout`.
     pub connect_timeout: Duration,
     /// `parameters.exchange_timeout`.
     pub exchange_timeout: Duration,
-    /// `parameters.idle_read`: after so long a body goes on over another connection, where it can.
+    /// `parameters.idle_read`: after this time without a byte, a body continues over another connection, if possible.
     pub idle_read: Duration,
-    /// The gap between two reads after which a body ends. Where the level sets `idle_read`, the same; otherwise as long as
-    /// at level low at least, since a body that a plain proxy waits for is not cut.
+    /// The time without a byte after which a body ends. If the level sets `idle_read`, equal to it; otherwise at least that of
+    /// level low, so that a body that a plain proxy would wait for is not cut.
     pub idle_limit: Duration,
     /// `parameters.chunk`.
     pub chunk: ByteSize,
@@ -279,18 +276,18 @@ impl Deref for Tuning {
 }
 
 impl Tuning {
-    /// Concurrent exchanges with the origin, at most: it is one host.
+    /// The most concurrent exchanges with the origin, which is one host.
     pub fn connections_at_once(&self) -> usize {
         self.connections.min(self.connections_per_host)
     }
 }
 
 impl Tables {
-    /// Checks the ranges.
+    /// Checks the values.
     ///
     /// # Errors
     ///
-    /// [`OutOfRange`] for the first key that is outside of its range.
+    /// [`OutOfRange`] for the first value that is out of its range.
     pub fn check(&self) -> Result<(), OutOfRange> {
         for level in Level::ALL {
             let l = self.levels.of(level);
@@ -327,7 +324,7 @@ impl Tables {
         Ok(())
     }
 
-    /// What a level says for clients.
+    /// The parameters of a level towards clients.
     pub fn level(&self, level: Level) -> LevelInForce {
         let parameters = self.levels.of(level).clone();
         let of_each = |value: fn(&ClassSettings) -> ByteSize| {
@@ -341,7 +338,7 @@ impl Tables {
         }
     }
 
-    /// The tuning for a level towards an origin of this class.
+    /// The parameters of a level towards an origin of this class.
     pub fn tuning(&self, level: Level, class: Class) -> Tuning {
         let at_low = self.levels.low.idle_read.unwrap_or_default();
         let (l, c) = (self.levels.of(level), self.classes.of(class));

@@ -1,4 +1,4 @@
-//! From when to when a certificate is valid, and what follows.
+//! The validity period of a certificate, and its status.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,10 +6,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// So long before its end a certificate should have been renewed. Whoever renews by itself does so earlier.
+/// A certificate should be renewed this long before its end. Automatic renewal happens earlier.
 pub const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
-/// From when to when a certificate is valid (RFC 5280 §4.1.2.5). Both ends belong to it.
+/// The validity period of a certificate (RFC 5280 §4.1.2.5), both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
     /// The first moment.
@@ -18,22 +18,22 @@ pub struct Validity {
     pub not_after: SystemTime,
 }
 
-/// What a certificate is worth to clients.
+/// The status of a certificate for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CertificateStatus {
-    /// They take it.
+    /// Clients accept it.
     Valid,
-    /// They take it for fourteen days more at most.
+    /// Clients accept it for at most fourteen more days.
     Expiring,
-    /// They refuse it.
+    /// Clients reject it: its period has ended.
     Expired,
-    /// They refuse it until it begins.
+    /// Clients reject it: its period has not begun.
     NotYetValid,
 }
 
 impl Validity {
-    /// That of a certificate in DER; none where it cannot be read.
+    /// The period of a DER certificate; none if it cannot be parsed.
     pub fn of(certificate: &[u8]) -> Option<Self> {
         const SEQUENCE: u8 = 0x30;
         const VERSION: u8 = 0xa0;
@@ -42,7 +42,7 @@ impl Validity {
         if fields.first() == Some(&VERSION) {
             (_, _, fields) = value(fields)?;
         }
-        // Behind the serial number, the signature's algorithm and the issuer.
+        // Skips serial number, signature algorithm and issuer.
         for _ in 0..3 {
             (_, _, fields) = value(fields)?;
         }
@@ -58,7 +58,7 @@ impl Validity {
         })
     }
 
-    /// What it is worth at `now`.
+    /// The status at `now`.
     pub fn worth(&self, now: SystemTime) -> CertificateStatus {
         if now < self.not_before {
             CertificateStatus::NotYetValid
@@ -72,7 +72,7 @@ impl Validity {
     }
 }
 
-/// Tag and contents of the first value (X.690 §8.1), and what comes after it.
+/// Tag and contents of the first DER value (X.690 §8.1), and the bytes behind it.
 fn value(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     const LONG: u8 = 0x80;
     let (&tag, rest) = der.split_first()?;
@@ -94,7 +94,7 @@ fn value(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((tag, contents, rest))
 }
 
-/// A UTCTime `YYMMDDHHMMSSZ` or a GeneralizedTime `YYYYMMDDHHMMSSZ`. What is before 1970 is taken for 1970.
+/// Parses a UTCTime `YYMMDDHHMMSSZ` or a GeneralizedTime `YYYYMMDDHHMMSSZ`. Times before 1970 become 1970.
 fn moment(kind: u8, text: &[u8]) -> Option<SystemTime> {
     const UTC_TIME: u8 = 0x17;
     const GENERALIZED_TIME: u8 = 0x18;
@@ -138,9 +138,9 @@ fn moment(kind: u8, text: &[u8]) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(DAY * u32::try_from(days(year, month, day)).ok()? + within)
 }
 
-/// Days from 1970-01-01 to a day of the Gregorian calendar after it.
+/// Days from 1970-01-01 to a later day of the Gregorian calendar.
 fn days(year: u64, month: u64, day: u64) -> u64 {
-    // Years begin in March, so that the day that some have more is the last one.
+    // Counts years from March, so that the leap day is the last day.
     let (year, month) = if month > 2 {
         (year, month - 3)
     } else {

@@ -1,20 +1,20 @@
-//! Over how many connections one body is fetched: more while that brings more, fewer when it does not.
+//! How many connections one body is fetched over: more while that increases the throughput, fewer if not.
 //!
-//! A lossy or long path holds each TCP flow to a rate of its own, however free the line is; several flows fill it. A
-//! clean path is filled by one, and more would only take from others.
+//! On a lossy or long path each TCP connection is limited by itself, however free the line is; several fill it. A clean path is
+//! filled by one, and more would only take bandwidth from others.
 
 use std::time::{Duration, Instant};
 
-/// Goodput must grow by so much for a greater width to be worth it.
+/// Factor by which throughput must grow for a larger width to be kept.
 const WORTH: f64 = 1.1;
-/// The width grows by this factor as long as each growth was worth it, and by the small one after that.
+/// The width grows by this factor while each growth is kept, and by the small one after that.
 const STEP: usize = 4;
 /// See [`STEP`].
 const SMALL_STEP: usize = 2;
-/// Periods to wait after a greater width brought nothing.
+/// Periods to wait after a larger width did not help.
 const PATIENCE: u32 = 8;
 
-/// The width of one transfer.
+/// The number of connections for one transfer.
 #[derive(Clone, Copy, Debug)]
 pub struct Width {
     now: usize,
@@ -22,20 +22,20 @@ pub struct Width {
     period: Duration,
     begun: Instant,
     bytes: u64,
-    /// The goodput of the period before the last change, in bytes per second, and the width it had.
+    /// Throughput (bytes per second) and width before the last change.
     before: Option<(f64, usize)>,
-    /// By which factor it grows next.
+    /// The factor of the next growth.
     step: usize,
-    /// Periods in which no greater width is tried.
+    /// Periods until a larger width is tried.
     pause: u32,
     /// When it was last halved.
     punished: Option<Instant>,
-    /// The period says nothing: the client or the memory held it back.
+    /// Whether the current period is not meaningful, because client or memory limited the transfer.
     held_back: bool,
 }
 
 impl Width {
-    /// Begins with `start` connections, judged after every `period`.
+    /// Starts with `start` connections, judged after every `period`.
     pub fn new(start: usize, most: usize, period: Duration, now: Instant) -> Self {
         Width {
             now: start.clamp(1, most.max(1)),
@@ -51,23 +51,23 @@ impl Width {
         }
     }
 
-    /// So many connections are worth it now.
+    /// The current number of connections.
     pub fn get(&self) -> usize {
         self.now
     }
 
-    /// Bytes came, over all connections.
+    /// Counts bytes received, over all connections.
     pub fn came(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
     }
 
-    /// Something else than the path held the transfer back.
+    /// Marks the current period as limited by something other than the path.
     pub fn hold_back(&mut self) {
         self.held_back = true;
     }
 
-    /// The origin refused, or a part failed: half as many, and no more for a while. What is refused within the same
-    /// period counts once: it was asked for at the old width. Whether it counted.
+    /// The origin refused, or a part failed: halves the width, and does not grow for a while. Refusals within the same period count
+    /// once, because they were requested at the old width. Returns whether it counted.
     pub fn punish(&mut self, now: Instant) -> bool {
         if self
             .punished
@@ -88,7 +88,7 @@ impl Width {
         (self.begun, self.bytes, self.held_back) = (now, 0, false);
     }
 
-    /// Judges the period if it is over. The new width, if it changed.
+    /// Judges the period if it is over. Returns the new width if it changed.
     pub fn judge(&mut self, now: Instant) -> Option<usize> {
         let past = now.saturating_duration_since(self.begun);
         if past < self.period {
@@ -102,11 +102,11 @@ impl Width {
         }
         let was = self.now;
         match self.before {
-            // The greater width brought too little: back to the one before.
+            // The larger width brought too little: back to the previous one.
             Some((before, width)) if self.now > width && goodput < before * WORTH => {
                 self.now = width;
                 self.before = None;
-                // Something between the two may still do.
+                // A width between the two may still help.
                 self.pause = if self.step == SMALL_STEP { PATIENCE } else { 0 };
                 self.step = SMALL_STEP;
             }
@@ -168,7 +168,7 @@ mod tests {
         let mut now = Instant::now();
         let mut width = Width::new(8, 16, PERIOD, now);
         for _ in 0..8 {
-            // All of them at once.
+            // All of them in the same period.
             width.punish(now);
         }
         for _ in 0..PATIENCE {

@@ -1,7 +1,7 @@
 //! Counts samples, since the start and over a sliding window, in constant memory.
 //!
-//! Time is cut into slots of a second or less. Each slot keeps its own histogram, so that leaving the window is a
-//! subtraction, and the whole is never counted anew. Slots without a sample take no memory.
+//! Time is divided into slots of a second or less. Each slot has its own histogram, so that a slot leaves the window by
+//! subtraction, and nothing is recounted. Slots without samples take no memory.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -25,10 +25,10 @@ use crate::{reloadable::reloadable, units::OutOfRange};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// How often the window is summed up, and classifier, limiter and Redis hear of it.
+    /// How often the window is summed up, and classifier, limiter and Redis get the summary.
     #[serde(with = "humantime_serde")]
     pub tick: Duration,
-    /// How far back the sliding window of /stats reaches.
+    /// Length of the sliding window of /stats.
     #[serde(with = "humantime_serde")]
     pub window: Duration,
 }
@@ -39,7 +39,7 @@ reloadable!(Settings {
 });
 
 impl Settings {
-    /// Checks the ranges.
+    /// Checks the values.
     ///
     /// # Errors
     ///
@@ -65,15 +65,15 @@ impl Settings {
 pub struct Window {
     start: Instant,
     slot: Duration,
-    /// Slots in the sliding window.
+    /// Number of slots in the sliding window.
     slots: u64,
     total: Tally<u64>,
     sliding: Tally<u32>,
-    /// The window's slots that have samples, oldest first.
+    /// The window's slots that contain samples, oldest first.
     past: VecDeque<(u64, Tally<u32>)>,
-    /// How origins are judged by their samples; none where nobody judges them by this window.
+    /// How origins are judged by their samples; none for a window that is not used for that.
     judging: Option<Judging>,
-    /// What was heard of each origin.
+    /// The aggregated samples of each origin.
     origins: BTreeMap<OriginId, OriginWindow>,
     spread: Distributions,
 }
@@ -98,7 +98,7 @@ impl Window {
         }
     }
 
-    /// An empty window of so many slots that no classifier looks at.
+    /// An empty window with this many slots, without judgement of origins.
     pub fn plain(slot: Duration, slots: u64, start: Instant) -> Self {
         Self {
             start,
@@ -113,7 +113,7 @@ impl Window {
         }
     }
 
-    /// Another longest time between two judgements of the rate limit.
+    /// Changes the longest time between two judgements of the rate limit.
     pub fn judge_after(&mut self, window: Duration) {
         if let Some(judging) = &mut self.judging {
             judging.judged_after = window;
@@ -152,7 +152,7 @@ impl Window {
         self.forget_before(newest);
     }
 
-    /// What is known at `now`.
+    /// The summary at `now`.
     pub fn summary(&mut self, now: Instant) -> Summary {
         let slot = self.slot_of(now);
         self.forget_before(slot);
@@ -179,7 +179,7 @@ impl Window {
         (at.saturating_duration_since(self.start).as_nanos() / self.slot.as_nanos()) as u64
     }
 
-    /// Drops the slots that are out of the window when `newest` is its last.
+    /// Drops the slots that leave the window when `newest` is its last.
     fn forget_before(&mut self, newest: u64) {
         while let Some((slot, _)) = self.past.front()
             && newest.saturating_sub(*slot) >= self.slots
@@ -190,7 +190,7 @@ impl Window {
         }
     }
 
-    /// The shortest and the longest cannot be subtracted: they are found among the slots.
+    /// Minimum and maximum cannot be subtracted: they are computed from the slots.
     fn bound_by_slots(&self, window: &mut Figures) {
         let bound = |times: &mut Times, of: fn(&Tally<u32>) -> &Timing<u32>| {
             let used = || {
@@ -209,7 +209,7 @@ impl Window {
     }
 }
 
-/// Sums over some stretch of time.
+/// Sums over one slot or the window.
 #[derive(Debug)]
 struct Tally<C: Counter> {
     requests: u64,
@@ -269,7 +269,7 @@ impl<C: Counter> Tally<C> {
     }
 }
 
-/// Durations, in microseconds.
+/// Statistics of durations, in microseconds.
 #[derive(Debug)]
 pub(super) struct Timing<C: Counter> {
     pub count: u64,
@@ -292,7 +292,7 @@ impl<C: Counter> Timing<C> {
     }
 
     pub fn record(&mut self, duration: Option<Duration>) {
-        // a day is long enough: a histogram grows with what it has to hold
+        // a day is enough: the histogram grows with its longest value
         const LONGEST: Duration = Duration::from_secs(86_400);
         let Some(duration) = duration.map(|duration| duration.min(LONGEST)) else {
             return;
@@ -338,7 +338,7 @@ impl<C: Counter> Timing<C> {
 }
 
 impl Times {
-    /// A percentile is the upper end of its bucket, which can lie beyond the longest by a hundredth.
+    /// Limits percentiles to the maximum: a percentile is the upper end of its bucket, which can exceed it by one percent.
     fn settle(&mut self) {
         for percentile in [&mut self.p50, &mut self.p95, &mut self.p99] {
             *percentile = (*percentile).max(self.min).min(self.max);
@@ -549,7 +549,7 @@ mod tests {
         assert_eq!(window.summary(start).total.total.max, SECOND * 86_400);
     }
 
-    /// The plain way: keep every sample, and sort.
+    /// The reference implementation: keep every sample, and sort.
     fn naive(samples: &[Sample], keep: impl Fn(&Sample) -> bool) -> (u64, u64, u64, Vec<Duration>) {
         let kept: Vec<_> = samples.iter().filter(|s| keep(s)).collect();
         let mut times: Vec<_> = kept.iter().map(|s| s.total).collect();
@@ -577,7 +577,7 @@ mod tests {
             let mut samples = Vec::new();
             for (gap, outcome, micros, bytes, late, look) in steps {
                 now += Duration::from_millis(gap);
-                // workers hand over in batches: a sample may be older than the newest
+                // workers deliver in batches: a sample may be older than the newest
                 let ended = (now - Duration::from_millis(late)).max(start);
                 let sample = Sample {
                     ended,

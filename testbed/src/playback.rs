@@ -1,8 +1,8 @@
-//! A player's buffer: what is loaded, what has played, and when the picture stood still.
+//! A simulated player: what is buffered, what was played, and when playback stalled.
 
 use std::time::{Duration, Instant};
 
-/// Segments to hold at most, the one that plays included.
+/// The most segments in the buffer, with the one being played.
 const SEGMENTS_TO_HOLD: u32 = 3;
 
 /// The buffer of one player.
@@ -10,26 +10,26 @@ const SEGMENTS_TO_HOLD: u32 = 3;
 pub struct Playback {
     /// When it was switched on.
     joined: Instant,
-    /// Segments to load before the picture starts.
+    /// Segments to load before playback starts.
     to_start: u32,
     /// When the picture first moved.
     started: Option<Instant>,
     segments: u32,
     loaded: Duration,
-    /// When what is loaded ends; none before the start.
+    /// When the buffered content ends; none before the start.
     lasts_until: Option<Instant>,
     stalls: u64,
     stalled: Duration,
 }
 
-/// How it went so far.
+/// Playback so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// What was shown.
+    /// Time played.
     pub played: Duration,
-    /// How often the picture stood still.
+    /// Number of stalls.
     pub stalls: u64,
-    /// For how long in all; the wait before the start is none of it.
+    /// Total time of stalls, without the wait before the start.
     pub stalled: Duration,
     /// How long the wait before the start was; none: it lasts.
     pub startup: Option<Duration>,
@@ -51,7 +51,7 @@ impl Playback {
         }
     }
 
-    /// Takes in a segment of `length` that came at `now`.
+    /// Adds a segment of `length` that arrived at `now`.
     pub fn load(&mut self, length: Duration, now: Instant) {
         self.segments += 1;
         self.loaded += length;
@@ -70,7 +70,7 @@ impl Playback {
         }
     }
 
-    /// How long to wait at `now` before loading a segment of `length`, so that no more is held than a player holds.
+    /// How long to wait at `now` before loading a segment of `length`, so that the buffer does not exceed its limit.
     #[must_use]
     pub fn pause(&self, length: Duration, now: Instant) -> Duration {
         let held = self
@@ -79,7 +79,7 @@ impl Playback {
         (held + length).saturating_sub(length * SEGMENTS_TO_HOLD)
     }
 
-    /// How it went until `now`, a stall that still lasts included.
+    /// Playback until `now`, including a stall that still lasts.
     #[must_use]
     pub fn progress(&self, now: Instant) -> Progress {
         let Some(end) = self.lasts_until else {

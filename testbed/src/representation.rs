@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{content::Content, random::fnv1a};
 
-/// 2024-01-01T00:00:00Z: nothing here ever changes, and the date must say so.
+/// 2024-01-01T00:00:00Z: a fixed date, because the content never changes.
 const MODIFIED: Duration = Duration::from_secs(1_704_067_200);
 
 /// Bytes of a length that is known.
@@ -31,7 +31,7 @@ impl Body {
         }
     }
 
-    /// Whether there is nothing.
+    /// Whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -47,7 +47,7 @@ impl Body {
         format!("\"{seed:016x}-{:x}\"", self.len())
     }
 
-    /// The bytes in `range`, cut to what there is.
+    /// The bytes in `range`, cut to the length.
     #[must_use]
     pub fn read(&self, range: Range<u64>) -> Bytes {
         let end = range.end.min(self.len());

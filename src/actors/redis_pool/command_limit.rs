@@ -5,8 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-/// The limit on concurrent Redis commands. They share one connection, so this is no pool of sockets. Clones are the same
-/// limit.
+/// Limits concurrent Redis commands. They share one connection, so this is not a pool of sockets. Clones share the limit.
 #[derive(Clone, Debug)]
 pub(super) struct CommandLimit(Arc<Count>);
 
@@ -16,7 +15,7 @@ struct Count {
     in_use: AtomicUsize,
 }
 
-/// The permit of one command. Dropped, it is free for another.
+/// Permits one command; released on drop.
 pub(super) struct CommandPermit(CommandLimit);
 
 impl CommandLimit {
@@ -38,17 +37,17 @@ impl CommandLimit {
             .map(|_| CommandPermit(self.clone()))
     }
 
-    /// Commands at once, at most.
+    /// The limit.
     pub fn most(&self) -> usize {
         self.0.most.load(Relaxed)
     }
 
-    /// Another limit from now on. Commands under way go on, even if they are too many then.
+    /// Changes the limit. Running commands continue.
     pub fn set_most(&self, most: usize) {
         self.0.most.store(most, Relaxed);
     }
 
-    /// Commands under way.
+    /// Running commands.
     pub fn in_use(&self) -> usize {
         self.0.in_use.load(Relaxed)
     }

@@ -1,4 +1,4 @@
-//! `<prefix>:instance:<name>`: a summary of one instance, which expires when it is not written again.
+//! `<prefix>:instance:<name>`: a summary of one instance, which expires unless it is written again.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::traffic::published::Published;
 
-/// A name that no other instance has: host, process, and a random number for several in one process.
+/// A unique instance name: host, process id, and a random number for several in one process.
 pub fn instance_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = match host.trim() {

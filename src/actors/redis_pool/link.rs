@@ -1,4 +1,4 @@
-//! The connection to Redis: many commands share it, each with a deadline.
+//! The connection to Redis: shared by all commands, each with a deadline.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use tokio::time::timeout;
 
 use super::target::Target;
 
-/// Installs the cryptography that TLS connections use, for the whole process. Does nothing when called again.
+/// Installs the process-wide cryptography provider for TLS. Repeated calls do nothing.
 pub fn install_crypto() {
-    // An error says that one is installed already.
+    // Fails if one is installed already.
     _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// A connection to one node, or to a cluster. Clones are the same connection.
+/// A connection to one node or a cluster. Clones share it.
 #[derive(Clone)]
 pub(super) struct Link {
     connection: Connection,
@@ -28,17 +28,17 @@ pub(super) struct Link {
 #[derive(Clone)]
 enum Connection {
     Node(ConnectionManager),
-    // Boxed: it is large, and there is only one.
+    // Boxed, because it is large.
     Cluster(Box<ClusterConnection>),
 }
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Trouble {
-    /// No answer in time.
+    /// No reply in time.
     #[error("no answer within {0:?}")]
     Silent(Duration),
-    /// It refused, or the connection broke.
+    /// Redis returned an error, or the connection failed.
     #[error("{0}")]
     Refused(#[from] redis::RedisError),
     /// No URL is set.
@@ -47,12 +47,12 @@ pub(super) enum Trouble {
 }
 
 impl Link {
-    /// Connects to `target`. `patience` is the longest wait for an answer from then on. Connecting may take twice that,
-    /// and two seconds at least.
+    /// Connects to `target`. `patience` is the timeout for replies from then on. Connecting may take twice that, and at least two
+    /// seconds.
     ///
     /// # Errors
     ///
-    /// [`Trouble`]: no connection in that time, or none at all.
+    /// [`Trouble`]: no connection in that time.
     pub async fn open(target: &Target, patience: Duration) -> Result<Self, Trouble> {
         let connect = patience.max(Duration::from_secs(1));
         let opened = timeout(connect * 2, Self::connect(target, patience, connect)).await;
@@ -67,7 +67,7 @@ impl Link {
         let connection = match target {
             Target::None => return Err(Trouble::Nowhere),
             Target::Node(url) => {
-                // The library does not retry: the next tick does.
+                // The library must not retry: the next tick does.
                 let config = ConnectionManagerConfig::new()
                     .set_number_of_retries(0)
                     .set_connection_timeout(Some(connect))
@@ -94,18 +94,18 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// [`Trouble`]: no answer in time, or an error.
+    /// [`Trouble`]: no reply in time, or an error.
     pub async fn ping(&self) -> Result<(), Trouble> {
         self.run(&redis::cmd("PING")).await.map(drop)
     }
 
-    /// Runs one command, and returns its reply.
+    /// Runs one command and returns its reply.
     ///
     /// # Errors
     ///
-    /// [`Trouble`]: no answer in time, or an error.
+    /// [`Trouble`]: no reply in time, or an error.
     pub async fn run(&self, command: &Cmd) -> Result<Value, Trouble> {
-        // The library has this deadline for the answer alone; twice of it covers a new connection, too.
+        // The library applies this timeout to the reply only; twice of it covers a new connection, too.
         let patience = self.patience * 2;
         let reply = async {
             match self.connection.clone() {

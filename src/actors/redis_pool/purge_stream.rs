@@ -1,50 +1,51 @@
-//! `<prefix>:purges`: the purges of all instances as a Redis stream, so that an instance that was away reads on from where it was.
+//! `<prefix>:purges`: the purges of all instances as a Redis stream, so that an instance that was disconnected continues where it
+//! left off.
 //!
-//! Each instance remembers the id of the last entry that it took. It reads from that id on, that entry included: where it is not the
-//! first that comes, the stream was cut off or lost meanwhile, and what is missing nobody knows.
+//! Each instance remembers the id of the last entry that it applied. It reads from that id on, including that entry: if another
+//! entry comes first, the stream was trimmed or lost meanwhile, and unknown purges are missing.
 
 use redis::{Cmd, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::store::purge::What;
 
-/// Entries that the stream keeps, about: an instance that misses more purges everything.
+/// Approximate number of entries in the stream: an instance that misses more purges everything.
 const KEPT: u64 = 10_000;
 
 /// Entries that are read at once.
 const AT_ONCE: u64 = 100;
 
-/// The id before any entry.
+/// The id before all entries.
 const BEFORE_ALL: &str = "0-0";
 
 /// One purge.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// The instance that it was asked of, and which has done it.
+    /// The instance that the purge was requested from, and which has done it.
     pub by: String,
-    /// What is purged.
+    /// What to purge.
     pub what: Vec<What>,
     /// Whether it is only made stale.
     pub soft: bool,
 }
 
-/// What came behind the last entry that was taken.
+/// Entries behind the last one that was applied.
 #[derive(Debug, PartialEq)]
 pub struct News {
-    /// Entries in order. None: what came meanwhile is not known any more.
+    /// The entries in order. None: entries are missing, so everything must be purged.
     pub entries: Option<Vec<Entry>>,
     /// The id of the last of them.
     pub last: String,
 }
 
-/// The stream's key, and the commands that read and write it.
+/// The stream's key, and its commands.
 #[derive(Clone, Debug)]
 pub struct PurgeStream {
     key: String,
 }
 
 impl PurgeStream {
-    /// The stream whose key begins with `prefix`.
+    /// The stream with this key prefix.
     pub fn new(prefix: &str) -> Self {
         PurgeStream {
             key: format!("{prefix}:purges"),
@@ -61,7 +62,7 @@ impl PurgeStream {
         add
     }
 
-    /// Reads the newest id: where an instance begins that remembers none.
+    /// Reads the newest id, which is where an instance without a position starts.
     pub fn newest(&self) -> Cmd {
         let mut newest = redis::cmd("XREVRANGE");
         newest.arg(&self.key).arg("+").arg("-").arg("COUNT").arg(1);
@@ -76,22 +77,22 @@ impl PurgeStream {
         since
     }
 
-    /// What the reply to [`PurgeStream::newest`] says.
+    /// Parses the reply to [`PurgeStream::newest`].
     ///
     /// # Errors
     ///
-    /// It is no such reply.
+    /// The reply has another form.
     pub fn newest_of(reply: Value) -> Result<String, redis::ParsingError> {
         let lines: Vec<(String, Vec<String>)> = redis::from_redis_value(reply)?;
         let newest = lines.into_iter().next().map(|(id, _)| id);
         Ok(newest.unwrap_or_else(|| BEFORE_ALL.to_owned()))
     }
 
-    /// What the reply to [`PurgeStream::since`] says.
+    /// Parses the reply to [`PurgeStream::since`].
     ///
     /// # Errors
     ///
-    /// It is no such reply.
+    /// The reply has another form.
     pub fn news_of(last: &str, reply: Value) -> Result<News, redis::ParsingError> {
         let mut lines: Vec<(String, Vec<String>)> = redis::from_redis_value(reply)?;
         let newest = lines.last().map_or(BEFORE_ALL, |(id, _)| id).to_owned();
@@ -108,7 +109,7 @@ impl PurgeStream {
             let text = fields.get(1)?;
             serde_json::from_str(text).ok()
         });
-        // An entry that cannot be read may mean anything.
+        // An entry that cannot be parsed could be any purge.
         Ok(News {
             entries: entries.collect(),
             last: newest,

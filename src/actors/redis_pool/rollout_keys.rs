@@ -1,20 +1,19 @@
-//! Level and canary as they lie in Redis: `<prefix>:level` holds the level as a word, `<prefix>:canary` the canary as
-//! JSON, absent if there is nothing to tell. A message on the channel that is named like the level's key says that one
-//! of them changed.
+//! Level and canary in Redis: `<prefix>:level` holds the level's name, `<prefix>:canary` the canary as JSON (absent if there is
+//! none). A message on the channel with the name of the level's key announces a change.
 
 use redis::{Cmd, Value};
 
 use crate::traffic::canary::{Canary, Rollout};
 
-/// Ends the canary if it is still the one that runs: the fleet may have gone on meanwhile. It names one key, so that it
-/// works in a cluster.
+/// Ends the canary if it still runs: other instances may have changed it meanwhile. It uses one key only, so that it works in a
+/// cluster.
 const ROLL_BACK: &str = "\
 local held = redis.call('GET', KEYS[1])
 if not held or cjson.decode(held).stage ~= tonumber(ARGV[1]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1";
 
-/// The keys of level and canary, and the commands that read and write them.
+/// The keys of level and canary, and their commands.
 #[derive(Debug)]
 pub(super) struct RolloutKeys {
     level: String,
@@ -22,7 +21,7 @@ pub(super) struct RolloutKeys {
 }
 
 impl RolloutKeys {
-    /// The keys that begin with `prefix`.
+    /// The keys with this prefix.
     pub fn new(prefix: &str) -> Self {
         Self {
             level: format!("{prefix}:level"),
@@ -30,7 +29,7 @@ impl RolloutKeys {
         }
     }
 
-    /// The key of the level, which is the name of the channel, too.
+    /// The key of the level, which is also the channel's name.
     pub fn level(&self) -> &str {
         &self.level
     }
@@ -40,14 +39,14 @@ impl RolloutKeys {
         &self.canary
     }
 
-    /// Reads both: two replies, the level's and the canary's.
+    /// Reads both: two replies, for level and canary.
     pub fn get(&self) -> Vec<Cmd> {
         [&self.level, &self.canary]
             .map(|key| command("GET", &[key]))
             .into()
     }
 
-    /// Writes both, and says so on the channel.
+    /// Writes both, and announces the change.
     pub fn set(&self, rollout: &Rollout) -> Vec<Cmd> {
         let level = rollout.level.as_str();
         let canary = match text(&rollout.canary) {
@@ -61,7 +60,7 @@ impl RolloutKeys {
         ]
     }
 
-    /// Ends the canary of this stage if it still runs, and says so on the channel.
+    /// Ends the canary of this stage if it still runs, and announces the change.
     pub fn roll_back(&self, canary: &Canary) -> Vec<Cmd> {
         let mut eval = redis::cmd("EVAL");
         eval.arg(ROLL_BACK)
@@ -72,7 +71,7 @@ impl RolloutKeys {
         vec![eval, command("PUBLISH", &[&self.level, "rollback"])]
     }
 
-    /// Writes both where nothing is there. The level last: who finds it finds the canary, too.
+    /// Writes both if they are absent. The level is written last: an instance that finds it also finds the canary.
     pub fn set_if_absent(&self, rollout: &Rollout) -> Vec<Cmd> {
         let canary = text(&rollout.canary);
         let canary = canary.map(|text| command("SET", &[&self.canary, &text, "NX"]));
@@ -89,11 +88,11 @@ fn command(name: &str, arguments: &[&str]) -> Cmd {
     command
 }
 
-/// The canary of a reply to [`RolloutKeys::get`]; no canary where the key is absent.
+/// Parses the canary of a reply to [`RolloutKeys::get`]; no canary if the key is absent.
 ///
 /// # Errors
 ///
-/// What is wrong with the value, in the words of the library.
+/// The parser's message.
 pub(super) fn parse_canary(reply: Value) -> Result<Canary, String> {
     match redis::from_redis_value::<Option<String>>(reply) {
         Ok(Some(text)) => serde_json::from_str(&text).map_err(|error| error.to_string()),
@@ -102,7 +101,7 @@ pub(super) fn parse_canary(reply: Value) -> Result<Canary, String> {
     }
 }
 
-/// The canary as JSON; none if there is nothing to tell.
+/// The canary as JSON; none if there is nothing to store.
 fn text(canary: &Canary) -> Option<String> {
     let tells = *canary != Canary::default();
     tells.then(|| serde_json::to_string(canary).unwrap_or_default())

@@ -1,4 +1,4 @@
-//! `[redis]`: where the level is shared between instances.
+//! `[redis]`: sharing the level between instances.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use serde::{Deserialize, Serialize};
 use super::target::Target;
 use crate::{reloadable::reloadable, units::OutOfRange};
 
-/// `[redis]`: where the level is shared between instances. Optional.
+/// `[redis]`: sharing the level between instances. Optional.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// `redis://`, `rediss://`, `redis+cluster://` or `rediss+cluster://`; empty for none.
     pub url: Target,
-    /// What all keys and channels begin with.
+    /// Prefix of all keys and channels.
     pub prefix: String,
-    /// How often this instance writes its heartbeat, and reads the level in case it missed a message.
+    /// How often this instance writes its heartbeat, and reads the level in case a message was lost.
     #[serde(with = "humantime_serde")]
     pub heartbeat: Duration,
-    /// Longest wait for an answer.
+    /// Timeout for a reply.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
 }
@@ -31,7 +31,7 @@ reloadable!(Settings {
 });
 
 impl Settings {
-    /// Checks the ranges.
+    /// Checks the values.
     ///
     /// # Errors
     ///

@@ -1,38 +1,37 @@
-//! The level and the canary that all instances share, and what of them Redis does not hold yet.
+//! The rollout that all instances share, and what of it must still be written to Redis.
 
 use crate::traffic::canary::{Canary, Rollout};
 
-/// The level and the canary that all instances share, as far as this instance knows, and whether they still have to be
-/// written to Redis.
+/// The rollout (level and canary) that all instances share, as known here, and whether it must still be written to Redis.
 #[derive(Debug, Default)]
 pub struct SharedRollout {
     rollout: Option<Rollout>,
     pending: Pending,
 }
 
-/// What still has to be written to Redis.
+/// What must still be written to Redis.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Pending {
-    /// Nothing: what Redis holds is read and adopted.
+    /// Nothing: Redis's content is read and adopted.
     #[default]
     Nothing,
-    /// Level and canary, whatever Redis holds: an operator set them here.
+    /// Level and canary, whatever Redis contains: an operator set them here.
     Rollout,
-    /// The end of the canary, if it still runs there: this instance found it worse.
+    /// The end of the canary, if it still runs there: this instance rolled it back.
     Rollback,
 }
 
 impl SharedRollout {
-    /// An operator set this here.
+    /// An operator set this rollout here.
     pub(super) fn set(&mut self, rollout: Rollout) {
         self.rollout = Some(rollout);
         self.pending = Pending::Rollout;
     }
 
-    /// This instance ended the canary: this is what is left.
+    /// This instance rolled the canary back; `rollout` remains.
     pub(super) fn rolled_back(&mut self, rollout: Rollout) {
         self.rollout = Some(rollout);
-        // A canary that is not in Redis yet goes there as it is now: ended.
+        // A canary that is not in Redis yet is written in its final state.
         if self.pending == Pending::Nothing {
             self.pending = Pending::Rollback;
         }
@@ -44,15 +43,15 @@ impl SharedRollout {
         self.rollout.clone().zip(pending)
     }
 
-    /// This was written. Nothing is left to write, unless another rollout was set meanwhile.
+    /// Records a write. Nothing is left to write, unless another rollout was set meanwhile.
     pub(super) fn written(&mut self, rollout: &Rollout, how: Pending) {
         if self.pending == how && self.rollout.as_ref() == Some(rollout) {
             self.pending = Pending::Nothing;
         }
     }
 
-    /// Whether a canary that was read from Redis is out of date: what is to be written here is newer. If it is not,
-    /// nothing is left to write, for another instance went on.
+    /// Whether a canary read from Redis is older than what must still be written. If not, nothing is left to write, because another
+    /// instance has changed it.
     pub(super) fn is_newer_than(&mut self, canary: &Canary) -> bool {
         let is_its_end = |rollout: &Rollout| rollout.canary.stage == canary.stage;
         match self.pending {
@@ -66,12 +65,12 @@ impl SharedRollout {
         }
     }
 
-    /// Redis holds this: all instances have it.
+    /// Records the content of Redis, which all instances have.
     pub(super) fn adopted(&mut self, rollout: Rollout) {
         self.rollout = Some(rollout);
     }
 
-    /// What all instances share, as far as known here.
+    /// The rollout that all instances share, as known here.
     pub(super) fn rollout(&self) -> Option<Rollout> {
         self.rollout.clone()
     }

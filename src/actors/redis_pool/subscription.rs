@@ -1,4 +1,4 @@
-//! Listens on the Redis channel that says when the level or the canary changed.
+//! Listens on the Redis channel that announces changes of level and canary.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use tracing::debug;
 
 use super::target::Target;
 
-/// Longest connect and subscribe, and longest wait for the answer to a ping.
+/// Timeout for connecting and subscribing, and for the reply to a ping.
 const CONNECT: Duration = Duration::from_secs(2);
-/// A connection that was silent for so long is pinged.
+/// Time without a message after which the connection is pinged.
 const QUIET: Duration = Duration::from_secs(5);
-/// Waits before the first, the second and so on new connection in a row; the last one repeats.
+/// Delays before successive reconnects; the last one repeats.
 const RETRY: [Duration; 4] = [
     Duration::from_millis(100),
     Duration::from_millis(250),
@@ -25,13 +25,13 @@ const RETRY: [Duration; 4] = [
     Duration::from_secs(1),
 ];
 
-/// To the Redis pool: the level or the canary may have changed; read both.
+/// To the Redis pool: level or canary may have changed; read both.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct ReadRollout;
 
-/// Subscribes to `channel` and says [`ReadRollout`] for every message, and for every new subscription, since messages may
-/// have been missed before it. Tries one node after the other, and never ends.
+/// Subscribes to `channel` and sends [`ReadRollout`] for every message, and for every new subscription, because messages may have
+/// been lost before it. Tries one node after the other, and never ends.
 pub(super) async fn listen(target: Target, channel: String, pool: Recipient<ReadRollout>) {
     let mut failures = 0;
     for node in target.nodes().iter().cycle() {
@@ -56,12 +56,12 @@ async fn subscribe(node: &str, channel: &str) -> RedisResult<PubSub> {
     Ok(feed)
 }
 
-/// Passes messages on until the connection ends or does not answer a ping.
+/// Forwards messages until the connection ends or does not answer a ping.
 async fn hear(feed: PubSub, pool: &Recipient<ReadRollout>) {
     let (mut sink, mut messages) = feed.split();
     loop {
         match timeout(QUIET, messages.next()).await {
-            // Full: enough of them are queued.
+            // If it is full, enough of them are queued.
             Ok(Some(_)) => _ = pool.try_send(ReadRollout),
             Ok(None) => return,
             Err(_) if answers(&mut sink).await => {}

@@ -1,4 +1,4 @@
-//! Which Redis is used: none, one node, or a cluster.
+//! Which Redis to use: none, one node, or a cluster.
 
 use std::fmt;
 
@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::traffic::redacted::redacted;
 
-/// Which Redis is used. Shown without user and password.
+/// Which Redis to use. Displayed without user and password.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Target {
-    /// None: each instance has a level of its own.
+    /// None: each instance has its own level.
     None,
     /// One node: its URL.
     Node(String),
@@ -18,7 +18,7 @@ pub enum Target {
     Cluster(Vec<String>),
 }
 
-/// A text that is no Redis URL.
+/// A string that is not a valid Redis URL.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{shown}` is no Redis URL ({why}): give redis://[user:password@]host[:port][/db], rediss:// for TLS, \
@@ -30,11 +30,11 @@ pub struct NotATarget {
 }
 
 impl Target {
-    /// Reads a URL as in `redis.url`.
+    /// Parses a URL as in `redis.url`.
     ///
     /// # Errors
     ///
-    /// [`NotATarget`], without user and password, if it is none.
+    /// [`NotATarget`], without user and password, if it is invalid.
     pub fn parse(url: &str) -> Result<Self, NotATarget> {
         let refused = |why: &str| NotATarget {
             shown: redacted(url),
@@ -51,7 +51,7 @@ impl Target {
             _ => return Err(refused("unknown scheme")),
         };
         for node in &nodes {
-            // The library's texts do not repeat the URL, which may hold a password.
+            // The library's messages do not repeat the URL, which may contain a password.
             redis::Client::open(node.as_str()).map_err(|error| refused(&error.to_string()))?;
         }
         Ok(if cluster {
@@ -61,7 +61,7 @@ impl Target {
         })
     }
 
-    /// The URLs of the node, or of those nodes of a cluster that are configured.
+    /// The URLs of the node, or of the configured nodes of a cluster.
     pub(super) fn nodes(&self) -> &[String] {
         match self {
             Self::None => &[],
@@ -71,7 +71,7 @@ impl Target {
     }
 }
 
-/// The URLs of the hosts in what follows `://`: `user:password@a:1,b:2/0#insecure` is two.
+/// The URLs of the hosts in what follows `://`: `user:password@a:1,b:2/0#insecure` gives two.
 fn nodes(scheme: &str, rest: &str) -> Vec<String> {
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at(end);

@@ -1,4 +1,4 @@
-//! Metrics of client connections, and what was refused of them.
+//! Metrics of client connections and refused requests.
 
 use crate::{
     api::exposition::{

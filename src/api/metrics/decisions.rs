@@ -1,4 +1,4 @@
-//! Metrics of what was decided: rate limit, level, canary, classes.
+//! Metrics of the actors' decisions: rate limit, level, canary, classes.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// What stands for the class while there is none.
+/// Label value while there is no class.
 const UNKNOWN: &str = "unknown";
 
 pub(in crate::api) fn write(out: &mut Exposition, published: &Published) {

@@ -1,4 +1,4 @@
-//! Metrics of what the process depends on: origin, Redis, its actors.
+//! Metrics of the process's dependencies: origin, Redis, actors.
 
 use crate::{
     api::exposition::{

@@ -1,4 +1,4 @@
-//! Metrics of requests that ended: how many, and how long they took.
+//! Metrics of finished requests: counts and times.
 
 use crate::{
     api::exposition::{Exposition, Kind::Counter},

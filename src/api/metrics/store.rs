@@ -1,4 +1,4 @@
-//! Metrics of the store: how requests were answered by it, what it holds, and what it fetched.
+//! Metrics of the store: how requests were answered, what it contains, and what it fetched.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 pub(in crate::api) fn write(out: &mut Exposition, published: &Published) {
-    // Set before anybody is served.
+    // Set before the first request.
     if let Some(store) = published.store.get() {
         of(out, store);
     }

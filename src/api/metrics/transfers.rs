@@ -1,4 +1,4 @@
-//! Metrics of bodies that were continued, or came over several connections.
+//! Metrics of bodies that were continued, or fetched over several connections.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! The limits on requests to the origin, as /stats shows them.
+//! The limits on requests to the origin in /stats.
 
 use std::time::Instant;
 
@@ -7,24 +7,24 @@ use utoipa::ToSchema;
 
 use crate::{api::numbers::millis, traffic::origin::OriginState, units::Rate};
 
-/// The adaptive rate limit on requests to the origin, and what it did.
+/// The adaptive rate limit on requests to the origin, and its counts.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct RateLimiter {
     /// Whether it is on at this level.
     enabled: bool,
     #[schema(value_type = f64)]
     rate_per_second: Rate,
-    /// Requests that pass at once after a pause: the token bucket's size.
+    /// Requests that pass at once after a pause: the bucket size.
     burst: u64,
     /// Requests in the queue.
     waiting: u64,
-    /// Room in the queue.
+    /// Size of the queue.
     queue: u64,
-    /// Requests let through, at once or after a wait.
+    /// Requests admitted, at once or after a wait.
     admitted: u64,
-    /// Those of them that waited.
+    /// How many of them waited.
     delayed: u64,
-    /// Requests turned away with 503.
+    /// Requests refused with 503.
     rejected: u64,
 }
 
@@ -50,16 +50,16 @@ impl RateLimiter {
 pub(in crate::api) struct Concurrency {
     /// Whether the limit adapts to the origin's response time.
     enabled: bool,
-    /// The limit now.
+    /// The current limit.
     limit: usize,
-    /// The highest limit, by the level's connections.
+    /// The highest limit, from the level's connections.
     most: usize,
     in_use: u64,
     /// Requests that wait for an exchange to end.
     waiting: u64,
-    /// Median time to the origin's response head lately; null with too few answers.
+    /// Recent median time to the origin's response head; null with too few answers.
     median_answer_ms: Option<f64>,
-    /// The recent minimum of it, that the limit is judged by.
+    /// Its recent minimum, by which the limit is judged.
     recent_best_ms: Option<f64>,
 }
 
@@ -80,7 +80,7 @@ impl Concurrency {
     }
 }
 
-/// The limit that requests to the origin wait for just now.
+/// The limit that requests to the origin currently wait for.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::api) enum LimitedBy {

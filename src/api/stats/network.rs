@@ -1,11 +1,11 @@
-//! The quality of the lines, as /stats shows it.
+//! The quality of TCP connections in /stats.
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::traffic::{line::LineStatus, published::Published, quality::Class};
 
-/// The quality of the lines, by what the kernel measures (TCP_INFO).
+/// The quality of lines, as measured by the kernel (TCP_INFO).
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct Network {
     origin: LineStatus,
@@ -16,11 +16,11 @@ pub(in crate::api) struct Network {
 #[derive(Debug, Serialize, ToSchema)]
 struct ClientLines {
     connections_by_class: ConnectionsByClass,
-    /// Connections that were given another congestion control for the class of their line.
+    /// Connections whose congestion control was changed because of their line's class.
     congestion_switches: u64,
 }
 
-/// Open client connections, by the class of their line.
+/// Open client connections by class of their line.
 #[derive(Debug, Serialize, ToSchema)]
 struct ConnectionsByClass {
     good: u64,

@@ -1,4 +1,4 @@
-//! One origin, as /stats shows it.
+//! One origin in /stats.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -19,17 +19,17 @@ use crate::{
     },
 };
 
-/// The network to an origin, by its response time.
+/// The network to an origin, by response time.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct NetworkQuality {
-    /// The class, by the median time to the origin's first byte; null while nobody knows how the origin answers.
+    /// The class, by the median time to the origin's first byte; null without enough samples.
     quality: Option<Class>,
     /// Its URL, without user and password.
     origin: String,
     origin_status: OriginStatus,
-    /// The median that the class is judged by; null without a sample.
+    /// The median that the class is based on; null without samples.
     median_origin_response_time_ms: Option<f64>,
-    /// Samples of the median.
+    /// Number of samples of the median.
     samples: u64,
 }
 
@@ -46,20 +46,20 @@ impl NetworkQuality {
     }
 }
 
-/// What is known of one origin, and what was decided for it.
+/// The state of one origin, and the decisions for it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct Origin {
     network_quality: NetworkQuality,
     /// The line to it, by TCP_INFO.
     line: LineStatus,
-    /// Requests that went to it and ended, since the start.
+    /// Finished requests to it, since the start.
     requests: u64,
-    /// Those of them that failed by the origin: a 5xx, a failed connect, a timeout, a broken body.
+    /// How many of them failed because of the origin: a 5xx, a failed connect, a timeout, a broken body.
     errors: u64,
     rate_limiter: RateLimiter,
     concurrency: Concurrency,
     limited_by: LimitedBy,
-    /// Null where none is.
+    /// Null if there is none.
     binding_limit: Option<BindingLimit>,
     pool: OriginPool,
     transfers: Transfers,

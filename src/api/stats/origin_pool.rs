@@ -1,4 +1,4 @@
-//! Connections to the origin, as /stats shows them.
+//! Connections to the origin in /stats.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -8,24 +8,24 @@ use crate::traffic::{counters::ClientCounters, origin::OriginState};
 /// Connections to the origin.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct OriginPool {
-    /// Connections in use at once, at most (`levels.*.connections`).
+    /// The most connections in use at once (`levels.*.connections`).
     limit: usize,
-    /// Connections in use at once to one host, at most.
+    /// The most connections in use at once to one host.
     limit_per_host: usize,
     /// Connections in use.
     in_use: u64,
-    /// Connections in use beyond the limits, by exchanges that only wait: for a client that reads or sends nothing, or for an origin that
-    /// holds its answer back.
+    /// Connections in use beyond the limits, by exchanges that only wait: for a client that reads or sends nothing, or for an
+    /// origin that delays its response.
     beyond: u64,
-    /// Exchanges that wait for nothing but their clients.
+    /// Exchanges that wait only for their clients.
     parked: u64,
     /// Requests that wait for a connection.
     waiting: u64,
-    /// Connections given up because their clients read nothing while others needed them; their bodies went on by Range.
+    /// Connections given up because their clients read nothing while others needed them; their bodies continued by Range.
     given_up: u64,
     /// Bodies ended because their clients read nothing, and others had no connection left.
     cut: u64,
-    /// Bytes in memory of small request bodies for all origins together, which go to the origin once they are complete.
+    /// Bytes in memory of small request bodies for all origins together, which are sent once they are complete.
     uploads_held_bytes: u64,
     /// Open sockets, idle ones included.
     open: u64,
@@ -33,17 +33,17 @@ pub(in crate::api) struct OriginPool {
     idle: u64,
     /// Connections opened since the start.
     connects: u64,
-    /// Those of them that were opened in advance, to be warm when a request comes.
+    /// How many of them were opened in advance, before a request needed them.
     spares: u64,
     /// Connections that could not be opened.
     connect_failures: u64,
-    /// Requests that went out on a kept connection.
+    /// Requests sent on an idle connection.
     reuses: u64,
-    /// Requests sent again because the origin had closed the kept connection.
+    /// Requests repeated because the origin had closed the idle connection.
     retries: u64,
     /// Idle connections that the origin closed.
     reaped: u64,
-    /// Requests answered 503 because no connection came free in time.
+    /// Requests answered 503 because no connection became free in time.
     slot_timeouts: u64,
 }
 

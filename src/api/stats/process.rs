@@ -1,4 +1,4 @@
-//! The process itself, as /stats shows it.
+//! The process in /stats.
 
 use std::time::Instant;
 
@@ -10,21 +10,21 @@ use crate::api::{
     process::{CpuShare, OpenFiles, Usage},
 };
 
-/// The process: what it is, and what it takes of the machine.
+/// The process and its use of resources.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct Process {
     #[schema(example = "0.1.0")]
     version: &'static str,
-    /// Processor time so far, of all its threads; null where the system does not tell.
+    /// Processor time of all threads so far; null if the system does not report it.
     cpu_seconds: Option<f64>,
-    /// Processor time since the last look at /stats, by whomever, or since the start, as a share of one core: 2 where two cores are
-    /// busy. Null where the system does not tell.
+    /// Processor time since the last call of /stats by anyone, or since the start, as a share of one core: 2 means two busy cores.
+    /// Null if the system does not report it.
     cpu_share: Option<f64>,
-    /// Memory that is in RAM.
+    /// Resident memory.
     resident_bytes: Option<u64>,
     /// Open files and sockets.
     open_files: Option<usize>,
-    /// Most open files and sockets that the system allows (`ulimit -n`).
+    /// Limit on open files and sockets (`ulimit -n`).
     open_files_limit: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! How bodies were kept going, as /stats shows it.
+//! Continued bodies in /stats.
 
 use std::time::Instant;
 
@@ -7,30 +7,30 @@ use utoipa::ToSchema;
 
 use crate::traffic::origin::OriginState;
 
-/// How bodies were kept going.
+/// How bodies were continued after breaks and stalls.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct Transfers {
     /// Whether bodies that break or stall are continued at this level.
     resume_enabled: bool,
-    /// Whether large bodies come over several connections at this level.
+    /// Whether large bodies are fetched over several connections at this level.
     parallel_enabled: bool,
-    /// Requests for the rest of a body that broke.
+    /// Requests for the rest of a broken body.
     resumes: u64,
-    /// Breaks after which the body went on.
+    /// Breaks after which the body was continued.
     resumed: u64,
-    /// Breaks after which the body ended: the origin gave no rest that fits.
+    /// Breaks after which the body ended: the origin did not deliver a matching rest.
     resumes_given_up: u64,
-    /// Breaks after which the body ended, because the retry budget was used up.
+    /// Breaks after which the body ended because the retry budget was spent.
     resumes_denied: u64,
-    /// Bytes read again and discarded, from origins that gave the whole body instead of the rest.
+    /// Bytes received again and discarded, from origins that sent the whole body instead of the rest.
     reread_bytes: u64,
-    /// Second connections that were opened for stalled bodies.
+    /// Second connections opened for stalled bodies.
     stalls: u64,
     /// Stalls after which the second connection took over.
     stalls_mended: u64,
-    /// Stalls without a second connection, because the budget for them was used up.
+    /// Stalls without a second connection because its budget was spent.
     stalls_denied: u64,
-    /// Bodies that came over several connections.
+    /// Bodies fetched over several connections.
     parallel: u64,
     /// Ranges that they were fetched in.
     parts: u64,
@@ -38,17 +38,17 @@ pub(in crate::api) struct Transfers {
     parts_held_bytes: u64,
     /// Parts that the origin refused or was late with. They were requested again, fewer at once.
     parts_refused: u64,
-    /// Parts that the origin did not give: their bodies went on over one connection.
+    /// Parts that the origin did not deliver: their bodies continued over one connection.
     parts_given_up: u64,
     /// Parts given up because other requests needed their connections.
     parts_yielded: u64,
-    /// Bytes of first responses that were discarded, because parts had brought them already.
+    /// Bytes of original responses that were discarded because parts had delivered them.
     parts_wasted_bytes: u64,
-    /// First responses that broke while parts brought the body.
+    /// Original responses that failed while parts delivered the body.
     firsts_lost: u64,
     /// Requests that the origin refused while parts were under way, and that were sent again.
     crowded_out: u64,
-    /// Concurrent exchanges that the origin is known to accept; null if it has refused none lately.
+    /// Concurrent exchanges that the origin is known to accept; null if it has refused none recently.
     origin_bears: Option<usize>,
 }
 

@@ -1,4 +1,4 @@
-//! Worker threads and client connections, as /stats shows them.
+//! Worker threads and client connections in /stats.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,27 +14,27 @@ pub(in crate::api) struct Workers {
     connections_open: u64,
     /// Client connections accepted since the start.
     connections_accepted: u64,
-    /// Connections answered 503 because there were too many.
+    /// Connections over the limit, answered 503.
     connections_over_limit: u64,
-    /// Connections without a request under way that were closed to make room for others.
+    /// Idle connections that were closed to make room for others.
     connections_made_room: u64,
-    /// TLS handshakes under way, from the client's first message on.
+    /// TLS handshakes under way, counted from the ClientHello.
     tls_handshakes: u64,
-    /// TLS handshakes that failed or took too long.
+    /// TLS handshakes that failed or timed out.
     tls_handshakes_failed: u64,
-    /// Connections closed before their TLS handshake was done, to make room for others.
+    /// Connections closed before their TLS handshake was complete, to make room for others.
     tls_handshakes_refused: u64,
-    /// Connections that chose HTTP/2.
+    /// Connections that use HTTP/2.
     http2_connections_accepted: u64,
-    /// HTTP/2 connections ended because the client gave up too many requests.
+    /// HTTP/2 connections closed because the client cancelled too many requests.
     http2_reset_floods: u64,
-    /// HTTP/2 connections ended because the client sent too many frames that brought nothing.
+    /// HTTP/2 connections closed because the client sent too many frames with almost no content.
     http2_frame_floods: u64,
     /// Requests under way.
     requests_in_flight: u64,
-    /// Bytes of response bodies sent so far, transfers under way included.
+    /// Response body bytes sent so far, including running transfers.
     sent_bytes: u64,
-    /// Request heads that took too long: 408.
+    /// Request heads that came too slowly: 408.
     head_timeouts: u64,
     /// Request heads that were malformed or too large: 400 or 431.
     bad_heads: u64,
@@ -48,13 +48,13 @@ pub(in crate::api) struct Workers {
     interim_responses: u64,
     /// Interim responses not passed on: too many, or part of another response had been sent.
     interim_responses_dropped: u64,
-    /// Connections that speak another protocol with the origin (WebSocket).
+    /// Connections that currently speak another protocol after a switch (such as WebSocket).
     upgraded_connections: u64,
-    /// Connections that switched to another protocol.
+    /// Connections that have switched protocols.
     upgrades: u64,
-    /// Requests to switch protocols that were answered 503, because too many connections had switched.
+    /// Requests to switch protocols that were answered 503 because of a limit.
     upgrades_refused: u64,
-    /// Requests missing in the counts, because the metrics window was too busy.
+    /// Requests missing from the counts, because the metrics window was too busy.
     samples_dropped: u64,
 }
 

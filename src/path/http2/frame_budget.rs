@@ -1,5 +1,5 @@
 //! Limits the frames that carry almost nothing: PING, SETTINGS, PRIORITY, WINDOW_UPDATE, unknown types, DATA with hardly a byte.
-//! The h2 library answers or keeps each of them and does not limit them (compare CVE-2019-9512 and the like).
+//! The h2 library answers or keeps each of them and does not limit them.
 //!
 //! A token bucket per connection: each frame costs a token. Body bytes in both directions and requests earn as many tokens as a
 //! fair client may need for them; a slow refill covers the rest.

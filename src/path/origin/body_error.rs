@@ -56,7 +56,7 @@ impl BodyError {
     }
 
     /// Whether the origin violated HTTP (not the network failed): its bytes are not trustworthy, and the body is not continued.
-    pub fn is_a_lie(&self) -> bool {
+    pub fn violates_protocol(&self) -> bool {
         matches!(
             self,
             BodyError::Malformed(_) | BodyError::TooLong | BodyError::Differs

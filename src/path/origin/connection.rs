@@ -34,7 +34,7 @@ pub struct Connection {
     pub quickack: bool,
     /// Whether the last response declared a body that must not follow (to HEAD, 204, 304): bytes that arrive all the same are not
     /// the next response.
-    pub told_in_vain: bool,
+    pub declared_forbidden_body: bool,
     /// Counts it as in use; none while it idles in a pool.
     pub in_use: Option<InUse>,
     /// The request body that is still being sent while the response arrives.
@@ -70,7 +70,7 @@ impl Connection {
             out: BytesMut::new(),
             reused: false,
             quickack,
-            told_in_vain: false,
+            declared_forbidden_body: false,
             in_use: None,
             upload: None,
             opened: Instant::now(),

@@ -88,7 +88,7 @@ impl Connector {
                 None => Box::pin(self.connect(tuning, deadline)).await?,
             };
             let reused = connection.reused;
-            let told_in_vain = connection.told_in_vain;
+            let declared_forbidden_body = connection.declared_forbidden_body;
             let exchange = Exchange::new(
                 connection,
                 (to_head, head.headers().get(header::UPGRADE).cloned()),
@@ -113,7 +113,7 @@ impl Connector {
                 }
                 // Not a response, but the body of the previous response, which must not have one.
                 Err(FetchError::Head(HeadError::Malformed(_)))
-                    if reused && replayable && told_in_vain =>
+                    if reused && replayable && declared_forbidden_body =>
                 {
                     self.shared.state.counters.retries.increment();
                     tracing::debug!(

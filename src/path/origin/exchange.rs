@@ -193,7 +193,7 @@ impl State {
                     }
                     // An interim response: the final one follows on the same connection (RFC 9110 §15.2).
                     Ok(Some(mut answer)) if answer.head.status < 200 => {
-                        // Interim 100 was already handled before the request was sent.
+                        // A 100 is not passed on: the client's Expect was answered before the request was sent.
                         if let Some(client) = &self.informed
                             && answer.status != StatusCode::CONTINUE
                         {

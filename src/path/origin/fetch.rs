@@ -160,7 +160,7 @@ impl Origin {
             upload.parks(Rc::clone(&lent));
         }
         let sent = self
-            .exchange_in_a_crowd(&head, beside, tuning, deadline)
+            .exchange_beside_parts(&head, beside, tuning, deadline)
             .await?;
         let Answered {
             head: framed,

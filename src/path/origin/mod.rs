@@ -1,7 +1,7 @@
 //! The origin's side, in the order of a request: [`fetch`] (the whole exchange), [`slots`] (how many at once), [`pool`] and
 //! [`connect`] (with [`resolver`] and [`tls`]) for a [`connection`], [`exchange`] (request head out, response head in; `sending`
 //! sends the request's body), and for the response body [`source`]: a [`reader`] of one connection, `recovery` after breaks (with
-//! [`overlap`] for repeated bytes), and [`parallel`] for bodies over several connections, with [`crowd`], which makes parts give
+//! [`overlap`] for repeated bytes), and [`parallel`] for bodies over several connections, with [`parts_under_way`], which makes parts give
 //! way to other requests.
 
 mod answer_head;
@@ -11,7 +11,6 @@ pub mod body_error;
 pub mod connect;
 pub mod connection;
 mod connector;
-pub mod crowd;
 mod divisible;
 pub mod exchange;
 pub mod fetch;
@@ -27,6 +26,7 @@ pub mod pace;
 pub mod parallel;
 pub mod parallel_plan;
 mod part;
+pub mod parts_under_way;
 pub mod pool;
 pub mod reader;
 mod recovery;

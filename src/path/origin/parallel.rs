@@ -15,11 +15,11 @@ use bytes::Bytes;
 
 use super::{
     body_error::BodyError,
-    crowd::{Anchor, Member},
     first::First,
     grant::Grant,
     parallel_plan::ParallelPlan,
     part::{Fetch, Part},
+    parts_under_way::{Anchor, Member},
     replay::Replay,
     reserve::Reserve,
     slots::Slot,
@@ -83,7 +83,7 @@ impl Parallel {
             slot,
             anchor: origin.anchor(),
             spare: None,
-            member: origin.crowd().join(),
+            member: origin.parts_under_way().join(),
             replay,
             whole,
         }

@@ -8,7 +8,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    body_error::BodyError, crowd::PartUnderWay, memory::Room, slots::Slot, source::Source,
+    body_error::BodyError, memory::Room, parts_under_way::PartUnderWay, slots::Slot, source::Source,
 };
 use crate::traffic::tuning::Tuning;
 

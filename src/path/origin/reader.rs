@@ -41,7 +41,7 @@ impl Reader {
     /// For the body behind `head`. If it is empty, the connection is returned at once.
     pub fn new(connection: Connection, head: Head, pool: Rc<Pool>) -> Self {
         let mut connection = connection;
-        connection.told_in_vain = head.tells_in_vain;
+        connection.declared_forbidden_body = head.declares_forbidden_body;
         let mut reader = Reader {
             connection: Some(connection),
             decoder: Decoder::new(head.framing),

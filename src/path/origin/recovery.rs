@@ -195,7 +195,7 @@ impl Recovery {
             // The bytes that the overlap was to confirm are still unconfirmed.
             self.unproven = overlap.into_owed();
         }
-        if error.is_a_lie() {
+        if error.violates_protocol() {
             // A wrong chunk size may have let wrong bytes through: nothing is appended to them.
             return Err(error);
         }
@@ -318,7 +318,7 @@ impl Recovery {
 
     /// The original response as fallback, if it only stalled, and if `error` does not put what was delivered since into doubt.
     pub(super) fn fall_back(&mut self, error: &BodyError) -> Option<Reader> {
-        let standby = self.standby.take().filter(|_| !error.is_a_lie())?;
+        let standby = self.standby.take().filter(|_| !error.violates_protocol())?;
         let again = self.continuation.next() - standby.at;
         let owed = std::mem::replace(&mut self.unproven, standby.unproven);
         self.overlap = Overlap::new(again, owed).ok()?;

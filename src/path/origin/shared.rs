@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    crowd::Crowd,
+    parts_under_way::PartsUnderWay,
     resolver::Anew,
     settings::Settings,
     slots::Slots,
@@ -26,7 +26,7 @@ pub struct Shared {
     pub(super) transfer_state: Arc<TransferState>,
     pub(super) tls: Option<Tls>,
     pub(super) slots: Arc<Slots>,
-    pub(super) crowd: Arc<Crowd>,
+    pub(super) parts_under_way: Arc<PartsUnderWay>,
     pub(super) sockets: Arc<Sockets>,
     /// Makes the resolvers look the origin's name up again.
     pub(super) anew: Anew,
@@ -60,7 +60,7 @@ impl Shared {
                 settings.waiting_connections,
                 Arc::clone(&counters),
             )),
-            crowd: Arc::new(Crowd::new(state.since)),
+            parts_under_way: Arc::new(PartsUnderWay::new(state.since)),
             sockets: Arc::new(Sockets::new(Arc::clone(&counters))),
             settings: Arc::new(settings),
             options: Arc::new(options),
@@ -108,7 +108,7 @@ impl Shared {
         };
         Ok(Some(Shared {
             slots: Arc::clone(&self.slots),
-            crowd: Arc::clone(&self.crowd),
+            parts_under_way: Arc::clone(&self.parts_under_way),
             sockets: Arc::clone(&self.sockets),
             anew: self.anew.clone(),
             transfer_state,

@@ -365,7 +365,9 @@ impl Source {
                         lacks => lacks,
                     },
                     // The body is complete; only the end of the coding is missing.
-                    Poll::Ready(Some(Err(error))) if !error.is_a_lie() && recovery.is_proven() => {
+                    Poll::Ready(Some(Err(error)))
+                        if !error.violates_protocol() && recovery.is_proven() =>
+                    {
                         return Poll::Ready(None);
                     }
                     Poll::Ready(Some(Err(error))) => Some(error),

@@ -45,7 +45,7 @@ impl Origin {
     /// # Errors
     ///
     /// [`FetchError`], with its cause.
-    pub(super) async fn exchange_in_a_crowd(
+    pub(super) async fn exchange_beside_parts(
         &self,
         head: &FrozenClientRequest,
         beside: Beside,
@@ -58,12 +58,12 @@ impl Origin {
             .connector
             .exchange(head, beside, tuning, deadline)
             .await;
-        if !turned_away(&sent) || !self.crowd().is_there(Instant::now()) {
+        if !turned_away(&sent) || !self.parts_under_way().is_there(Instant::now()) {
             return sent;
         }
         if !is_plain {
             if !is_forbidden(&sent) {
-                self.crowd().make_room(Instant::now());
+                self.parts_under_way().make_room(Instant::now());
             }
             return sent;
         }
@@ -88,7 +88,7 @@ impl Origin {
         }
         let most = self.borne(1);
         for pause in PAUSES {
-            self.crowd().clear().await;
+            self.parts_under_way().clear().await;
             let wait = pause + self.round_trip() * 2;
             if Instant::now() + wait >= deadline {
                 return sent;
@@ -105,7 +105,7 @@ impl Origin {
                 .await;
             if !turned_away(&sent) {
                 state.ceiling.met(most, Instant::now());
-                self.crowd().made_room(true);
+                self.parts_under_way().made_room(true);
                 tracing::info!(
                     most,
                     "the origin turned a request away while bodies came in parts, fewer are asked for from now on"
@@ -115,7 +115,7 @@ impl Origin {
         }
         let now = Instant::now();
         state.tolerance.turned_away_by_itself(&target, now);
-        self.crowd().made_room(false);
+        self.parts_under_way().made_room(false);
         sent
     }
 
@@ -123,7 +123,7 @@ impl Origin {
     /// of these will be accepted, so at least half of all.
     fn borne(&self, refused: u64) -> usize {
         let all = self.state().counters.in_use.get();
-        let unanswered = self.crowd().unanswered() as u64;
+        let unanswered = self.parts_under_way().unanswered() as u64;
         all.saturating_sub(refused + unanswered).max(all / 2) as usize
     }
 
@@ -135,10 +135,10 @@ impl Origin {
 
     /// A request that continues a body was refused: parts must give way to it.
     pub(super) fn rest_turned_away(&self) {
-        if self.crowd().under_way() > 0 {
+        if self.parts_under_way().under_way() > 0 {
             let now = Instant::now();
             self.state().ceiling.met(self.borne(1), now);
-            self.crowd().make_room(now);
+            self.parts_under_way().make_room(now);
         }
     }
 
@@ -158,6 +158,6 @@ impl Origin {
         let now = Instant::now();
         let in_use = self.state().counters.in_use.get() as usize;
         let most = self.state().ceiling.for_parts(now);
-        !self.crowd().rests(now) && most.is_none_or(|most| in_use + more <= most)
+        !self.parts_under_way().rests(now) && most.is_none_or(|most| in_use + more <= most)
     }
 }

@@ -235,7 +235,7 @@ impl Parallel {
         Fetch {
             source: Source::part(Rc::clone(&self.replay), self.whole.part(from, end)),
             slot,
-            under_way: origin.crowd().part(),
+            under_way: origin.parts_under_way().part(),
         }
     }
 }

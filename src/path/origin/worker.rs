@@ -11,10 +11,10 @@ use actix_http::uri::Authority;
 use super::{
     connection::Connection,
     connector::Connector,
-    crowd::{Anchor, Crowd},
     exchange::Exchanging,
     memory::Memory,
     pace,
+    parts_under_way::{Anchor, PartsUnderWay},
     pool::Pool,
     settings::Settings,
     shared::Shared,
@@ -126,14 +126,16 @@ impl Origin {
     }
 
     /// The registry of parts under way.
-    pub(super) fn crowd(&self) -> &Arc<Crowd> {
-        &self.shared.crowd
+    pub(super) fn parts_under_way(&self) -> &Arc<PartsUnderWay> {
+        &self.shared.parts_under_way
     }
 
     /// Permits a body to keep a slot for the next part. At most a quarter of all slots, so that bodies in parts leave as many to
     /// others as at level low.
     pub(super) fn anchor(&self) -> Option<Anchor> {
-        self.shared.crowd.anchor(self.shared.slots.limit() / 4)
+        self.shared
+            .parts_under_way
+            .anchor(self.shared.slots.limit() / 4)
     }
 
     /// Memory for the parts of bodies.

@@ -79,8 +79,8 @@ pub struct Asker {
 }
 
 impl Asker {
-    /// For the request of `fetcher`; none if it cannot be stored or answered from the store: its host is invalid, or it contains a
-    /// field of [`OVERRIDES`].
+    /// For the request of `fetcher`; none if it cannot be stored or answered from the store: its host is invalid, or it has
+    /// no-store or a field of [`OVERRIDES`].
     pub fn of(store: &Arc<Store>, fetcher: Rc<Fetcher>) -> Option<Rc<Self>> {
         let fields = &fetcher.fields;
         let directives = RequestDirectives::of(fields);

@@ -36,7 +36,7 @@ enum End {
     Failed,
 }
 
-/// Fetches the range of `fill` with low priority, after the failed attempts counted in `before`.
+/// Fetches the range of `fill` in the background. `before` counts failed attempts at it, and delays this one.
 pub fn fetch(store: &Arc<Store>, fill: Fill, fetcher: &Rc<Fetcher>, before: u64) {
     let (store, fetcher) = (Arc::clone(store), Rc::clone(fetcher));
     actix_rt::spawn(async move {

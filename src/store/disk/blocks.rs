@@ -1,4 +1,5 @@
-//! Which blocks of a body are on disk, and their checksums: 16 bytes where it is one block, and 8 for each block of a large one.
+//! Which blocks of a body are on disk, with their checksums: 16 bytes of memory for a body of one block, 8 for each block of a
+//! larger one.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -6,58 +7,58 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::store::body::BLOCK;
 
-/// Blocks that go at once where room is needed: 16 MiB.
+/// Blocks of an extent, the unit of eviction from disk: 16 MiB.
 pub const EXTENT: u32 = 256;
 
-/// Blocks of one body at most: 1 TiB.
+/// The most blocks of one body: 1 TiB.
 pub const MOST: u32 = 1 << 24;
 
 /// Uses of an extent are counted up to this.
 const MOST_USES: u8 = 3;
 
-/// The checksum of a block. Never 0: that is a block which is not there.
+/// Checksum of a block. Never 0, which stands for a missing block.
 pub fn sum(bytes: &[u8]) -> u64 {
     xxh3_64(bytes).max(1)
 }
 
-/// How many bytes a block has, in a body of this length.
+/// Length of a block in bytes, in a body of this length.
 pub fn len(number: u32, length: Option<u64>) -> u64 {
     let begin = u64::from(number) * BLOCK;
     length.map_or(BLOCK, |length| length.saturating_sub(begin).min(BLOCK))
 }
 
-/// The blocks of one body.
+/// The blocks of one body that are on disk.
 #[derive(Debug)]
 pub enum Blocks {
-    /// At most the first one.
+    /// At most the first block.
     One {
-        /// Its checksum; 0: it is not there.
+        /// Its checksum; 0 if it is missing.
         sum: u64,
-        /// How often it was used since it was last looked at.
+        /// Uses since eviction last checked it.
         uses: u8,
     },
-    /// More.
+    /// More than one.
     Many(Box<Many>),
 }
 
 /// The blocks of a large body.
 #[derive(Debug, Default)]
 pub struct Many {
-    /// By the number of their extent.
+    /// By extent number.
     extents: BTreeMap<u32, Extent>,
-    /// How many are there.
+    /// Number of blocks.
     count: u32,
-    /// What they take in memory, in bytes.
+    /// Memory used, in bytes.
     memory: usize,
 }
 
-/// What an extent takes in memory beside its checksums: a node of the tree holds 5 to 11 of them.
+/// Memory for an extent in addition to its checksums: a tree node holds 5 to 11 of them.
 const NODE: usize = 96;
 
 /// The blocks of one extent.
 #[derive(Debug, Default)]
 pub struct Extent {
-    /// Checksums, up to the last block that is there.
+    /// Checksums, up to the last block that is present.
     sums: Vec<u64>,
     count: u16,
     uses: u8,
@@ -70,7 +71,7 @@ impl Default for Blocks {
 }
 
 impl Blocks {
-    /// The checksum of a block that is there.
+    /// Checksum of a block, if it is present.
     pub fn get(&self, number: u32) -> Option<u64> {
         let sum = match self {
             Blocks::One { sum, .. } if number == 0 => *sum,
@@ -83,7 +84,7 @@ impl Blocks {
         (sum != 0).then_some(sum)
     }
 
-    /// A block is there. Whether it was not before.
+    /// Adds a block; returns whether it was missing before.
     pub fn set(&mut self, number: u32, new: u64) -> bool {
         if let Blocks::One { sum, uses } = self {
             if number == 0 {
@@ -121,7 +122,7 @@ impl Blocks {
         is_new
     }
 
-    /// These blocks are there no more; those that were.
+    /// Removes blocks; returns those that were present.
     pub fn clear(&mut self, part: Range<u32>) -> Vec<u32> {
         let gone: Vec<u32> = self.within(part).map(|(number, _)| number).collect();
         for &number in &gone {
@@ -144,7 +145,7 @@ impl Blocks {
         gone
     }
 
-    /// Whether none is there.
+    /// Whether there are no blocks.
     pub fn is_empty(&self) -> bool {
         match self {
             Blocks::One { sum, .. } => *sum == 0,
@@ -152,7 +153,7 @@ impl Blocks {
         }
     }
 
-    /// How many are there.
+    /// Number of blocks.
     pub fn total(&self) -> u32 {
         match self {
             Blocks::One { sum, .. } => u32::from(*sum != 0),
@@ -160,7 +161,7 @@ impl Blocks {
         }
     }
 
-    /// How many of an extent are there.
+    /// Number of blocks in an extent.
     pub fn count(&self, extent: u32) -> u32 {
         match self {
             Blocks::One { sum, .. } => u32::from(extent == 0 && *sum != 0),
@@ -171,7 +172,7 @@ impl Blocks {
         }
     }
 
-    /// Those of `part` that are there, with their checksums, in order.
+    /// The blocks of `part` with their checksums, in order.
     pub fn within(&self, part: Range<u32>) -> impl Iterator<Item = (u32, u64)> + '_ {
         let (one, many) = match self {
             Blocks::One { sum, .. } => (Some((0, *sum)), None),
@@ -189,14 +190,14 @@ impl Blocks {
         all.filter(move |(number, sum)| part.contains(number) && *sum != 0)
     }
 
-    /// An extent was used.
+    /// Counts a use of an extent.
     pub fn mark_used(&mut self, extent: u32) {
         if let Some(uses) = self.uses(extent) {
             *uses = (*uses + 1).min(MOST_USES);
         }
     }
 
-    /// Whether an extent was used since it was last looked at; takes one use off.
+    /// Whether an extent was used since it was last checked; takes one use off.
     pub fn take_use(&mut self, extent: u32) -> bool {
         match self.uses(extent) {
             Some(uses) if *uses > 0 => {
@@ -217,7 +218,7 @@ impl Blocks {
         }
     }
 
-    /// What they take in memory beside themselves, in bytes.
+    /// Memory used in addition to the value itself, in bytes.
     pub fn memory(&self) -> usize {
         match self {
             Blocks::One { .. } => 0,
@@ -250,7 +251,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is set and cleared: they know what a plain map knows.
+        /// Whatever is set and cleared, they agree with a plain map.
         #[test]
         fn they_know_what_a_map_knows(
             steps in proptest::collection::vec((0_u32..700, 1_u32..300, any::<bool>()), 0..60),

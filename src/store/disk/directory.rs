@@ -1,5 +1,4 @@
-//! The store's directory: a marker that says whose it is, a lock so that one instance uses it, the journal, and a file for each
-//! object's body.
+//! The store's directory: a format marker, a lock that keeps other instances out, the journal, and one file for each object's body.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -13,56 +12,55 @@ use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate, statvfs};
 
 use super::id::Id;
 
-/// What the marker says: another number is another format.
+/// Content of the marker; the number is the format version.
 const MARKER: &str = "fileproxy store 1\n";
 
-/// What may lie in a directory that is not marked yet: what a start leaves that was broken off, and what a new file system
-/// has.
-const OF_NO_MATTER: [&str; 3] = ["format.new", "lock", "lost+found"];
+/// What an unmarked directory may contain: leftovers of an interrupted start, and files of a new file system.
+const MAY_BE_UNMARKED: [&str; 3] = ["format.new", "lock", "lost+found"];
 
-/// Folders that bodies are in: 256 keep each of them short.
+/// Number of folders for bodies, to keep each of them small.
 pub const FOLDERS: u16 = 256;
 
-/// Why a directory cannot be used.
+/// Why the directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
-    /// It is a file.
+    /// The path is a file.
     #[error("{0} is no directory")]
     NoDirectory(PathBuf),
-    /// Another process has the lock.
+    /// Another process holds the lock.
     #[error("{0} is used by another instance")]
     InUse(PathBuf),
-    /// It holds something else.
+    /// It contains something else.
     #[error("{0} holds files that are not of this store's format: give it a directory of its own")]
     Foreign(PathBuf),
-    /// It is on another file system than before: what was mounted there is gone.
+    /// It is on another file system than before: the original one was unmounted.
     #[error("{0} is on another file system than at the start")]
     Moved(PathBuf),
-    /// The system says no.
+    /// A system error.
     #[error("{path} cannot be used: {cause}")]
     Io {
-        /// Where.
+        /// The path.
         path: PathBuf,
         /// What the system says.
         cause: io::Error,
     },
 }
 
-/// An open directory. Locked until it is dropped.
+/// An open directory; locked until dropped.
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
     lock: File,
-    /// Of the lock's file: device and inode.
+    /// Device and inode of the lock file.
     identity: (u64, u64),
 }
 
 impl Directory {
-    /// Opens `path`, and makes it where it is not there.
+    /// Opens the directory, and creates it if needed.
     ///
     /// # Errors
     ///
-    /// [`DirectoryError`], with what it is.
+    /// [`DirectoryError`], with the reason.
     pub fn open(path: &Path) -> Result<Self, DirectoryError> {
         let io = |cause| DirectoryError::Io {
             path: path.to_owned(),
@@ -84,7 +82,7 @@ impl Directory {
         if !is_marked(path).map_err(io)? {
             for entry in fs::read_dir(path).map_err(io)? {
                 let name = entry.map_err(io)?.file_name();
-                if !OF_NO_MATTER.iter().any(|known| name == *known) {
+                if !MAY_BE_UNMARKED.iter().any(|known| name == *known) {
                     return Err(DirectoryError::Foreign(path.to_owned()));
                 }
             }
@@ -110,10 +108,10 @@ impl Directory {
         Ok(directory)
     }
 
-    /// Writes the marker and makes the folders, as far as they are not there.
+    /// Writes the marker and creates the folders, if they do not exist.
     fn mark(&self) -> io::Result<()> {
         if !is_marked(&self.path)? {
-            // Renamed, so that there is never half of one.
+            // Written to a new file and renamed, so that it is never incomplete.
             let new = self.path.join("format.new");
             let mut file = options().create(true).truncate(true).open(&new)?;
             file.write_all(MARKER.as_bytes())?;
@@ -123,13 +121,13 @@ impl Directory {
         make(&self.path.join("bodies"))
     }
 
-    /// Opens the same path again, after what was there vanished.
+    /// Opens the same path again, after the directory had vanished.
     ///
     /// # Errors
     ///
-    /// [`DirectoryError`]; it must be on the same file system as before, or what was mounted there is not mounted any more.
+    /// [`DirectoryError`]; among them another file system than before, because the original one is not mounted.
     pub fn open_again(&self) -> Result<Self, DirectoryError> {
-        // A directory that is not there would be made on whatever file system holds its parent.
+        // If the directory does not exist, it would be created on the file system of its parent.
         let holder = if self.path.exists() {
             Some(&*self.path)
         } else {
@@ -142,35 +140,35 @@ impl Directory {
         Directory::open(&self.path)
     }
 
-    /// Whether it is still there, and the one that was opened.
+    /// Whether the directory still exists and is the one that was opened.
     pub fn is_there(&self) -> bool {
         let lock = fs::metadata(self.path.join("lock"));
         lock.is_ok_and(|found| (found.dev(), found.ino()) == self.identity)
             && is_marked(&self.path).unwrap_or(false)
     }
 
-    /// Lets another instance use it.
+    /// Releases the lock.
     pub fn unlock(&self) {
-        // Given back by the system in any case, once the process ends.
+        // The system releases it in any case when the process ends.
         _ = self.lock.unlock();
     }
 
-    /// Where it is.
+    /// The path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The journal's file.
+    /// Path of the journal.
     pub fn journal(&self) -> PathBuf {
         self.path.join("journal")
     }
 
-    /// The file of a journal that is being written anew.
+    /// Path of the journal that is being rewritten.
     pub fn next_journal(&self) -> PathBuf {
         self.path.join("journal.new")
     }
 
-    /// The journal that was written anew is the journal from now on, also after a power failure.
+    /// Replaces the journal by the rewritten one, durably.
     ///
     /// # Errors
     ///
@@ -180,7 +178,7 @@ impl Directory {
         File::open(&self.path)?.sync_all()
     }
 
-    /// Removes the journal, also after a power failure: nothing that it names is believed.
+    /// Removes the journal durably, so that nothing in it is restored.
     ///
     /// # Errors
     ///
@@ -193,7 +191,7 @@ impl Directory {
         File::open(&self.path)?.sync_all()
     }
 
-    /// Bytes that are free on its file system.
+    /// Free bytes of its file system.
     ///
     /// # Errors
     ///
@@ -207,13 +205,13 @@ impl Directory {
         })
     }
 
-    /// Writes some bytes, makes them durable, and removes them: whether the disk takes any.
+    /// Writes, syncs and removes some bytes, to test whether the disk is writable.
     ///
     /// # Errors
     ///
     /// What the system says.
     pub fn probe(&self) -> io::Result<()> {
-        // Beside the bodies: they may be on a file system of their own.
+        // Beside the bodies, which may be on a file system of their own.
         let path = self.path.join("bodies/probe");
         let mut file = options().create(true).truncate(true).open(&path)?;
         let written = file
@@ -223,23 +221,23 @@ impl Directory {
         written
     }
 
-    /// The file of an object's body.
+    /// Path of an object's body.
     fn body(&self, id: Id) -> PathBuf {
         let name = String::from(id);
         self.path.join("bodies").join(&name[..2]).join(name)
     }
 
-    /// Writes into the body of `id`, at this offset.
+    /// Writes into the body of `id` at this offset.
     ///
     /// # Errors
     ///
-    /// What the system says; what was written may be a part.
+    /// What the system says; part of the bytes may be written.
     pub fn write(&self, id: Id, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let path = self.body(id);
         let open = || options().create(true).truncate(false).open(&path);
         let file = match open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // Only its own folder: where all else vanished, nothing is to be made in its place.
+                // Creates only the object's folder: if more has vanished, nothing must be created in its place.
                 if let Some(folder) = path.parent() {
                     make(folder)?;
                 }
@@ -250,34 +248,34 @@ impl Directory {
         file.write_all_at(bytes, offset)
     }
 
-    /// Reads so many bytes of the body of `id`, and lets the system read ahead as many as `ahead` says.
+    /// Reads `len` bytes of the body of `id`, and lets the kernel read ahead `ahead` bytes.
     ///
     /// # Errors
     ///
-    /// What the system says; fewer bytes are an error, too.
+    /// What the system says; a short read is an error too.
     pub fn read(&self, id: Id, offset: u64, len: usize, ahead: u64) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; len];
         let file = open_for_reading(&self.body(id))?;
         file.read_exact_at(&mut bytes, offset)?;
         if let Some(ahead) = NonZeroU64::new(ahead) {
-            // Advice: it may be refused.
+            // Only a hint: it may fail.
             _ = fadvise(&file, offset + len as u64, Some(ahead), Advice::WillNeed);
         }
         Ok(bytes)
     }
 
-    /// Gives the room of a part of the body of `id` back.
+    /// Frees the disk space of a range in the body of `id`.
     ///
     /// # Errors
     ///
-    /// What the system says; [`io::ErrorKind::Unsupported`] where the file system makes no holes.
+    /// What the system says; [`io::ErrorKind::Unsupported`] if the file system does not support holes.
     pub fn punch(&self, id: Id, offset: u64, len: u64) -> io::Result<()> {
         let file = options().open(self.body(id))?;
         let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         Ok(fallocate(&file, hole, offset, len)?)
     }
 
-    /// Removes the body of `id`. One that is not there is gone already, and what is no file is no body.
+    /// Removes the body of `id`. A missing file is not an error, and something else than a file is left.
     ///
     /// # Errors
     ///
@@ -292,7 +290,7 @@ impl Directory {
         }
     }
 
-    /// The bodies that are in one of the [`FOLDERS`].
+    /// The ids of the bodies in one of the [`FOLDERS`].
     ///
     /// # Errors
     ///
@@ -312,27 +310,27 @@ impl Directory {
     }
 }
 
-/// Room on a file system, in bytes.
+/// Space of a file system, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
-    /// What is free for this user.
+    /// Available to this user.
     pub free: u64,
-    /// All of it.
+    /// Total size.
     pub whole: u64,
 }
 
-/// Opens a file without its time of access being written: that would make a read wait for the disk's journal.
+/// Opens a file without updating its access time, which could make the read wait for the file system's journal.
 fn open_for_reading(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let quiet = options.read(true).custom_flags(libc::O_NOATIME).open(path);
     match quiet {
-        // Only for who owns the file.
+        // Only the owner may do that.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(path),
         opened => opened,
     }
 }
 
-/// Whether the marker is there, and of this format.
+/// Whether the marker exists and has this format.
 fn is_marked(path: &Path) -> io::Result<bool> {
     let mut text = Vec::new();
     match File::open(path.join("format")) {
@@ -342,7 +340,7 @@ fn is_marked(path: &Path) -> io::Result<bool> {
     Ok(text == MARKER.as_bytes())
 }
 
-/// Makes a folder in one that is there.
+/// Creates a folder in an existing one.
 fn make(folder: &Path) -> io::Result<()> {
     match builder().create(folder) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -350,7 +348,7 @@ fn make(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Files are for this user alone.
+/// Options for files that only this user may access.
 pub fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true).mode(0o600);

@@ -1,4 +1,4 @@
-//! Which extents of objects go from disk when room is needed: S3-FIFO over parts of 16 MiB, whole objects where smaller.
+//! Chooses what to evict from disk: S3-FIFO over extents of 16 MiB; smaller objects as a whole.
 
 use std::ops::Range;
 
@@ -10,17 +10,17 @@ use super::{
 };
 use crate::store::{body::BLOCK, s3fifo::Found};
 
-/// What goes to make room.
+/// What to evict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Victim {
-    /// An object, and the bytes that it takes on disk.
+    /// An object, with its disk space in bytes.
     Object(Id, u64),
-    /// Blocks of an object, and the bytes that they take on disk.
+    /// Blocks of an object, with their disk space in bytes.
     Blocks(Place, Range<u32>, u64),
 }
 
 impl Index {
-    /// Puts an extent into the queues, for as large as it will be.
+    /// Adds an extent to the queues, with its expected size.
     pub(super) fn enqueue(&mut self, slot: u32, number: u32) {
         let Some(entry) = self.entry(slot) else {
             return;
@@ -42,7 +42,7 @@ impl Index {
         self.queues.tidy(|extent| is_here(chunks, extent));
     }
 
-    /// Takes out what should go next to make room; none if there is nothing.
+    /// Removes and returns what should be evicted next; none if there is nothing.
     pub fn evict(&mut self) -> Option<Victim> {
         loop {
             let chunks = &mut self.chunks;
@@ -77,7 +77,7 @@ fn is_here(chunks: &[Vec<Entry>], extent: &Extent) -> bool {
     entry.is(extent) && (extent.number == 0 || entry.blocks.count(extent.number.into()) > 0)
 }
 
-/// Whether an extent was used since it was last looked at. What could not be fetched again stays while somebody reads it.
+/// Whether an extent was used since it was last checked. An object that cannot be fetched again is kept while it is read.
 fn look(chunks: &mut [Vec<Entry>], extent: &Extent) -> Found {
     if !is_here(chunks, extent) {
         return Found::Gone;

@@ -1,4 +1,4 @@
-//! What the disk tier counts, for `/stats` and metrics.
+//! Counters of the disk tier, for `/stats` and metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -6,79 +6,79 @@ use serde::Serialize;
 
 use super::trouble::Trouble;
 
-/// Counted since the start.
+/// Counters since the start.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Blocks that were written.
+    /// Blocks written.
     pub written: AtomicU64,
-    /// Blocks and heads that were not: the queue was full, or writing was stopped.
+    /// Blocks and heads not written, because the queue was full or writing was paused.
     pub not_written: AtomicU64,
-    /// Blocks that were read and held their checksum.
+    /// Blocks read with a valid checksum.
     pub read: AtomicU64,
-    /// Blocks and heads that could not be read, whatever the cause.
+    /// Blocks and heads that could not be read, for any reason.
     pub not_read: AtomicU64,
-    /// Blocks and heads that did not hold their checksum.
+    /// Blocks and heads with a wrong checksum.
     pub checksum_failures: AtomicU64,
-    /// Errors of the system while reading.
+    /// System errors while reading.
     pub read_errors: AtomicU64,
-    /// Errors of the system while writing.
+    /// System errors while writing.
     pub write_errors: AtomicU64,
     /// Reads that took too long.
     pub slow_reads: AtomicU64,
-    /// Extents that were pushed out.
+    /// Extents evicted.
     pub evictions: AtomicU64,
-    /// Places in the journal that did not check when it was read.
+    /// Damaged places in the journal, found when it was read.
     pub journal_damages: AtomicU64,
-    /// Bodies without a record that were removed.
+    /// Bodies without a journal record that were removed.
     pub orphans: AtomicU64,
-    /// How long the journal is.
+    /// Length of the journal in bytes.
     pub journal: AtomicU64,
 }
 
-/// Counts one more.
+/// Increments a counter.
 pub fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
 }
 
-/// The tier's figures.
+/// State and counters of the disk tier.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct DiskFigures {
-    /// Whether the journal is still being read: until then nothing is found.
+    /// Whether the journal is still being read; until then nothing is found.
     pub loading: bool,
-    /// What keeps it from writing; null: nothing.
+    /// Why writing is paused; null if it is not.
     pub trouble: Option<Trouble>,
     /// Objects on disk.
     pub objects: u64,
-    /// What their files take, in bytes.
+    /// Disk space of their files, in bytes.
     pub bytes: u64,
-    /// What the journal takes, in bytes.
+    /// Disk space of the journal, in bytes.
     pub journal_bytes: u64,
-    /// The bound, in bytes: `store.disk`.
+    /// The limit, in bytes: `store.disk`.
     pub limit: u64,
-    /// What the index is charged in memory, in bytes.
+    /// Memory accounted for the index, in bytes.
     pub memory: u64,
-    /// Blocks that were written.
+    /// Blocks written.
     pub blocks_written: u64,
-    /// Blocks and heads that were not written: the queue was full, or writing was stopped.
+    /// Blocks and heads not written, because the queue was full or writing was paused.
     pub not_written: u64,
-    /// Blocks that were read.
+    /// Blocks read.
     pub blocks_read: u64,
-    /// Blocks and heads that could not be read, whatever the cause.
+    /// Blocks and heads that could not be read, for any reason.
     pub not_read: u64,
-    /// Blocks and heads that did not hold their checksum.
+    /// Blocks and heads with a wrong checksum.
     pub checksum_failures: u64,
-    /// Errors of the system while reading.
+    /// System errors while reading.
     pub read_errors: u64,
-    /// Errors of the system while writing.
+    /// System errors while writing.
     pub write_errors: u64,
     /// Reads that took too long.
     pub slow_reads: u64,
-    /// Extents that were pushed out.
+    /// Extents evicted.
     pub evictions: u64,
-    /// Places in the journal that did not check when it was read.
+    /// Damaged places in the journal, found when it was read.
     pub journal_damages: u64,
-    /// Bodies without a record that were removed.
+    /// Bodies without a journal record that were removed.
     pub orphans: u64,
-    /// Purges that are being worked off.
+    /// Purges that are still being processed.
     pub purges: u64,
 }

@@ -1,4 +1,4 @@
-//! An object's place on disk, for the object in memory: its blocks are written and read by it.
+//! Access to an object on disk, for the object in memory: reads and writes its blocks.
 
 use std::{ops::Range, sync::Arc};
 
@@ -10,8 +10,8 @@ use super::{
     shared::{Done, Job, Read, Shared},
 };
 
-/// An object's place on disk. While it is held, the file is there for whoever reads it, also after the object was replaced or
-/// purged. Nothing here waits.
+/// Access to an object on disk. While it is held, the file exists for its readers, even after the object was replaced or purged. No
+/// method waits.
 #[derive(Debug)]
 pub struct Handle {
     shared: Arc<Shared>,
@@ -19,7 +19,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// The handle of an object that was pinned for it.
+    /// For an entry that was pinned for it.
     pub(super) fn new(shared: &Arc<Shared>, place: Place) -> Self {
         Handle {
             shared: Arc::clone(shared),
@@ -37,7 +37,7 @@ impl Handle {
         self.shared.held().index.next_block(self.place, number)
     }
 
-    /// The blocks of `part` that are not on disk and could be.
+    /// The blocks of `part` that are not on disk but could be.
     pub fn lacks(&self, part: Range<u64>) -> Vec<u64> {
         let held = self.shared.held();
         if !held.index.is_alive(self.place) || !self.shared.is_writing() {
@@ -50,22 +50,22 @@ impl Handle {
         part.filter(|number| !is_here(number)).collect()
     }
 
-    /// Whether all of the body can be read from disk.
+    /// Whether the whole body can be read from disk.
     pub fn is_whole(&self) -> bool {
         self.shared.held().index.is_whole(self.place)
     }
 
-    /// How many bytes of the body are on disk, as its file takes them.
+    /// Disk space of the body's file, in bytes.
     pub fn bytes(&self) -> u64 {
         self.shared.held().index.bytes_of(self.place)
     }
 
-    /// The complete length of the body, if it is known.
+    /// Complete length of the body, if known.
     pub fn length(&self) -> Option<u64> {
         self.shared.held().index.length(self.place)
     }
 
-    /// Writes a block, behind. `pieces` are all of it, in order. Where that cannot be, it is counted.
+    /// Queues a block for writing. `pieces` are its bytes in order. Counted if that is not possible.
     pub fn write(&self, number: u32, pieces: Vec<Bytes>) {
         if self.has(number) || !self.shared.held().index.is_alive(self.place) {
             return;
@@ -77,23 +77,24 @@ impl Handle {
         }
     }
 
-    /// Reads a block, behind; `done` gets it, on another thread, or none where it cannot be had: then it is missing.
+    /// Queues a block for reading; `done` is called on another thread with the bytes, or with none if they cannot be read and are
+    /// missing.
     pub fn read(&self, number: u32, done: impl FnOnce(Option<Bytes>) + Send + 'static) {
         let read = Read::Block(self.place, number, Done::new(done));
         self.shared.read(read);
     }
 
-    /// Whether it is still found on disk.
+    /// Whether it can still be found on disk.
     pub fn is_alive(&self) -> bool {
         self.shared.held().index.is_alive(self.place)
     }
 
-    /// An object in memory answered by this block: it is used, though nothing was read.
+    /// Counts a use of a block that was answered from memory.
     pub fn mark_used(&self, number: u32) {
         self.shared.held().index.mark_used(self.place, number);
     }
 
-    /// The object has this head from now on. Its id and serial number are set here.
+    /// Writes a new head. Its id and serial number are set here.
     pub fn set_head(&self, mut head: StoredHead) {
         let mut held = self.shared.held();
         if !held.index.is_alive(self.place) {
@@ -104,13 +105,13 @@ impl Handle {
         let bytes = head.bytes();
         let job = Job::Head(self.place, Box::new(head));
         if self.shared.jobs.push(job, bytes).is_err() {
-            // The old head must not be believed after a restart.
+            // The old head must not be restored after a restart.
             self.shared.not_written();
             self.shared.doom(&mut held, self.place);
         }
     }
 
-    /// The complete length is known now.
+    /// Sets the complete length.
     pub fn set_length(&self, length: u64) {
         let mut held = self.shared.held();
         if held.index.is_alive(self.place) && held.index.length(self.place).is_none() {
@@ -119,7 +120,7 @@ impl Handle {
         }
     }
 
-    /// The object is found on disk no more, neither now nor after a restart. Whoever holds a handle still reads it.
+    /// Removes the object durably. Readers with a handle can still read it.
     pub fn remove(&self) {
         self.shared.doom(&mut self.shared.held(), self.place);
     }
@@ -137,7 +138,7 @@ impl Drop for Handle {
             file: Some(bytes),
         };
         if !self.shared.must(gone) {
-            held.index.strew(bytes);
+            held.index.add_orphaned(bytes);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! An object's head as the journal has it: all but its body. In memory there is only where it lies.
+//! An object's head in the journal: everything but its body. In memory there is only its position.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,20 +10,20 @@ use crate::store::{
     freshness::Freshness, key::Key, octets::Octets, validator::Validator, variant::Variant,
 };
 
-/// All of an object but its body.
+/// Everything of an object but its body.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StoredHead {
     /// Which object.
     pub id: Id,
-    /// Grows with each head and each purge: a purge means the heads with lower ones.
+    /// Increases with each head and purge: a purge affects heads with lower numbers.
     pub serial: u64,
-    /// What it is kept by.
+    /// The key it is stored under.
     pub key: Key,
-    /// For which requests it is the answer.
+    /// Which requests it answers.
     pub variant: Variant,
-    /// What tells its version apart, if anything does: the same validator means the same bytes.
+    /// Its strong validator, if it has one: the same validator means the same bytes.
     pub validator: Option<Validator>,
-    /// The complete length of its body, if it was known by then.
+    /// Complete length of its body, if it was known.
     pub length: Option<u64>,
     /// Its status.
     pub status: u16,
@@ -41,7 +41,7 @@ pub struct StoredHead {
 }
 
 impl StoredHead {
-    /// What it takes in memory while it waits to be written, in bytes.
+    /// Memory it takes while it waits to be written, in bytes.
     pub fn bytes(&self) -> usize {
         let lines = self.fields.iter();
         let fields = lines.map(|(name, value)| name.as_str().len() + value.len() + 64);
@@ -49,12 +49,12 @@ impl StoredHead {
     }
 }
 
-/// Fields as a list of names and values.
+/// Header fields as a list of names and values.
 mod fields {
     use super::*;
 
     pub fn serialize<S: Serializer>(fields: &HeaderMap, to: S) -> Result<S::Ok, S::Error> {
-        // By name, so that the same head is the same line; the lines of one field stay in order.
+        // Sorted by name, so that equal heads give equal lines; values of one field keep their order.
         let mut lines: Vec<_> = fields.iter().collect();
         lines.sort_by_key(|(name, _)| name.as_str());
         let lines = lines.into_iter();
@@ -101,7 +101,7 @@ pub(super) mod tests {
         freshness::{Asked, Exchanged, Rules},
     };
 
-    /// The head of a response of the version `"a"`.
+    /// The head of a response with ETag `"a"`.
     pub fn head(target: &str) -> StoredHead {
         let mut fields = HeaderMap::new();
         for (name, value) in [

@@ -1,8 +1,8 @@
-//! The name of an object on disk.
+//! The identifier of an object on disk.
 
 use serde::{Deserialize, Serialize};
 
-/// The name of an object on disk: 128 random bits, never used again. Nothing of a request is in it.
+/// Identifies an object on disk: 128 random bits, never reused. It contains nothing of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Id(pub u128);

@@ -1,7 +1,7 @@
-//! What is on disk, in memory: for each object a hash of its key, its file's name, where its head lies in the journal, and its
-//! blocks' checksums. Some 200 bytes for an object of one block.
+//! The in-memory index of the disk tier: for each object a hash of its key, its file's name, the position of its head in the
+//! journal, and its blocks' checksums. About 200 bytes for an object of one block.
 //!
-//! Pure: it opens no file. Whoever takes something out of it removes the file and tells the journal.
+//! Pure: it opens no file. The caller removes files and writes the journal.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -19,13 +19,13 @@ use super::{
 };
 use crate::store::{body::BLOCK, key::Key, s3fifo::Queues, variant::Variant};
 
-/// What an object is charged in memory: more than it takes.
+/// Memory accounted for an object; more than it takes.
 pub const COST: u64 = 256;
 
-/// What a block of a large object takes in memory beside, at most.
+/// The most additional memory for a block of a large object.
 pub const BLOCK_COST: u64 = 4096;
 
-/// All objects on disk.
+/// The index of all objects on disk.
 #[derive(Debug)]
 pub struct Index {
     pub(super) chunks: Vec<Vec<Entry>>,
@@ -34,13 +34,13 @@ pub struct Index {
     by_id: HashTable<u32>,
     pub(super) queues: Queues<Extent>,
     objects: usize,
-    /// What blocks take in memory beside their entries, in bytes.
+    /// Memory of blocks outside of their entries, in bytes.
     sums: u64,
     bytes: u64,
-    /// Bytes of what was taken out, and is still on disk: their files are removed behind.
+    /// Disk space of removed objects whose files are not deleted yet.
     leaving: u64,
-    /// Bytes of what was taken out, and goes only once files that nobody knows are looked for.
-    litter: u64,
+    /// Disk space of removed objects whose files will be found only by a scan for orphans.
+    orphaned: u64,
     serial: u64,
     seeds: [RandomState; 2],
 }
@@ -57,7 +57,7 @@ impl Default for Index {
             sums: 0,
             bytes: 0,
             leaving: 0,
-            litter: 0,
+            orphaned: 0,
             serial: 1,
             seeds: [RandomState::new(), RandomState::new()],
         }
@@ -65,54 +65,54 @@ impl Default for Index {
 }
 
 impl Index {
-    /// The hash that a key is found by: 128 bits, with a random seed of this process.
+    /// Hash of a key: 128 bits, randomly seeded for each process.
     pub fn hash(&self, key: &Key) -> u128 {
         let [high, low] = &self.seeds;
         u128::from(high.hash_one(key)) << 64 | u128::from(low.hash_one(key))
     }
 
-    /// The hash that a variant is told apart by.
+    /// Hash of a variant.
     pub fn variant(&self, variant: &Variant) -> u64 {
         self.seeds[0].hash_one(variant)
     }
 
-    /// How many objects there are.
+    /// Number of objects.
     pub fn objects(&self) -> usize {
         self.objects
     }
 
-    /// Bytes of objects on disk, as files take them.
+    /// Disk space of all objects, in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Bytes on disk, with those of what was taken out and whose files are not removed yet.
+    /// Disk space including files that are not deleted yet.
     pub fn on_disk(&self) -> u64 {
-        self.bytes + self.leaving + self.litter
+        self.bytes + self.leaving + self.orphaned
     }
 
-    /// So many bytes of what was taken out are removed from disk.
+    /// Files of removed objects with this disk space were deleted.
     pub fn left(&mut self, bytes: u64) {
         self.leaving = self.leaving.saturating_sub(bytes);
     }
 
-    /// So many bytes of what was taken out stay on disk until files that nobody knows are looked for.
-    pub fn strew(&mut self, bytes: u64) {
+    /// Disk space of removed objects that stays in use until a scan for orphans.
+    pub fn add_orphaned(&mut self, bytes: u64) {
         self.left(bytes);
-        self.litter += bytes;
+        self.orphaned += bytes;
     }
 
-    /// Bytes that go once files that nobody knows are looked for.
-    pub fn litter(&self) -> u64 {
-        self.litter
+    /// Disk space that a scan for orphans will free.
+    pub fn orphaned(&self) -> u64 {
+        self.orphaned
     }
 
-    /// So many of them went.
+    /// A scan has freed this much.
     pub fn cleaned(&mut self, bytes: u64) {
-        self.litter = self.litter.saturating_sub(bytes);
+        self.orphaned = self.orphaned.saturating_sub(bytes);
     }
 
-    /// What all of it is charged in memory.
+    /// Memory accounted for everything.
     pub fn cost(&self) -> u64 {
         self.objects as u64 * COST + self.sums
     }
@@ -123,12 +123,12 @@ impl Index {
         self.serial
     }
 
-    /// This serial number was given away, by another process.
+    /// Raises the counter above a serial number from the journal.
     pub fn pass_serial(&mut self, serial: u64) {
         self.serial = self.serial.max(serial);
     }
 
-    /// Takes an object in, found from now on once it has a head.
+    /// Adds an object. It is found once it has a head.
     pub fn insert(&mut self, new: New) -> Place {
         let slot = self.free.pop().unwrap_or_else(|| {
             let full = self.chunks.last().is_none_or(|last| last.len() == CHUNK);
@@ -175,14 +175,14 @@ impl Index {
         Place { slot, id: new.id }
     }
 
-    /// The objects of this hash that have a head, the newest first.
+    /// The objects with this hash that have a head, the newest first.
     pub fn find(&self, hash: u128) -> Vec<Place> {
         let mut same = self.same(hash, None);
         same.retain(|&place| self.get(place).is_some_and(|entry| entry.len > 0));
         same
     }
 
-    /// The objects of this hash, and of this variant if one is given, with or without a head, the newest first.
+    /// The objects with this hash and, if given, this variant, with or without a head, the newest first.
     pub fn same(&self, hash: u128, variant: Option<u64>) -> Vec<Place> {
         let mut found: Vec<_> = (self.by_hash.iter_hash(hash as u64))
             .filter_map(|&slot| Some((slot, self.entry(slot)?)))
@@ -194,7 +194,7 @@ impl Index {
         found.into_iter().map(|(_, place)| place).collect()
     }
 
-    /// The object of this id.
+    /// The object with this id.
     pub fn place(&self, id: Id) -> Option<Place> {
         let found = self.by_id.find(id.0 as u64, |&slot| {
             let entry = self.entry(slot);
@@ -203,24 +203,24 @@ impl Index {
         found.map(|&slot| Place { slot, id })
     }
 
-    /// The object at `slot`, if there is one that can be found; for walks over all, up to [`Index::slots`].
+    /// The object at `slot`, if one can be found there; to iterate up to [`Index::slots`].
     pub fn at(&self, slot: u32) -> Option<Place> {
         let entry = self.entry(slot)?;
         (entry.taken && !entry.doomed).then(|| place(slot, entry))
     }
 
-    /// How many places there are.
+    /// Number of positions.
     pub fn slots(&self) -> u32 {
         let last = self.chunks.last().map_or(0, Vec::len);
         (self.chunks.len().saturating_sub(1) * CHUNK + last) as u32
     }
 
-    /// Whether the object is here, and not doomed.
+    /// Whether the object exists and can be found.
     pub fn is_alive(&self, place: Place) -> bool {
         self.get(place).is_some_and(|entry| !entry.doomed)
     }
 
-    /// Where its head lies, and its serial number.
+    /// Position of its head in the journal, and its serial number.
     pub fn head(&self, place: Place) -> Option<(Line, u64)> {
         let entry = self.get(place).filter(|entry| entry.len > 0)?;
         let line = Line {
@@ -230,7 +230,7 @@ impl Index {
         Some((line, entry.serial))
     }
 
-    /// Its head lies here from now on; `next`: in the journal that is being written anew, if one is.
+    /// Sets the position of its head; `next`: in the journal that is being rewritten, if there is one.
     pub fn set_head(&mut self, place: Place, line: Line, next: u64, serial: u64) {
         self.pass_serial(serial);
         if let Some(entry) = self.get_mut(place) {
@@ -239,27 +239,27 @@ impl Index {
         }
     }
 
-    /// Its head was copied to the journal that is being written anew.
+    /// Its head was copied to the journal that is being rewritten.
     pub fn set_next(&mut self, place: Place, next: u64) {
         if let Some(entry) = self.get_mut(place) {
             entry.next_at = next;
         }
     }
 
-    /// The journal that was being written anew is the journal now.
+    /// The rewritten journal replaces the old one.
     pub fn turn_over(&mut self) {
         for entry in self.chunks.iter_mut().flatten() {
             entry.at = entry.next_at;
         }
     }
 
-    /// The complete length of its body.
+    /// Complete length of its body.
     pub fn length(&self, place: Place) -> Option<u64> {
         let length = self.get(place)?.length;
         (length != UNKNOWN).then_some(length)
     }
 
-    /// The complete length is known now.
+    /// Sets the complete length.
     pub fn set_length(&mut self, place: Place, length: u64) {
         if let Some(entry) = self.get_mut(place)
             && entry.length == UNKNOWN
@@ -268,25 +268,25 @@ impl Index {
         }
     }
 
-    /// The checksum of a block that is here, and how long it is.
+    /// Checksum and length of a block, if it is on disk.
     pub fn block(&self, place: Place, number: u32) -> Option<(u64, u64)> {
         let entry = self.get(place)?;
         Some((entry.blocks.get(number)?, entry.block_len(number)))
     }
 
-    /// The first block from `number` on that is here.
+    /// The first block from `number` on that is on disk.
     pub fn next_block(&self, place: Place, number: u32) -> Option<u32> {
         let mut blocks = self.get(place)?.blocks.within(number..MOST);
         blocks.next().map(|(number, _)| number)
     }
 
-    /// All of its blocks that are here, with their checksums.
+    /// All its blocks on disk, with their checksums.
     pub fn blocks(&self, place: Place) -> Vec<(u32, u64)> {
         let entry = self.get(place);
         entry.map_or_else(Vec::new, |entry| entry.blocks.within(0..MOST).collect())
     }
 
-    /// Whether all of its body is here.
+    /// Whether its whole body is on disk.
     pub fn is_whole(&self, place: Place) -> bool {
         let Some(entry) = self.get(place).filter(|entry| entry.length != UNKNOWN) else {
             return false;
@@ -295,7 +295,7 @@ impl Index {
         u64::from(entry.blocks.total()) == blocks
     }
 
-    /// Whether a request can be answered by it: some of its body is here and the rest can be fetched, or all of it is here.
+    /// Whether it can answer requests: part of its body is on disk and the rest can be fetched, or it is complete.
     pub fn is_useful(&self, place: Place) -> bool {
         let Some(entry) = self.get(place).filter(|entry| entry.len > 0) else {
             return false;
@@ -304,13 +304,13 @@ impl Index {
         has_some || self.is_whole(place)
     }
 
-    /// The hash of its key.
+    /// Hash of its key.
     pub fn hash_of(&self, place: Place) -> u128 {
         let hash = self.get(place).map(|entry| entry.hash);
         hash.map_or(0, |[high, low]| u128::from(high) << 64 | u128::from(low))
     }
 
-    /// What its body takes on disk, in bytes.
+    /// Disk space of its body, in bytes.
     pub fn bytes_of(&self, place: Place) -> u64 {
         let Some(entry) = self.get(place) else {
             return 0;
@@ -321,13 +321,13 @@ impl Index {
             .sum()
     }
 
-    /// What a block takes on disk.
+    /// Disk space of a block.
     pub fn size(&self, place: Place, number: u32) -> u64 {
         self.get(place)
             .map_or(0, |entry| rounded(entry.block_len(number)))
     }
 
-    /// A block is on disk. False: the object is gone, or has no such block.
+    /// A block was written. False if the object is gone, or has no such block.
     pub fn set_block(&mut self, place: Place, number: u32, sum: u64) -> bool {
         let Some(entry) = self.get_mut(place).filter(|entry| !entry.doomed) else {
             return false;
@@ -338,7 +338,7 @@ impl Index {
         }
         let extent = number / EXTENT;
         let is_first = entry.blocks.count(extent) == 0;
-        // Its first extent went into the queues with the object.
+        // The first extent was queued together with the object.
         let is_queued = extent == 0 && entry.blank;
         entry.blank &= extent != 0;
         let before = entry.blocks.memory() as u64;
@@ -354,7 +354,7 @@ impl Index {
         true
     }
 
-    /// These blocks are here no more. How many bytes they took on disk, until [`Index::left`].
+    /// Removes blocks. Returns their disk space, which is in use until [`Index::left`].
     pub fn clear_blocks(&mut self, place: Place, part: Range<u32>) -> u64 {
         let Some(entry) = self.get_mut(place) else {
             return 0;
@@ -370,20 +370,20 @@ impl Index {
         bytes
     }
 
-    /// A block was read.
+    /// Counts a use of a block.
     pub fn mark_used(&mut self, place: Place, number: u32) {
         if let Some(entry) = self.get_mut(place) {
             entry.blocks.mark_used(number / EXTENT);
         }
     }
 
-    /// An object in memory reads and writes it from now on. False: it is gone.
+    /// Pins the entry for an object in memory. False if it is gone.
     pub fn pin(&mut self, place: Place) -> bool {
         let entry = self.get_mut(place).filter(|entry| !entry.doomed);
         entry.map(|entry| entry.pins += 1).is_some()
     }
 
-    /// One object in memory less. If its file goes now: how many bytes it took on disk.
+    /// Unpins it once. If its file must be deleted now: its disk space.
     pub fn unpin(&mut self, place: Place) -> Option<u64> {
         let entry = self.get_mut(place)?;
         entry.pins = entry.pins.saturating_sub(1);
@@ -391,8 +391,8 @@ impl Index {
         goes.then(|| self.remove(place))
     }
 
-    /// It is found no more. None: it was gone already. Else, if its file goes now, for nobody reads it: how many bytes it took on
-    /// disk.
+    /// Makes it unfindable. None if it is gone already. Otherwise, if nothing uses it so that its file must be deleted now: its
+    /// disk space.
     pub fn doom(&mut self, place: Place) -> Option<Option<u64>> {
         let entry = self.get_mut(place).filter(|entry| !entry.doomed)?;
         entry.doomed = true;
@@ -401,7 +401,7 @@ impl Index {
         Some(goes.then(|| self.remove(place)))
     }
 
-    /// It goes, whoever reads it. How many bytes it took on disk, until [`Index::left`].
+    /// Removes it, whoever uses it. Returns its disk space, which is in use until [`Index::left`].
     pub fn remove(&mut self, place: Place) -> u64 {
         let bytes = self.clear_blocks(place, 0..MOST);
         self.unlist(place);
@@ -422,7 +422,7 @@ impl Index {
         bytes + UNIT
     }
 
-    /// Takes it out of what is found by hash.
+    /// Removes it from the lookup by hash.
     fn unlist(&mut self, place: Place) {
         let Some(entry) = self.get(place) else {
             return;
@@ -433,22 +433,22 @@ impl Index {
         }
     }
 
-    /// All of it goes.
+    /// Removes everything.
     pub fn clear(&mut self) {
         let (serial, seeds) = (self.serial, self.seeds.clone());
         let leaving = self.leaving;
-        let litter = self.litter + self.bytes;
-        // Whoever still holds a place must not find another object there: ids tell.
+        let orphaned = self.orphaned + self.bytes;
+        // Ids ensure that stale positions do not refer to another object.
         *self = Index {
             serial,
             seeds,
             leaving,
-            litter,
+            orphaned,
             ..Index::default()
         };
     }
 
-    /// Bytes of memory that it takes, by what it has allocated.
+    /// Memory that it has allocated, in bytes.
     pub fn memory(&self) -> usize {
         let entries = self
             .chunks

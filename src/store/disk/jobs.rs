@@ -1,4 +1,4 @@
-//! A bounded queue to the disk's threads. Who puts something in never waits: what does not fit is refused.
+//! A bounded queue to the disk threads. Adding never waits: what does not fit is refused.
 
 use std::{
     collections::VecDeque,
@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-/// What waits for a thread.
+/// A queue of jobs for a thread.
 #[derive(Debug)]
 pub struct Jobs<T> {
-    /// A std mutex: held for some instructions, and by a thread of its own while it sleeps.
+    /// A std mutex: held for a few instructions.
     waiting: Mutex<Waiting<T>>,
     ready: Condvar,
     most: usize,
@@ -23,19 +23,19 @@ struct Waiting<T> {
     closed: bool,
 }
 
-/// What a thread gets.
+/// Result of waiting for a job.
 #[derive(Debug)]
 pub enum Next<T> {
     /// A job.
     Job(T),
-    /// None came in time.
+    /// Timeout.
     Nothing,
-    /// None comes any more.
+    /// The queue is closed.
     Closed,
 }
 
 impl<T> Jobs<T> {
-    /// A queue of at most so many jobs, that hold at most so many bytes.
+    /// A queue for at most `most` jobs that hold at most `most_bytes`.
     pub fn new(most: usize, most_bytes: usize) -> Self {
         Jobs {
             waiting: Mutex::new(Waiting {
@@ -49,16 +49,16 @@ impl<T> Jobs<T> {
         }
     }
 
-    /// How many bytes jobs may hold.
+    /// The limit on bytes.
     pub fn most_bytes(&self) -> usize {
         self.most_bytes
     }
 
-    /// Puts a job in that holds so many bytes.
+    /// Adds a job that holds this many bytes.
     ///
     /// # Errors
     ///
-    /// The job, where it does not fit or the queue is closed.
+    /// The job, if it does not fit or the queue is closed.
     pub fn push(&self, job: T, bytes: usize) -> Result<(), T> {
         let mut waiting = self.lock();
         let fits = waiting.jobs.len() < self.most
@@ -73,7 +73,7 @@ impl<T> Jobs<T> {
         Ok(())
     }
 
-    /// The next job. Waits for one, at most so long.
+    /// The next job; waits at most `patience`.
     pub fn next(&self, patience: Duration) -> Next<T> {
         let waiting = self.lock();
         let idle = |waiting: &mut Waiting<T>| waiting.jobs.is_empty() && !waiting.closed;
@@ -89,7 +89,7 @@ impl<T> Jobs<T> {
         }
     }
 
-    /// Takes nothing more in. What waits is still given out.
+    /// Refuses new jobs. Queued ones are still returned.
     pub fn close(&self) {
         self.lock().closed = true;
         self.ready.notify_all();

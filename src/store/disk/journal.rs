@@ -1,5 +1,5 @@
-//! The journal: what is on disk, as lines that are only ever added to. Data is written before its line, so that what the journal
-//! names is there, or fails its checksum.
+//! The journal: an append-only list of what is on disk, one record per line. Data is written before its record, so that what the
+//! journal names either exists or fails its checksum.
 
 use std::{
     fs::File,
@@ -15,24 +15,24 @@ use super::{
     record::{LONGEST, Record},
 };
 
-/// A journal that is open for adding.
+/// A journal that is open for appending.
 #[derive(Debug)]
 pub struct Journal {
     file: Arc<File>,
     len: u64,
 }
 
-/// One line that was read.
+/// A line of the journal.
 #[derive(Debug)]
 pub enum Read {
-    /// It checks.
+    /// With a valid checksum.
     Good(Box<Record>, Line),
-    /// It does not; where it begins.
+    /// Damaged; with its offset.
     Bad(u64),
 }
 
 impl Journal {
-    /// Opens the journal at `path`, or makes it.
+    /// Opens the journal at `path`, or creates it.
     ///
     /// # Errors
     ///
@@ -50,12 +50,12 @@ impl Journal {
         })
     }
 
-    /// The file: lines that are there never change.
+    /// The file: written lines never change.
     pub fn file(&self) -> &Arc<File> {
         &self.file
     }
 
-    /// Its length in bytes.
+    /// Length in bytes.
     #[expect(
         clippy::len_without_is_empty,
         reason = "of a file, and not of a collection"
@@ -64,11 +64,11 @@ impl Journal {
         self.len
     }
 
-    /// Adds a line.
+    /// Appends a line.
     ///
     /// # Errors
     ///
-    /// What the system says. What was written of it is cut off, or written over by the next.
+    /// What the system says. A partly written line is cut off, or overwritten by the next.
     pub fn append(&mut self, line: &[u8]) -> io::Result<Line> {
         if let Err(error) = self.file.write_all_at(line, self.len) {
             _ = self.file.set_len(self.len);
@@ -82,7 +82,7 @@ impl Journal {
         })
     }
 
-    /// Cuts off what lies behind `len`.
+    /// Truncates it to `len` bytes.
     ///
     /// # Errors
     ///
@@ -93,7 +93,7 @@ impl Journal {
         Ok(())
     }
 
-    /// What was added survives a power failure from now on.
+    /// Makes what was appended durable.
     ///
     /// # Errors
     ///
@@ -102,7 +102,7 @@ impl Journal {
         self.file.sync_data()
     }
 
-    /// Reads all lines, in order. `each` says whether to go on.
+    /// Reads all lines in order, until `each` returns false.
     ///
     /// # Errors
     ///
@@ -123,7 +123,7 @@ impl Journal {
                 at,
                 len: len as u32,
             };
-            // A line without its end is not whole, whatever it says.
+            // A line without its end is incomplete, whatever it contains.
             let record = line.strip_suffix(b"\n").and_then(Record::parse);
             let read = match record {
                 Some(record) => Read::Good(Box::new(record), place),
@@ -137,7 +137,7 @@ impl Journal {
     }
 }
 
-/// Reads from a place of its own, for the file is shared.
+/// Reads at its own offset, because the file is shared.
 struct Cursor<'a>(&'a File, u64);
 
 impl io::Read for Cursor<'_> {
@@ -148,11 +148,11 @@ impl io::Read for Cursor<'_> {
     }
 }
 
-/// Reads one line again.
+/// Reads a single line.
 ///
 /// # Errors
 ///
-/// What the system says; [`io::ErrorKind::InvalidData`] where it does not check.
+/// What the system says; [`io::ErrorKind::InvalidData`] if its checksum is wrong.
 pub fn read_line(file: &File, line: Line) -> io::Result<(Record, Vec<u8>)> {
     let mut bytes = vec![0; line.len as usize];
     file.read_exact_at(&mut bytes, line.at)?;

@@ -1,10 +1,10 @@
-//! A line of the journal, as the index knows it.
+//! Position of a line in the journal.
 
-/// Where a line lies in the journal.
+/// Position of a line in the journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Line {
-    /// The offset of its first byte.
+    /// Offset of its first byte.
     pub at: u64,
-    /// Its bytes, with its end. 0: there is none yet.
+    /// Length in bytes with the line end; 0 if it does not exist yet.
     pub len: u32,
 }

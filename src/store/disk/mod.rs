@@ -1,4 +1,4 @@
-//! The disk tier: what memory has no room for is kept here, and what was kept is still there after a restart.
+//! The disk tier: it stores what memory has no space for, and keeps it over a restart.
 //!
 //! ```text
 //!  workers                       threads                          files
@@ -10,13 +10,13 @@
 //!
 //! # Rules
 //!
-//! - Data is written before the journal's line that names it, and nothing is synced: a block counts only if it holds its
-//!   checksum, each time it is read. So a torn write costs a fetch, and never a wrong byte.
-//! - Purges are synced before they are answered. A line of the journal that does not check, with others behind it, could have
-//!   been one: whatever is older is forgotten.
-//! - The index is what holds: a file that it does not know is removed, and a block that it does not know is missing.
-//! - Workers never wait: a queue that is full refuses, and that is counted. Trouble stops writing for a while; reading goes on
-//!   where it works; to a client all of it is a miss.
+//! - Data is written before the journal record that names it, and neither is synced: a block counts only if its checksum is right,
+//!   each time it is read. So a torn write costs a fetch, and never delivers a wrong byte.
+//! - Purges are synced before they are confirmed. A damaged line in the middle of the journal could have been a purge: everything
+//!   older is forgotten.
+//! - The index is authoritative: files that it does not contain are deleted, blocks that it does not contain are missing.
+//! - Workers never wait: a full queue refuses, and that is counted. Disk errors pause writing; reading continues where it
+//!   works; to clients they are cache misses.
 
 pub mod blocks;
 pub mod directory;

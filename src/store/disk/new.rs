@@ -1,20 +1,20 @@
-//! An object that comes into the index.
+//! A new object for the index.
 
 use super::id::Id;
 
-/// What is known of an object that comes in.
+/// What the index needs to know of a new object.
 #[derive(Clone, Copy, Debug)]
 pub struct New {
     /// `Index::hash` of its key.
     pub hash: u128,
     /// `Index::variant` of its variant.
     pub variant: u64,
-    /// Its file's name.
+    /// Its id, which names its file.
     pub id: Id,
-    /// Of its head: the higher, the newer.
+    /// Serial number of its head: the higher, the newer.
     pub serial: u64,
-    /// The complete length of its body, if it is known.
+    /// Complete length of its body, if known.
     pub length: Option<u64>,
-    /// Whether it has a strong validator: what of it is missing can be fetched again.
+    /// Whether it has a strong validator, so that missing bytes can be fetched.
     pub resumable: bool,
 }

@@ -1,4 +1,4 @@
-//! Purges by prefix, tag, or of all: a record that means every object that is older, worked off behind.
+//! Purges by prefix, by tag, or of everything: a record that affects all older objects, which are processed afterwards.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,35 +7,35 @@ use serde::{Deserialize, Serialize};
 use super::head::StoredHead;
 use crate::store::{key::Key, octets::Octets, tags::tags};
 
-/// What a purge means.
+/// What to purge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum What {
     /// Everything.
     All,
-    /// What is kept by this key, all of its variants.
+    /// All variants of this key.
     Url(Key),
-    /// What has a URL that begins so.
+    /// All URLs with this prefix.
     Prefix(String),
-    /// What has this tag, byte for byte.
+    /// All responses with this tag, compared byte for byte.
     Tag(Octets),
 }
 
 /// A purge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Purge {
-    /// It means the objects whose heads have lower ones.
+    /// It affects objects whose heads have a lower number.
     pub serial: u64,
     /// Which of them.
     pub what: What,
-    /// They are stale instead of gone.
+    /// Whether they become stale instead of being removed.
     pub soft: bool,
-    /// When, in milliseconds since 1970.
+    /// Time of the purge, in milliseconds since 1970.
     pub at: u64,
 }
 
 impl Purge {
-    /// Whether it means the object of this head.
+    /// Whether it affects the object with this head.
     pub fn means(&self, head: &StoredHead) -> bool {
         head.serial < self.serial
             && match &self.what {
@@ -46,13 +46,13 @@ impl Purge {
             }
     }
 
-    /// When.
+    /// Time of the purge.
     pub fn time(&self) -> SystemTime {
         let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(self.at));
         time.unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
-    /// What it takes in memory, in bytes.
+    /// Memory it takes, in bytes.
     pub fn bytes(&self) -> usize {
         size_of::<Self>()
             + match &self.what {
@@ -64,18 +64,18 @@ impl Purge {
     }
 }
 
-/// What purges make of an object.
+/// The effect of purges on an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// None of them means it.
+    /// None.
     Stays,
-    /// It is stale since then.
+    /// Stale since then.
     Stale(SystemTime),
-    /// It is gone.
+    /// Removed.
     Gone,
 }
 
-/// What `purges` make of the object of this head.
+/// The effect of `purges` on the object with this head.
 pub fn judge<'a>(purges: impl IntoIterator<Item = &'a Purge>, head: &StoredHead) -> Verdict {
     let mut verdict = Verdict::Stays;
     for purge in purges {

@@ -1,4 +1,4 @@
-//! How the writer makes purges durable, and works them off.
+//! The writer's part of purges: makes them durable and processes them.
 
 use std::{
     io,
@@ -16,11 +16,11 @@ use super::{
     writer::Writer,
 };
 
-/// How long a purge is worked off before it is answered; what is left goes on behind.
+/// How long a purge is processed before it is confirmed; the rest is done afterwards.
 const SWEEP: Duration = Duration::from_secs(1);
 
 impl Writer {
-    /// Makes a purge durable, works it off for a while, and answers.
+    /// Makes a purge durable, processes it for a while, and replies.
     pub(super) fn purge(
         &mut self,
         mut purge: Purge,
@@ -28,7 +28,7 @@ impl Writer {
         reply: oneshot::Sender<Option<Purged>>,
     ) {
         if purge.serial == 0 {
-            // It was asked for while the journal was read.
+            // It was requested while the journal was read.
             let mut held = self.shared.held();
             purge.serial = held.index.next_serial();
             let unnumbered = held.purges.iter_mut().find(|known| known.serial == 0);
@@ -46,7 +46,7 @@ impl Writer {
             held.index.clear();
             held.purges.clear();
             self.sweep = None;
-            self.shared.littered.store(true, Relaxed);
+            self.shared.may_have_orphans.store(true, Relaxed);
         }
         let serial = purge.serial;
         let appended = self.append(&Record::Purge(purge));
@@ -57,7 +57,7 @@ impl Writer {
         if let Err(error) = synced {
             self.shared.lacking.store(true, Relaxed);
             self.fail(&error);
-            // Where nothing can be written, all can still be forgotten: then nothing that was purged comes back, either.
+            // If nothing can be written, the whole journal can still be removed: then nothing purged is restored either.
             if let Err(error) = self.directory().forget_journal() {
                 tracing::warn!(%error, "a purge may come undone by a restart");
                 _ = reply.send(None);
@@ -67,11 +67,11 @@ impl Writer {
         if !is_all {
             gone = self.sweep_now(serial);
         }
-        // Who asked may have left.
+        // The requester may have left.
         _ = reply.send(Some(gone));
     }
 
-    /// Works off the purge of this serial number, for a while.
+    /// Processes the purge with this serial number for a while.
     fn sweep_now(&mut self, serial: u64) -> Purged {
         let own: Vec<Purge> = {
             let held = self.shared.held();
@@ -88,7 +88,7 @@ impl Writer {
                 return sweep.gone;
             }
             if Instant::now() >= end {
-                // One walk for all that are left.
+                // One pass for all remaining purges.
                 self.begin_sweep();
                 return sweep.gone;
             }
@@ -108,7 +108,7 @@ impl Writer {
         }
     }
 
-    /// One step; whether it was the last one.
+    /// One step; returns whether it was the last one.
     fn sweep_step(&mut self, sweep: &mut Sweep) -> bool {
         let (found, is_over) = sweep.step(&self.shared);
         for (place, mut head, stale_since) in found {
@@ -120,7 +120,7 @@ impl Writer {
                         continue;
                     };
                     drop(held);
-                    // Not by the queue: it must be in the journal before the purge is said to be worked off.
+                    // Not through the queue: it must be in the journal before the purge counts as processed.
                     self.must_append(&Record::Gone { id: place.id });
                     if let Some(bytes) = file {
                         self.remove(place.id, bytes);
@@ -139,7 +139,7 @@ impl Writer {
         is_over
     }
 
-    /// These purges are worked off.
+    /// Records that these purges are processed.
     fn swept(&mut self, sweep: &Sweep) {
         for purge in sweep.purges() {
             let serial = purge.serial;

@@ -1,4 +1,4 @@
-//! The threads that read: blocks against their checksums, and heads out of the journal.
+//! The threads that read: blocks, with their checksums, and heads from the journal.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -17,10 +17,10 @@ use super::{
 };
 use crate::store::body::BLOCK;
 
-/// What the system reads ahead of a block, in bytes.
+/// Bytes that the kernel reads ahead behind a block.
 const AHEAD: u64 = 512 * 1024;
 
-/// Reads until the tier is closed.
+/// Runs until the tier is closed.
 pub fn run(shared: &Arc<Shared>, reader: usize) {
     loop {
         shared.set_reading(reader, false);
@@ -39,7 +39,7 @@ pub fn run(shared: &Arc<Shared>, reader: usize) {
                 if head.is_none() {
                     count(&shared.counters.not_read);
                 }
-                // Who left needs none.
+                // The requester may have left.
                 _ = reply.send(head);
             }
             Next::Nothing => {}
@@ -48,8 +48,7 @@ pub fn run(shared: &Arc<Shared>, reader: usize) {
     }
 }
 
-/// Reads a block. Its checksum is looked at each time: a hole, a bit that turned over or another's bytes are a miss, and never
-/// an answer.
+/// Reads a block. The checksum is verified each time: a hole, a bit error or foreign data is a miss, never an answer.
 fn block(shared: &Shared, place: Place, number: u32) -> Option<Bytes> {
     let (sum, len) = shared.held().index.block(place, number)?;
     let offset = u64::from(number) * BLOCK;
@@ -66,12 +65,12 @@ fn block(shared: &Shared, place: Place, number: u32) -> Option<Bytes> {
             None
         }
         Err(error) => {
-            // Where the system has too little of something else, the block is still there.
+            // With other errors, such as a lack of file descriptors, the block still exists.
             let is_gone = matches!(
                 error.kind(),
                 io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof
             ) || is_broken(&error);
-            // It may have been pushed out meanwhile: then this is no error.
+            // If it was evicted meanwhile, this is not an error.
             if !is_gone || lose(shared, place, number, sum) {
                 count(&shared.counters.read_errors);
             }
@@ -80,7 +79,7 @@ fn block(shared: &Shared, place: Place, number: u32) -> Option<Bytes> {
     }
 }
 
-/// A block could not be read: it is missing. Whether it was still thought to be there.
+/// Marks a block as missing. Returns whether the index still had it.
 fn lose(shared: &Shared, place: Place, number: u32, sum: u64) -> bool {
     let mut held = shared.held();
     let is_same = held
@@ -90,7 +89,7 @@ fn lose(shared: &Shared, place: Place, number: u32, sum: u64) -> bool {
     if is_same {
         let bytes = held.index.clear_blocks(place, number..number + 1);
         if !shared.must(Job::Lost(place.id, number, bytes)) {
-            // It goes with its file.
+            // Its space is freed with the file.
             held.index.left(bytes);
         }
     }

@@ -1,44 +1,44 @@
-//! One line of the journal: a checksum, a space, and what happened as JSON.
+//! One line of the journal: a checksum, a space, and an event as JSON.
 //!
 //! ```text
 //! 9ae16a3b2f90404f {"head":{"id":"4f0c...","key":...}}
 //! 3c1d2e0f55aa0101 {"blocks":{"id":"4f0c...","sums":[[0,1234],[1,5678]]}}
 //! ```
 //!
-//! A line that does not check was cut off by a power failure, or turned over on the disk.
+//! A line with a wrong checksum was cut off by a power failure, or damaged on disk.
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{head::StoredHead, id::Id, purge::Purge};
 
-/// The longest line that is read, in bytes: longer than any that is written.
+/// The longest line that is read, in bytes; longer than any that is written.
 pub const LONGEST: usize = 4 * 1024 * 1024;
 
-/// Digits of the checksum, and the space behind.
+/// The checksum's digits and the space behind them.
 const SUM: usize = 17;
 
-/// What happened on disk.
+/// An event on disk.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Record {
-    /// An object has this head from now on.
+    /// An object has a new head.
     Head(Box<StoredHead>),
-    /// Blocks of an object's body are in its file: number and checksum.
+    /// Blocks of an object's body were written: number and checksum.
     Blocks {
         /// Which object.
         id: Id,
         /// Numbers of blocks of [`super::super::body::BLOCK`] bytes, and their [`super::blocks::sum`].
         sums: Vec<(u32, u64)>,
     },
-    /// The complete length of a body is known.
+    /// The complete length of a body became known.
     Length {
         /// Which object.
         id: Id,
         /// Bytes.
         length: u64,
     },
-    /// Blocks of an object's body are gone.
+    /// Blocks of an object's body were removed.
     Freed {
         /// Which object.
         id: Id,
@@ -47,14 +47,14 @@ pub enum Record {
         /// The block behind the last.
         to: u32,
     },
-    /// An object is gone.
+    /// An object was removed.
     Gone {
         /// Which object.
         id: Id,
     },
-    /// Objects that are older than this are gone, or stale.
+    /// Older objects were purged.
     Purge(Purge),
-    /// A purge was worked off: nothing that it meant is left.
+    /// A purge was processed completely.
     Swept {
         /// The purge's serial number.
         serial: u64,
@@ -65,7 +65,7 @@ impl Record {
     /// The line, with its end.
     pub fn line(&self) -> Vec<u8> {
         let mut line = vec![b' '; SUM];
-        // What is made of strings and numbers can always be written. A line without its JSON would not check.
+        // Strings and numbers can always be serialized. A line without its JSON would fail its checksum.
         if serde_json::to_writer(&mut line, self).is_err() {
             line.truncate(SUM);
         }
@@ -75,7 +75,7 @@ impl Record {
         line
     }
 
-    /// The record of a line without its end; none where it does not check.
+    /// Parses a line without its end; none if its checksum is wrong.
     pub fn parse(line: &[u8]) -> Option<Self> {
         let (sum, json) = line.split_at_checked(SUM)?;
         let sum = std::str::from_utf8(sum).ok()?.strip_suffix(' ')?;
@@ -141,7 +141,7 @@ mod tests {
                 for bit in [1, 32, 128] {
                     let mut other = line.to_vec();
                     other[at] ^= bit;
-                    // The checksum's own digits may be written in either case.
+                    // The checksum's digits may be in either case.
                     let is_same = other.eq_ignore_ascii_case(line) && at < SUM;
                     assert!(Record::parse(&other).is_none() || is_same, "{at}");
                 }

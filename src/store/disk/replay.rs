@@ -1,4 +1,4 @@
-//! Reads the journal at the start: what is on disk comes back into the index.
+//! Reads the journal at startup and rebuilds the index.
 
 use std::{io, sync::atomic::Ordering::Relaxed};
 
@@ -16,18 +16,17 @@ use super::{
     shared::{Held, Room, Shared},
 };
 
-/// Records that are taken in one after the other while the index is locked.
+/// Records that are applied while the index is locked.
 const BATCH: usize = 256;
 
-/// Reads all of the journal.
+/// Reads the whole journal.
 ///
-/// A line that does not check, with nothing behind it, was torn by a power failure: nobody was told that it is durable, and it
-/// is cut off. One with good lines behind it is damage, and could have been a purge: whatever is older is forgotten, and what
-/// the good lines behind it bring is kept.
+/// A damaged line at the end was torn by a power failure; it was never confirmed as durable, and is cut off. A damaged line with
+/// valid lines behind it could have been a purge: everything older is forgotten, and what the later lines add is kept.
 ///
 /// # Errors
 ///
-/// What the system says. What was read until then must not be believed.
+/// What the system says. What was read until then must be discarded.
 pub fn replay(shared: &Shared, journal: &mut Journal) -> io::Result<()> {
     let mut bad = None;
     let mut batch = Vec::with_capacity(BATCH);
@@ -61,9 +60,9 @@ pub fn replay(shared: &Shared, journal: &mut Journal) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes records in.
+/// Applies records.
 fn take(shared: &Shared, batch: &mut Vec<(Record, Line)>) {
-    // Enough for whatever they are: a block takes 8 bytes, and its extent once what sparse ones take.
+    // An upper bound: 8 bytes for each block, and the cost of a sparse extent once.
     let sums = batch.iter().map(|(record, _)| match record {
         Record::Blocks { sums, .. } => sums.len() as u64 * 16 + BLOCK_COST,
         _ => 0,
@@ -76,8 +75,8 @@ fn take(shared: &Shared, batch: &mut Vec<(Record, Line)>) {
     }
 }
 
-/// Takes out what is of no use: heads without a body, bodies that are not whole and cannot be gone on with, and what was
-/// answered anew while the journal was read.
+/// Removes useless entries: heads without a body, incomplete bodies that cannot be continued, and objects that were replaced while
+/// the journal was read.
 fn settle(shared: &Shared) {
     let mut held = shared.held();
     let replaced = held.loading.take().unwrap_or_default();
@@ -89,19 +88,19 @@ fn settle(shared: &Shared) {
             shared.doom(&mut held, place);
         } else if !held.index.is_useful(place) {
             let bytes = held.index.remove(place);
-            held.index.strew(bytes);
+            held.index.add_orphaned(bytes);
         }
     }
 }
 
 impl Held {
-    /// Forgets all that was read.
+    /// Discards everything read so far.
     fn forget(&mut self) {
         self.index.clear();
         self.purges.clear();
     }
 
-    /// Takes one record in. Without `fits` nothing new comes in.
+    /// Applies one record. Without `fits`, no objects are added.
     fn apply(&mut self, record: Record, line: Line, fits: bool) {
         match record {
             Record::Head(head) => {
@@ -162,7 +161,7 @@ impl Held {
         }
     }
 
-    /// Of two objects that answer the same requests the newer one counts. Whether one of this serial number comes in.
+    /// Of two objects for the same requests the newer one counts. Returns whether one with this serial number is added.
     fn make_way(&mut self, hash: u128, variant: u64, serial: u64) -> bool {
         for place in self.index.same(hash, Some(variant)) {
             let known = self.index.head(place).map_or(0, |(_, serial)| serial);
@@ -170,7 +169,7 @@ impl Held {
                 return false;
             }
             let bytes = self.index.remove(place);
-            self.index.strew(bytes);
+            self.index.add_orphaned(bytes);
         }
         true
     }

@@ -1,4 +1,4 @@
-//! What an operator decides of the disk tier: `store.directory`, `store.disk`, `store.keep_free`.
+//! Settings of the disk tier: `store.directory`, `store.disk`, `store.keep_free`.
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
@@ -8,24 +8,24 @@ use serde::{Deserialize, Serialize};
 use super::directory::Space;
 use crate::units::OutOfRange;
 
-/// The least that `store.disk` may be: some extents of large objects, and the journal.
+/// Minimum of `store.disk`: some extents of large objects, and the journal.
 pub const LEAST: ByteSize = ByteSize::mib(64);
 
 /// Settings of an open tier.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `store.directory`: where objects are kept. Of this store alone.
+    /// `store.directory`: where objects are stored; used by this store alone.
     pub directory: PathBuf,
-    /// `store.disk`: how much of the disk they take at most.
+    /// `store.disk`: limit on its disk space.
     pub disk: ByteSize,
-    /// `store.keep_free`: what is left free on the file system, whoever fills it.
+    /// `store.keep_free`: space that must stay free on the file system.
     pub keep_free: KeepFree,
-    /// How long nothing is written after the first error; doubled with each, up to 5 min.
+    /// How long writing pauses after the first error; doubled each time, up to 5 min.
     pub pause: Duration,
 }
 
 impl Settings {
-    /// Settings as an operator gives them.
+    /// With the values that an operator sets.
     pub fn new(directory: PathBuf, disk: ByteSize, keep_free: KeepFree) -> Self {
         Settings {
             directory,
@@ -35,7 +35,7 @@ impl Settings {
         }
     }
 
-    /// Passes if the sizes can be.
+    /// Checks the sizes.
     ///
     /// # Errors
     ///
@@ -46,23 +46,23 @@ impl Settings {
     }
 }
 
-/// Room that is left free: bytes, or a share of the file system as in `"1%"`.
+/// Space to keep free: bytes, or a share of the file system as in `"1%"`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum KeepFree {
     /// So many bytes.
     Bytes(ByteSize),
-    /// So many per cent, 0 to 99.
+    /// Percent, 0 to 99.
     Percent(f64),
 }
 
-/// A text that is no room to keep free.
+/// A string that is not a valid amount of space.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no room to keep free: give a size as in \"500MiB\", or 0% to 99% as in \"1%\"")]
 pub struct NoRoom(pub String);
 
 impl KeepFree {
-    /// How many bytes that is of this file system.
+    /// The number of bytes, for this file system.
     pub fn bytes(self, space: Space) -> u64 {
         match self {
             KeepFree::Bytes(bytes) => bytes.as_u64(),

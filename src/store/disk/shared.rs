@@ -1,4 +1,4 @@
-//! What workers and the disk's threads share.
+//! State shared by workers and the disk threads.
 
 use std::{
     collections::HashSet,
@@ -30,141 +30,141 @@ use super::{
 };
 use crate::store::memory;
 
-/// Threads that read.
+/// Number of reader threads.
 pub const READERS: usize = 2;
 
-/// A read that takes longer is a miss: a disk that hangs must not be slower than the origin.
+/// A read that takes longer is a miss: a hanging disk must not be slower than the origin.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Bytes that wait to be written, at most: they are held in memory beside what the store counts by objects, so they are taken
-/// from its account at the start.
+/// The most bytes that wait to be written. They are in memory in addition to the accounted objects, so they are taken from the
+/// store's account at startup.
 pub const QUEUE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Jobs that wait for the writer, at most.
+/// The most jobs that wait for the writer.
 const JOBS: usize = 16 * 1024;
 
-/// Reads that wait, at most. One more is a miss at once.
+/// The most reads that wait. Further ones are a miss at once.
 const READS: usize = 1024;
 
-/// Memory for the index is taken in steps of so much.
+/// Memory for the index is reserved in steps of this many bytes.
 const STEP: u64 = 64 * 1024;
 
-/// Keys that were answered anew while the journal was read, at most.
+/// The most keys that are remembered as replaced while the journal is read.
 const REPLACED: usize = 100_000;
 
-/// Takes so many bytes of the store's memory, after something else has gone, if need be; none if there is none to be had.
+/// Reserves bytes of the store's memory, evicting other objects if needed; none if that is impossible.
 pub type Rooms = Box<dyn Fn(u64) -> Option<memory::Room> + Send + Sync>;
 
-/// From where memory for the index comes.
+/// Where memory for the index may come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
-    /// Something else may go for it.
+    /// Other objects may be evicted for it.
     Any,
-    /// Only what was taken before: for who is making room already.
+    /// Only memory already reserved: for callers that are evicting.
     Charged,
 }
 
-/// Shared by all.
+/// State shared by workers and disk threads.
 pub struct Shared {
-    /// Where files lie. Another one after it vanished and came again.
+    /// The directory; replaced after it vanished and came back.
     pub directory: ArcSwap<Directory>,
-    /// A std mutex: held for some instructions, never across an await, and never while anything else is locked or asked for
-    /// memory.
+    /// A std mutex: held for a few instructions, never across an await, and never while another lock is taken or memory is
+    /// reserved.
     held: Mutex<Held>,
-    /// To the writer.
+    /// Queue to the writer.
     pub jobs: Jobs<Job>,
-    /// To the readers.
+    /// Queue to the readers.
     pub reads: Jobs<Read>,
-    /// What is counted.
+    /// Counters.
     pub counters: Counters,
-    /// What keeps the writer from writing.
+    /// Why writing is paused, if it is.
     pub trouble: ArcSwapOption<Trouble>,
-    /// The journal lacks something: it is to be written anew.
+    /// Whether the journal lacks a record and must be rewritten.
     pub lacking: AtomicBool,
-    /// Files may be there that the index does not know.
-    pub littered: AtomicBool,
+    /// Whether there may be files that the index does not contain.
+    pub may_have_orphans: AtomicBool,
     /// `store.disk`, in bytes.
     pub limit: AtomicU64,
     /// `store.keep_free`.
     pub keep_free: ArcSwap<KeepFree>,
-    /// Since when each reader has been at its job, in milliseconds since `began` and one; 0: it has none.
+    /// Since when each reader has been busy, in milliseconds since `began` plus one; 0: idle.
     reading: [AtomicU64; READERS],
     began: Instant,
     rooms: Rooms,
-    /// Memory that is taken for the index.
+    /// Memory reserved for the index.
     charged: Mutex<memory::Room>,
 }
 
-/// What is changed together.
+/// The state under the lock.
 #[derive(Debug)]
 pub struct Held {
-    /// What is on disk.
+    /// The index.
     pub index: Index,
-    /// The file that the index's lines lie in.
+    /// The journal file that the index refers to.
     pub journal: Option<Arc<File>>,
-    /// Purges that are being worked off.
+    /// Purges that are being processed.
     pub purges: Vec<Purge>,
-    /// While the journal is read: what was answered or removed meanwhile, and is not to come back by it.
+    /// While the journal is read: keys that were replaced or removed meanwhile, and must not be restored.
     pub loading: Option<Replaced>,
 }
 
-/// Keys that are not to come back by the journal.
+/// Keys that must not be restored from the journal.
 #[derive(Debug, Default)]
 pub struct Replaced {
     keys: HashSet<u128>,
-    /// Too many to tell: none comes back.
+    /// Too many to remember: nothing is restored.
     all: bool,
 }
 
-/// What the writer does.
+/// Jobs of the writer.
 #[derive(Debug)]
 pub enum Job {
-    /// An object has this head from now on.
+    /// An object has a new head.
     Head(Place, Box<StoredHead>),
     /// Writes a block.
     Block(Place, u32, Vec<Bytes>),
-    /// The complete length is known; the index has it already.
+    /// The complete length became known; the index has it already.
     Length(Id, u64),
-    /// An object is gone from the index.
+    /// An object was removed from the index.
     Gone {
-        /// Which one.
+        /// Its id.
         id: Id,
-        /// The journal does not know it yet.
+        /// Whether the journal still needs a record of it.
         line: bool,
-        /// Nobody reads its file: how many bytes it takes.
+        /// If its file is unused and must be deleted: its disk space.
         file: Option<u64>,
     },
-    /// A block is gone from the index: it could not be read. How many bytes it takes.
+    /// A block could not be read and was removed from the index; with its disk space.
     Lost(Id, u32, u64),
-    /// Makes a purge durable, and works it off.
+    /// Makes a purge durable and processes it.
     Purge {
-        /// What it means.
+        /// What to purge.
         what: What,
-        /// Whether what it means is only stale.
+        /// Whether objects only become stale.
         soft: bool,
-        /// When, in milliseconds since 1970.
+        /// Time of the purge, in milliseconds since 1970.
         at: u64,
-        /// Its serial number; 0: the journal was not read yet.
+        /// Its serial number; 0 if the journal was not read yet.
         serial: u64,
-        /// What went already.
+        /// What was purged already.
         gone: Purged,
-        /// The answer, once it is durable.
+        /// Receives the result once the purge is durable.
         reply: oneshot::Sender<Option<Purged>>,
     },
 }
 
-/// What a purge did on disk.
+/// The effect of a purge on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Purged {
     /// Objects.
     pub objects: u64,
-    /// Bytes of their bodies, as their files took them.
+    /// Disk space of their bodies, in bytes.
     pub bytes: u64,
-    /// Whether that is all. Else the rest is worked off behind; it is found no more in any case.
+    /// Whether processing is complete. The rest is processed later, but is not found any more.
     pub complete: bool,
 }
 
-/// What readers do.
+/// Jobs of the readers.
 #[derive(Debug)]
 pub enum Read {
     /// Reads a block.
@@ -173,16 +173,16 @@ pub enum Read {
     Head(Arc<File>, Line, oneshot::Sender<Option<Box<StoredHead>>>),
 }
 
-/// Who is told of a block that was read. Dropped, it is told that there is none.
+/// Receives a block that was read. If it is dropped, it receives none.
 pub struct Done(Option<Box<dyn FnOnce(Option<Bytes>) + Send>>);
 
 impl Done {
-    /// Tells it by this.
+    /// With this callback.
     pub fn new(tell: impl FnOnce(Option<Bytes>) + Send + 'static) -> Self {
         Done(Some(Box::new(tell)))
     }
 
-    /// Tells it.
+    /// Calls it.
     pub fn tell(mut self, bytes: Option<Bytes>) {
         if let Some(tell) = self.0.take() {
             tell(bytes);
@@ -221,14 +221,14 @@ impl Replaced {
         }
     }
 
-    /// Whether objects of this hash must not come back.
+    /// Whether objects with this hash must not be restored.
     pub fn has(&self, hash: u128) -> bool {
         self.all || self.keys.contains(&hash)
     }
 }
 
 impl Shared {
-    /// A tier in this directory, whose journal is not read yet. `charged` is what its queue takes.
+    /// A tier in this directory whose journal is not read yet. `charged` is the memory reserved for its queue.
     pub fn new(
         directory: Directory,
         limit: u64,
@@ -249,7 +249,7 @@ impl Shared {
             counters: Counters::default(),
             trouble: ArcSwapOption::empty(),
             lacking: AtomicBool::new(false),
-            littered: AtomicBool::new(true),
+            may_have_orphans: AtomicBool::new(true),
             limit: limit.into(),
             keep_free: ArcSwap::from_pointee(keep_free),
             reading: Default::default(),
@@ -259,15 +259,15 @@ impl Shared {
         }
     }
 
-    /// Gives the readers a job; dropped where the queue is full, or the disk hangs: then it is a miss at once.
+    /// Queues a job for the readers; if the queue is full or the disk hangs it is dropped, which is a miss at once.
     pub fn read(&self, read: Read) {
         if !self.is_hanging() {
-            // Refused, whoever waits for it is told by its being dropped.
+            // If refused, dropping it notifies the requester.
             _ = self.reads.push(read, 0);
         }
     }
 
-    /// Whether every reader has been at its job for so long that who comes now would wait in vain.
+    /// Whether all readers have been busy for so long that a new read would wait in vain.
     fn is_hanging(&self) -> bool {
         let now = self.millis();
         let patience = PATIENCE.as_millis() as u64 / 2;
@@ -276,7 +276,7 @@ impl Shared {
             .all(|since| since != 0 && now.saturating_sub(since) > patience)
     }
 
-    /// A reader begins a job, or has none.
+    /// Marks a reader as busy or idle.
     pub fn set_reading(&self, reader: usize, is_busy: bool) {
         let since = if is_busy { self.millis() } else { 0 };
         self.reading[reader].store(since, Relaxed);
@@ -286,17 +286,17 @@ impl Shared {
         self.began.elapsed().as_millis() as u64 + 1
     }
 
-    /// What is changed together.
+    /// Locks the state.
     pub fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether something may be written.
+    /// Whether writing is not paused.
     pub fn is_writing(&self) -> bool {
         self.trouble.load().is_none()
     }
 
-    /// Takes memory for `more` bytes of index beside what is there. False: there is none to be had.
+    /// Reserves memory for `more` bytes of index. False if there is none.
     pub fn charge(&self, more: u64, room: Room) -> bool {
         loop {
             let cost = self.cost() + more;
@@ -306,7 +306,7 @@ impl Shared {
             if room == Room::Charged {
                 return false;
             }
-            // Nothing is locked: other objects may have to go for it.
+            // No lock is held: other objects may have to be evicted.
             let Some(room) = (self.rooms)(STEP) else {
                 return false;
             };
@@ -314,7 +314,7 @@ impl Shared {
         }
     }
 
-    /// Gives memory back that the index does not need any more.
+    /// Releases memory that the index no longer needs.
     pub fn give_back(&self) {
         let cost = self.cost() + 16 * STEP;
         let mut charged = self.charged();
@@ -322,7 +322,7 @@ impl Shared {
         charged.shrink(over);
     }
 
-    /// What the index and the queue take in memory, in bytes.
+    /// Memory of the index and the queue, in bytes.
     pub fn cost(&self) -> u64 {
         let held = self.held();
         let purges = held.purges.iter().map(|purge| purge.bytes() as u64);
@@ -333,7 +333,7 @@ impl Shared {
         self.charged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes an object out, and tells the journal. Whether it was there.
+    /// Makes an object unfindable and queues its record. Returns whether it existed.
     pub fn doom(&self, held: &mut Held, place: Place) -> bool {
         let Some(file) = held.index.doom(place) else {
             return false;
@@ -344,30 +344,30 @@ impl Shared {
             file,
         };
         if !self.must(gone) {
-            held.index.strew(file.unwrap_or_default());
+            held.index.add_orphaned(file.unwrap_or_default());
         }
         true
     }
 
-    /// Gives the writer a job that must not be lost. Where it does not fit, the journal is written anew, and files that
-    /// nobody knows are looked for. Whether it did.
+    /// Queues a job for the writer that must not be lost. If it does not fit, the journal will be rewritten and orphan files
+    /// searched. Returns whether it was queued.
     pub fn must(&self, job: Job) -> bool {
         let fits = self.jobs.push(job, 0).is_ok();
         if !fits {
             self.lacking.store(true, Relaxed);
-            self.littered.store(true, Relaxed);
+            self.may_have_orphans.store(true, Relaxed);
         }
         fits
     }
 
-    /// Counts what is not written.
+    /// Counts a job that was not queued.
     pub fn not_written(&self) {
         count(&self.counters.not_written);
     }
 }
 
 impl Held {
-    /// Objects of this hash are not to come back by the journal that is being read, if it is.
+    /// Objects with this hash must not be restored by a journal that is being read.
     pub fn replace(&mut self, hash: u128) {
         if let Some(replaced) = &mut self.loading {
             replaced.add(hash);

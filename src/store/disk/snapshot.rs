@@ -1,4 +1,4 @@
-//! Writes the journal anew, with what still holds, a little at a time: other records go to both journals meanwhile.
+//! Rewrites the journal with only what is still valid, in small steps; meanwhile new records are appended to both journals.
 
 use std::{fs::File, io, sync::Arc};
 
@@ -18,7 +18,7 @@ const STEP: u32 = 64;
 /// Checksums in one line.
 const SUMS: usize = 4096;
 
-/// A journal that is being written anew.
+/// A journal that is being rewritten.
 #[derive(Debug)]
 pub struct Snapshot {
     journal: Journal,
@@ -26,7 +26,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Begins one.
+    /// Starts one.
     ///
     /// # Errors
     ///
@@ -41,16 +41,16 @@ impl Snapshot {
         Ok(Snapshot { journal, next: 0 })
     }
 
-    /// Adds a line that went to the old journal, too.
+    /// Appends a line that was also appended to the old journal.
     ///
     /// # Errors
     ///
-    /// What the system says: then it is of no use any more.
+    /// What the system says: then it must be abandoned.
     pub fn append(&mut self, line: &[u8]) -> io::Result<Line> {
         self.journal.append(line)
     }
 
-    /// Copies some more objects out of `old`. Whether that was all.
+    /// Copies more objects from `old`. Returns whether it is complete.
     ///
     /// # Errors
     ///
@@ -88,7 +88,7 @@ impl Snapshot {
     ) -> io::Result<()> {
         let Some((Record::Head(head), bytes)) = old.and_then(|old| read_line(old, line).ok())
         else {
-            // Its head is gone: so is the object.
+            // Without its head the object is lost.
             count(&shared.counters.checksum_failures);
             shared.doom(&mut shared.held(), place);
             return Ok(());
@@ -109,7 +109,7 @@ impl Snapshot {
         Ok(())
     }
 
-    /// All was copied: it is the journal from now on.
+    /// Replaces the journal by the complete copy.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Works purges off: reads the heads of older objects, and takes out or makes stale those that a purge means.
+//! Processes purges: reads the heads of older objects, and removes or expires those that a purge affects.
 
 use std::{fs::File, sync::Arc, time::SystemTime};
 
@@ -12,23 +12,23 @@ use super::{
     shared::{Purged, Shared},
 };
 
-/// Objects that are looked at in one step.
+/// Objects that are checked in one step.
 const STEP: u32 = 64;
 
-/// A walk over all objects.
+/// A pass over all objects.
 #[derive(Debug)]
 pub struct Sweep {
     purges: Vec<Purge>,
     next: u32,
-    /// What went so far.
+    /// What was removed so far.
     pub gone: Purged,
 }
 
-/// What is to be done with an object.
+/// An object that a purge affects: the time since when it is stale, or none if it is removed.
 pub type Found = (Place, Box<StoredHead>, Option<SystemTime>);
 
 impl Sweep {
-    /// A walk for these purges.
+    /// A pass for these purges.
     pub fn new(purges: Vec<Purge>) -> Self {
         Sweep {
             purges,
@@ -37,20 +37,19 @@ impl Sweep {
         }
     }
 
-    /// The purges that are worked off once it is over.
+    /// The purges that are processed when it is complete.
     pub fn purges(&self) -> &[Purge] {
         &self.purges
     }
 
-    /// Looks at some more objects. Those that a purge means, with the time since when they are stale, or none for those that
-    /// go; and whether that was all.
+    /// Checks more objects. Returns those that are affected, and whether the pass is complete.
     pub fn step(&mut self, shared: &Shared) -> (Vec<Found>, bool) {
         let before = self.purges.iter().map(|purge| purge.serial).max();
         let (lines, file, is_over) = {
             let held = shared.held();
             let slots = held.index.slots();
             let (places, end): (Vec<_>, _) = match &*self.purges {
-                // One key: nothing else is looked at.
+                // A single key: no other objects are checked.
                 [
                     Purge {
                         what: What::Url(key),
@@ -78,7 +77,7 @@ impl Sweep {
     }
 
     fn look(&self, place: Place, line: Line, file: &Arc<File>) -> Option<Found> {
-        // What cannot be read cannot be found, either.
+        // Objects with unreadable heads cannot be found anyway.
         let Ok((Record::Head(head), _)) = read_line(file, line) else {
             return None;
         };

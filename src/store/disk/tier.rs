@@ -1,4 +1,4 @@
-//! The disk tier, as workers see it: nothing here waits for the disk but what is awaited, and that not for long.
+//! The disk tier from the workers' view: only async methods wait for the disk, and for a limited time.
 
 use std::{
     path::PathBuf,
@@ -27,19 +27,19 @@ use super::{
 };
 use crate::store::{key::Key, variant::Ignored};
 
-/// How long [`Disk::close`] waits for what is to be written.
+/// How long [`Disk::close`] waits for pending writes.
 const CLOSE: Duration = Duration::from_secs(10);
 
-/// A purge that is not durable by then is said not to be.
+/// A purge that is not durable within this time is reported as failed.
 const PURGE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Purges that are worked off at once, at most.
+/// The most purges that are processed at the same time.
 const PURGES: usize = 1000;
 
-/// Objects of one key at most: as many heads are read to find one.
+/// The most objects of one key; as many heads may be read to find one.
 const VARIANTS: usize = 16;
 
-/// Of `store.memory`, the queue takes at most this part, as a divisor.
+/// Largest share of `store.memory` for the queue, as a divisor.
 const QUEUE_SHARE: u64 = 16;
 
 /// An open disk tier.
@@ -49,14 +49,14 @@ pub struct Disk {
     threads: std::sync::Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// An object that was found on disk.
+/// An object found on disk.
 #[derive(Debug)]
 pub struct Recalled {
-    /// Its head. Of the body, [`Handle::has`] tells what is there.
+    /// Its head. [`Handle::has`] tells which blocks of the body are there.
     pub head: StoredHead,
-    /// The complete length of its body, if it is known.
+    /// Complete length of its body, if known.
     pub length: Option<u64>,
-    /// By which its body is read and written.
+    /// Access to its body.
     pub handle: Handle,
 }
 
@@ -66,7 +66,7 @@ pub enum OpenError {
     /// The directory cannot be used.
     #[error("store.directory: {0}")]
     Directory(#[from] DirectoryError),
-    /// `store.memory` leaves no room for its queue.
+    /// `store.memory` is too small for the queue.
     #[error("store.memory: there is no room for what waits to be written")]
     Memory,
     /// A thread cannot be started.
@@ -74,20 +74,20 @@ pub enum OpenError {
     Thread(std::io::Error),
 }
 
-/// A purge that may come undone by a restart.
+/// A purge that a restart may undo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotDurable {
-    /// Too many others are being worked off.
+    /// Too many purges are being processed.
     #[error("too many purges are being worked off: try again")]
     Busy,
-    /// The disk does not take it.
+    /// The disk does not accept writes.
     #[error("the disk does not take it: it may come undone by a restart")]
     Disk,
 }
 
 impl Disk {
-    /// Opens the directory, starts the threads, and begins to read the journal: until that is done, nothing is found. `memory` is
-    /// `store.memory` in bytes, `rooms` takes from it, for the index and for what waits to be written.
+    /// Opens the directory, starts the threads, and begins to read the journal; until that is done, nothing is found. `memory` is
+    /// `store.memory` in bytes; `rooms` reserves parts of it for the index and for queued writes.
     ///
     /// # Errors
     ///
@@ -129,14 +129,14 @@ impl Disk {
         threads.unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Keeps a new object, in place of what answered the same requests before. Its id and serial number are set here. None: it
-    /// is not kept on disk, which is counted.
+    /// Stores a new object, replacing older ones for the same requests. Its id and serial number are set here. None, and counted,
+    /// if it is not stored on disk.
     pub fn keep(&self, mut head: StoredHead, room: Room) -> Option<Handle> {
         let fits = self.shared.is_writing() && self.shared.charge(super::index::COST, room);
         let mut held = self.shared.held();
         let hash = held.index.hash(&head.key);
         let variant = held.index.variant(&head.variant);
-        // What it replaces must not come back, whether it is kept itself or not.
+        // The object it replaces must not be restored, even if the new one is not stored.
         held.replace(hash);
         for old in held.index.same(hash, Some(variant)) {
             self.shared.doom(&mut held, old);
@@ -144,7 +144,7 @@ impl Disk {
         if let Some(&oldest) = held.index.same(hash, None).get(VARIANTS - 1) {
             self.shared.doom(&mut held, oldest);
         }
-        // One that must be whole must not push out all others.
+        // An object that cannot be evicted partially must not displace all others.
         let quarter = self.shared.limit.load(Relaxed) / 4;
         let is_large =
             head.validator.is_none() && head.length.is_some_and(|length| length > quarter);
@@ -165,7 +165,7 @@ impl Disk {
         head.id = id;
         head.serial = serial;
         let bytes = head.bytes();
-        // Under the lock: purges and heads are in the queue in the order of their serial numbers.
+        // Under the lock, so that purges and heads are queued in the order of their serial numbers.
         if self
             .shared
             .jobs
@@ -181,13 +181,13 @@ impl Disk {
         Some(Handle::new(&self.shared, place))
     }
 
-    /// Whether there may be an object of this key. Does not wait.
+    /// Whether there may be an object with this key. Does not wait.
     pub fn may_have(&self, key: &Key) -> bool {
         let held = self.shared.held();
         held.loading.is_none() && !held.index.find(held.index.hash(key)).is_empty()
     }
 
-    /// The object that answers a request with these fields, if it is on disk: its head is read, its body is not.
+    /// The object on disk that answers a request with these fields: its head is read, its body is not.
     pub async fn recall(
         &self,
         key: &Key,
@@ -220,12 +220,12 @@ impl Disk {
                 return None;
             };
             let Ok(read) = read else {
-                // Refused: too many wait, or the disk hangs.
+                // Refused: too many reads wait, or the disk hangs.
                 count(&self.shared.counters.not_read);
                 return None;
             };
             let Some(mut head) = read else {
-                // An older one must not answer in its place.
+                // An older object must not answer instead.
                 handle.remove();
                 return None;
             };
@@ -253,7 +253,7 @@ impl Disk {
         None
     }
 
-    /// All objects of a key go: a request changed what they were made of. How many.
+    /// Removes all objects of a key, because a request invalidated them. Returns how many.
     pub fn remove(&self, key: &Key) -> usize {
         let mut held = self.shared.held();
         let hash = held.index.hash(key);
@@ -265,11 +265,11 @@ impl Disk {
         gone.count()
     }
 
-    /// Purges what is older than now, durably. It is found no more from the call on.
+    /// Purges objects older than now, durably. They are not found any more from the call on.
     ///
     /// # Errors
     ///
-    /// [`NotDurable`]: a restart may bring it back.
+    /// [`NotDurable`]: a restart may restore them.
     pub async fn purge(
         &self,
         what: What,
@@ -315,7 +315,7 @@ impl Disk {
         }
     }
 
-    /// Changes the bounds. What is over smaller ones goes within seconds.
+    /// Changes the limits. Excess objects are evicted within seconds.
     pub fn set_bounds(&self, disk: ByteSize, keep_free: KeepFree) {
         self.shared.limit.store(disk.as_u64(), Relaxed);
         self.shared.keep_free.store(Arc::new(keep_free));
@@ -326,12 +326,12 @@ impl Disk {
         self.shared.held().loading.is_some()
     }
 
-    /// Where it lies.
+    /// The directory.
     pub fn path(&self) -> PathBuf {
         self.shared.directory.load().path().to_owned()
     }
 
-    /// What keeps it from writing, if anything does.
+    /// Why writing is paused, if it is.
     pub fn trouble(&self) -> Option<Trouble> {
         let trouble = self.shared.trouble.load();
         trouble.as_deref().cloned()
@@ -342,7 +342,7 @@ impl Disk {
         count(&self.shared.counters.slow_reads);
     }
 
-    /// Its figures.
+    /// State and counters.
     pub fn figures(&self) -> DiskFigures {
         let (objects, bytes, loading, purges) = {
             let held = self.shared.held();
@@ -374,8 +374,8 @@ impl Disk {
         }
     }
 
-    /// Ends the threads, after what waits is written and durable, and lets another instance use the directory. Waits for that, some
-    /// seconds at most: a disk that hangs keeps no process from its end. Whether all of it was done.
+    /// Stops the threads after pending writes are durable, and releases the lock. Waits at most some seconds: a hanging disk must
+    /// not block the process's end. Returns whether everything was done.
     pub fn close(&self) -> bool {
         self.shared.jobs.close();
         self.shared.reads.close();
@@ -388,7 +388,7 @@ impl Disk {
             thread::sleep(Duration::from_millis(5));
         }
         for thread in threads.drain(..) {
-            // One that panicked has told so itself.
+            // A panic was reported by the thread itself.
             _ = thread.join();
         }
         true
@@ -402,7 +402,7 @@ impl Drop for Disk {
     }
 }
 
-/// A thread that ended by a panic: nothing is put into its queue any more, so that all is a miss.
+/// Closes the queue of a thread that ended, even by a panic, so that everything becomes a miss.
 struct Ended(Arc<Shared>);
 
 impl Drop for Ended {
@@ -417,7 +417,7 @@ impl Drop for Ended {
     }
 }
 
-/// A name of 128 random bits; none where the system has none.
+/// A random id; none if the system has no random numbers.
 fn new_id() -> Option<Id> {
     let mut bytes = [0; 16];
     ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes).ok()?;

@@ -1,4 +1,4 @@
-//! When the disk fails: writing stops for a while, each time longer, and reading goes on where it works.
+//! Disk errors: writing pauses, each time for longer, and reading continues where it works.
 
 use std::{
     io,
@@ -7,19 +7,19 @@ use std::{
 
 use serde::Serialize;
 
-/// How long writing stops at most.
+/// The longest pause.
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// What is wrong with the disk: a reason for `/health`.
+/// A disk error, as `/health` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Trouble {
-    /// Since when nothing is written, in seconds since 1970.
+    /// Since when writing is paused, in seconds since 1970.
     pub since: u64,
-    /// What the system said.
+    /// The system's error.
     pub reason: String,
 }
 
-/// Whether writing stops, and until when. Pure: time is an argument.
+/// Whether writing is paused, and until when. Pure: time is an argument.
 #[derive(Debug)]
 pub struct Pause {
     first: Duration,
@@ -28,7 +28,7 @@ pub struct Pause {
 }
 
 impl Pause {
-    /// Writing goes on; the first pause would be so long.
+    /// Not paused; the first pause will have this length.
     pub fn new(first: Duration) -> Self {
         Pause {
             first,
@@ -37,7 +37,7 @@ impl Pause {
         }
     }
 
-    /// Whether writing stops.
+    /// Whether writing is paused.
     pub fn is_on(&self) -> bool {
         self.until.is_some()
     }
@@ -47,18 +47,18 @@ impl Pause {
         self.until.is_some_and(|until| now >= until)
     }
 
-    /// Something failed: writing stops, and the next pause is twice as long.
+    /// Starts a pause after an error; the next one is twice as long.
     pub fn begin(&mut self, now: Instant) {
         self.until = Some(now + self.length);
         self.length = (self.length * 2).min(LONGEST);
     }
 
-    /// It was tried, and works again.
+    /// Ends the pause: writing works again.
     pub fn end(&mut self) {
         self.until = None;
     }
 
-    /// Something was written after the last pause: the next one is short.
+    /// Something was written after the pause: the next one is short again.
     pub fn forget(&mut self) {
         if self.until.is_none() {
             self.length = self.first;
@@ -67,7 +67,7 @@ impl Pause {
 }
 
 impl Trouble {
-    /// The trouble that an error means.
+    /// From a system error.
     pub fn of(error: &io::Error, now: SystemTime) -> Self {
         let since = now.duration_since(SystemTime::UNIX_EPOCH);
         Trouble {

@@ -1,4 +1,4 @@
-//! What the writer does beside jobs: room, the journal's length, files that nobody knows, and a disk that fails.
+//! Background work of the writer: freeing space, rewriting the journal, removing orphan files, and recovering from disk errors.
 
 use std::{
     io,
@@ -14,17 +14,17 @@ use super::{
 };
 use crate::store::body::BLOCK;
 
-/// How often the disk is looked at.
+/// How often disk space is checked.
 const TICK: Duration = Duration::from_secs(1);
 
-/// A journal shorter than this is not written anew, in bytes.
+/// A journal shorter than this (in bytes) is not rewritten.
 const SHORT: u64 = 1024 * 1024;
 
-/// How long room is made at a tick, where a bound became smaller.
+/// How long space is freed in one tick after a limit was reduced.
 const SHRINK: Duration = Duration::from_millis(200);
 
 impl Writer {
-    /// What is used of the disk, in bytes: bodies and their folders, the journal, and as much again while it is written anew.
+    /// Disk space in use, in bytes: bodies and their folders, the journal, and the same again while it is rewritten.
     fn used(&self) -> u64 {
         let journal = self.journal.as_ref().map_or(0, Journal::len);
         let factor = 1 + u64::from(self.snapshot.is_some());
@@ -32,7 +32,7 @@ impl Writer {
         self.shared.held().index.on_disk() + journal * factor + folders
     }
 
-    /// Makes room for `more` bytes. False: there is none to be had.
+    /// Frees space for `more` bytes. False if that is impossible.
     pub(super) fn make_room(&mut self, more: u64) -> bool {
         while self.used() + more > self.cap.min(self.squeezed) {
             if !self.evict() {
@@ -42,7 +42,7 @@ impl Writer {
         true
     }
 
-    /// One extent goes. Whether one did.
+    /// Evicts one extent. Returns whether there was one.
     fn evict(&mut self) -> bool {
         let Some(victim) = self.shared.held().index.evict() else {
             return false;
@@ -64,7 +64,7 @@ impl Writer {
                 if self.directory().punch(place.id, offset, len).is_ok() {
                     self.shared.held().index.left(bytes);
                 } else {
-                    // No holes here: it goes as a whole.
+                    // The file system does not support holes: the whole object is removed.
                     let more = self.shared.held().index.remove(place);
                     self.must_append(&Record::Gone { id: place.id });
                     self.remove(place.id, bytes + more);
@@ -74,33 +74,33 @@ impl Writer {
         true
     }
 
-    /// Removes the file of an object that is in the index no more, and takes so many bytes on disk.
+    /// Deletes the file of an object that was removed from the index, with this disk space.
     pub(super) fn remove(&mut self, id: Id, bytes: u64) {
         match self.directory().remove(id) {
             Ok(()) => self.shared.held().index.left(bytes),
             Err(error) => {
-                self.shared.held().index.strew(bytes);
-                self.shared.littered.store(true, Relaxed);
+                self.shared.held().index.add_orphaned(bytes);
+                self.shared.may_have_orphans.store(true, Relaxed);
                 self.fail(&error);
             }
         }
     }
 
-    /// Does a little of what goes on behind.
+    /// Does one step of background work.
     pub(super) fn go_on(&mut self) {
-        if self.shared.littered.swap(false, Relaxed) {
+        if self.shared.may_have_orphans.swap(false, Relaxed) {
             self.scan = Some(0);
-            self.litter = self.shared.held().index.litter();
+            self.orphaned = self.shared.held().index.orphaned();
         }
         if let Some(folder) = self.scan {
             self.scan = Some(folder + 1).filter(|&next| next < FOLDERS);
             match self.clean(folder as u8) {
                 Ok(()) if self.scan.is_none() => {
-                    self.shared.held().index.cleaned(self.litter);
+                    self.shared.held().index.cleaned(self.orphaned);
                 }
                 Ok(()) => {}
                 Err(error) => {
-                    self.shared.littered.store(true, Relaxed);
+                    self.shared.may_have_orphans.store(true, Relaxed);
                     self.fail(&error);
                 }
             }
@@ -111,7 +111,7 @@ impl Writer {
         }
     }
 
-    /// Removes the bodies of one folder that nobody knows.
+    /// Deletes orphan bodies in one folder.
     fn clean(&mut self, folder: u8) -> io::Result<()> {
         let directory = self.directory();
         for id in directory.bodies(folder)? {
@@ -155,13 +155,13 @@ impl Writer {
         if self.snapshot.take().is_none() {
             return;
         }
-        // It may have been begun for what the journal lacks.
+        // It may have been started because the journal lacked a record.
         self.shared.lacking.store(true, Relaxed);
-        // It is written over by the next one.
+        // The next one overwrites it anyway.
         _ = std::fs::remove_file(self.directory().next_journal());
     }
 
-    /// Writes the journal anew, behind, where it has twice the length that it needs, or lacks something.
+    /// Starts rewriting the journal, if it has twice the necessary length, or lacks a record.
     fn shorten(&mut self) {
         let len = self.journal.as_ref().map_or(0, Journal::len);
         let is_long = len > SHORT && len > 2 * self.base;
@@ -179,7 +179,7 @@ impl Writer {
         }
     }
 
-    /// Writes all of the journal anew, now.
+    /// Rewrites the whole journal now.
     fn rewrite(&mut self) -> io::Result<()> {
         self.shared.lacking.store(false, Relaxed);
         let old = self.journal.as_ref().map(Journal::file).cloned();
@@ -189,7 +189,7 @@ impl Writer {
         self.finish_snapshot()
     }
 
-    /// Looks at the disk.
+    /// Checks disk space.
     pub(super) fn tick(&mut self) {
         let now = Instant::now();
         self.next_tick = now + TICK;
@@ -202,7 +202,7 @@ impl Writer {
         }
         let limit = self.shared.limit.load(Relaxed);
         let keep_free = self.shared.keep_free.load();
-        // Where it cannot be told, the bound still holds.
+        // If the free space is unknown, the limit still applies.
         let space = self.directory().space();
         self.cap = space.map_or(limit, |space| {
             let free = self.used() + space.free;
@@ -222,7 +222,7 @@ impl Writer {
         self.tell_length();
     }
 
-    /// Something failed: nothing is written for a while.
+    /// Pauses writing after an error.
     pub(super) fn fail(&mut self, error: &io::Error) {
         count(&self.shared.counters.write_errors);
         let errno = Errno::from_io_error(error);
@@ -240,7 +240,7 @@ impl Writer {
         self.shared.trouble.store(Some(Arc::new(trouble)));
     }
 
-    /// Tries whether the disk works again.
+    /// Tests whether the disk works again.
     fn recover(&mut self) {
         let worked = self.reopen().and_then(|()| self.directory().probe());
         let worked = worked.and_then(|()| match self.shared.lacking.load(Relaxed) {
@@ -261,7 +261,7 @@ impl Writer {
         }
     }
 
-    /// Opens the directory again where it vanished: what was in it is gone.
+    /// Opens the directory again after it vanished: its content is lost.
     fn reopen(&mut self) -> io::Result<()> {
         let directory = self.directory();
         if directory.is_there() {
@@ -277,7 +277,7 @@ impl Writer {
         self.sweep = None;
         self.shared.directory.store(Arc::new(again));
         self.shared.lacking.store(true, Relaxed);
-        self.shared.littered.store(true, Relaxed);
+        self.shared.may_have_orphans.store(true, Relaxed);
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! The thread that writes: blocks, then the journal's lines of them. It alone changes files.
+//! The writer thread: writes blocks, then their journal records. Only this thread changes files.
 
 use std::{
     io,
@@ -28,31 +28,31 @@ use super::{
 };
 use crate::store::body::BLOCK;
 
-/// What writes.
+/// State of the writer thread.
 #[derive(Debug)]
 pub struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) journal: Option<Journal>,
     pub(super) snapshot: Option<Snapshot>,
-    /// How long the journal was when all in it still held, in bytes.
+    /// Length of the journal when it was last rewritten, in bytes.
     pub(super) base: u64,
     pub(super) pause: Pause,
-    /// The next folder that is looked through for bodies that nobody knows.
+    /// The next folder to scan for orphan bodies.
     pub(super) scan: Option<u16>,
-    /// Bytes of such bodies when it began.
-    pub(super) litter: u64,
+    /// `Index::orphaned` when the scan began.
+    pub(super) orphaned: u64,
     pub(super) sweep: Option<Sweep>,
-    /// What may be used of the disk now: `store.disk`, or what leaves `store.keep_free`.
+    /// Current limit on disk space: `store.disk`, or less to leave `store.keep_free`.
     pub(super) cap: u64,
-    /// What may be used at most, after the system refused more than it said was there: a quota.
+    /// Limit found when the system refused a write although space seemed free (a quota).
     pub(super) squeezed: u64,
     pub(super) next_tick: Instant,
-    /// A block is put together here.
+    /// Buffer in which a block is assembled.
     pub(super) buffer: Vec<u8>,
 }
 
 impl Writer {
-    /// A writer that stops for `pause` after its first error.
+    /// A writer that pauses for `pause` after its first error.
     pub fn new(shared: &Arc<Shared>, pause: Duration) -> Self {
         Writer {
             shared: Arc::clone(shared),
@@ -61,7 +61,7 @@ impl Writer {
             base: 0,
             pause: Pause::new(pause),
             scan: None,
-            litter: 0,
+            orphaned: 0,
             sweep: None,
             cap: shared.limit.load(Relaxed),
             squeezed: u64::MAX,
@@ -94,7 +94,7 @@ impl Writer {
             }
         }
         if let Some(journal) = &self.journal {
-            // So that all of it is there after a power failure; without it some is fetched again.
+            // For a power failure; if it fails, some objects are fetched again.
             _ = journal.sync();
         }
         self.shared.directory.load().unlock();
@@ -113,7 +113,7 @@ impl Writer {
             result
         });
         if result.is_err() {
-            // Half of it must not be believed: what is missing could have been a purge.
+            // A partly read journal must be discarded: the missing part could contain a purge.
             let mut held = self.shared.held();
             held.index.clear();
             held.purges.clear();
@@ -146,7 +146,7 @@ impl Writer {
                     from: number,
                     to: number + 1,
                 });
-                // Where that cannot be, it is written over, or goes with its file.
+                // If this fails, the space is overwritten later, or freed with the file.
                 _ = self.directory().punch(id, u64::from(number) * BLOCK, BLOCK);
                 self.shared.held().index.left(bytes);
             }
@@ -169,7 +169,7 @@ impl Writer {
         }
     }
 
-    /// Adds a record, to the journal and to the one that is being written anew. Where it lies in both.
+    /// Appends a record to the journal, and to the one being rewritten. Returns its position in both.
     pub(super) fn append(&mut self, record: &Record) -> io::Result<(Line, u64)> {
         let line = record.line();
         let journal = self.journal.as_mut().ok_or(io::ErrorKind::NotFound)?;
@@ -178,14 +178,14 @@ impl Writer {
         if let Some(snapshot) = &mut self.snapshot {
             match snapshot.append(&line) {
                 Ok(line) => next = line.at,
-                // The journal that is there still holds.
+                // The existing journal is still valid.
                 Err(_) => self.give_up_snapshot(),
             }
         }
         Ok((at, next))
     }
 
-    /// Adds a record that must not be lost: else the journal is written anew as soon as that works.
+    /// Appends a record that must not be lost: otherwise the journal is rewritten as soon as possible.
     pub(super) fn must_append(&mut self, record: &Record) {
         if self.pause.is_on() {
             self.shared.lacking.store(true, Relaxed);
@@ -197,7 +197,7 @@ impl Writer {
 
     pub(super) fn head(&mut self, place: Place, head: &StoredHead) {
         let serial = head.serial;
-        // Its line takes room, too.
+        // Its line needs space too.
         let fits = !self.pause.is_on() && self.make_room(head.bytes() as u64);
         if !self.shared.held().index.is_alive(place) {
             return;
@@ -215,7 +215,7 @@ impl Writer {
                 held.index.set_head(place, line, next, serial);
             }
             None => {
-                // Without this head the object must not be found: an older one does not hold any more.
+                // Without this head the object must not be found: an older one is no longer valid.
                 self.shared.not_written();
                 self.shared.doom(&mut self.shared.held(), place);
             }
@@ -242,14 +242,14 @@ impl Writer {
             self.shared.not_written();
             return;
         }
-        // Room may have been made by the object itself. Its file is gone then, and nobody would remove another one.
+        // Freeing space may have removed this very object; its new file would then be an orphan.
         if !self.shared.held().index.is_alive(place) {
             self.shared.not_written();
             return;
         }
         let sum = blocks::sum(&self.buffer);
         let offset = u64::from(number) * BLOCK;
-        // Data first: what the journal names is there.
+        // Data before the record that names it.
         let record = Record::Blocks {
             id: place.id,
             sums: vec![(number, sum)],
@@ -262,7 +262,7 @@ impl Writer {
         }
         self.pause.forget();
         count(&self.shared.counters.written);
-        // Gone meanwhile, its file is removed by what took it out.
+        // If it was removed meanwhile, its file is deleted with it.
         self.shared.held().index.set_block(place, number, sum);
         self.tell_length();
     }

@@ -1,30 +1,30 @@
-//! Requests of one client resemble each other: a client on a bad line has all its requests on it. What a group's
-//! requests are worth as a sample is therefore seen between clients, not between requests.
+//! Requests of one client resemble each other: a client on a bad line has all its requests on it. So the sampling error of a group
+//! is estimated between clients, not between requests.
 //!
-//! A group's clients are dealt into [`COUNT`] cells by their addresses, and each cell is counted as one. The spread
-//! between cells gives the design effect (Kish 1965, Survey Sampling), by which the sample counts as smaller than it
-//! is (Rao and Scott 1992, Biometrics 48:577), and the spread of a ratio (Cochran 1977, Sampling Techniques, 6.3).
+//! A group's clients are assigned to [`COUNT`] cells by their addresses, and each cell is one sampling unit. The variance between
+//! cells gives the design effect (Kish 1965, Survey Sampling), by which the effective sample size is smaller than the number of
+//! requests (Rao and Scott 1992, Biometrics 48:577), and the variance of a ratio (Cochran 1977, Sampling Techniques, 6.3).
 
 use super::interval::{Alpha, Estimate, wilson};
 
-/// Cells of a group.
+/// Cells in each group.
 pub const COUNT: usize = 64;
 
 /// The percentiles that are compared: p50 and p95.
 pub const SHARES: [f64; 2] = [0.50, 0.95];
 
-/// What the clients of one cell had.
+/// Counts for the clients of one cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cell {
     /// Requests that were served or failed.
     pub counted: u64,
     /// Those that failed.
     pub failed: u64,
-    /// Those of `counted` that were compared with the percentiles of both groups together.
+    /// Requests in `counted` that were compared with the percentiles of both groups together.
     pub timed: u64,
-    /// How many of them took longer than p50 and than p95.
+    /// How many of those took longer than p50 and longer than p95.
     pub above: [u64; SHARES.len()],
-    /// Body bytes of whole responses.
+    /// Body bytes of complete responses.
     pub bytes: u64,
     /// Time spent on the requests, in microseconds.
     pub micros: u64,
@@ -43,7 +43,7 @@ impl Cell {
     }
 }
 
-/// The cells of one group.
+/// All cells of one group.
 #[derive(Clone, Debug)]
 pub struct Cells(Box<[Cell; COUNT]>);
 
@@ -54,12 +54,12 @@ impl Default for Cells {
 }
 
 impl Cells {
-    /// The cell of this number.
+    /// The cell with this number.
     pub fn of(&mut self, cell: u8) -> &mut Cell {
         &mut self.0[usize::from(cell) % COUNT]
     }
 
-    /// Adds all of `other`.
+    /// Adds the counts of `other`.
     #[cfg(test)]
     fn add(&mut self, other: &Cells) {
         for (own, other) in self.0.iter_mut().zip(other.0.iter()) {
@@ -67,25 +67,24 @@ impl Cells {
         }
     }
 
-    /// Takes all of `gone` out.
+    /// Subtracts the counts of `gone`.
     pub fn subtract(&mut self, gone: &Cells) {
         for (own, gone) in self.0.iter_mut().zip(gone.0.iter()) {
             own.each(gone, u64::saturating_sub);
         }
     }
 
-    /// The cells that have any: at least so many clients.
+    /// Number of cells with requests: a lower bound for the number of clients.
     pub fn clients(&self) -> u64 {
         self.0.iter().filter(|cell| cell.counted > 0).count() as u64
     }
 
-    /// The sum of something over the cells.
+    /// A sum over all cells.
     pub fn sum(&self, of: impl Fn(&Cell) -> u64) -> u64 {
         self.0.iter().map(of).sum()
     }
 
-    /// The share of `part` in `whole`, and how many independent requests would say it as surely: never more than there
-    /// are. None with fewer than two clients.
+    /// The ratio `part` / `whole` and its effective sample size, at most the number of requests. None with fewer than two clients.
     fn effective(
         &self,
         part: impl Fn(&Cell) -> u64,
@@ -116,7 +115,7 @@ impl Cells {
         Some(n / effect * few)
     }
 
-    /// The share of requests that failed. None without a request.
+    /// The share of requests that failed. None without requests.
     pub fn failures(&self, alpha: Alpha) -> Option<Estimate> {
         let counted = self.sum(|cell| cell.counted);
         if counted == 0 {
@@ -127,14 +126,14 @@ impl Cells {
         Some(n.map_or(Estimate::unsure(p), |n| wilson(p, n, alpha.z())))
     }
 
-    /// Between which shares of the requests the percentile number `which` of [`SHARES`] surely lies (Woodruff 1952,
-    /// Journal of the American Statistical Association 47:635). None with fewer than two clients.
+    /// Confidence interval for the rank of percentile number `which` of [`SHARES`] (Woodruff 1952, Journal of the American
+    /// Statistical Association 47:635). None with fewer than two clients.
     pub fn ranks(&self, which: usize, alpha: Alpha) -> Option<Estimate> {
         let n = self.effective(|cell| cell.above[which], |cell| cell.timed, alpha)?;
         Some(wilson(SHARES[which], n, alpha.z()))
     }
 
-    /// Bits of whole responses per second of the time that requests took, in Mbit/s (10^6). None without time.
+    /// Throughput: bits of complete responses per second of request time, in Mbit/s (10^6). None without time.
     pub fn goodput(&self, alpha: Alpha) -> Option<Estimate> {
         let micros = self.sum(|cell| cell.micros) as f64;
         if micros == 0.0 {

@@ -1,16 +1,16 @@
-//! How sure an estimate is, and the difference of two.
+//! Confidence intervals for estimates and for the difference of two.
 //!
-//! Each group has an interval of its own for each measure; the difference of two gets its interval from both.
+//! Each group has its own interval for each measure; the interval of the difference is computed from both.
 //!
 //! - A share: Wilson's score interval (Wilson 1927), at the effective size of the sample.
 //! - The difference: Newcombe's method 10 (Newcombe 1998, Statistics in Medicine 17:873), which Zou and Donner (2008,
 //!   Statistics in Medicine 27:1693) showed to hold for any two estimates with intervals of their own (MOVER).
-//! - Few clients make an estimate unsure, however many requests they sent: Student's t with the clients less one as
-//!   degrees of freedom stands for the normal distribution (Korn and Graubard 1998, Survey Methodology 24:193).
+//! - Few clients make an estimate uncertain, however many requests they sent: Student's t distribution, with the number of clients
+//!   less one as degrees of freedom, replaces the normal distribution (Korn and Graubard 1998, Survey Methodology 24:193).
 
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
-/// An estimate between bounds. A bound may be infinite: nothing is known on that side.
+/// An estimate with its confidence interval. A bound is infinite if nothing is known on that side.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
     /// The estimate itself.
@@ -22,7 +22,7 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// An estimate about which nothing is sure.
+    /// An estimate without bounds.
     pub fn unsure(value: f64) -> Self {
         Estimate {
             value,
@@ -31,7 +31,7 @@ impl Estimate {
         }
     }
 
-    /// The same, so many times over.
+    /// Multiplied by a factor.
     pub fn scaled(self, factor: f64) -> Self {
         Estimate {
             value: self.value * factor,
@@ -40,7 +40,7 @@ impl Estimate {
         }
     }
 
-    /// How much more this is than `other`, by Newcombe's method 10. None where both are infinite.
+    /// The difference to `other`, with its interval by Newcombe's method 10. None if both values are infinite.
     pub fn minus(self, other: Estimate) -> Option<Estimate> {
         let value = self.value - other.value;
         if value.is_nan() {
@@ -49,7 +49,7 @@ impl Estimate {
         let bound = |own: f64, others: f64| (own * own + others * others).sqrt();
         let below = bound(self.value - self.low, other.high - other.value);
         let above = bound(self.high - self.value, other.value - other.low);
-        // an infinite value with a finite bound: what is sure is what the intervals leave between them
+        // an infinite value with a finite bound: the difference of the bounds is what is certain
         let or = |bound: f64, plain: f64| if bound.is_nan() { plain } else { bound };
         Some(Estimate {
             value,
@@ -59,7 +59,7 @@ impl Estimate {
     }
 }
 
-/// Wilson's score interval for a share `p` seen in a sample of (effective) size `n`, with critical value `z`.
+/// Wilson's score interval for a share `p` observed in a sample of effective size `n`, with critical value `z`.
 pub fn wilson(p: f64, n: f64, z: f64) -> Estimate {
     let z2 = z * z;
     let shrink = 1.0 + z2 / n;
@@ -67,31 +67,31 @@ pub fn wilson(p: f64, n: f64, z: f64) -> Estimate {
     let half = z / shrink * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
     Estimate {
         value: p,
-        // at the ends the share itself is the bound, which rounding may miss
+        // for shares of 0 and 1 the share itself is the bound; rounding may miss that
         low: (centre - half).clamp(0.0, p),
         high: (centre + half).clamp(p, 1.0),
     }
 }
 
-/// A one-sided error: the chance that a bound is passed although it holds.
+/// One-sided error probability of a confidence bound.
 #[derive(Clone, Copy, Debug)]
 pub struct Alpha(f64);
 
 impl Alpha {
-    /// An interval of 95 % has this on each side.
+    /// For a 95 % interval: 2.5 % on each side.
     pub const SHOWN: Alpha = Alpha(0.025);
 
-    /// Not less than one in a million million: beyond that no distribution is worth its tail.
+    /// Clamped to at least 1e-12: beyond that no distribution is exact in its tail.
     pub fn new(alpha: f64) -> Self {
         Alpha(alpha.clamp(1e-12, 0.5))
     }
 
-    /// The normal distribution's critical value.
+    /// Critical value of the normal distribution.
     pub fn z(self) -> f64 {
         -Normal::standard().inverse_cdf(self.0)
     }
 
-    /// Student's, with so many degrees of freedom; infinite with none.
+    /// Critical value of Student's t distribution with `degrees` of freedom; infinite for none.
     pub fn t(self, degrees: f64) -> f64 {
         match StudentsT::new(0.0, 1.0, degrees) {
             Ok(t) if degrees < 1000.0 => -t.inverse_cdf(self.0),

@@ -1,10 +1,9 @@
-//! Whether the candidate is worse with confidence.
+//! Decides whether the candidate is worse, with confidence.
 //!
-//! It is looked at again and again while requests come in, and each look is a chance to be wrong. So the risk of the
-//! settings is spent over the looks: look number k may err with risk / (k (k + 1)), which sums up to the risk however
-//! many there are, and however much they have in common (Bonferroni's inequality; alpha spending as by Lan and DeMets
-//! 1983, Biometrika 70:659). Half is spent on the error rate, half on p95. A look falls only when a quarter of what
-//! the window holds is new, so there are few.
+//! The groups are tested repeatedly while requests arrive, and each test can be wrong. So the configured risk is divided over the
+//! tests: test number k may err with risk / (k (k + 1)), which sums up to the risk for any number of tests and any dependence
+//! between them (Bonferroni's inequality; alpha spending as by Lan and DeMets 1983, Biometrika 70:659). Half is for the error rate,
+//! half for p95. A test is made only when a quarter of the window's requests are new, so there are few.
 
 use super::{
     Settings,
@@ -13,21 +12,21 @@ use super::{
     trial::{Side, Trial},
 };
 
-/// Judges one candidate, whatever its share.
+/// Tests one candidate over all stages of its canary.
 #[derive(Debug, Default)]
 pub struct Judge {
     looks: u64,
-    /// What each group had seen at the last look.
+    /// The number of requests of each group at the last test.
     seen: [u64; 2],
 }
 
 impl Judge {
-    /// Another share: the groups are counted anew, the looks so far have been.
+    /// A new stage begins with another share: the groups start empty, the number of tests made is kept.
     pub fn next_stage(&mut self) {
         self.seen = [0; 2];
     }
 
-    /// Looks at the groups, if it is time to; why the candidate is worse, if it surely is.
+    /// Tests the groups, if it is time to. Returns why the candidate is worse, if that is certain enough.
     pub fn look(&mut self, settings: &Settings, trial: &Trial) -> Option<String> {
         let (stable, candidate) = (trial.side(Group::Stable), trial.side(Group::Candidate));
         let sides = [stable, candidate];

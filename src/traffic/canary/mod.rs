@@ -1,7 +1,7 @@
 //! A canary of levels: a share of the clients has another level, and is compared with the rest.
 //!
-//! [`split`] says who has it, [`trial`] counts both groups, [`interval`] and [`cells`] say how sure a difference is,
-//! [`judge`] when the candidate is worse with confidence, [`referee`] follows what runs. This file holds what an operator asks for.
+//! [`split`] assigns clients, [`trial`] counts both groups, [`interval`] and [`cells`] compute confidence intervals, [`judge`]
+//! tests whether the candidate is worse, [`referee`] follows the running canary. This file has what an operator requests.
 
 use std::{fmt, time::Duration, time::SystemTime};
 
@@ -22,17 +22,17 @@ pub mod trial;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// How far back the two groups are compared.
+    /// Sliding window over which the two groups are compared.
     #[serde(with = "humantime_serde")]
     pub window: Duration,
-    /// Neither group is judged on fewer requests.
+    /// No group is judged on fewer requests.
     pub min_samples: u64,
-    /// Nor on fewer clients.
+    /// No group is judged on fewer clients.
     pub min_clients: u64,
-    /// How much longer the candidate's p95 may be: 0.2 is a fifth.
+    /// Tolerated increase of the candidate's p95: 0.2 is a fifth.
     pub max_slowdown: f64,
-    /// How likely a candidate that is as good as the rest may be rolled back by mistake, over its whole run, 0 to 1;
-    /// 0: it is never rolled back by itself.
+    /// Probability that a candidate which is no worse is rolled back by mistake, over its whole run, 0 to 1; 0: no automatic
+    /// rollback.
     pub risk: f64,
 }
 
@@ -45,7 +45,7 @@ reloadable!(Settings {
 });
 
 impl Settings {
-    /// Checks the ranges.
+    /// Checks the values.
     ///
     /// # Errors
     ///
@@ -89,7 +89,7 @@ impl Settings {
 #[serde(try_from = "i64")]
 pub struct Percent(u8);
 
-/// A number that is no share.
+/// A number outside of 0 to 100.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is not a percentage: give a whole number from 0 to 100")]
 pub struct NotAPercent(pub i64);
@@ -100,7 +100,7 @@ impl Percent {
     /// Everybody.
     pub const ALL: Percent = Percent(100);
 
-    /// The number.
+    /// The number, 0 to 100.
     pub fn get(self) -> u8 {
         self.0
     }
@@ -124,7 +124,7 @@ impl fmt::Display for Percent {
     }
 }
 
-/// The level that a share of the clients has, 1 to 99 percent of them.
+/// A level that a share of the clients has, 1 to 99 percent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Candidate {
     /// Their level.
@@ -140,57 +140,57 @@ impl fmt::Display for Candidate {
     }
 }
 
-/// The last time that a candidate was taken back.
+/// The last rollback of a candidate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rollback {
     /// When.
     #[serde(with = "humantime_serde")]
     pub at: SystemTime,
-    /// What it followed from.
+    /// Why, in words.
     pub reason: String,
 }
 
-/// The canary, running or just ended.
+/// The canary, running or ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Canary {
-    /// Another number for each candidate and each share, the same on every instance; 0 if none ever ran.
+    /// Random number of this candidate with this share, the same on every instance; 0 if there never was one.
     pub stage: u32,
-    /// What runs; none: all clients have the level.
+    /// The running candidate; none: all clients have the level.
     pub candidate: Option<Candidate>,
-    /// The last candidate that was taken back, until a level is set for everybody.
+    /// The last rollback, until a level is set for all clients.
     pub last_rollback: Option<Rollback>,
 }
 
-/// Who has which level: what an operator sets, and what the instances of a fleet share.
+/// Which clients have which level: what an operator sets, and what instances share in Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rollout {
-    /// The level of everybody who is not in the canary.
+    /// The level of all clients outside the canary.
     pub level: Level,
     /// The canary.
     pub canary: Canary,
 }
 
-/// What was asked for does not fit what runs.
+/// A request that contradicts the current rollout.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Conflict {
-    /// A candidate that is no other level.
+    /// The candidate is the level that all clients have already.
     #[error("the level is {0} already: a canary tries another one")]
     SameLevel(Level),
-    /// Taking back what everybody has.
+    /// The candidate to be taken back is everybody's level.
     #[error("{0} is the level of all clients: there is no canary to take back; set another level")]
     NoCanary(Level),
-    /// Taking back another candidate than the one that runs.
+    /// The candidate to be taken back is not the running one.
     #[error("the candidate that runs is {0}")]
     OtherCandidate(Candidate),
 }
 
 impl Rollout {
-    /// What follows when `level` is asked for by `percent` of the clients at `at`: 100 ends a canary, promoted or
-    /// not; 0 takes the candidate back; anything between begins one or changes its share, as `stage`.
+    /// The rollout after `level` was requested for `percent` of the clients at `at`: 100 ends a canary, promoted or not; 0 takes
+    /// the candidate back; anything between starts one or changes its share, as `stage`.
     ///
     /// # Errors
     ///
-    /// [`Conflict`], with nothing changed.
+    /// [`Conflict`]; nothing changes.
     pub fn asked(
         &self,
         level: Level,
@@ -211,7 +211,7 @@ impl Rollout {
                 })),
                 Some(candidate) => Err(Conflict::OtherCandidate(candidate)),
                 None if level == self.level => Err(Conflict::NoCanary(level)),
-                // nobody has it: so it is
+                // no client has it: already as requested
                 None => Ok(self.clone()),
             },
             _ if level == self.level => Err(Conflict::SameLevel(level)),
@@ -227,7 +227,7 @@ impl Rollout {
         }
     }
 
-    /// The same without its candidate.
+    /// The same rollout without its candidate.
     pub fn rolled_back(&self, rollback: Rollback) -> Rollout {
         Rollout {
             level: self.level,
@@ -239,7 +239,7 @@ impl Rollout {
         }
     }
 
-    /// The same, without a candidate that is none: another level for a share that is neither nobody nor everybody.
+    /// The same, without an invalid candidate: one with the stable level, or with a share of 0 or 100.
     pub fn sound(mut self) -> Rollout {
         self.canary.candidate = self.canary.candidate.filter(|candidate| {
             candidate.level != self.level

@@ -1,4 +1,4 @@
-//! Follows the canary that runs: counts its groups, and says when it must end.
+//! Follows the running canary: counts its groups, and decides when it must be rolled back.
 
 use std::time::Instant;
 
@@ -9,19 +9,19 @@ use super::{
 };
 use crate::traffic::{level::Level, sample::Sample};
 
-/// The trial of the stage that runs, and its judge.
+/// The trial and the judge of the running stage.
 #[derive(Debug)]
 pub struct Referee {
     settings: Settings,
     trial: Option<Trial>,
     judge: Judge,
-    /// Whom the judge has looked at.
+    /// The level of the candidate that the judge tests.
     judged: Option<Level>,
     verdict: Option<String>,
 }
 
 impl Referee {
-    /// Nothing runs yet.
+    /// No canary yet.
     pub fn new(settings: &Settings) -> Self {
         Referee {
             settings: settings.clone(),
@@ -32,8 +32,8 @@ impl Referee {
         }
     }
 
-    /// Takes note of what runs at `now`. Another share begins with empty groups: over the time in which it changed
-    /// they had different parts of the day, and would differ for that alone.
+    /// Follows a change of the canary at `now`. Another share starts with empty groups: while it changed they covered different
+    /// times of the day, and would differ for that alone.
     pub fn follow(&mut self, canary: &Canary, now: Instant) {
         let Some(candidate) = canary.candidate else {
             self.trial = None;
@@ -53,8 +53,8 @@ impl Referee {
         self.trial = Some(Trial::new(&self.settings, canary.stage, now));
     }
 
-    /// Counts one sample, if it belongs to what runs. One that began before does not, nor does what the store answered: that would
-    /// make a level look well before an origin that is not.
+    /// Counts one sample of the running stage. Samples that began before it are ignored, and those answered by the store: they
+    /// would make a level look good in front of a bad origin.
     pub fn record(&mut self, sample: &Sample) {
         if let (Some(member), Some(trial)) = (sample.canary, &mut self.trial)
             && member.stage == trial.stage()
@@ -64,12 +64,12 @@ impl Referee {
         }
     }
 
-    /// What is known at `now`; none if nothing runs.
+    /// The comparison at `now`; none if no canary runs.
     pub fn comparison(&mut self, now: Instant) -> Option<Comparison> {
         self.trial.as_mut().map(|trial| trial.comparison(now))
     }
 
-    /// Why the candidate must be rolled back, if it must: said again and again until it is.
+    /// Why the candidate must be rolled back, if it must; returned until it is.
     pub fn verdict(&mut self) -> Option<&str> {
         let trial = self.trial.as_ref()?;
         if self.verdict.is_none() {
@@ -115,7 +115,7 @@ mod tests {
         }
     }
 
-    /// What a client's requests are like: each client has a line of its own.
+    /// A client's typical requests: each client has its own line.
     struct Client {
         group: Group,
         cell: u8,
@@ -123,7 +123,7 @@ mod tests {
         millis: f64,
     }
 
-    /// Clients with lines from twice as fast to twice as slow, and with errors from none to twice as many.
+    /// Clients whose lines differ up to a factor of two in both directions, with error rates from none to double.
     fn clients(random: &mut fastrand::Rng, count: usize, share: f64) -> Vec<Client> {
         (0..count)
             .map(|_| Client {
@@ -139,7 +139,7 @@ mod tests {
             .collect()
     }
 
-    /// Lets the clients send some requests a second; after how many the candidate was found worse, if it was.
+    /// Lets the clients send requests for some seconds; returns after how many the candidate was found worse.
     fn run(seed: u64, share: f64, seconds: u64, errors: [f64; 2], millis: [f64; 2]) -> Option<u64> {
         let mut random = fastrand::Rng::with_seed(seed);
         let clients = clients(&mut random, 60, share);
@@ -186,8 +186,8 @@ mod tests {
 
     #[test]
     fn a_candidate_as_good_as_the_rest_is_seldom_rolled_back() {
-        // by chance alone clients with bad lines gather in one of the groups
-        // It takes the longest of all: both shares at once.
+        // By chance, clients with bad lines may be concentrated in one of the groups. The slowest of these tests: both shares run
+        // in parallel.
         std::thread::scope(|scope| {
             for share in [0.5, 0.2] {
                 scope.spawn(move || {

@@ -1,5 +1,5 @@
-//! Who is in the canary: decided by the client's address alone, so a client stays where it is, on every worker, on
-//! every instance and after a restart.
+//! Assigns clients to the canary by their address alone, so that a client stays in its group on every worker and instance, and
+//! after a restart.
 
 use std::{
     net::IpAddr,
@@ -11,24 +11,23 @@ use std::{
 
 use super::{Percent, cells};
 
-/// Where an address stands among all: the canary takes the first hundredths, so a larger share keeps whom a smaller
-/// one had.
+/// A client's position for the canary: the canary takes the lowest hundredths, so that a larger share keeps the clients of a
+/// smaller one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bucket {
-    /// 0 to 99; [`Bucket::SHARED`] has 100.
+    /// 0 to 99; 100 for [`Bucket::SHARED`].
     hundredth: u8,
     cell: u8,
 }
 
 impl Bucket {
-    /// A connection that many clients share: never in the canary.
+    /// For a connection that many clients share: never in the canary.
     pub const SHARED: Bucket = Bucket {
         hundredth: 100,
         cell: 0,
     };
 
-    /// The bucket of an address. Of IPv6 the network half counts (a /64): the other half is a host's to change, and
-    /// hosts do so daily (RFC 8981).
+    /// The bucket of an address. For IPv6 only the /64 prefix counts: hosts change the other half daily (RFC 8981).
     pub fn of(address: IpAddr) -> Self {
         let hash = match address.to_canonical() {
             IpAddr::V4(v4) => mixed(u64::from(v4.to_bits()) ^ 0x0034_0000_0000_0000),
@@ -41,7 +40,7 @@ impl Bucket {
     }
 }
 
-/// The finalizer of splitmix64 (Steele, Lea, Flood 2014). It must never change: instances of two versions share a
+/// The finalizer of splitmix64 (Steele, Lea, Flood 2014). It must never change, because instances of different versions share a
 /// canary.
 fn mixed(mut x: u64) -> u64 {
     x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -50,17 +49,17 @@ fn mixed(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// Which side a client is on.
+/// The group that a client belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// It has the level.
+    /// Has the level of the stable group.
     Stable,
-    /// It has the candidate's.
+    /// Has the candidate level.
     Candidate,
 }
 
 impl Group {
-    /// The name as in logs and JSON.
+    /// The name in logs and JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Group::Stable => "stable",
@@ -69,24 +68,23 @@ impl Group {
     }
 }
 
-/// On which side a request began, and in which stage of which canary.
+/// The group of a request when it began, and the stage of the canary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Membership {
     /// As in [`Canary`](super::Canary).
     pub stage: u32,
-    /// The side.
+    /// The group.
     pub group: Group,
     /// The cell of its client: clients of one cell are counted together.
     pub cell: u8,
 }
 
-/// The line between the two groups: one atomic, read for each request.
+/// The current share and stage in one atomic, read for each request.
 #[derive(Debug, Default)]
 pub struct Split(AtomicU64);
 
 impl Split {
-    /// Draws the line: from now on the first `percent` hundredths are the candidate's. What they are to have must be
-    /// published before.
+    /// From now on the lowest `percent` hundredths are in the canary. Their tuning must be published before.
     pub fn set(&self, stage: u32, percent: Percent) {
         let packed = match percent {
             Percent::NONE => 0,
@@ -95,12 +93,12 @@ impl Split {
         self.0.store(packed, Release);
     }
 
-    /// The stage that runs; 0 if none does.
+    /// The running stage; 0 if no canary runs.
     pub fn stage(&self) -> u32 {
         (self.0.load(Acquire) >> 8) as u32
     }
 
-    /// On which side a client is just now.
+    /// The group of a client at this moment.
     pub fn group(&self, bucket: Bucket) -> Group {
         let percent = self.0.load(Acquire) as u8;
         if bucket.hundredth < percent {
@@ -110,7 +108,7 @@ impl Split {
         }
     }
 
-    /// The side of a request that begins now; none while no canary runs.
+    /// The membership of a request that begins now; none while no canary runs.
     pub fn membership(&self, bucket: Bucket) -> Option<Membership> {
         let packed = self.0.load(Acquire);
         let group = if bucket.hundredth < packed as u8 {

@@ -1,9 +1,8 @@
 //! Counts both groups over the same sliding window, and compares them.
 //!
-//! What counts is what clients saw: a request was **served** (its whole response went out, below 500), or it **failed**
-//! (the origin or the proxy failed it, or turned it away). One whose client left, or was at fault, is neither. In a
-//! percentile a failed request stands behind all served ones: a body that broke early was not fast, and a level that
-//! mends it is not slow for it.
+//! A request was **served** (its whole response was sent, status below 500) or it **failed** (by the origin or the proxy, or
+//! because it was refused). Requests whose client left or was at fault are ignored. In percentiles, failed requests rank behind all
+//! served ones: a body that broke early was not fast, and a level that resumes it must not look slower for that.
 
 use std::{
     collections::VecDeque,
@@ -22,12 +21,12 @@ use crate::traffic::{
     window::{Timing, Window},
 };
 
-/// Into how many slots the window is cut.
+/// Number of slots in the window.
 const SLOTS: u64 = 60;
-/// Percentiles of fewer served requests separate nothing.
+/// Least number of served requests for percentiles.
 const ENOUGH: u64 = 20;
 
-/// Both groups of one stage.
+/// Counts of both groups in one stage.
 #[derive(Debug)]
 pub struct Trial {
     stage: u32,
@@ -35,51 +34,51 @@ pub struct Trial {
     slot: Duration,
     stable: Side,
     candidate: Side,
-    /// p50 and p95 of both groups together at the last look, in milliseconds.
+    /// p50 and p95 of both groups together at the last comparison, in milliseconds.
     bars: Option<[f64; SHARES.len()]>,
 }
 
-/// What is known of both groups at one instant.
+/// Both groups at one instant.
 #[derive(Clone, Debug)]
 pub struct Comparison {
-    /// Which stage it is about.
+    /// The stage.
     pub stage: u32,
-    /// Those who have the level.
+    /// The group with the stable level.
     pub stable: GroupSummary,
-    /// Those who have the candidate's.
+    /// The group with the candidate level.
     pub candidate: GroupSummary,
-    /// How much more the candidate has.
+    /// Candidate less stable.
     pub difference: Difference,
 }
 
-/// What one group had.
+/// Results of one group.
 #[derive(Clone, Debug)]
 pub struct GroupSummary {
-    /// The figures, as of all requests.
+    /// The same figures as for all requests.
     pub summary: Summary,
     /// Requests that were served or failed, in the window.
     pub counted: u64,
     /// Those that failed.
     pub failed: u64,
-    /// At least so many clients; 64 are many.
+    /// Lower bound for the number of clients; 64 means many.
     pub clients: u64,
-    /// What is compared.
+    /// The measures that are compared.
     pub measures: Measures,
 }
 
 /// Candidate less stable.
 pub type Difference = Measures;
 
-/// What is compared, with intervals of 95 %. None where there is nothing to say it by.
+/// The compared measures with 95 % confidence intervals. None if there is not enough data.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Measures {
     /// The share of requests that failed, 0 to 1.
     pub error_rate: Option<Estimate>,
     /// The median time to the end of a response, in milliseconds.
     pub p50_ms: Option<Estimate>,
-    /// The 95th percentile of the same.
+    /// The 95th percentile of the same time.
     pub p95_ms: Option<Estimate>,
-    /// Bits of whole responses per second of the time that requests took, in Mbit/s.
+    /// Throughput: bits of complete responses per second of request time, in Mbit/s.
     pub goodput_mbps: Option<Estimate>,
 }
 
@@ -98,12 +97,12 @@ impl Trial {
         }
     }
 
-    /// Which stage it counts.
+    /// The stage that it counts.
     pub fn stage(&self) -> u32 {
         self.stage
     }
 
-    /// One of the groups.
+    /// One group.
     pub fn side(&self, group: Group) -> &Side {
         match group {
             Group::Stable => &self.stable,
@@ -122,7 +121,7 @@ impl Trial {
         side.record(sample, member.cell, slot, bars);
     }
 
-    /// What is known at `now`.
+    /// The comparison at `now`.
     pub fn comparison(&mut self, now: Instant) -> Comparison {
         let slot = self.slot_of(now);
         self.stable.forget_before(slot);
@@ -151,13 +150,13 @@ impl Trial {
         }
     }
 
-    /// By which times the next requests are told apart, to see how much those of one client resemble each other.
+    /// Sets the times that the next requests are compared with, to estimate how much those of one client resemble each other.
     fn set_bars(&mut self) {
         let served = self.stable.sum.served.count + self.candidate.sum.served.count;
         if served < ENOUGH {
             return;
         }
-        // weighted by size: near the percentile of both together, which is all that it is for
+        // weighted mean: close enough to the percentile of both groups together for this purpose
         let weight = self.candidate.sum.served.count as f64 / served as f64;
         self.bars = Some(SHARES.map(|share| {
             let of = |side: &Side| side.sum.served.quantile(share).as_secs_f64() * 1000.0;
@@ -167,7 +166,7 @@ impl Trial {
 }
 
 impl Comparison {
-    /// Nothing known yet.
+    /// A comparison without data.
     pub fn empty(stage: u32, at: Instant) -> Self {
         let group = || GroupSummary {
             summary: Summary::empty(at),
@@ -185,18 +184,18 @@ impl Comparison {
     }
 }
 
-/// One group.
+/// Counts of one group.
 #[derive(Debug)]
 pub struct Side {
     window: Window,
     sum: Slot,
-    /// The slots that have samples, oldest first.
+    /// The slots that contain samples, oldest first.
     past: VecDeque<(u64, Slot)>,
     /// Requests that were served or failed, since the stage began.
     seen: u64,
 }
 
-/// Sums over some stretch of time.
+/// Sums over one slot or the window.
 #[derive(Debug)]
 struct Slot {
     served: Timing<u32>,
@@ -231,7 +230,7 @@ impl Slot {
     }
 }
 
-/// Whether clients got what they asked for; none if that was up to them.
+/// Whether the request was served or failed; none if its client decided that.
 fn served(outcome: Outcome) -> Option<bool> {
     match outcome {
         Outcome::Completed | Outcome::Refused => Some(true),
@@ -310,12 +309,12 @@ impl Side {
         self.seen
     }
 
-    /// The same in the window.
+    /// Requests that were served or failed, in the window.
     pub fn counted(&self) -> u64 {
         self.sum.cells.sum(|cell| cell.counted)
     }
 
-    /// At least so many clients sent them.
+    /// Lower bound for the number of clients that sent them.
     pub fn clients(&self) -> u64 {
         self.sum.cells.clients()
     }
@@ -325,8 +324,7 @@ impl Side {
         self.sum.cells.failures(alpha)
     }
 
-    /// The percentile number `which` of [`SHARES`] of the time to the end, in milliseconds: infinite where so many
-    /// failed that it is among them.
+    /// Percentile number `which` of [`SHARES`] of the time to the end, in milliseconds: infinite if it falls on a failed request.
     pub fn percentile(&self, which: usize, alpha: Alpha) -> Option<Estimate> {
         let counted = self.counted();
         if counted == 0 {
@@ -347,7 +345,7 @@ impl Side {
             Some(ranks) => Estimate {
                 value,
                 low: at((ranks.low * n).floor()),
-                // beyond the last there may be anything
+                // no upper bound beyond the last request
                 high: match (ranks.high * n).ceil() + 1.0 {
                     rank if rank > n => f64::INFINITY,
                     rank => at(rank),
@@ -356,7 +354,7 @@ impl Side {
         })
     }
 
-    /// Bits of whole responses per second of the time that requests took, in Mbit/s.
+    /// Throughput: bits of complete responses per second of request time, in Mbit/s.
     pub fn goodput(&self, alpha: Alpha) -> Option<Estimate> {
         self.sum.cells.goodput(alpha)
     }
@@ -381,7 +379,7 @@ mod tests {
         Trial::new(&settings, 1, start)
     }
 
-    /// Takes `count` requests of different clients in.
+    /// Adds `count` requests of different clients.
     fn take(
         trial: &mut Trial,
         group: Group,
@@ -479,7 +477,7 @@ mod tests {
     fn a_failed_request_is_slower_than_any_that_was_served() {
         let start = Instant::now();
         let mut trial = trial(start);
-        // the stable level lets 8 % break early, the candidate mends them, which takes its time
+        // at the stable level 8 % break early; the candidate resumes them, which takes longer
         take(
             &mut trial,
             Group::Stable,

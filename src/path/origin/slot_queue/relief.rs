@@ -165,7 +165,7 @@ impl<T> Queue<T> {
     /// one that asks, one of its exchanges ends.
     fn ask_one(&mut self, for_network: Network, now: Instant) {
         let most = self.accounts.iter().max_by_key(|(_, a)| a.beyond);
-        let (crowd, size) = most.map_or((for_network, 0), |(network, a)| (*network, a.beyond));
+        let (busiest, size) = most.map_or((for_network, 0), |(network, a)| (*network, a.beyond));
         let longest = |yields: Yields, of: Option<Network>| {
             let all = self.slots.values().chain(self.beyond.values());
             all.filter(|entry| {
@@ -179,11 +179,11 @@ impl<T> Queue<T> {
             })
             .max_by_key(|(waited, _)| *waited)
         };
-        let mut found = longest(Yields::ByRange, Some(crowd));
+        let mut found = longest(Yields::ByRange, Some(busiest));
         if self.beyond.len() >= self.limits.waiting {
             found = found.or_else(|| longest(Yields::ByRange, None));
-            if crowd != for_network && size > self.limits.waiting / 4 {
-                found = found.or_else(|| longest(Yields::ByEnding, Some(crowd)));
+            if busiest != for_network && size > self.limits.waiting / 4 {
+                found = found.or_else(|| longest(Yields::ByEnding, Some(busiest)));
             }
         }
         self.asked = found.map(|(_, holder)| Arc::clone(holder));

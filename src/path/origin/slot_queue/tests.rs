@@ -12,17 +12,17 @@ const LIMITS: Limits = Limits {
 };
 
 /// A queue with its own clock.
-struct House {
+struct TestQueue {
     queue: Queue<&'static str>,
     epoch: Instant,
     now: Instant,
     inside: Vec<(u64, Arc<Holder>)>,
 }
 
-impl House {
+impl TestQueue {
     fn new(limits: Limits) -> Self {
         let epoch = Instant::now();
-        House {
+        TestQueue {
             queue: Queue::new(limits),
             epoch,
             now: epoch,
@@ -93,252 +93,252 @@ fn large(host: u8) -> SlotRequest {
 
 #[test]
 fn large_ones_leave_the_reserve_and_one_network_may_have_all_the_rest() {
-    let mut house = House::new(LIMITS);
+    let mut test = TestQueue::new(LIMITS);
     for _ in 0..7 {
-        assert!(house.comes(large(1)));
+        assert!(test.comes(large(1)));
     }
-    assert!(!house.comes(large(1)));
-    assert!(house.comes(small(1, 2)));
-    assert!(!house.comes(small(2, 3)));
+    assert!(!test.comes(large(1)));
+    assert!(test.comes(small(1, 2)));
+    assert!(!test.comes(small(2, 3)));
 }
 
 #[test]
 fn a_single_slot_is_for_all() {
-    let mut house = House::new(Limits {
+    let mut test = TestQueue::new(Limits {
         at_once: 1,
         ..LIMITS
     });
-    assert!(house.comes(large(1)));
-    assert!(!house.comes(small(1, 2)));
-    house.leaves(0);
-    assert!(house.comes(small(1, 2)));
+    assert!(test.comes(large(1)));
+    assert!(!test.comes(small(1, 2)));
+    test.leaves(0);
+    assert!(test.comes(small(1, 2)));
 }
 
 #[test]
 fn whose_network_has_least_goes_first() {
-    let mut house = House::new(LIMITS);
+    let mut test = TestQueue::new(LIMITS);
     for n in 0..5 {
-        assert!(house.comes(small(1, n)));
+        assert!(test.comes(small(1, n)));
     }
     for n in 5..8 {
-        assert!(house.comes(small(2, n)));
+        assert!(test.comes(small(2, n)));
     }
-    house.waits("one", small(1, 10));
-    house.waits("two", small(2, 11));
-    house.waits("three", small(3, 12));
-    house.waits("three again", small(3, 13));
+    test.waits("one", small(1, 10));
+    test.waits("two", small(2, 11));
+    test.waits("three", small(3, 12));
+    test.waits("three again", small(3, 13));
     for _ in 0..3 {
-        house.leaves(0);
+        test.leaves(0);
     }
     // With two, three and no exchanges under way.
-    assert_eq!(house.next(), ["three", "three again", "one"]);
-    house.leaves(0);
-    assert_eq!(house.next(), ["two"]);
+    assert_eq!(test.next(), ["three", "three again", "one"]);
+    test.leaves(0);
+    assert_eq!(test.next(), ["two"]);
 }
 
 #[test]
 fn a_large_one_waits_behind_small_ones_while_only_the_reserve_is_free() {
-    let mut house = House::new(LIMITS);
+    let mut test = TestQueue::new(LIMITS);
     for _ in 0..7 {
-        assert!(house.comes(large(1)));
+        assert!(test.comes(large(1)));
     }
-    house.waits("large", large(2));
-    house.waits("small", small(1, 2));
-    assert_eq!(house.next(), ["small"]);
-    house.leaves(0);
-    assert_eq!(house.next(), ["large"]);
+    test.waits("large", large(2));
+    test.waits("small", small(1, 2));
+    assert_eq!(test.next(), ["small"]);
+    test.leaves(0);
+    assert_eq!(test.next(), ["large"]);
 }
 
 #[test]
 fn who_waits_for_its_client_gives_its_slot_and_goes_on_without() {
-    let mut house = House::new(LIMITS);
+    let mut test = TestQueue::new(LIMITS);
     for n in 0..8 {
-        assert!(house.comes(small(1, n)));
+        assert!(test.comes(small(1, n)));
     }
-    assert!(!house.comes(small(2, 9)));
-    let (id, holder) = house.inside[0].clone();
+    assert!(!test.comes(small(2, 9)));
+    let (id, holder) = test.inside[0].clone();
     holder.wait(true);
-    house.queue.look_again();
-    assert!(house.comes(small(2, 9)));
+    test.queue.look_again();
+    assert!(test.comes(small(2, 9)));
     assert_eq!(holder.state(), SlotState::Beyond);
-    assert_eq!((house.queue.in_use(), house.queue.beyond()), (8, 1));
+    assert_eq!((test.queue.in_use(), test.queue.beyond()), (8, 1));
     // It moves again: without a slot while none is free.
     let ask = small(1, 0);
-    assert_eq!(house.queue.resume(Some(id), ask, &holder, house.now), id);
+    assert_eq!(test.queue.resume(Some(id), ask, &holder, test.now), id);
     assert_eq!(holder.state(), SlotState::Beyond);
-    house.leaves(1);
-    house.queue.resume(Some(id), ask, &holder, house.now);
+    test.leaves(1);
+    test.queue.resume(Some(id), ask, &holder, test.now);
     assert_eq!(holder.state(), SlotState::Held);
-    assert_eq!((house.queue.in_use(), house.queue.beyond()), (8, 0));
+    assert_eq!((test.queue.in_use(), test.queue.beyond()), (8, 0));
 }
 
 #[test]
 fn a_network_gains_no_more_by_that_than_is_left_for_others() {
-    let mut house = House::new(Limits {
+    let mut test = TestQueue::new(Limits {
         waiting: 10,
         ..LIMITS
     });
     let mut came = 0;
-    while house.comes(small(1, came)) {
-        house.inside.iter().for_each(|(_, holder)| {
+    while test.comes(small(1, came)) {
+        test.inside.iter().for_each(|(_, holder)| {
             holder.wait(true);
         });
-        house.queue.look_again();
+        test.queue.look_again();
         came += 1;
         assert!(came < 100);
     }
-    assert_eq!((house.queue.in_use(), house.queue.beyond()), (8, 5));
+    assert_eq!((test.queue.in_use(), test.queue.beyond()), (8, 5));
     for n in 0..5 {
-        house.queue.look_again();
-        assert!(house.comes(small(2, 200 + n)), "{n}");
+        test.queue.look_again();
+        assert!(test.comes(small(2, 200 + n)), "{n}");
     }
 }
 
 #[test]
 fn where_nothing_is_left_a_connection_is_asked_for_of_who_has_most() {
-    let mut house = House::new(Limits {
+    let mut test = TestQueue::new(Limits {
         waiting: 1,
         ..LIMITS
     });
     for n in 0..9 {
-        assert!(house.comes(small(1, n)));
-        let (_, holder) = house.inside.last().unwrap();
+        assert!(test.comes(small(1, n)));
+        let (_, holder) = test.inside.last().unwrap();
         holder.wait(true);
-        house.queue.look_again();
+        test.queue.look_again();
     }
-    assert!(!house.comes(small(1, 9)));
-    assert!(house.queue.take_asked().is_none(), "none can be asked");
+    assert!(!test.comes(small(1, 9)));
+    assert!(test.queue.take_asked().is_none(), "none can be asked");
     // It ends no exchange of its own network.
-    house.inside[3].1.set_yields(Yields::ByEnding);
-    house.queue.look_again();
-    assert!(!house.comes(small(1, 9)));
-    assert!(house.queue.take_asked().is_none());
-    house.queue.look_again();
-    assert!(!house.comes(small(2, 9)));
+    test.inside[3].1.set_yields(Yields::ByEnding);
+    test.queue.look_again();
+    assert!(!test.comes(small(1, 9)));
+    assert!(test.queue.take_asked().is_none());
+    test.queue.look_again();
+    assert!(!test.comes(small(2, 9)));
     assert!(Arc::ptr_eq(
-        &house.queue.take_asked().unwrap(),
-        &house.inside[3].1
+        &test.queue.take_asked().unwrap(),
+        &test.inside[3].1
     ));
-    house.inside[5].1.set_yields(Yields::ByRange);
-    house.queue.look_again();
-    assert!(!house.comes(small(1, 9)));
+    test.inside[5].1.set_yields(Yields::ByRange);
+    test.queue.look_again();
+    assert!(!test.comes(small(1, 9)));
     assert!(Arc::ptr_eq(
-        &house.queue.take_asked().unwrap(),
-        &house.inside[5].1
+        &test.queue.take_asked().unwrap(),
+        &test.inside[5].1
     ));
 }
 
 #[test]
 fn long_polls_give_their_slots_once_the_origin_answers_others() {
-    let mut house = House::new(LIMITS);
+    let mut test = TestQueue::new(LIMITS);
     let poll = |n| SlotRequest {
         target: [n, 7],
         ..small(1, 0)
     };
     for n in 0..8 {
-        assert!(house.comes(poll(n)));
+        assert!(test.comes(poll(n)));
     }
-    house.queue.hear(false, false);
-    house.pass(2);
-    assert!(!house.comes(poll(9)), "it is like the silent ones");
-    house.queue.look_again();
-    assert!(house.comes(small(2, 1)), "this may show it");
-    house.queue.look_again();
-    assert!(!house.comes(small(2, 2)), "one is enough");
-    house.queue.hear(true, false);
-    house.queue.look_again();
-    assert!(house.comes(small(2, 2)));
-    house.queue.look_again();
-    assert!(house.comes(poll(9)));
+    test.queue.hear(false, false);
+    test.pass(2);
+    assert!(!test.comes(poll(9)), "it is like the silent ones");
+    test.queue.look_again();
+    assert!(test.comes(small(2, 1)), "this may show it");
+    test.queue.look_again();
+    assert!(!test.comes(small(2, 2)), "one is enough");
+    test.queue.hear(true, false);
+    test.queue.look_again();
+    assert!(test.comes(small(2, 2)));
+    test.queue.look_again();
+    assert!(test.comes(poll(9)));
     // And so on, each time the origin answers.
-    house.queue.hear(false, false);
-    house.queue.look_again();
-    assert!(house.comes(small(2, 3)));
+    test.queue.hear(false, false);
+    test.queue.look_again();
+    assert!(test.comes(small(2, 3)));
 }
 
 #[test]
 fn an_origin_that_is_overloaded_is_given_no_more_than_the_reserve() {
-    let mut house = House::new(LIMITS);
+    let mut test = TestQueue::new(LIMITS);
     for n in 0..8 {
-        assert!(house.comes(small(n as u8, n)));
+        assert!(test.comes(small(n as u8, n)));
     }
     // The origin answers, but slowly.
-    house.queue.hear(false, false);
+    test.queue.hear(false, false);
     for n in 10..30 {
-        house.pass(2);
-        house.queue.look_again();
-        house.comes(small(n as u8, n));
+        test.pass(2);
+        test.queue.look_again();
+        test.comes(small(n as u8, n));
     }
-    assert_eq!(house.queue.beyond(), 1);
+    assert_eq!(test.queue.beyond(), 1);
 }
 
 #[test]
 fn where_nobody_is_answered_as_many_go_on_as_may_be_in_all() {
-    let mut house = House::new(LIMITS);
+    let mut test = TestQueue::new(LIMITS);
     let poll = |n| SlotRequest {
         target: [n, 7],
         ..small(1, 0)
     };
-    house.queue.hear(false, true);
+    test.queue.hear(false, true);
     for n in 0..40 {
-        house.queue.look_again();
-        house.comes(poll(n));
-        house.pass(2);
+        test.queue.look_again();
+        test.comes(poll(n));
+        test.pass(2);
     }
     // Except for the reserve.
-    assert_eq!((house.queue.in_use(), house.queue.beyond()), (7, 12));
+    assert_eq!((test.queue.in_use(), test.queue.beyond()), (7, 12));
 }
 
 #[test]
 fn bodies_that_hold_the_reserve_give_it_back() {
-    let mut house = House::new(LIMITS);
+    let mut test = TestQueue::new(LIMITS);
     for n in 0..8 {
-        assert!(house.comes(small(1, n)));
+        assert!(test.comes(small(1, n)));
     }
-    for (_, holder) in &house.inside {
+    for (_, holder) in &test.inside {
         holder.answered(true);
         holder.moves();
     }
-    assert!(house.comes(small(1, 10)));
-    house.queue.look_again();
-    assert!(!house.comes(small(1, 11)), "the other seven are theirs");
-    house.waits("starved", large(1));
-    assert!(house.next().is_empty());
-    house.pass(5);
-    assert_eq!(house.next(), ["starved"]);
+    assert!(test.comes(small(1, 10)));
+    test.queue.look_again();
+    assert!(!test.comes(small(1, 11)), "the other seven are theirs");
+    test.waits("starved", large(1));
+    assert!(test.next().is_empty());
+    test.pass(5);
+    assert_eq!(test.next(), ["starved"]);
 }
 
 #[test]
 fn nothing_goes_without_a_slot_where_that_is_switched_off() {
-    let mut house = House::new(Limits {
+    let mut test = TestQueue::new(Limits {
         waiting: 0,
         ..LIMITS
     });
     for n in 0..8 {
-        assert!(house.comes(small(1, n)));
+        assert!(test.comes(small(1, n)));
     }
-    house.inside[0].1.wait(true);
-    house.inside[1].1.answered(true);
-    house.inside[1].1.moves();
-    house.queue.hear(true, false);
-    house.waits("other", small(2, 9));
-    house.pass(60);
-    assert!(house.next().is_empty());
+    test.inside[0].1.wait(true);
+    test.inside[1].1.answered(true);
+    test.inside[1].1.moves();
+    test.queue.hear(true, false);
+    test.waits("other", small(2, 9));
+    test.pass(60);
+    assert!(test.next().is_empty());
 }
 
 #[test]
 fn nothing_is_left_of_who_left() {
-    let mut house = House::new(LIMITS);
-    house.queue.hear(true, false);
+    let mut test = TestQueue::new(LIMITS);
+    test.queue.hear(true, false);
     for n in 0..30 {
-        house.queue.look_again();
-        house.comes(small(n as u8 % 3, n));
-        house.pass(2);
+        test.queue.look_again();
+        test.comes(small(n as u8 % 3, n));
+        test.pass(2);
     }
-    assert!(house.queue.beyond() > 0);
+    assert!(test.queue.beyond() > 0);
     let spot = {
-        let (came, ask) = (house.now, small(4, 1));
-        house.queue.wait(
+        let (came, ask) = (test.now, small(4, 1));
+        test.queue.wait(
             came,
             Waiter {
                 call: "left",
@@ -347,11 +347,11 @@ fn nothing_is_left_of_who_left() {
             },
         )
     };
-    house.queue.forget(spot);
-    while !house.inside.is_empty() {
-        house.leaves(0);
+    test.queue.forget(spot);
+    while !test.inside.is_empty() {
+        test.leaves(0);
     }
-    let queue = &house.queue;
+    let queue = &test.queue;
     assert_eq!((queue.in_use(), queue.beyond()), (0, 0));
     assert!(queue.is_idle() && queue.accounts.is_empty() && queue.slow.is_empty());
     assert_eq!((queue.lasting, queue.probes), (0, 0));

@@ -1,4 +1,4 @@
-//! A store with a disk tier in a folder of its own, and objects whose bytes tell their version.
+//! A store with a disk tier in its own folder, and objects whose bytes identify their version.
 
 use std::{
     fs,
@@ -61,7 +61,7 @@ pub fn key(target: &str) -> Key {
     Key::new(&"default".into(), false, "h", target)
 }
 
-/// The byte at `at` of a version.
+/// The byte at `at` of a version's body.
 pub fn byte(version: u64, at: u64) -> u8 {
     let mixed = (version.wrapping_mul(0x9e37_79b9) ^ (at / 7)).wrapping_mul(0x85eb_ca6b) + at;
     (mixed >> 8) as u8
@@ -71,7 +71,7 @@ pub fn bytes(version: u64, length: u64) -> Vec<u8> {
     (0..length).map(|at| byte(version, at)).collect()
 }
 
-/// A head that says its version, whether that is strong or not.
+/// A head that names its version, with a strong or weak ETag.
 pub fn head(version: u64, strong: bool, more: &[(&'static str, &str)]) -> Head {
     let mut fields = HeaderMap::new();
     let mut add = |name: &'static str, value: &str| {
@@ -107,18 +107,18 @@ pub fn head(version: u64, strong: bool, more: &[(&'static str, &str)]) -> Head {
     }
 }
 
-/// The version that an object's head says.
+/// The version named by an object's head.
 pub fn version(object: &Object) -> u64 {
     let head = object.head();
     let value = head.fields.get("x-version").unwrap();
     value.to_str().unwrap().parse().unwrap()
 }
 
-/// What a reader gets of a whole body.
+/// What a reader gets of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Body {
     Whole(u64),
-    /// So many bytes were missing; the others were right.
+    /// This many bytes were missing; the others were right.
     Part(u64),
 }
 
@@ -142,7 +142,7 @@ impl Bench {
         bench
     }
 
-    /// Waits until the figures are so.
+    /// Waits until the figures satisfy a condition.
     pub fn until(&self, what: &str, is_so: impl Fn(&DiskFigures) -> bool) -> DiskFigures {
         let end = Instant::now() + Duration::from_secs(60);
         loop {
@@ -159,18 +159,18 @@ impl Bench {
         self.shelf.disk().unwrap().figures()
     }
 
-    /// Ends it, with all that waits to be written.
+    /// Closes it, after everything queued is written.
     pub fn close(self) -> PathBuf {
         assert!(self.shelf.disk().unwrap().close());
         self.path
     }
 
-    /// Ends it and opens the same directory again.
+    /// Closes it and opens the same directory again.
     pub fn reopen(self, options: &Options) -> Self {
         Bench::open(&self.close(), options)
     }
 
-    /// Puts an object in with a whole body.
+    /// Adds an object with a complete body.
     pub fn put(&self, target: &str, version: u64, length: u64) -> Arc<Object> {
         self.put_head(
             target,
@@ -181,7 +181,7 @@ impl Bench {
         )
     }
 
-    /// Puts an object in, with a length that is told, or not.
+    /// Adds an object, with or without a declared length.
     pub fn put_head(
         &self,
         target: &str,
@@ -194,7 +194,7 @@ impl Bench {
         let fill = Fill::of(&object, 0..u64::MAX);
         if let Some(fill) = fill {
             let mut at = 0;
-            // Pieces that end anywhere.
+            // Pieces with arbitrary boundaries.
             for size in [100, 20_000, 65_536, 3000, 40_000].into_iter().cycle() {
                 let end = length.min(at + size);
                 let piece: Vec<u8> = (at..end).map(|at| byte(version, at)).collect();
@@ -211,11 +211,11 @@ impl Bench {
         object
     }
 
-    /// Answers a request by an object whose body is still to come.
+    /// Answers a request with an object whose body is still to come.
     pub fn begin(&self, target: &str, head: Head, told: Option<u64>) -> Arc<Object> {
         let fields = HeaderMap::new();
         let ask = loop {
-            // Others may be asking the disk.
+            // Other requests may be looking it up on disk.
             match Place::again(&self.shelf, &key(target), &fields, &[]) {
                 Place::Ask(ask) => break ask,
                 _ => std::thread::yield_now(),
@@ -229,7 +229,7 @@ impl Bench {
         object
     }
 
-    /// The object of a target: in memory, or on disk.
+    /// The object for a target, from memory or disk.
     pub async fn find(&self, target: &str) -> Option<Arc<Object>> {
         let (key, fields) = (key(target), HeaderMap::new());
         match Place::of(&self.shelf, &key, &fields, &[], Instant::now()) {
@@ -243,7 +243,7 @@ impl Bench {
         }
     }
 
-    /// Reads all of an object's body. Each byte that is there is looked at.
+    /// Reads an object's body, and checks each byte that is there.
     pub async fn read(&self, object: &Arc<Object>) -> Body {
         let version = version(object);
         let (mut at, mut missing) = (0, 0);
@@ -277,7 +277,7 @@ impl Bench {
         }
     }
 
-    /// Reads what is there of a body that others may fill and take out meanwhile.
+    /// Reads what is there of a body that others may fill and evict meanwhile.
     pub async fn read_some(&self, object: &Arc<Object>) {
         let version = version(object);
         let mut at = 0;
@@ -301,31 +301,31 @@ impl Bench {
         }
     }
 
-    /// The version and the body of a target, wherever it is.
+    /// Version and body for a target, wherever it is stored.
     pub async fn get(&self, target: &str) -> Option<(u64, Body)> {
         let object = self.find(target).await?;
         let body = self.read(&object).await;
         Some((version(&object), body))
     }
 
-    /// What the directory takes, in bytes.
+    /// Size of the directory, in bytes.
     pub fn size(&self) -> u64 {
         size(&self.path)
     }
 
-    /// The files of bodies.
+    /// The body files.
     pub fn bodies(&self) -> Vec<PathBuf> {
         bodies(&self.path)
     }
 }
 
-/// What a reader finds at a place.
+/// What a reader finds at a position.
 fn look(object: &Arc<Object>, at: u64) -> Found {
     let mut cx = Context::from_waker(Waker::noop());
     Reader::of(object, at).look(&mut cx)
 }
 
-/// The files of bodies in a store's directory.
+/// The body files in a store's directory.
 pub fn bodies(path: &Path) -> Vec<PathBuf> {
     let folders = fs::read_dir(path.join("bodies")).unwrap();
     let files = folders.flat_map(|folder| fs::read_dir(folder.unwrap().path()).unwrap());
@@ -348,7 +348,7 @@ fn size(path: &Path) -> u64 {
     sizes.sum()
 }
 
-/// A copy of a store's directory, as a power failure would leave it.
+/// Copies a store's directory to simulate a power failure.
 pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -357,13 +357,13 @@ pub fn copy(from: &Path, to: &Path) {
         if entry.file_type().unwrap().is_dir() {
             copy(&entry.path(), &to);
         } else {
-            // What is removed meanwhile is not there.
+            // Fails for files that are removed meanwhile.
             _ = fs::copy(entry.path(), to);
         }
     }
 }
 
-/// Turns one bit over.
+/// Flips one bit.
 pub fn flip(path: &Path, at: u64) {
     let mut all = fs::read(path).unwrap();
     all[at as usize] ^= 1;

@@ -1,4 +1,4 @@
-//! Bounds: of the disk, and of what the disk costs in memory.
+//! Limits: disk space, and memory for the disk tier.
 
 use bytesize::ByteSize;
 
@@ -120,7 +120,7 @@ async fn an_object_that_must_be_whole_and_is_too_large_is_not_kept() {
     assert_eq!(bench.figures().objects, 0);
 }
 
-/// An index of so many objects of one block.
+/// An index with this many objects of one block.
 fn index(objects: u64) -> Index {
     let mut index = Index::default();
     for n in 0..objects {
@@ -150,7 +150,7 @@ fn an_object_on_disk_costs_at_most_300_bytes_of_memory() {
         let mut index = index(objects);
         let each = index.memory() as u64 / objects;
         assert!(each <= COST, "{each} at {objects}");
-        // Also where the queues remember what went.
+        // With entries of evicted objects in the queues, too.
         for _ in 0..objects / 3 {
             index.evict().unwrap();
         }
@@ -160,7 +160,7 @@ fn an_object_on_disk_costs_at_most_300_bytes_of_memory() {
     }
 }
 
-/// What this process has in memory, in bytes.
+/// Resident memory of this process, in bytes.
 fn resident() -> u64 {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: u64 = text.split(' ').nth(1).unwrap().parse().unwrap();
@@ -171,7 +171,7 @@ fn resident() -> u64 {
 fn what_the_system_counts_is_no_more_than_what_is_charged() {
     const ALONE: &str = "FILEPROXY_TEST_INDEX";
     if std::env::var_os(ALONE).is_none() {
-        // In a process of its own: other tests take memory, too.
+        // In a separate process, because other tests use memory too.
         let own = std::env::current_exe().unwrap();
         let name =
             "store::disk::tests::bounds::what_the_system_counts_is_no_more_than_what_is_charged";
@@ -234,7 +234,7 @@ fn blocks_that_lie_far_apart_are_charged_for_what_they_take() {
     });
     let before = index.memory() as u64;
     for extent in 0..500 {
-        // The last of each.
+        // The last block of each extent.
         assert!(index.set_block(place, extent * 256 + 255, 7));
     }
     let taken = index.memory() as u64 - before;

@@ -1,4 +1,4 @@
-//! `kill -9` at random moments, while objects are written, replaced and purged: whatever is served afterwards is right.
+//! `kill -9` at random times while objects are written, replaced and purged: everything served afterwards must be right.
 
 use std::{
     collections::HashMap,
@@ -24,7 +24,7 @@ fn options() -> Options {
     }
 }
 
-/// The length of a version's body.
+/// Body length of a version.
 fn length(version: u64) -> u64 {
     match version % 7 {
         0 => version % 300,
@@ -34,7 +34,7 @@ fn length(version: u64) -> u64 {
     }
 }
 
-/// Writes until it is killed. Tells each purge once it is durable: the target, and the version that came before.
+/// Writes until it is killed. Prints each durable purge: the target, and the previous version.
 async fn child(path: &Path) {
     let bench = Bench::open(path, &options());
     let began = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros() as u64;
@@ -42,7 +42,7 @@ async fn child(path: &Path) {
     writeln!(out, "\nopen {}", bench.figures().objects).unwrap();
     for n in 0.. {
         let target = format!("/{}", fastrand::u64(..TARGETS));
-        // Versions grow, over all rounds.
+        // Version numbers increase over all rounds.
         let version = began + n;
         if n % 11 == 10 {
             let is_it = |object: &crate::store::object::Object| object.key == key(&target);
@@ -91,7 +91,7 @@ async fn after_a_kill_at_any_moment_every_byte_that_is_served_is_right() {
                 let words: Vec<_> = line.split(' ').collect();
                 match *words {
                     ["open", _] => _ = opened.send(()),
-                    // Its end may be cut off: then it was not told.
+                    // The last line may be incomplete: then the purge was not confirmed.
                     ["purged", target, version] if version.len() == 16 => {
                         purges.push((target.to_owned(), version.parse().unwrap()));
                     }
@@ -116,7 +116,7 @@ async fn after_a_kill_at_any_moment_every_byte_that_is_served_is_right() {
             let version = version(&object);
             let before = purged.get(&target).copied().unwrap_or_default();
             assert!(version > before, "{target} came back in round {round}");
-            // Each byte is looked at, and the length.
+            // Checks each byte, and the length.
             match bench.read(&object).await {
                 Body::Whole(len) => assert_eq!(len, length(version), "{target}"),
                 Body::Part(_) => {

@@ -1,4 +1,4 @@
-//! Files that changed under it: what is served is right, and the rest is missing.
+//! Damaged files: what is served is right, and the rest is missing.
 
 use std::{
     fs::{self, OpenOptions},
@@ -9,7 +9,7 @@ use std::{
 use super::bench::*;
 use crate::store::{body::BLOCK, disk::What, object_fill::Fill};
 
-/// A store with `/0` to `/9`, closed.
+/// A closed store with `/0` to `/9`.
 fn filled(path: &Path) {
     let bench = Bench::open(path, &Options::default());
     for n in 0..10 {
@@ -36,7 +36,7 @@ async fn a_bit_that_turned_over_costs_one_block() {
         assert_eq!(got, Some((n, Body::Part(BLOCK))));
     }
     assert_eq!(bench.figures().checksum_failures, 10);
-    // It is written again when it comes again.
+    // It is written again when it is fetched again.
     let object = bench.find("/3").await.unwrap();
     let fill = Fill::of(&object, BLOCK..2 * BLOCK).unwrap();
     let part: Vec<u8> = (BLOCK..2 * BLOCK).map(|at| byte(3, at)).collect();
@@ -45,7 +45,7 @@ async fn a_bit_that_turned_over_costs_one_block() {
     let bench = bench.reopen(&Options::default());
     assert_eq!(bench.get("/3").await, Some((3, Body::Whole(MANY_BLOCKS))));
     assert_eq!(bench.get("/4").await, Some((4, Body::Part(BLOCK))));
-    // What was known to be bad is not read again.
+    // Known bad blocks are not read again.
     assert_eq!(bench.figures().checksum_failures, 0);
 }
 
@@ -96,7 +96,7 @@ async fn a_journal_that_was_cut_anywhere_gives_what_came_before() {
         }
         assert!(found >= most, "{found} after {most}");
         most = found;
-        // It goes on behind what was cut off.
+        // Appending continues after the part that was cut off.
         bench.put("/new", 77, MANY_BLOCKS);
         let bench = bench.reopen(&Options::default());
         assert_eq!(
@@ -179,7 +179,7 @@ async fn a_read_that_fails_is_missing_and_not_tried_again() {
     filled(folder.path());
     for file in bodies(folder.path()) {
         fs::remove_file(&file).unwrap();
-        // Nothing is mapped there: the system says EIO.
+        // Reading unmapped memory gives EIO.
         std::os::unix::fs::symlink("/proc/self/mem", &file).unwrap();
     }
     let bench = Bench::open(folder.path(), &Options::default());

@@ -1,4 +1,4 @@
-//! What is kept is there: after it went from memory, and after a restart.
+//! Stored objects are found again: after eviction from memory, and after a restart.
 
 use std::time::SystemTime;
 
@@ -28,7 +28,7 @@ async fn what_was_kept_is_there_after_a_restart() {
     let mut blocks = 0;
     for (n, length) in LENGTHS.into_iter().enumerate() {
         bench.put(&format!("/{n}"), n as u64, length);
-        // Without a validator, and without a length that is told beforehand.
+        // Without a validator, and without a declared length.
         let head = head(n as u64, false, &[]);
         bench.put_head(&format!("/own/{n}"), head, n as u64, None, length);
         blocks += 2 * length.div_ceil(BLOCK);
@@ -77,7 +77,7 @@ async fn a_part_is_kept_and_what_is_missing_of_it_is_fetched() {
     let bench = Bench::open(folder.path(), &Options::default());
     let length = 10 * BLOCK;
     let object = bench.begin("/a", head(1, true, &[]), Some(length));
-    // From the middle of a block to the middle of another: two whole ones lie between.
+    // From the middle of a block to the middle of another, with complete blocks between them.
     let fill = Fill::of(&object, BLOCK + 10..4 * BLOCK + 10).unwrap();
     let part: Vec<u8> = (BLOCK + 10..4 * BLOCK + 10).map(|at| byte(1, at)).collect();
     assert!(bench.shelf.write(&fill, part.into()));
@@ -87,7 +87,7 @@ async fn a_part_is_kept_and_what_is_missing_of_it_is_fetched() {
     assert_eq!(got, Some((1, Body::Part(length - 2 * BLOCK))));
     let object = bench.find("/a").await.unwrap();
     assert!(Fill::of(&object, 2 * BLOCK..3 * BLOCK).is_none());
-    // A fill of the gap before ends where the disk goes on.
+    // A fill of the gap before it ends where the blocks on disk begin.
     let fill = Fill::of(&object, 0..u64::MAX).unwrap();
     assert_eq!(fill.left(), Some(0..2 * BLOCK));
     let part: Vec<u8> = (0..length).map(|at| byte(1, at)).collect();
@@ -134,12 +134,12 @@ async fn what_was_validated_has_its_new_head_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let bench = Bench::open(folder.path(), &Options::default());
     let object = bench.put("/a", 7, MANY_BLOCKS);
-    // So often that the journal is written anew.
+    // Often enough that the journal is rewritten.
     for n in 0..10_000 {
         let text = n.to_string();
         object.set_head(head(7, true, &[("x-count", &text)]));
         if n % 1000 == 999 {
-            // All that waits is written before this is.
+            // Everything queued before this purge is written first.
             let url = What::Url(key("/nothing"));
             let disk = bench.shelf.disk().unwrap();
             disk.purge(url, false, SystemTime::now()).await.unwrap();
@@ -240,7 +240,7 @@ async fn what_is_in_use_and_not_on_disk_any_more_is_kept_there_before_it_goes_fr
     assert_eq!(bench.get("/unused").await, None);
 }
 
-/// One of several threads: what it puts nobody else does, what it reads anybody did.
+/// One of several threads: it writes its own targets, and reads all.
 async fn crowd(bench: &Bench, own: u64) {
     for n in 0..150 {
         let target = format!("/{}", fastrand::u64(..8) * 4 + own);
@@ -301,7 +301,7 @@ fn many_threads_that_write_read_and_purge_get_right_bytes_within_the_bounds() {
         .enable_time()
         .build()
         .unwrap();
-    // Once all that waits is written: files change while they are counted.
+    // After everything queued is written: files change while they are counted.
     let nothing = What::Url(key("/nothing"));
     let purged = runtime.block_on(disk.purge(nothing, false, SystemTime::now()));
     assert_eq!(purged.unwrap().objects, 0);
@@ -316,7 +316,7 @@ fn many_threads_that_write_read_and_purge_get_right_bytes_within_the_bounds() {
         "{figures:?}"
     );
     assert!(figures.trouble.is_none() && figures.purges == 0);
-    // Nothing is held on to by who is gone.
+    // Nothing is kept for readers that are gone.
     bench.shelf.purge(false, SystemTime::now(), |_| true);
     let all = disk.purge(What::All, false, SystemTime::now());
     runtime.block_on(all).unwrap();

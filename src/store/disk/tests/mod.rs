@@ -1,4 +1,4 @@
-//! The tier as the store uses it: real files, real faults, a real `kill -9`.
+//! The disk tier as the store uses it: with real files, real errors and a real `kill -9`.
 
 mod bench;
 mod bounds;

@@ -1,18 +1,18 @@
-//! Purges: what they mean is found no more, neither at once nor after a crash.
+//! Purges: purged objects are not found any more, neither at once nor after a crash.
 
 use std::time::SystemTime;
 
 use super::bench::*;
 use crate::store::disk::{Purged, What};
 
-/// Reads what a crash right after the answer leaves, as it would be after a restart.
+/// Opens a copy as a crash right after the reply would leave it, after a restart.
 async fn after_a_crash(bench: &Bench) -> Bench {
     let folder = tempfile::tempdir().unwrap().keep();
     copy(&bench.path, &folder);
     Bench::open(&folder, &Options::default())
 }
 
-/// A store on disk alone, with these targets.
+/// A store with these targets on disk only.
 async fn filled(path: &std::path::Path, targets: &[&str]) -> Bench {
     let bench = Bench::open(path, &Options::default());
     for (n, target) in targets.iter().enumerate() {
@@ -66,7 +66,7 @@ async fn what_is_purged_is_gone_at_once_and_after_a_crash() {
             }
         }
         std::fs::remove_dir_all(restarted.close()).unwrap();
-        // What comes after it stays.
+        // Objects stored after the purge stay.
         for target in gone {
             bench.put(target, 50, 10);
         }
@@ -112,7 +112,7 @@ async fn a_purge_before_the_journal_is_read_means_what_is_in_it() {
         bench.put(&format!("/{n}"), n, 10);
     }
     let path = bench.close();
-    // Not waited for: the journal may still be being read.
+    // Without waiting: the journal may still be being read.
     let shelf = crate::store::shelf::Shelf::new(crate::store::memory::Memory::new(64 << 20));
     let settings = crate::store::disk::Settings::new(
         path.clone(),

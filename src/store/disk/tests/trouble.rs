@@ -1,4 +1,4 @@
-//! A disk that fails: nothing of it reaches a reader but a miss, each is counted, and it is written to again once it works.
+//! A failing disk: readers only see misses, each error is counted, and writing resumes once the disk works.
 
 use std::{
     fs,
@@ -33,7 +33,7 @@ async fn a_directory_that_vanishes_is_a_miss_and_is_used_again_once_it_is_back()
         );
     }
     bench.until("it is noticed", |figures| figures.write_errors > 0);
-    // Opened again beside where it was, on the same file system.
+    // Opened again at the same path, on the same file system.
     bench.until("it works again", |figures| figures.trouble.is_none());
     bench.put("/new", 9, MANY_BLOCKS);
     let bench = bench.reopen(&Options::default());
@@ -41,18 +41,18 @@ async fn a_directory_that_vanishes_is_a_miss_and_is_used_again_once_it_is_back()
     assert_eq!(bench.get("/0").await, None);
 }
 
-/// Something that is mounted; none where this user may not.
+/// A mounted file system; none if this user may not mount.
 struct Mount(PathBuf);
 
 impl Mount {
-    /// A file system of a size.
+    /// A file system of limited size.
     fn small(path: &Path) -> Option<Self> {
         let path = path.to_owned();
         let done = mount(&["-t", "tmpfs", "-o", "size=4m", "tmpfs"], &path);
         done.then_some(Mount(path))
     }
 
-    /// The same folder, but nothing can be written there.
+    /// A read-only bind mount of the folder.
     fn read_only(path: PathBuf) -> Option<Self> {
         let text = path.to_string_lossy().into_owned();
         let done = mount(&["--bind", &text], &path);
@@ -73,7 +73,7 @@ fn mount(args: &[&str], path: &Path) -> bool {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Lazily: files may still be open.
+        // Lazily, because files may still be open.
         _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
@@ -85,11 +85,11 @@ async fn a_full_disk_stops_writing_and_what_is_there_is_read() {
         return;
     };
     let path = folder.path().join("store");
-    // It believes that it has more than there is, and that others leave it.
+    // With a limit above the real size, and nothing to keep free.
     let bench = Bench::open(&path, &Options::default());
     bench.put("/0", 0, MANY_BLOCKS);
     bench.until("it is written", |figures| figures.blocks_written == 6);
-    // Somebody else fills it.
+    // Another process fills the disk.
     let filler = folder.path().join("filler");
     _ = fs::write(&filler, vec![0; 8 << 20]);
     for n in 1..30 {
@@ -159,7 +159,7 @@ async fn a_disk_that_hangs_is_a_miss_after_a_while_and_then_at_once() {
     for n in 0..6 {
         objects.push(bench.find(&format!("/{n}")).await.unwrap());
     }
-    // Nobody writes into these: whoever opens one waits.
+    // FIFOs without a writer: opening one blocks.
     let files = bench.bodies();
     for file in &files {
         fs::remove_file(file).unwrap();
@@ -180,7 +180,7 @@ async fn a_disk_that_hangs_is_a_miss_after_a_while_and_then_at_once() {
         began.elapsed()
     );
     assert!(bench.figures().slow_reads >= 2);
-    // Let them go.
+    // Unblocks the readers.
     bench.until("all reads are over", |figures| {
         for file in &files {
             _ = fs::OpenOptions::new()
@@ -199,7 +199,7 @@ async fn blocks_that_cannot_be_opened_are_missing_and_nothing_else() {
     let bench = Bench::open(folder.path(), &Options::default());
     bench.put("/0", 0, MANY_BLOCKS);
     let bench = bench.reopen(&Options::default());
-    // A file where a folder should be: neither written nor read.
+    // A file in place of a folder: neither written nor read.
     let bodies = bench.path.join("bodies");
     let aside = bench.path.join("aside");
     fs::rename(&bodies, &aside).unwrap();

@@ -36,7 +36,7 @@ struct Rest {
 
 /// Registry of the parts that are being fetched. Shared by all workers.
 #[derive(Debug)]
-pub struct Crowd {
+pub struct PartsUnderWay {
     under_way: AtomicUsize,
     /// How many of them have no response head yet.
     unanswered: AtomicUsize,
@@ -50,10 +50,10 @@ pub struct Crowd {
     cleared: Notify,
 }
 
-impl Crowd {
+impl PartsUnderWay {
     /// No parts yet.
     pub fn new(now: Instant) -> Self {
-        Crowd {
+        PartsUnderWay {
             under_way: AtomicUsize::new(0),
             unanswered: AtomicUsize::new(0),
             anchored: AtomicUsize::new(0),
@@ -77,7 +77,7 @@ impl Crowd {
         Member {
             waker,
             heard: self.calls.load(SeqCst),
-            crowd: Arc::clone(self),
+            parts_under_way: Arc::clone(self),
         }
     }
 
@@ -86,7 +86,7 @@ impl Crowd {
         self.under_way.fetch_add(1, SeqCst);
         self.unanswered.fetch_add(1, SeqCst);
         PartUnderWay {
-            crowd: Arc::clone(self),
+            parts_under_way: Arc::clone(self),
             answered: false,
         }
     }
@@ -114,7 +114,7 @@ impl Crowd {
         }
     }
 
-    /// As [`Crowd::make_room`], and waits until no part is under way, at most 200 ms.
+    /// As [`PartsUnderWay::make_room`], and waits until no part is under way, at most 200 ms.
     pub(super) async fn clear(&self) {
         let cleared = self.cleared.notified();
         self.make_room(Instant::now());
@@ -163,21 +163,21 @@ impl Crowd {
 pub(super) struct Member {
     waker: Arc<AtomicWaker>,
     heard: u64,
-    crowd: Arc<Crowd>,
+    parts_under_way: Arc<PartsUnderWay>,
 }
 
 impl Member {
     /// Whether the parts were called back since the last call. `waker` is woken when they are.
     pub(super) fn is_called(&mut self, waker: &Waker) -> bool {
         self.waker.register(waker);
-        let calls = self.crowd.calls.load(SeqCst);
+        let calls = self.parts_under_way.calls.load(SeqCst);
         std::mem::replace(&mut self.heard, calls) != calls
     }
 }
 
 /// Counts one part as under way while this lives.
 pub(super) struct PartUnderWay {
-    crowd: Arc<Crowd>,
+    parts_under_way: Arc<PartsUnderWay>,
     answered: bool,
 }
 
@@ -185,7 +185,7 @@ impl PartUnderWay {
     /// Notes the part's first bytes. Returns true the first time.
     pub(super) fn answered(&mut self) -> bool {
         if !self.answered {
-            self.crowd.unanswered.fetch_sub(1, SeqCst);
+            self.parts_under_way.unanswered.fetch_sub(1, SeqCst);
         }
         !std::mem::replace(&mut self.answered, true)
     }
@@ -194,15 +194,15 @@ impl PartUnderWay {
 impl Drop for PartUnderWay {
     fn drop(&mut self) {
         self.answered();
-        self.crowd.rest().since = Some(Instant::now());
-        if self.crowd.under_way.fetch_sub(1, SeqCst) == 1 {
-            self.crowd.cleared.notify_waiters();
+        self.parts_under_way.rest().since = Some(Instant::now());
+        if self.parts_under_way.under_way.fetch_sub(1, SeqCst) == 1 {
+            self.parts_under_way.cleared.notify_waiters();
         }
     }
 }
 
 /// Permits a body to keep a spare slot for the part that its client waits for, while this lives.
-pub(super) struct Anchor(Arc<Crowd>);
+pub(super) struct Anchor(Arc<PartsUnderWay>);
 
 impl Drop for Anchor {
     fn drop(&mut self) {
