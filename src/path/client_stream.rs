@@ -247,8 +247,12 @@ impl ClientStream {
 
     /// Measures the quality of the client's TCP connection.
     fn look_at_line(&mut self) {
-        let published = &self.client.published;
-        let follow = published.level_for(self.client.bucket).load().follow_lines;
+        let follow = self
+            .client
+            .published
+            .level_for(self.client.bucket)
+            .load()
+            .follow_lines;
         self.line.look(self.io.tcp(), Instant::now(), follow);
         self.client.class.set(self.line.class());
     }
