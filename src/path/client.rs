@@ -98,6 +98,11 @@ impl Client {
         self.class.get()
     }
 
+    /// Whether the connection's TCP options follow the class of its line.
+    pub(super) fn follows_lines(&self) -> bool {
+        self.published.level_for(self.bucket).load().follow_lines
+    }
+
     /// The socket took bytes of a response again: its body goes on, which gave nothing meanwhile.
     pub(super) fn unblock(&self, cx: &Context<'_>) {
         if self.blocked.take() {

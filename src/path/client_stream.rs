@@ -10,7 +10,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use actix_http::header::HeaderValue;
@@ -247,14 +247,8 @@ impl ClientStream {
 
     /// Measures the quality of the client's TCP connection.
     fn look_at_line(&mut self) {
-        let follow = self
-            .client
-            .published
-            .level_for(self.client.bucket)
-            .load()
-            .follow_lines;
-        self.line.look(self.io.tcp(), Instant::now(), follow);
-        self.client.class.set(self.line.class());
+        let class = self.line.look(self.io.tcp(), self.client.follows_lines());
+        self.client.class.set(class);
     }
 
     /// A new request head is passed on: resets the state of the previous request.

@@ -92,15 +92,20 @@ impl ClientLine {
     }
 
     /// Reads TCP_INFO, at most once per `lines.look`. If the class changed and `follow` is set, adapts congestion control and
-    /// TCP_NOTSENT_LOWAT.
-    pub fn look(&mut self, socket: &impl AsFd, now: Instant, follow: bool) {
-        if self
+    /// TCP_NOTSENT_LOWAT. Returns the class, as last measured.
+    pub fn look(&mut self, socket: &impl AsFd, follow: bool) -> Class {
+        let now = Instant::now();
+        let next = self
             .looked
-            .is_some_and(|looked| now < looked + self.settings.look)
-        {
-            return;
+            .map_or(now, |looked| looked + self.settings.look);
+        if now >= next {
+            self.looked = Some(now);
+            self.measure(socket, follow);
         }
-        self.looked = Some(now);
+        self.line.class()
+    }
+
+    fn measure(&mut self, socket: &impl AsFd, follow: bool) {
         let Ok(info) = tcp::info(socket) else { return };
         let look = Look {
             round_trip: info.round_trip(),
@@ -116,11 +121,6 @@ impl ClientLine {
         if follow && let Err(error) = self.follow(socket, class) {
             tracing::debug!(%error, %class, "a client's socket does not follow its class");
         }
-    }
-
-    /// The class, as last measured.
-    pub fn class(&self) -> Class {
-        self.line.class()
     }
 
     fn follow(&mut self, socket: &impl AsFd, class: Class) -> io::Result<()> {

@@ -126,8 +126,7 @@ impl H2Transport {
                 self.taken.set(self.taken.get() + n as u64);
                 self.frames.went(n);
                 let follow = self.published.level_for(self.bucket).load().follow_lines;
-                self.line.look(self.io.tcp(), Instant::now(), follow);
-                self.class.set(self.line.class());
+                self.class.set(self.line.look(self.io.tcp(), follow));
                 Poll::Ready(Ok(n))
             }
             failed => failed,
