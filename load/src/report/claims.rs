@@ -211,3 +211,65 @@ fn full(group: &Group<'_>) -> Option<String> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report;
+
+    fn newest() -> Vec<Record> {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/reports/2026-11-27/records.jsonl"
+        );
+        report::read(&[path]).unwrap().0
+    }
+
+    fn cells<'a>(blocks: &'a [Block], measure: &str, scenario: &str) -> &'a [String] {
+        let tables = blocks.iter().filter_map(|block| match block {
+            Block::Table(_, rows) => Some(rows),
+            _ => None,
+        });
+        let rows = tables.take(1).flatten();
+        let mut rows = rows.filter(|row| row[0] == measure && row[1] == scenario);
+        &rows.next().unwrap()[2..]
+    }
+
+    #[test]
+    fn a_change_is_that_of_the_same_round_and_says_where_it_falls_short() {
+        let mut records = newest();
+        records.retain(|r| r.case.scenario == "poor" && r.case.per_client && r.round == 1);
+        for record in &mut records {
+            let is_high = record.peer == HIGH;
+            record.clients.requests_per_second = if is_high { 140.0 } else { 100.0 };
+            record.proxy.memory_peak_bytes = if is_high { 300 } else { 200 };
+            record.proxy.memory_store_bytes = if is_high { 150 } else { 0 };
+        }
+        let blocks = blocks(&records);
+        let promised = ["+50 %", "+40 %, not reached", "+40 %, not reached"];
+        assert_eq!(cells(&blocks, "requests/s", "poor"), promised);
+        assert_eq!(
+            cells(&blocks, "peak memory", "poor"),
+            ["-10 %", "-25 %", "-25 %"]
+        );
+        assert_eq!(cells(&blocks, "p50", "normal")[1], "not run");
+    }
+
+    #[test]
+    fn the_newest_report_is_what_its_records_say() {
+        let page = include_str!("../../reports/2026-11-27/report.md");
+        let made = report::report(&newest(), &[], HIGH).markdown();
+        // The plots are not kept.
+        let lines = |page: &str| -> Vec<String> {
+            let kept = page
+                .lines()
+                .filter(|l| !l.is_empty() && !l.starts_with("!["));
+            kept.map(str::to_owned).collect()
+        };
+        let is_same = lines(&made) == lines(page);
+        assert!(
+            is_same,
+            "make it again: load/reports/2026-11-27/README.md says how"
+        );
+    }
+}

@@ -75,3 +75,36 @@ impl Records {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_was_ended_goes_on_behind_its_last_record() {
+        let newest = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/reports/2026-11-27/records.jsonl"
+        );
+        let (all, _) = report::read(&[newest]).unwrap();
+        let [first, second, ..] = &all[..] else {
+            panic!("{} records", all.len())
+        };
+        let folder = std::env::temp_dir().join(format!("fileproxy-records-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("records.jsonl");
+        let mut records = Records::open(path.clone()).unwrap();
+        assert_eq!(records.session(), None);
+        records.add(first.clone()).unwrap();
+        drop(records);
+
+        let mut records = Records::open(path).unwrap();
+        assert_eq!(records.session(), Some(&first.session));
+        assert!(records.has(&first.case, &first.peer, first.round));
+        assert!(!records.has(&first.case, &first.peer, first.round + 1));
+        assert!(!records.has(&second.case, &second.peer, second.round));
+        records.add(second.clone()).unwrap();
+        assert_eq!(records.all().len(), 2);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
