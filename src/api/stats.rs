@@ -123,7 +123,7 @@ impl Stats {
             redis: Redis::of(published),
             reasons: reasons(published, Instant::now(), SystemTime::now()),
             responses: published.clients.responses().collect(),
-            process: Process::now(published.started),
+            process: Process::now(),
             actors: ActorHealth::all(published),
             canary: Canary::of(published),
             retunes: Retune::last(published),

@@ -218,7 +218,6 @@ fn the_dashboard_says_what_is_wrong_and_what_the_process_takes() {
     assert!(stats["responses"]["5xx"].as_u64().unwrap() > 0, "{stats}");
     assert!(stats["process"]["resident_bytes"].as_u64().unwrap() > 1 << 20);
     assert!(stats["process"]["open_files"].as_u64().unwrap() > 3);
-    assert!(stats["process"]["cpu_share"].as_f64().unwrap() > 0.0);
 }
 
 /// Makes docs/monitor*.png anew: `cargo test --workspace --test it -- --ignored pictures`.

@@ -1,13 +1,11 @@
 //! The process in /stats.
 
-use std::time::Instant;
-
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::{
     numbers::rounded,
-    process::{CpuShare, OpenFiles, Usage},
+    process::{OpenFiles, Usage},
 };
 
 /// The process and its use of resources.
@@ -17,9 +15,6 @@ pub(in crate::api) struct Process {
     version: &'static str,
     /// Processor time of all threads so far; null if the system does not report it.
     cpu_seconds: Option<f64>,
-    /// Processor time since the last call of /stats by anyone, or since the start, as a share of one core: 2 means two busy cores.
-    /// Null if the system does not report it.
-    cpu_share: Option<f64>,
     /// Resident memory.
     resident_bytes: Option<u64>,
     /// Open files and sockets.
@@ -29,12 +24,11 @@ pub(in crate::api) struct Process {
 }
 
 impl Process {
-    pub(in crate::api) fn now(started: Instant) -> Self {
+    pub(in crate::api) fn now() -> Self {
         let (usage, files) = (Usage::now(), OpenFiles::now());
         Self {
             version: env!("CARGO_PKG_VERSION"),
             cpu_seconds: usage.map(|usage| rounded(usage.cpu.as_secs_f64(), 2)),
-            cpu_share: usage.map(|usage| rounded(CpuShare::now(started, usage.cpu), 3)),
             resident_bytes: usage.map(|usage| usage.resident),
             open_files: files.map(|files| files.open),
             open_files_limit: files.map(|files| files.most),
