@@ -11,6 +11,7 @@ use crate::traffic::{
     answers::Heard,
     binding_limit::{BindingLimit, Look as Bound, Watch},
     concurrency::{self, ConcurrencyPolicy, FEW, Look},
+    knee::{self, Knee},
     origin::OriginState,
     origin_id::OriginId,
     origin_summary::OriginSummary,
@@ -27,6 +28,9 @@ pub(super) struct OriginLimiter {
     origin: Arc<OriginState>,
     policy: RatePolicy,
     concurrency: ConcurrencyPolicy,
+    /// How many exchanges fill the line, and the bytes moved at the last tick.
+    knee: Knee,
+    moved: u64,
     /// Detects a maximum of the settings that holds requests back.
     watch: Watch,
     /// The gate's counts at the last tick, and its time.
@@ -43,10 +47,12 @@ impl OriginLimiter {
         now: Instant,
     ) -> Self {
         let so_far = &summary.of(origin.id).judged;
-        let limit = origin.concurrency.limit(origin.most_at_once());
+        let limit = origin.concurrency.by_answers(origin.most_at_once());
         Self {
             concurrency: ConcurrencyPolicy::new(concurrency, limit, now),
             policy: RatePolicy::new(settings, origin.gate.rate(), so_far, now),
+            knee: Knee::new(now),
+            moved: origin.counters.moved.get(),
             watch: Watch::default(),
             admitted: (origin.gate.admissions(), now),
             origin: Arc::clone(origin),
@@ -84,6 +90,7 @@ impl OriginLimiter {
     /// Adjusts both limits by the last tick's measurements.
     pub fn observe(&mut self, summary: &OriginSummary, now: Instant, published: &Published) {
         self.judge_concurrency(summary, now, published);
+        self.judge_line(now, published);
         self.judge_binding(now);
         if !self.origin.gate.is_on() {
             return self.policy.skip(&summary.judged, now);
@@ -103,7 +110,8 @@ impl OriginLimiter {
     ) {
         let from = self.origin.gate.rate();
         self.policy.resettle(settings);
-        let limit = self.origin.concurrency.limit(self.origin.most_at_once());
+        let most = self.origin.most_at_once();
+        let limit = self.origin.concurrency.by_answers(most);
         self.concurrency = ConcurrencyPolicy::new(concurrency, limit, Instant::now());
         let to = self.policy.rate();
         if to != from {
@@ -144,15 +152,41 @@ impl OriginLimiter {
             change
         };
         if let Some(change) = change {
-            let (origin, from, to, why) = (&self.origin.name, change.from, change.to, &change.why);
-            info!(origin, from, to, why, "limit on exchanges at once changed");
-            self.note(
-                Retuned::Concurrency,
-                from.to_string(),
-                to.to_string(),
-                change.why,
-                published,
-            );
+            self.tell_concurrency(change, published);
+        }
+    }
+
+    fn tell_concurrency(&self, change: concurrency::Change, published: &Published) {
+        let (origin, from, to, why) = (&self.origin.name, change.from, change.to, &change.why);
+        info!(origin, from, to, why, "limit on exchanges at once changed");
+        let (from, to) = (from.to_string(), to.to_string());
+        self.note(Retuned::Concurrency, from, to, change.why, published);
+    }
+
+    /// Adjusts the limit that the line to the origin needs.
+    fn judge_line(&mut self, now: Instant, published: &Published) {
+        let origin = &self.origin;
+        let (concurrency, counters) = (&origin.concurrency, &origin.counters);
+        let total = counters.moved.get();
+        let moved = total - std::mem::replace(&mut self.moved, total);
+        if !concurrency.is_on() {
+            return;
+        }
+        let line = origin.line.load();
+        let look = knee::Look {
+            moved,
+            in_use: counters.in_use.get() as usize,
+            waiting: counters.waiting.get(),
+            line: concurrency.is_line_known().then_some(line.class),
+            round_trip: line.round_trip(),
+            most: origin.most_at_once(),
+        };
+        let change = self.knee.observe(look, now);
+        let limit = self.knee.limit();
+        tracing::debug!(?look, ?limit, knee = ?self.knee, "KNEE");
+        concurrency.set_line(limit);
+        if let Some(change) = change {
+            self.tell_concurrency(change, published);
         }
     }
 

@@ -13,7 +13,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::answers::{Answers, Heard};
+use super::{
+    answers::{Answers, Heard},
+    knee,
+    quality::Class,
+};
 use crate::{reloadable::reloadable, units::OutOfRange};
 
 /// Least number of answers for a judgement.
@@ -92,6 +96,9 @@ pub struct Concurrency {
     pub answers: Answers,
     on: AtomicBool,
     limit: AtomicUsize,
+    /// What the line bears, by [`Knee`].
+    line: AtomicUsize,
+    line_known: AtomicBool,
     /// The last median and the recent minimum, in nanoseconds; zero before the first judgement.
     median: AtomicU64,
     reference: AtomicU64,
@@ -103,6 +110,8 @@ impl Default for Concurrency {
             answers: Answers::default(),
             on: AtomicBool::new(false),
             limit: AtomicUsize::new(usize::MAX),
+            line: AtomicUsize::new(knee::START),
+            line_known: AtomicBool::new(false),
             median: AtomicU64::new(0),
             reference: AtomicU64::new(0),
         }
@@ -113,10 +122,34 @@ impl Concurrency {
     /// The limit in force; `most` is what the level allows.
     pub fn limit(&self, most: usize) -> usize {
         if self.is_on() {
-            self.limit.load(Relaxed).min(most)
+            self.by_answers(most).min(self.line.load(Relaxed))
         } else {
             most
         }
+    }
+
+    /// What the origin's response times allow, without regard to the line.
+    pub fn by_answers(&self, most: usize) -> usize {
+        self.limit.load(Relaxed).min(most)
+    }
+
+    /// The line to the origin was measured. Returns whether it was for the first time; a good one is no limit from then on.
+    pub fn know_line(&self, class: Class) -> bool {
+        let is_first = !self.is_line_known() && !self.line_known.swap(true, Relaxed);
+        if is_first && class == Class::Good {
+            self.line.store(usize::MAX, Relaxed);
+        }
+        is_first
+    }
+
+    /// Whether the line to the origin was measured.
+    pub fn is_line_known(&self) -> bool {
+        self.line_known.load(Relaxed)
+    }
+
+    /// Publishes what the line bears; none if it is no limit.
+    pub fn set_line(&self, limit: Option<usize>) {
+        self.line.store(limit.unwrap_or(usize::MAX), Relaxed);
     }
 
     /// Switches the limit on or off. Answers are counted in any case.
@@ -449,6 +482,18 @@ mod tests {
     }
 
     const ALONE: Duration = Duration::from_millis(20);
+
+    #[test]
+    fn a_line_that_is_not_known_gets_few_and_a_good_one_as_many_as_are_allowed() {
+        for (class, limit) in [(Class::Good, 2000), (Class::Medium, knee::START)] {
+            let concurrency = Concurrency::default();
+            assert_eq!(concurrency.limit(2000), 2000, "the limit is off");
+            concurrency.set_on(true);
+            assert_eq!(concurrency.limit(2000), knee::START);
+            assert!(concurrency.know_line(class) && !concurrency.know_line(Class::Good));
+            assert_eq!(concurrency.limit(2000), limit, "{class}");
+        }
+    }
 
     #[test]
     fn an_origin_with_room_gets_all_that_is_allowed() {

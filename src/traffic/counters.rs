@@ -84,6 +84,8 @@ pub struct OriginCounters {
     pub exchanges: Answers,
     /// Requests that wait for a slot.
     pub waiting: Gauge,
+    /// Bytes that its connections carried in both directions, without those of upgraded ones.
+    pub moved: Counter,
     /// Sockets open, idle ones included.
     pub open: Gauge,
     /// Idle connections.

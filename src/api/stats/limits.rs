@@ -48,7 +48,7 @@ impl RateLimiter {
 /// The limit on concurrent exchanges with the origin.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct Concurrency {
-    /// Whether the limit adapts to the origin's response time.
+    /// Whether the limit adapts to the origin's response time and to what the line to it carries.
     enabled: bool,
     /// The current limit.
     limit: usize,

@@ -6,6 +6,7 @@ use std::{
     io,
     pin::pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Instant,
 };
@@ -88,9 +89,15 @@ impl Connection {
         Ref::map(self.stream.borrow(), Stream::socket)
     }
 
-    /// The write half, for a request body that is sent while the response is read.
+    /// The write half, for a request head.
     pub fn writer(&self) -> Writer {
-        Writer::new(Rc::clone(&self.stream))
+        Writer::new(Rc::clone(&self.stream), None)
+    }
+
+    /// The write half, for a request body that is sent while the response is read.
+    pub fn body_writer(&self) -> Writer {
+        let counters = self.open.as_ref().map(|open| Arc::clone(open.counters()));
+        Writer::new(Rc::clone(&self.stream), counters)
     }
 
     /// Removes it from the origin's connection counts, because it has switched protocols.
@@ -101,10 +108,14 @@ impl Connection {
     /// Reads up to `most` more bytes into the buffer; 0 is the end of the stream.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
         self.buf.reserve(most);
-        match &mut *self.stream.borrow_mut() {
+        let filled = match &mut *self.stream.borrow_mut() {
             Stream::Tcp(tcp) => pin!(tcp.read_buf(&mut self.buf)).poll(cx),
             Stream::Tls(tls) => pin!(tls.read_buf(&mut self.buf)).poll(cx),
+        };
+        if let (Poll::Ready(Ok(bytes)), Some(open)) = (&filled, &self.open) {
+            open.counters().moved.add(*bytes as u64);
         }
+        filled
     }
 
     /// Whether the runtime has no event for an idle connection. Makes no system call.

@@ -168,10 +168,11 @@ impl Connector {
             deadline,
         };
         counters.connects.increment();
-        target.connect(open).await.map_err(|error| {
+        let connection = target.connect(open).await.inspect_err(|_| {
             counters.connect_failures.increment();
-            error.into()
-        })
+        })?;
+        self.shared.look(&connection);
+        Ok(connection)
     }
 }
 

@@ -118,7 +118,7 @@ impl Exchange {
     pub fn writer(&self) -> Option<Writer> {
         let state = self.0.borrow();
         let connection = state.connection.as_ref().filter(|_| state.head_is_out)?;
-        Some(connection.writer())
+        Some(connection.body_writer())
     }
 
     /// The framing of the final response; `None` before it has arrived.

@@ -97,7 +97,7 @@ impl Origin {
         let head = self.request(request.method, request.target, headers)?;
 
         // Applies a changed limit from this request on.
-        self.set_slots();
+        self.shared.set_slots();
         let slot = match self.free_slot(&head, request.network) {
             Some(slot) => slot,
             None => {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    connection::Connection,
     parts_under_way::PartsUnderWay,
     resolver::Anew,
     settings::Settings,
@@ -70,6 +71,21 @@ impl Shared {
             anew: Anew::default(),
             state: Arc::clone(&state),
         })
+    }
+
+    /// Measures the line to the origin on one connection.
+    pub(super) fn look(&self, connection: &Connection) {
+        let class = self.transfer_state.look(connection, &self.state.line);
+        if self.state.concurrency.know_line(class) {
+            self.set_slots();
+        }
+    }
+
+    /// Applies the current slot limits. They are the stable group's, because slots are shared by all clients.
+    pub(super) fn set_slots(&self) {
+        let tuning = self.state.tuning.load();
+        let limit = self.state.concurrency.limit(tuning.connections_at_once());
+        self.slots.set(limit, tuning.connections);
     }
 
     /// Makes all workers resolve the origin's name again before their next connection.

@@ -87,6 +87,13 @@ impl Sockets {
     }
 }
 
+impl OpenSocket {
+    /// The origin's counters.
+    pub(super) fn counters(&self) -> &Arc<OriginCounters> {
+        &self.0.counters
+    }
+}
+
 impl Drop for OpenSocket {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, SeqCst);

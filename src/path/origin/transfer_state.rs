@@ -57,10 +57,10 @@ impl TransferState {
         }
     }
 
-    /// Judges the line by TCP_INFO of one connection, and publishes its class.
-    pub fn look(&self, connection: &Connection, origin_line: &ArcSwap<LineStatus>) {
+    /// Judges the line by TCP_INFO of one connection, and publishes its class. Returns the class in force.
+    pub fn look(&self, connection: &Connection, origin_line: &ArcSwap<LineStatus>) -> Class {
         let Ok(info) = tcp::info(&*connection.socket()) else {
-            return;
+            return self.line().0;
         };
         // This end receives: a lost segment shows by those after it, which arrive out of order until it is retransmitted.
         let lost = info.received_out_of_order() / OUT_OF_ORDER_FOR_EACH_LOST;
@@ -75,6 +75,7 @@ impl TransferState {
             tracing::info!(from = %before, to = %class, round_trip = ?look.round_trip, loss = ?look.loss(), "the line to the origin changed its class");
         }
         origin_line.store(Arc::new(LineStatus::from(&*line)));
+        line.class()
     }
 
     /// The class and the smoothed round-trip time of the line, as last measured.

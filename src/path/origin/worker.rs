@@ -63,15 +63,6 @@ impl Origin {
         origin
     }
 
-    /// Applies the current slot limits. They are the stable group's, because slots are shared by all clients.
-    pub(super) fn set_slots(&self) {
-        let state = &self.shared.state;
-        let tuning = state.tuning.load();
-        let most = tuning.connections_at_once();
-        let limit = state.concurrency.limit(most);
-        self.shared.slots.set(limit, tuning.connections);
-    }
-
     /// The usual response time, from the origin's statistics and the line's round trip.
     pub fn usual_ttfb(&self) -> Duration {
         let seen = self.state().concurrency.seen();
@@ -165,9 +156,7 @@ impl Origin {
 
     /// Measures the line to the origin.
     pub(super) fn look(&self, connection: &Connection) {
-        self.shared
-            .transfer_state
-            .look(connection, &self.shared.state.line);
+        self.shared.look(connection);
     }
 
     /// Whether the line is so poor that several connections carry more than one.
@@ -199,7 +188,7 @@ async fn follow_limit(origin: Weak<Origin>) {
         let Some(origin) = origin.upgrade() else {
             return;
         };
-        origin.set_slots();
+        origin.shared.set_slots();
         let seen = origin.state().concurrency.seen();
         let best = seen.map_or(Duration::ZERO, |(_, best)| best);
         origin.shared.slots.look(best);
