@@ -17,7 +17,7 @@ const BURST: usize = 64;
 /// How long no request must wait until [`BURST`] applies.
 const QUIET: Duration = Duration::from_secs(10);
 /// Factor of a step up, and by how much the throughput must grow for it.
-const UP: (f64, f64) = (1.5, 1.06);
+const UP: (f64, f64) = (1.5, 1.15);
 /// Factor of a step down, and the share of the throughput that must remain.
 const DOWN: (f64, f64) = (0.7, 0.95);
 /// The line is still being filled while each period brings so much more than the one before.
