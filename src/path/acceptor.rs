@@ -95,8 +95,12 @@ impl Acceptor {
         let client = Client::new(peer, trusted, io.is_secure(), published);
         let line = ClientLine::new(
             Arc::clone(&policy.lines),
-            Arc::clone(&self.published.clients),
+            Arc::clone(&self.published),
+            peer.ip(),
+            io.tcp(),
+            client.follows_lines(),
         );
+        client.class.set(line.class());
         let limits = policy.connection_limits();
         let listed = (!permit.over).then(|| self.open.list(Network::of(peer.ip())));
         if io.protocol() == Some(tls::H2) {

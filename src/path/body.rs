@@ -117,7 +117,7 @@ impl Transfer {
 }
 
 impl ReadAhead for Transfer {
-    fn poll_ahead(&mut self, cx: &mut Context<'_>, unsent: usize) {
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) {
         let span = self.meter.span().clone();
         let _logged = span.enter();
         if self.ended || self.failed.is_some() {
@@ -140,7 +140,7 @@ impl ReadAhead for Transfer {
         let level = self.published.level_for(self.bucket).load();
         let buffer = level.buffer_for(self.meter.client_class()).as_u64() as usize;
         body.make_room(cx);
-        while unsent + self.ahead.len() + READ <= buffer.max(READ) {
+        while self.ahead.len() + READ <= buffer.max(READ) {
             match self.flow.poll_piece(cx, &tuning) {
                 Poll::Ready(Some(Ok(piece))) => {
                     self.ahead.push(piece);

@@ -166,11 +166,11 @@ impl Client {
         &self.published
     }
 
-    /// Reads the current transfer ahead. Called while the client's socket is blocked, with `unsent` bytes before it.
-    pub fn poll_ahead(&self, cx: &mut Context<'_>, unsent: usize) {
+    /// Reads the current transfer ahead. Called while the client's socket is blocked.
+    pub fn poll_ahead(&self, cx: &mut Context<'_>) {
         let transfer = self.transfer.borrow().as_ref().and_then(Weak::upgrade);
         if let Some(transfer) = transfer {
-            transfer.borrow_mut().poll_ahead(cx, unsent);
+            transfer.borrow_mut().poll_ahead(cx);
         }
     }
 

@@ -36,6 +36,7 @@ use super::{
 
 /// Bytes that are read ahead from a client while its request is answered; more stays in the socket's buffer.
 const AHEAD: usize = 64 * 1024;
+
 /// A client's connection.
 pub struct ClientStream {
     io: Transport,
@@ -250,7 +251,7 @@ impl ClientStream {
             self.look_at_line();
         }
         let written = match written {
-            Poll::Pending => ready!(self.poll_blocked(cx, 0).map(Err)),
+            Poll::Pending => ready!(self.poll_blocked(cx).map(Err)),
             Poll::Ready(written) => written,
         };
         self.send.took();
@@ -331,10 +332,8 @@ impl ClientStream {
             return self.between.set_busy();
         }
         // actix-http forgets the idle time where half a head came with the previous request.
-        let idle = match self.client.body_refused.get() && !self.reader.is_between_bodies() {
-            true => LINGER,
-            false => self.limits.idle,
-        };
+        let lingers = self.client.body_refused.get() && !self.reader.is_between_bodies();
+        let idle = if lingers { LINGER } else { self.limits.idle };
         match self.between.poll(cx, &self.reader, idle, self.closes) {
             Poll::Pending => {}
             Poll::Ready(Due::Return) => self.phase = Phase::Returned,
@@ -352,14 +351,14 @@ impl ClientStream {
         let written = interim.poll_write(cx, &mut self.io);
         self.client.interim_heads.replace(interim);
         match written {
-            Poll::Pending => self.poll_blocked(cx, 0).map(Err),
+            Poll::Pending => self.poll_blocked(cx).map(Err),
             written => written,
         }
     }
 
-    /// Ready, with an error, when the client has read nothing for too long. `unsent` bytes wait in actix-http.
-    fn poll_blocked(&mut self, cx: &mut Context<'_>, unsent: usize) -> Poll<io::Error> {
-        self.client.poll_ahead(cx, unsent);
+    /// Ready, with an error, when the client has read nothing for too long.
+    fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        self.client.poll_ahead(cx);
         let error = ready!(self.send.poll(cx, self.io.tcp()));
         let counters = &self.client.published.clients;
         counters.send_timeouts.increment();
@@ -412,11 +411,10 @@ impl ClientStream {
         if self.reader.is_unanswered()
             && !self.is_engaged()
             && self.client.begun.get() == self.begun_before
+            && let Some(refusal) = answer_head::refusal(bytes)
         {
-            if let Some(refusal) = answer_head::refusal(bytes) {
-                self.refuse(refusal);
-                return self.poll_refusing(cx).map(|()| Ok(bytes.len()));
-            }
+            self.refuse(refusal);
+            return self.poll_refusing(cx).map(|()| Ok(bytes.len()));
         }
         if self.client.switched.get() && !self.reader.is_raw() {
             // A request that waited behind this one can be passed on now.
@@ -427,7 +425,7 @@ impl ClientStream {
         match Pin::new(&mut self.io).poll_write(cx, bytes) {
             Poll::Pending => {
                 self.client.blocked.set(true);
-                self.poll_blocked(cx, bytes.len()).map(Err)
+                self.poll_blocked(cx).map(Err)
             }
             written => {
                 self.send.took();
@@ -463,7 +461,7 @@ impl ClientStream {
         }
         match Pin::new(&mut self.io).poll_flush(cx) {
             // TLS buffers what the socket does not take.
-            Poll::Pending => self.poll_blocked(cx, 0).map(Err),
+            Poll::Pending => self.poll_blocked(cx).map(Err),
             flushed => {
                 self.send.took();
                 if self.client.tunnel_ended.get() {

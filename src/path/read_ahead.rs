@@ -5,6 +5,6 @@ use std::task::Context;
 /// A response body on its way to a client, as the client's connection sees it.
 pub trait ReadAhead {
     /// Called while the client's socket is blocked: reads on, up to the buffer size for its line, so that a body that fits does not
-    /// occupy an origin connection. `unsent` bytes of it wait in actix-http and count, too.
-    fn poll_ahead(&mut self, cx: &mut Context<'_>, unsent: usize);
+    /// occupy an origin connection.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>);
 }

@@ -154,7 +154,7 @@ impl<'a> Room<'a> {
             });
         }
         // Meanwhile the origin's body is read ahead, as far as the level's buffer allows.
-        client.poll_ahead(cx, 0);
+        client.poll_ahead(cx);
         let Pace { patience, taken } = self.pace;
         let (before, timer) = self
             .timer
