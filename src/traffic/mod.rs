@@ -13,6 +13,7 @@ pub mod distribution;
 pub mod evidence;
 pub mod goodput;
 pub mod keys;
+pub mod known_lines;
 pub mod level;
 pub mod line;
 pub mod line_budget;
