@@ -183,7 +183,6 @@ impl OriginLimiter {
         };
         let change = self.knee.observe(look, now);
         let limit = self.knee.limit();
-        tracing::debug!(?look, ?limit, knee = ?self.knee, "KNEE");
         concurrency.set_line(limit);
         if let Some(change) = change {
             self.tell_concurrency(change, published);

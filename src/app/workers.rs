@@ -33,6 +33,7 @@ use crate::{
         acceptor::{Accepted, Acceptor},
         client_stream::ClientStream,
         idle::Connections,
+        lent_stream::{Home, LentStream},
         policy::InForce,
         tls::Tls,
         trace::Traces,
@@ -163,8 +164,10 @@ fn connection(
         // `ClientStream` detects a client that left, and ends its request.
         .h1_allow_half_closed(true)
         .h1_write_buffer_size(WRITE_BUFFER)
-        .on_connect_ext(|io: &ClientStream, data| {
-            data.insert(Rc::clone(io.client()));
+        .on_connect_ext(|io: &LentStream, data| {
+            if let Some(client) = io.client() {
+                data.insert(Rc::clone(client));
+            }
         });
     let dispatch = Dispatch {
         worker,
@@ -201,9 +204,15 @@ fn connection(
                         None => {}
                         Some(Accepted::Http1(stream)) => {
                             let peer = Some(stream.client().peer);
-                            let served = http1.call((stream, Protocol::Http1, peer)).await;
-                            if let Err(error) = served {
-                                tracing::debug!(%error, "a client's connection ended with an error");
+                            let (mut waiting, home) = (Some(stream), Home::default());
+                            while let Some(stream) = waiting {
+                                let stream = LentStream::wait(stream, Rc::clone(&home)).await;
+                                let served = http1.call((stream, Protocol::Http1, peer));
+                                if let Err(error) = Box::pin(served).await {
+                                    tracing::debug!(%error, "a client's connection ended with an error");
+                                }
+                                let back = home.take();
+                                waiting = back.and_then(ClientStream::taken_back);
                             }
                         }
                         Some(Accepted::Http2(connection)) => {

@@ -23,13 +23,9 @@ use super::{
 use crate::traffic::published::Published;
 
 /// A client connection after its TLS handshake, by the HTTP version that ALPN chose (HTTP/1.1 without TLS).
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is taken apart at once, and most are the large one"
-)]
 pub enum Accepted {
     /// HTTP/1.1.
-    Http1(ClientStream),
+    Http1(Box<ClientStream>),
     /// HTTP/2.
     Http2(Box<H2Connection>),
 }
@@ -99,8 +95,12 @@ impl Acceptor {
         let client = Client::new(peer, trusted, io.is_secure(), published);
         let line = ClientLine::new(
             Arc::clone(&policy.lines),
-            Arc::clone(&self.published.clients),
+            Arc::clone(&self.published),
+            peer.ip(),
+            io.tcp(),
+            client.follows_lines(),
         );
+        client.class.set(line.class());
         let limits = policy.connection_limits();
         let listed = (!permit.over).then(|| self.open.list(Network::of(peer.ip())));
         if io.protocol() == Some(tls::H2) {
@@ -121,6 +121,6 @@ impl Acceptor {
             quickack,
         };
         let stream = ClientStream::new(io, client, permit, listed, limits, line, served);
-        Some(Accepted::Http1(stream))
+        Some(Accepted::Http1(Box::new(stream)))
     }
 }

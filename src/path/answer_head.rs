@@ -1,5 +1,7 @@
 //! Recognizes what actix-http writes at the start of a response, as far as the client's stream has to know it. Pure.
 
+use super::refusal::Refusal;
+
 /// The 400 that actix-http writes by itself for a head that it cannot parse.
 const BAD_HEAD: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n";
 /// The start of the 431 that actix-http writes by itself for a head that is too large.
@@ -39,12 +41,12 @@ impl AnswerHead {
     }
 }
 
-/// The status, 400 or 431, if `bytes` are a refusal that actix-http wrote by itself, not a handler.
-pub fn refusal(bytes: &[u8]) -> Option<u16> {
+/// Why actix-http refused the request, if `bytes` are a refusal (400 or 431) that it wrote by itself, not a handler.
+pub fn refusal(bytes: &[u8]) -> Option<Refusal> {
     if bytes.starts_with(BAD_HEAD) {
-        Some(400)
+        Some(Refusal::Unreadable)
     } else if bytes.starts_with(LARGE_HEAD) {
-        Some(431)
+        Some(Refusal::LargeHead)
     } else {
         None
     }

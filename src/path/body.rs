@@ -2,7 +2,6 @@
 
 use std::{
     cell::RefCell,
-    collections::VecDeque,
     pin::Pin,
     rc::Rc,
     sync::Arc,
@@ -13,6 +12,7 @@ use actix_http::body::{BodySize, MessageBody};
 use bytes::{Bytes, BytesMut};
 
 use super::{
+    body_queue::BodyQueue,
     client::Client,
     flow::Flow,
     meter::Meter,
@@ -28,8 +28,7 @@ const PIECE: usize = 16 * 1024;
 /// One response body on its way to a client: the source of its bytes, what was read ahead, and the meter of its request.
 pub struct Transfer {
     flow: Flow,
-    ahead: VecDeque<Bytes>,
-    ahead_bytes: usize,
+    ahead: BodyQueue,
     published: Arc<Published>,
     origin: Arc<OriginState>,
     bucket: Bucket,
@@ -51,8 +50,7 @@ impl Transfer {
     ) -> Rc<RefCell<Self>> {
         Rc::new(RefCell::new(Transfer {
             flow,
-            ahead: VecDeque::new(),
-            ahead_bytes: 0,
+            ahead: BodyQueue::default(),
             published,
             origin,
             bucket,
@@ -64,8 +62,7 @@ impl Transfer {
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if let Some(piece) = self.ahead.pop_front() {
-            self.ahead_bytes -= piece.len();
+        if let Some(piece) = self.ahead.pop() {
             return Poll::Ready(Some(piece));
         }
         if self.ended || self.failed.is_some() {
@@ -113,9 +110,7 @@ impl Transfer {
     /// As much of a piece as one call hands out at most; the rest is the next one.
     fn cut(&mut self, mut piece: Bytes, most: usize) -> Bytes {
         if piece.len() > most {
-            let rest = piece.split_off(most);
-            self.ahead_bytes += rest.len();
-            self.ahead.push_front(rest);
+            self.ahead.put_back(piece.split_off(most));
         }
         piece
     }
@@ -145,11 +140,10 @@ impl ReadAhead for Transfer {
         let level = self.published.level_for(self.bucket).load();
         let buffer = level.buffer_for(self.meter.client_class()).as_u64() as usize;
         body.make_room(cx);
-        while self.ahead_bytes + READ <= buffer.max(READ) {
+        while self.ahead.len() + READ <= buffer.max(READ) {
             match self.flow.poll_piece(cx, &tuning) {
                 Poll::Ready(Some(Ok(piece))) => {
-                    self.ahead_bytes += piece.len();
-                    self.ahead.push_back(piece);
+                    self.ahead.push(piece);
                 }
                 Poll::Ready(Some(Err(error))) => {
                     self.failed = Some(error);

@@ -13,10 +13,10 @@ use actix_http::{
     HttpMessage as _, Request, StatusCode,
     header::{HeaderName, HeaderValue},
 };
-use bytes::BytesMut;
 
 use super::{
     http2::outgoing::Answering,
+    interim_heads::InterimHeads,
     read_ahead::ReadAhead,
     refusal::Refusal,
     rendered::response::{Asked, Hit},
@@ -24,9 +24,6 @@ use super::{
 use crate::traffic::{
     canary::split::Bucket, counters::ClientCounters, published::Published, quality::Class,
 };
-
-/// The most bytes of interim responses (1xx) that wait to be written to a client.
-const MAX_INTERIM: usize = 16 * 1024;
 
 /// A client connection over HTTP/1.1, or one stream of an HTTP/2 connection; shared by handler and connection.
 #[derive(Debug)]
@@ -60,8 +57,8 @@ pub struct Client {
     pub(super) switched: Cell<bool>,
     /// Why the connection ends, if the current request's body violated a rule after its head had been passed on.
     pub(super) refused: Cell<Option<Refusal>>,
-    /// Interim responses (1xx), in HTTP/1.1 form, to be written before the final response.
-    pub(super) interim_heads: RefCell<BytesMut>,
+    /// Interim responses (1xx) to be written before the final response.
+    pub(super) interim_heads: RefCell<InterimHeads>,
     /// Whether the origin's side of a switched protocol has ended.
     pub(super) tunnel_ended: Cell<bool>,
     /// Whether a response is being written, so that part of it may be out.
@@ -254,18 +251,11 @@ impl Client {
             return;
         }
         let mut heads = self.interim_heads.borrow_mut();
-        if self.writing.get() || heads.len() > MAX_INTERIM {
+        if self.writing.get() || heads.is_full() {
             counters.interim_dropped.increment();
             return;
         }
-        let reason = status.canonical_reason().unwrap_or_default();
-        heads.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).as_bytes());
-        for (name, value) in fields {
-            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-                heads.extend_from_slice(part);
-            }
-        }
-        heads.extend_from_slice(b"\r\n");
+        heads.push(status, fields);
         counters.interim.increment();
     }
 

@@ -14,13 +14,12 @@ use std::{
 };
 
 use actix_http::header::HeaderValue;
-use bytes::Buf as _;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     answer_head::{self, AnswerHead},
-    between_requests::{BetweenRequests, Due, NextHead},
+    between_requests::{BetweenRequests, Due},
     client::Client,
     connection_limits::ConnectionLimits,
     connection_permit::ConnectionPermit,
@@ -37,6 +36,7 @@ use super::{
 
 /// Bytes that are read ahead from a client while its request is answered; more stays in the socket's buffer.
 const AHEAD: usize = 64 * 1024;
+
 /// A client's connection.
 pub struct ClientStream {
     io: Transport,
@@ -66,6 +66,8 @@ enum Phase {
     Open,
     /// An error response of the stream's own is being sent.
     Refusing(Refusing),
+    /// No request is under way, and actix-http is to give the connection back.
+    Returned,
     Ended,
 }
 
@@ -107,6 +109,18 @@ impl ClientStream {
     /// The state shared with this connection's handlers.
     pub fn client(&self) -> &Rc<Client> {
         &self.client
+    }
+
+    /// Lends the connection to actix-http (see [`super::lent_stream`]).
+    pub(super) fn lend(&mut self) {
+        self.between.lent = true;
+    }
+
+    /// The connection, if actix-http gave it back before it ended; otherwise the connection has ended, too.
+    pub fn taken_back(mut self: Box<Self>) -> Option<Box<Self>> {
+        let is_returned = matches!(self.phase, Phase::Returned);
+        (self.phase, self.between.lent) = (Phase::Open, false);
+        is_returned.then_some(self)
     }
 
     /// Whether a request is in a handler, or its response is not yet sent completely.
@@ -317,19 +331,12 @@ impl ClientStream {
         if !is_idle {
             return self.between.set_busy();
         }
-        let next = match self.reader.begun_head() {
-            0 => NextHead::None,
-            _ => NextHead::Begun {
-                is_first: self.reader.requests() == 0,
-            },
-        };
         // actix-http forgets the idle time where half a head came with the previous request.
-        let idle = match self.client.body_refused.get() && !self.reader.is_between_bodies() {
-            true => LINGER,
-            false => self.limits.idle,
-        };
-        match self.between.poll(cx, next, idle) {
+        let lingers = self.client.body_refused.get() && !self.reader.is_between_bodies();
+        let idle = if lingers { LINGER } else { self.limits.idle };
+        match self.between.poll(cx, &self.reader, idle, self.closes) {
             Poll::Pending => {}
+            Poll::Ready(Due::Return) => self.phase = Phase::Returned,
             Poll::Ready(Due::Close) => self.phase = Phase::Ended,
             Poll::Ready(Due::SlowHead) => self.refuse(Refusal::SlowHead),
         }
@@ -341,20 +348,12 @@ impl ClientStream {
             return Poll::Ready(Ok(()));
         }
         let mut interim = self.client.interim_heads.take();
-        let mut written = Poll::Ready(Ok(()));
-        while !interim.is_empty() {
-            match Pin::new(&mut self.io).poll_write(cx, &interim) {
-                Poll::Ready(Ok(n)) if n > 0 => interim.advance(n),
-                Poll::Ready(Ok(_)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {
-                    written = self.poll_blocked(cx).map(Err);
-                    break;
-                }
-            }
-        }
+        let written = interim.poll_write(cx, &mut self.io);
         self.client.interim_heads.replace(interim);
-        written
+        match written {
+            Poll::Pending => self.poll_blocked(cx).map(Err),
+            written => written,
+        }
     }
 
     /// Ready, with an error, when the client has read nothing for too long.
@@ -366,123 +365,123 @@ impl ClientStream {
         self.client.end_with_reset(true);
         Poll::Ready(error)
     }
-}
 
-impl AsyncRead for ClientStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+    /// Reads what actix-http may see of the requests.
+    pub(super) fn poll_read(
+        &mut self,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if matches!(this.phase, Phase::Open) {
+        if matches!(self.phase, Phase::Open) {
             let before = buf.filled().len();
-            let read = this.poll_request(cx, buf);
-            if matches!(this.phase, Phase::Open) {
-                this.poll_due(cx);
+            let read = self.poll_request(cx, buf);
+            if matches!(self.phase, Phase::Open) {
+                self.poll_due(cx);
             }
-            if matches!(this.phase, Phase::Open) {
+            if matches!(self.phase, Phase::Open) {
                 return read;
             }
             buf.set_filled(before);
         }
-        ready!(this.poll_refusing(cx));
-        Poll::Ready(match this.is_engaged() {
+        ready!(self.poll_refusing(cx));
+        Poll::Ready(match self.is_engaged() {
             // The request's body was refused after its head had passed: the error ends it.
             true => Err(io::ErrorKind::ConnectionAborted.into()),
             // End of file, once the response is sent.
             false => Ok(()),
         })
     }
-}
 
-impl AsyncWrite for ClientStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
+    /// Writes bytes of a response.
+    pub(super) fn poll_write(
+        &mut self,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = &mut *self;
-        match this.phase {
+        match self.phase {
             Phase::Open => {}
             // The stream's error response replaces what actix-http wrote. actix-http drops the connection once its own bytes are
             // flushed, so they are held back until the error response is sent.
-            Phase::Refusing(_) => return this.poll_refusing(cx).map(|()| Ok(bytes.len())),
-            Phase::Ended => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-        }
-        ready!(this.poll_rendered(cx))?;
-        if this.reader.is_unanswered()
-            && !this.is_engaged()
-            && this.client.begun.get() == this.begun_before
-        {
-            let refusal = match answer_head::refusal(bytes) {
-                Some(400) => Some(Refusal::Unreadable),
-                Some(_) => Some(Refusal::LargeHead),
-                None => None,
-            };
-            if let Some(refusal) = refusal {
-                this.refuse(refusal);
-                return this.poll_refusing(cx).map(|()| Ok(bytes.len()));
+            Phase::Refusing(_) => return self.poll_refusing(cx).map(|()| Ok(bytes.len())),
+            Phase::Returned | Phase::Ended => {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
             }
         }
-        if this.client.switched.get() && !this.reader.is_raw() {
+        ready!(self.poll_rendered(cx))?;
+        if self.reader.is_unanswered()
+            && !self.is_engaged()
+            && self.client.begun.get() == self.begun_before
+            && let Some(refusal) = answer_head::refusal(bytes)
+        {
+            self.refuse(refusal);
+            return self.poll_refusing(cx).map(|()| Ok(bytes.len()));
+        }
+        if self.client.switched.get() && !self.reader.is_raw() {
             // A request that waited behind this one can be passed on now.
             cx.waker().wake_by_ref();
         }
-        ready!(this.poll_interim(cx))?;
-        this.client.writing.set(true);
-        match Pin::new(&mut this.io).poll_write(cx, bytes) {
+        ready!(self.poll_interim(cx))?;
+        self.client.writing.set(true);
+        match Pin::new(&mut self.io).poll_write(cx, bytes) {
             Poll::Pending => {
-                this.client.blocked.set(true);
-                this.poll_blocked(cx).map(Err)
+                self.client.blocked.set(true);
+                self.poll_blocked(cx).map(Err)
             }
             written => {
-                this.send.took();
-                this.client.unblock(cx);
-                if !this.begun_answer
+                self.send.took();
+                self.client.unblock(cx);
+                if !self.begun_answer
                     && let AnswerHead::Answer { closes } = AnswerHead::of(bytes)
                 {
-                    (this.begun_answer, this.closes) = (true, closes);
-                    this.repeater.note_answer(&this.client, bytes);
+                    (self.begun_answer, self.closes) = (true, closes);
+                    self.repeater.note_answer(&self.client, bytes);
                 }
-                this.look_at_line();
+                self.look_at_line();
                 written
             }
         }
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        ready!(this.poll_rendered(cx))?;
-        if matches!(this.phase, Phase::Open) {
-            this.answered(cx);
+    /// Flushes what is written; a complete response is noticed here.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_rendered(cx))?;
+        if matches!(self.phase, Phase::Open) {
+            self.answered(cx);
             // Everything is flushed: the time to the next request begins.
-            this.poll_due(cx);
+            self.poll_due(cx);
+            if !matches!(self.phase, Phase::Open) {
+                // actix-http learns of it when it reads.
+                cx.waker().wake_by_ref();
+            }
         }
         // actix-http flushes after it has written a complete response.
-        this.client.writing.set(false);
-        if matches!(this.phase, Phase::Open) {
-            ready!(this.poll_interim(cx))?;
+        self.client.writing.set(false);
+        if matches!(self.phase, Phase::Open) {
+            ready!(self.poll_interim(cx))?;
         }
-        match Pin::new(&mut this.io).poll_flush(cx) {
+        match Pin::new(&mut self.io).poll_flush(cx) {
             // TLS buffers what the socket does not take.
-            Poll::Pending => this.poll_blocked(cx).map(Err),
+            Poll::Pending => self.poll_blocked(cx).map(Err),
             flushed => {
-                this.send.took();
-                if this.client.tunnel_ended.get() {
-                    if this.client.reset.get() {
+                self.send.took();
+                if self.client.tunnel_ended.get() {
+                    if self.client.reset.get() {
                         // actix-http drops the stream on an error, and the client is reset.
                         return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
                     }
                     // actix-http would wait until the client closes too.
-                    ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+                    ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
                 }
                 flushed
             }
         }
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Ends the connection, unless actix-http only gives it back.
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if matches!(self.phase, Phase::Returned) {
+            return Poll::Ready(Ok(()));
+        }
         ready!(self.poll_refusing(cx));
         ready!(self.poll_rendered(cx))?;
         Pin::new(&mut self.io).poll_shutdown(cx)

@@ -37,6 +37,16 @@ impl HeadDeadline {
         (self.due, self.has_begun) = (None, false);
     }
 
+    /// Whether a deadline runs.
+    pub(super) fn runs(&self) -> bool {
+        self.due.is_some()
+    }
+
+    /// Starts the deadline anew: the next head must begin within `idle`.
+    pub(super) fn start(&mut self, idle: Duration) {
+        self.due = Some(Instant::now() + idle);
+    }
+
     /// Part of a head has arrived. The first head's time runs from the accept, a later one's from its first byte.
     pub(super) fn head_began(&mut self, is_first: bool) {
         if !std::mem::replace(&mut self.has_begun, true) && !is_first {

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     os::fd::AsFd,
     sync::Arc,
     time::{Duration, Instant},
@@ -15,8 +16,8 @@ use super::tcp;
 use crate::{
     reloadable::reloadable,
     traffic::{
-        counters::ClientCounters,
         line::{self, Look},
+        published::Published,
         quality::Class,
     },
     units::OutOfRange,
@@ -72,23 +73,45 @@ impl Settings {
 pub struct ClientLine {
     line: line::Line,
     settings: Arc<Settings>,
-    counters: Arc<ClientCounters>,
+    published: Arc<Published>,
+    /// The client's address.
+    address: IpAddr,
     looked: Option<Instant>,
     /// The congestion control algorithm to restore; set while another one is in use.
     before: Option<Vec<u8>>,
 }
 
 impl ClientLine {
-    /// For a new connection, which counts as good until measured.
-    pub fn new(settings: Arc<Settings>, counters: Arc<ClientCounters>) -> Self {
-        counters.by_class[Class::Good as usize].up();
-        ClientLine {
-            line: line::Line::default(),
+    /// For a new connection of a client with this address, which starts with the class that others of its network had. If that is
+    /// poor and `follow` is set, its options are set before the first byte.
+    pub fn new(
+        settings: Arc<Settings>,
+        published: Arc<Published>,
+        address: IpAddr,
+        socket: &impl AsFd,
+        follow: bool,
+    ) -> Self {
+        let class = published.lines.class(address, Instant::now());
+        published.clients.by_class[class as usize].up();
+        let mut line = ClientLine {
+            line: line::Line::of(class),
             settings,
-            counters,
+            published,
+            address,
             looked: None,
             before: None,
+        };
+        if follow {
+            line.follow_class(socket, class);
         }
+        // The kernel knows the round trip of the handshake.
+        line.look(socket, follow);
+        line
+    }
+
+    /// The class, as last measured or remembered.
+    pub fn class(&self) -> Class {
+        self.line.class()
     }
 
     /// Reads TCP_INFO, at most once per `lines.look`. If the class changed and `follow` is set, adapts congestion control and
@@ -116,9 +139,15 @@ impl ClientLine {
         let Some(class) = self.line.observe(look) else {
             return;
         };
-        self.counters.by_class[before as usize].down();
-        self.counters.by_class[class as usize].up();
-        if follow && let Err(error) = self.follow(socket, class) {
+        self.published.clients.by_class[before as usize].down();
+        self.published.clients.by_class[class as usize].up();
+        if follow {
+            self.follow_class(socket, class);
+        }
+    }
+
+    fn follow_class(&mut self, socket: &impl AsFd, class: Class) {
+        if let Err(error) = self.follow(socket, class) {
             tracing::debug!(%error, %class, "a client's socket does not follow its class");
         }
     }
@@ -138,7 +167,7 @@ impl ClientLine {
                 return Ok(());
             }
             socket.set_tcp_congestion(wanted)?;
-            self.counters.congestion_switches.increment();
+            self.published.clients.congestion_switches.increment();
             self.before = Some(name(&present).to_vec());
         } else if let Some(before) = self.before.take() {
             socket.set_tcp_congestion(&before)?;
@@ -151,7 +180,12 @@ impl ClientLine {
 
 impl Drop for ClientLine {
     fn drop(&mut self) {
-        self.counters.by_class[self.line.class() as usize].down();
+        let class = self.line.class();
+        self.published.clients.by_class[class as usize].down();
+        if self.line.last().segments > 0 {
+            let lines = &self.published.lines;
+            lines.remember(self.address, class, Instant::now());
+        }
     }
 }
 

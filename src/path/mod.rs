@@ -1,5 +1,5 @@
 //! What a request passes through, in order: [`listener`], [`acceptor`] ([`connection_permit`], TCP options, [`tls`]), then
-//! [`client_stream`] for HTTP/1.1 or [`http2`], [`client`], [`handler`] (the main request handler) with the request's `context`,
+//! [`client_stream`] ([`lent_stream`]) for HTTP/1.1 or [`http2`], [`client`], [`handler`] (the main request handler) with the request's `context`,
 //! [`target`], [`headers`], the store ([`stored`], and [`rendered`] for repeated requests) or [`admission`] (the rate limit) and
 //! [`origin`], and for the response `relay` and [`body`]; [`error`] is the only place where an error becomes a status. [`policy`]
 //! holds the settings in force; a [`worker`] is the state of one thread.
@@ -10,6 +10,7 @@ pub mod admission;
 pub mod answer_head;
 mod between_requests;
 pub mod body;
+mod body_queue;
 pub mod body_scan;
 pub mod chunked;
 pub mod client;
@@ -30,7 +31,9 @@ pub mod head_scan;
 pub mod headers;
 pub mod http2;
 pub mod idle;
+mod interim_heads;
 pub mod later_version;
+pub mod lent_stream;
 pub mod line;
 pub mod listener;
 pub mod meter;

@@ -56,7 +56,7 @@ pub struct Settings {
     pub parallel_width: usize,
     /// Path prefixes, as clients send them, whose bodies are never fetched over several connections.
     pub parallel_except: Vec<String>,
-    /// The most memory for one body.
+    /// The most memory for one body, until it is its turn.
     #[serde(with = "crate::units::sized")]
     pub parallel_window: ByteSize,
     /// The most memory for all bodies.

@@ -51,37 +51,98 @@ pub struct Body {
     held: u64,
 }
 
-/// A range that is being fetched.
+/// A range that is being fetched. Its bytes may arrive in any order.
 #[derive(Debug)]
 struct Fill {
-    /// Bytes that are joined, but in no piece yet. They end at `next`.
-    gathered: BytesMut,
-    /// Position of the next byte to arrive.
-    next: u64,
-    /// Position behind the last requested byte; none: up to an unknown end.
-    end: Option<u64>,
+    /// What has not arrived: each range's end by its begin. An unknown end is `u64::MAX`.
+    missing: BTreeMap<u64, u64>,
+    /// Bytes that are joined, but in no piece yet, by the position behind them, which is missing: what comes there is joined to them.
+    gathered: BTreeMap<u64, BytesMut>,
     /// Whether the origin has confirmed that it sends these bytes.
     is_sure: bool,
 }
 
 impl Fill {
-    /// Position of the first byte that is in no piece yet.
-    fn begin(&self) -> u64 {
-        self.next - self.gathered.len() as u64
+    /// The end of the missing range that contains `at`.
+    fn missing_to(&self, at: u64) -> Option<u64> {
+        let (_, &end) = self.missing.range(..=at).next_back()?;
+        (at < end).then_some(end)
     }
 
-    /// Turns the joined bytes into a piece.
-    fn flush(&mut self, pieces: &mut BTreeMap<u64, Bytes>) {
-        if !self.gathered.is_empty() {
-            let begin = self.begin();
-            // Copied, so that the piece takes what it holds: a buffer that grew has up to as much room again.
-            pieces.insert(begin, Bytes::copy_from_slice(&self.gathered));
-            self.gathered.clear();
+    /// The first missing range in `part`.
+    fn missing_in(&self, part: Range<u64>) -> Option<Range<u64>> {
+        let begin = match self.missing_to(part.start) {
+            Some(_) => part.start,
+            None => *self.missing.range(part.start..).next()?.0,
+        };
+        let end = self.missing_to(begin)?.min(part.end);
+        (begin < end).then_some(begin..end)
+    }
+
+    /// Takes `part`, which lies in one missing range, out of it.
+    fn came(&mut self, part: &Range<u64>) {
+        let Some((&begin, &end)) = self.missing.range(..=part.start).next_back() else {
+            return;
+        };
+        self.missing.remove(&begin);
+        if begin < part.start {
+            self.missing.insert(begin, part.start);
+        }
+        if part.end < end {
+            self.missing.insert(part.end, end);
         }
     }
 
-    fn covers(&self, at: u64) -> bool {
-        self.begin() <= at && self.end.is_none_or(|end| at < end)
+    /// The joined bytes from `at` on.
+    fn gathered_from(&self, at: u64) -> Option<&[u8]> {
+        let (&end, bytes) = self.gathered.range(at.saturating_add(1)..).next()?;
+        let inside = at.checked_sub(end - bytes.len() as u64)?;
+        bytes.get(usize::try_from(inside).ok()?..)
+    }
+
+    /// Adds bytes at `at` that are not missing any more. They are cut at block boundaries, because blocks are evicted and written to
+    /// disk separately.
+    fn add(&mut self, mut at: u64, mut bytes: Bytes, pieces: &mut BTreeMap<u64, Bytes>) {
+        while !bytes.is_empty() {
+            let room = BLOCK - at % BLOCK;
+            let part = bytes.split_to(bytes.len().min(room as usize));
+            let next = at + part.len() as u64;
+            if part.len() >= LARGE {
+                self.flush(at, pieces);
+                pieces.insert(at, part);
+            } else {
+                let mut gathered = self.gathered.remove(&at).unwrap_or_default();
+                gathered.extend_from_slice(&part);
+                self.gathered.insert(next, gathered);
+            }
+            if next.is_multiple_of(BLOCK) || self.missing_to(next).is_none() {
+                self.flush(next, pieces);
+            }
+            at = next;
+        }
+    }
+
+    /// Turns the joined bytes before `end` into a piece.
+    fn flush(&mut self, end: u64, pieces: &mut BTreeMap<u64, Bytes>) {
+        if let Some(bytes) = self.gathered.remove(&end) {
+            let begin = end - bytes.len() as u64;
+            // Copied, so that the piece takes what it holds: a buffer that grew has up to as much room again.
+            pieces.insert(begin, Bytes::copy_from_slice(&bytes));
+        }
+    }
+
+    /// Where the missing range or the joined bytes that contain `at` end.
+    fn covers_to(&self, at: u64) -> Option<u64> {
+        let gathered = || Some(at + self.gathered_from(at)?.len() as u64);
+        self.missing_to(at).or_else(gathered)
+    }
+
+    /// Where its first missing range or joined bytes behind `at` begin.
+    fn next(&self, at: u64) -> Option<u64> {
+        let missing = self.missing.range(at..).map(|(&begin, _)| begin);
+        let gathered = self.gathered.range(at..);
+        let gathered = gathered.map(|(&end, bytes)| end - bytes.len() as u64);
+        missing.chain(gathered).filter(|&begin| begin > at).min()
     }
 }
 
@@ -116,7 +177,7 @@ impl Body {
 
     /// Whether the byte at `at` is being fetched.
     pub fn is_filling_at(&self, at: u64) -> bool {
-        self.fills.values().any(|fill| fill.covers(at))
+        self.fills.values().any(|fill| fill.covers_to(at).is_some())
     }
 
     /// What is at `at`. For [`Found::Wait`], the task of `cx` is woken when that changes.
@@ -130,12 +191,11 @@ impl Body {
                 return Found::Piece(piece.slice(inside as usize..));
             }
         }
-        if let Some(fill) = self.fills.values().find(|fill| fill.covers(at)) {
-            if at < fill.next {
-                let inside = (at - fill.begin()) as usize;
-                return Found::Piece(Bytes::copy_from_slice(&fill.gathered[inside..]));
-            }
-            self.waiting.push((at, cx.waker().clone()));
+        if let Some(gathered) = self.fills.values().find_map(|fill| fill.gathered_from(at)) {
+            return Found::Piece(Bytes::copy_from_slice(gathered));
+        }
+        if self.is_filling_at(at) {
+            self.wait(at, cx);
             return Found::Wait;
         }
         if self.broken {
@@ -168,8 +228,8 @@ impl Body {
         while at < end {
             let here = self.pieces.range(..=at).next_back();
             let here = here.map(|(&begin, piece)| begin + piece.len() as u64);
-            let coming = self.fills.values().filter(|fill| fill.covers(at));
-            let coming = coming.map(|fill| fill.end.unwrap_or(u64::MAX)).max();
+            let coming = self.fills.values().filter_map(|fill| fill.covers_to(at));
+            let coming = coming.max();
             if let Some(next) = here.max(coming).filter(|&next| next > at) {
                 at = next;
                 continue;
@@ -207,10 +267,7 @@ impl Body {
     /// End of the gap that contains `at`. `u64::MAX` for an unknown end of the body.
     fn gap_end(&self, at: u64) -> u64 {
         let piece = self.pieces.range(at..).next().map(|(&begin, _)| begin);
-        let fill = (self.fills.values())
-            .map(Fill::begin)
-            .filter(|&begin| begin > at)
-            .min();
+        let fill = self.fills.values().filter_map(|fill| fill.next(at)).min();
         let known = [piece, fill, self.length];
         known.into_iter().flatten().min().unwrap_or(u64::MAX)
     }
@@ -220,8 +277,10 @@ impl Body {
     pub fn begin(&mut self, part: Range<u64>) -> Option<u64> {
         let here = self.pieces.range(..=part.start).next_back();
         let is_here = here.is_some_and(|(&begin, piece)| part.start < begin + piece.len() as u64);
-        let is_coming = self.fills.values().any(|fill| fill.covers(part.start));
-        if is_here || is_coming || self.length.is_some_and(|length| part.start >= length) {
+        if is_here
+            || self.is_filling_at(part.start)
+            || self.length.is_some_and(|length| part.start >= length)
+        {
             return None;
         }
         let end = self.gap_end(part.start).min(part.end);
@@ -230,9 +289,8 @@ impl Body {
         self.fills.insert(
             number,
             Fill {
-                gathered: BytesMut::new(),
-                next: part.start,
-                end: (end < u64::MAX).then_some(end),
+                missing: BTreeMap::from([(part.start, end)]),
+                gathered: BTreeMap::new(),
                 is_sure: false,
             },
         );
@@ -251,24 +309,17 @@ impl Body {
     pub fn sure_to(&self, at: u64) -> Option<u64> {
         let here = self.pieces.range(..=at).next_back();
         let here = here.map(|(&begin, piece)| begin + piece.len() as u64);
-        let fills = self.fills.values().filter(|fill| fill.covers(at));
-        let coming = fills.map(|fill| match fill.is_sure {
-            true => fill.end.unwrap_or(u64::MAX),
-            false => fill.next,
+        let coming = self.fills.values().filter_map(|fill| {
+            let is_sure = fill.is_sure || fill.missing_to(at).is_none();
+            fill.covers_to(at).filter(|_| is_sure)
         });
         here.max(coming.max()).filter(|&end| end > at)
     }
 
-    /// The range that a fill must still fetch; none if complete.
+    /// From the first to the last byte that a fill must still fetch; none if complete.
     pub fn left(&self, fill: u64) -> Option<Range<u64>> {
-        let fill = self.fills.get(&fill)?;
-        let end = fill.end.unwrap_or(u64::MAX);
-        (fill.next < end).then_some(fill.next..end)
-    }
-
-    /// Position of a fill's next byte; 0 if there is no such fill.
-    pub fn end_of(&self, fill: u64) -> u64 {
-        self.fills.get(&fill).map_or(0, |fill| fill.next)
+        let missing = &self.fills.get(&fill)?.missing;
+        Some(*missing.first_key_value()?.0..*missing.last_key_value()?.1)
     }
 
     /// All complete blocks.
@@ -280,46 +331,32 @@ impl Body {
         blocks.collect()
     }
 
-    /// Adds bytes from a fill; bytes beyond its range are dropped. Returns the wakers of readers.
+    /// Adds bytes of a fill at their position; those that it does not fetch, or that came before, are dropped. Returns the wakers of
+    /// readers.
     #[must_use]
-    pub fn write(&mut self, number: u64, mut piece: Bytes) -> Vec<Waker> {
-        let Some(fill) = self.fills.get_mut(&number) else {
-            return Vec::new();
-        };
-        if let Some(end) = fill.end {
-            piece.truncate(usize::try_from(end - fill.next).unwrap_or(usize::MAX));
-        }
-        let len = piece.len() as u64;
-        if len == 0 {
-            return Vec::new();
-        }
-        // Cut at block boundaries, because blocks are evicted and written to disk separately.
-        while !piece.is_empty() {
-            let room = BLOCK - fill.next % BLOCK;
-            let part = piece.split_to(piece.len().min(room as usize));
-            let is_large = part.len() >= LARGE;
-            if is_large {
-                fill.flush(&mut self.pieces);
-                fill.next += part.len() as u64;
-                self.pieces.insert(fill.next - part.len() as u64, part);
-            } else {
-                fill.next += part.len() as u64;
-                fill.gathered.extend_from_slice(&part);
-            }
-            if fill.next.is_multiple_of(BLOCK) || fill.end == Some(fill.next) {
-                fill.flush(&mut self.pieces);
+    pub fn write(&mut self, fill: u64, at: u64, bytes: &Bytes) -> Vec<Waker> {
+        let end = at + bytes.len() as u64;
+        if let Some(fill) = self.fills.get_mut(&fill) {
+            while let Some(part) = fill.missing_in(at..end) {
+                fill.came(&part);
+                self.held += part.end - part.start;
+                let bytes = bytes.slice((part.start - at) as usize..(part.end - at) as usize);
+                fill.add(part.start, bytes, &mut self.pieces);
             }
         }
-        self.held += len;
-        let next = fill.next;
-        let (ready, waiting) = std::mem::take(&mut self.waiting)
-            .into_iter()
-            .partition(|(at, _)| *at < next && *at >= next - len);
-        self.waiting = waiting;
-        Vec::from_iter(ready)
-            .into_iter()
-            .map(|(_, waker)| waker)
-            .collect()
+        self.wake(at..end)
+    }
+
+    /// A fill does not bring `part` after all. Returns the wakers of readers: they find it missing.
+    #[must_use]
+    pub fn pass(&mut self, fill: u64, part: Range<u64>) -> Vec<Waker> {
+        if let Some(fill) = self.fills.get_mut(&fill) {
+            while let Some(missing) = fill.missing_in(part.clone()) {
+                fill.came(&missing);
+                fill.flush(missing.start, &mut self.pieces);
+            }
+        }
+        self.wake(part)
     }
 
     /// Ends a fill. `complete`: its response ended by its own framing, at the end of the body. Returns all wakers: what is missing
@@ -327,9 +364,11 @@ impl Body {
     #[must_use]
     pub fn end(&mut self, number: u64, complete: bool) -> Vec<Waker> {
         if let Some(mut fill) = self.fills.remove(&number) {
-            fill.flush(&mut self.pieces);
+            while let Some((&end, _)) = fill.gathered.first_key_value() {
+                fill.flush(end, &mut self.pieces);
+            }
             if complete && self.length.is_none() {
-                self.length = Some(fill.next);
+                self.length = fill.missing.last_key_value().map(|(&begin, _)| begin);
             }
         }
         self.wake_all()
@@ -347,16 +386,24 @@ impl Body {
         waiting.into_iter().map(|(_, waker)| waker).collect()
     }
 
-    /// Drops pieces that lie completely in `part`; returns the number of bytes.
+    /// Drops pieces, and joined bytes, that lie completely in `part`; returns the number of bytes.
     pub fn drop_pieces(&mut self, part: Range<u64>) -> u64 {
         let gone: Vec<u64> = (self.pieces.range(part.clone()))
             .filter(|&(&begin, piece)| begin + piece.len() as u64 <= part.end)
             .map(|(&begin, _)| begin)
             .collect();
-        let bytes = (gone.iter())
+        let mut bytes = (gone.iter())
             .filter_map(|begin| self.pieces.remove(begin))
             .map(|piece| piece.len() as u64)
             .sum();
+        for fill in self.fills.values_mut() {
+            fill.gathered.retain(|&end, gathered| {
+                let len = gathered.len() as u64;
+                let is_gone = part.start <= end - len && end <= part.end;
+                bytes += if is_gone { len } else { 0 };
+                !is_gone
+            });
+        }
         self.held -= bytes;
         bytes
     }
@@ -454,7 +501,7 @@ mod tests {
         let mut body = Body::new(Some(100));
         assert_eq!(read(&mut body, 0), Found::Missing(0..100));
         let fill = body.begin(0..u64::MAX).unwrap();
-        wake(body.write(fill, bytes(0..40)));
+        wake(body.write(fill, 0, &bytes(0..40)));
         assert_eq!(read(&mut body, 40), Found::Wait);
         wake(body.end(fill, false));
         assert_eq!(read(&mut body, 10), Found::Piece(bytes(10..40)));
@@ -466,7 +513,7 @@ mod tests {
     fn a_body_without_a_length_ends_where_its_response_did() {
         let mut body = Body::new(None);
         let fill = body.begin(0..u64::MAX).unwrap();
-        wake(body.write(fill, bytes(0..10)));
+        wake(body.write(fill, 0, &bytes(0..10)));
         assert_eq!(read(&mut body, 10), Found::Wait);
         wake(body.end(fill, true));
         assert_eq!(read(&mut body, 10), Found::End);
@@ -480,12 +527,12 @@ mod tests {
         let before = body.begin(10..100).unwrap();
         assert_eq!(body.left(before), Some(10..40));
         assert_eq!(body.begin(45..50), None);
-        wake(body.write(middle, bytes(40..60)));
+        wake(body.write(middle, 40, &bytes(40..60)));
         wake(body.end(middle, false));
         assert_eq!(body.begin(59..70), None);
         assert_eq!(body.begin(100..101), None);
         // No byte beyond the requested end is stored.
-        wake(body.write(before, bytes(10..70)));
+        wake(body.write(before, 10, &bytes(10..70)));
         assert_eq!(body.left(before), None);
         assert_eq!(body.held(), 50);
     }
@@ -497,10 +544,10 @@ mod tests {
         let mut body = Body::new(Some(100));
         let fill = body.begin(0..100).unwrap();
         assert_eq!(body.read(50, &mut Context::from_waker(&waker)), Found::Wait);
-        wake(body.write(fill, bytes(0..50)));
+        wake(body.write(fill, 0, &bytes(0..50)));
         assert_eq!(woken.0.load(Relaxed), 0);
-        wake(body.write(fill, bytes(50..60)));
-        wake(body.write(fill, bytes(60..70)));
+        wake(body.write(fill, 50, &bytes(50..60)));
+        wake(body.write(fill, 60, &bytes(60..70)));
         assert_eq!(woken.0.load(Relaxed), 1);
         assert_eq!(body.read(70, &mut Context::from_waker(&waker)), Found::Wait);
         wake(body.end(fill, false));
@@ -511,7 +558,7 @@ mod tests {
     fn what_can_come_no_more_is_broken_and_what_is_here_still_is() {
         let mut body = Body::new(None);
         let fill = body.begin(0..u64::MAX).unwrap();
-        wake(body.write(fill, bytes(0..10)));
+        wake(body.write(fill, 0, &bytes(0..10)));
         wake(body.end(fill, false));
         wake(body.give_up());
         assert_eq!(read(&mut body, 0), Found::Piece(bytes(0..10)));
@@ -523,7 +570,8 @@ mod tests {
         let mut body = Body::new(Some(4 * BLOCK));
         let fill = body.begin(0..u64::MAX).unwrap();
         for block in 0..4 {
-            wake(body.write(fill, bytes(block * BLOCK..(block + 1) * BLOCK)));
+            let part = block * BLOCK..(block + 1) * BLOCK;
+            wake(body.write(fill, part.start, &bytes(part)));
         }
         wake(body.end(fill, true));
         assert!(body.is_whole());
@@ -535,7 +583,201 @@ mod tests {
         assert_eq!(body.held(), 3 * BLOCK);
     }
 
+    #[test]
+    fn what_comes_early_is_read_at_once_and_what_is_before_it_is_waited_for() {
+        let mut body = Body::new(Some(300_000));
+        let fill = body.begin(0..u64::MAX).unwrap();
+        wake(body.write(fill, 100_000, &bytes(100_000..110_000)));
+        wake(body.write(fill, 250_000, &bytes(250_000..300_000)));
+        assert_eq!(read(&mut body, 0), Found::Wait);
+        assert_eq!(
+            read(&mut body, 100_000),
+            Found::Piece(bytes(100_000..110_000))
+        );
+        assert_eq!(read(&mut body, 110_000), Found::Wait);
+        assert_eq!(body.left(fill), Some(0..250_000));
+        // It is joined to what comes before it, and to what comes behind it.
+        wake(body.write(fill, 110_000, &bytes(110_000..250_000)));
+        wake(body.end(fill, false));
+        assert_eq!(read(&mut body, 0), Found::Missing(0..100_000));
+        let fill = body.begin(0..u64::MAX).unwrap();
+        assert_eq!(body.left(fill), Some(0..100_000));
+        wake(body.write(fill, 0, &bytes(0..300_000)));
+        assert!(body.is_whole() && body.left(fill).is_none());
+        let all = body.part(&(0..300_000)).unwrap().concat();
+        assert!(all == bytes(0..300_000));
+    }
+
+    #[test]
+    fn what_was_let_go_of_a_fill_under_way_is_missing_and_not_waited_for() {
+        let mut body = Body::new(Some(4 * BLOCK));
+        let fill = body.begin(0..u64::MAX).unwrap();
+        body.confirm(fill);
+        // A whole block, and the begin of another one.
+        wake(body.write(fill, BLOCK, &bytes(BLOCK..2 * BLOCK + 100)));
+        assert_eq!(body.sure_to(BLOCK), Some(2 * BLOCK));
+        assert_eq!(body.drop_pieces(BLOCK..3 * BLOCK), BLOCK + 100);
+        assert_eq!(body.held(), 0);
+        assert_eq!(
+            read(&mut body, BLOCK),
+            Found::Missing(BLOCK..2 * BLOCK + 100)
+        );
+        assert_eq!(body.sure_to(BLOCK), None);
+        assert_eq!(read(&mut body, 2 * BLOCK + 100), Found::Wait);
+        // The fill does not bring it again, whatever comes.
+        wake(body.write(fill, 0, &bytes(0..4 * BLOCK)));
+        assert_eq!(body.left(fill), None);
+        assert_eq!(body.held(), 3 * BLOCK - 100);
+        let other = body.begin(BLOCK..u64::MAX).unwrap();
+        assert_eq!(body.left(other), Some(BLOCK..2 * BLOCK + 100));
+    }
+
+    #[test]
+    fn what_a_fill_does_not_bring_after_all_is_missing_at_once() {
+        let woken = Arc::new(Woken::default());
+        let waker = Arc::clone(&woken).into();
+        let mut body = Body::new(Some(1000));
+        let fill = body.begin(0..u64::MAX).unwrap();
+        wake(body.write(fill, 0, &bytes(0..500)));
+        let mut cx = Context::from_waker(&waker);
+        assert_eq!(body.read(550, &mut cx), Found::Wait);
+        wake(body.pass(fill, 500..600));
+        assert_eq!(woken.0.load(Relaxed), 1);
+        assert_eq!(read(&mut body, 550), Found::Missing(550..600));
+        assert_eq!(read(&mut body, 600), Found::Wait);
+        assert_eq!(body.left(fill), Some(600..1000));
+        // What it brought before is a piece of its own.
+        assert_eq!(body.part(&(0..500)).unwrap().concat(), bytes(0..500));
+    }
+
+    /// What a byte of the model is.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Byte {
+        Missing,
+        Coming(u64),
+        Here,
+    }
+
+    /// A body, and what each of its bytes should be.
+    struct Model {
+        body: Body,
+        bytes: Vec<Byte>,
+    }
+
+    impl Model {
+        fn turn(&mut self, part: Range<u64>, from: Byte, to: Byte) -> u64 {
+            let end = part.end.min(self.bytes.len() as u64);
+            let mut turned = 0;
+            for byte in &mut self.bytes[part.start.min(end) as usize..end as usize] {
+                if *byte == from {
+                    *byte = to;
+                    turned += 1;
+                }
+            }
+            turned
+        }
+
+        /// Position of the next byte that is not what the one at `at` is.
+        fn run_end(&self, at: u64) -> u64 {
+            let bytes = &self.bytes[at as usize..];
+            let other = bytes.iter().position(|&byte| byte != bytes[0]);
+            at + other.unwrap_or(bytes.len()) as u64
+        }
+
+        /// Looks at a byte; returns how far it is known to be so.
+        fn look(&mut self, at: u64) -> u64 {
+            let run = self.run_end(at);
+            match (self.bytes[at as usize], read(&mut self.body, at)) {
+                (Byte::Here, Found::Piece(piece)) => {
+                    let end = at + piece.len() as u64;
+                    assert!(end > at && end <= run && piece == bytes(at..end));
+                    end
+                }
+                (Byte::Coming(_), Found::Wait) => run,
+                (Byte::Missing, Found::Missing(gap)) if gap == (at..run) => run,
+                (byte, found) => panic!("{byte:?} at {at} is {found:?}"),
+            }
+        }
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100))]
+
+        /// Whatever comes in whatever order, is let go, given up or loaded: each byte is what it should be.
+        #[test]
+        fn bytes_in_any_order_are_what_they_should_be(
+            length in 1_u64..200_000,
+            steps in proptest::collection::vec((0_u8..10, 0_u64..200_000, 1_u64..60_000, 0_usize..100), 1..60),
+        ) {
+            let mut model = Model {
+                body: Body::new(Some(length)),
+                bytes: vec![Byte::Missing; length as usize],
+            };
+            let mut open = Vec::new();
+            for (what, from, len, which) in steps {
+                let from = from % length;
+                let part = from..(from + len).min(length);
+                let fill = (!open.is_empty()).then(|| open[which % open.len()]);
+                match (what, fill) {
+                    (0, _) | (_, None) => {
+                        let is_missing = model.bytes[from as usize] == Byte::Missing;
+                        let gap = from..model.run_end(from).min(part.end);
+                        let begun = model.body.begin(part);
+                        prop_assert_eq!(begun.is_some(), is_missing);
+                        if let Some(fill) = begun {
+                            prop_assert_eq!(model.body.left(fill), Some(gap.clone()));
+                            model.turn(gap, Byte::Missing, Byte::Coming(fill));
+                            open.push(fill);
+                        }
+                    }
+                    (1..6, Some(fill)) => {
+                        // Where it may be of use.
+                        let left = model.body.left(fill);
+                        let at = left.map_or(from, |left| left.start + from % (left.end - left.start));
+                        let end = at + len;
+                        wake(model.body.write(fill, at, &bytes(at..end)));
+                        model.turn(at..end, Byte::Coming(fill), Byte::Here);
+                    }
+                    (6, Some(_)) => {
+                        let part = part.start / BLOCK * BLOCK..part.end.next_multiple_of(BLOCK);
+                        let dropped = model.body.drop_pieces(part.clone());
+                        prop_assert_eq!(model.turn(part, Byte::Here, Byte::Missing), dropped);
+                    }
+                    (7, Some(_)) => {
+                        // What is loaded lies in one block.
+                        let part = part.start..part.end.min((part.start / BLOCK + 1) * BLOCK);
+                        let taken = model.body.put(part.start, &bytes(part.clone()));
+                        prop_assert_eq!(model.turn(part, Byte::Missing, Byte::Here), taken);
+                    }
+                    (8, Some(fill)) => {
+                        wake(model.body.pass(fill, part.clone()));
+                        model.turn(part, Byte::Coming(fill), Byte::Missing);
+                    }
+                    (_, Some(fill)) => {
+                        open.retain(|&other| other != fill);
+                        wake(model.body.end(fill, false));
+                        model.turn(0..length, Byte::Coming(fill), Byte::Missing);
+                    }
+                }
+                model.look(from);
+            }
+            let mut at = 0;
+            while at < length {
+                at = model.look(at);
+            }
+            let here = model.turn(0..length, Byte::Here, Byte::Here);
+            prop_assert_eq!(model.body.held(), here);
+            for fill in open {
+                let first = model.bytes.iter().position(|&byte| byte == Byte::Coming(fill));
+                let left = model.body.left(fill).map(|left| left.start as usize);
+                prop_assert_eq!(left, first);
+                wake(model.body.end(fill, false));
+            }
+            prop_assert_eq!(model.body.is_whole(), here == length);
+            // No piece is left over: all goes with the blocks.
+            prop_assert_eq!(model.body.drop_pieces(0..length.next_multiple_of(BLOCK)), here);
+        }
+
         /// Whatever the order of fills, a reader gets every byte, and the right one.
         #[test]
         fn every_byte_is_the_right_one(
@@ -551,7 +793,7 @@ mod tests {
                 if let Some(&fill) = open.last()
                     && let Some(left) = body.left(fill)
                 {
-                    wake(body.write(fill, bytes(left.start..left.start + piece)));
+                    wake(body.write(fill, left.start, &bytes(left.start..left.start + piece)));
                 }
                 if ends && let Some(fill) = open.pop() {
                     wake(body.end(fill, false));
@@ -577,7 +819,7 @@ mod tests {
                         prop_assert!(gap.start == at && gap.end > at && gap.end <= length);
                         let fill = body.begin(gap).unwrap();
                         let left = body.left(fill).unwrap();
-                        wake(body.write(fill, bytes(left)));
+                        wake(body.write(fill, left.start, &bytes(left)));
                         wake(body.end(fill, false));
                     }
                     Found::End => break,

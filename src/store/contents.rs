@@ -46,6 +46,21 @@ pub struct Contents {
 }
 
 impl Contents {
+    /// Those of a body with this length, if known, without bytes. `room` is the memory for the head.
+    pub fn new(length: Option<u64>, room: Room) -> Self {
+        Contents {
+            body: Body::new(length),
+            room,
+            uses: HashMap::new(),
+            disk: None,
+            loading: HashSet::new(),
+            lost: HashSet::new(),
+            readers: HashMap::new(),
+            next_reader: 0,
+            retry: Backoff::default(),
+        }
+    }
+
     /// Counts a use of an extent.
     pub fn use_extent(&mut self, extent: u64) {
         let uses = self.uses.entry(extent).or_default();
@@ -107,22 +122,22 @@ impl Contents {
         self.stored_from(block * BLOCK) == Some(block * BLOCK)
     }
 
-    /// The blocks that became complete since a fill was at `from`, to be written to disk.
-    pub fn completed(&mut self, from: u64, fill: u64) -> Vec<(u64, Vec<Bytes>)> {
-        let to = self.body.left(fill).map(|left| left.start);
-        let is_over = to.is_none();
-        let to = to.unwrap_or_else(|| self.body.end_of(fill));
-        if to <= from {
-            return Vec::new();
+    /// Notes the extents of `part` that had no byte in memory; returns them.
+    pub fn begin_extents(&mut self, part: &Range<u64>) -> Vec<u64> {
+        let mut begun = Vec::new();
+        for extent in part.start / EXTENT..part.end.div_ceil(EXTENT) {
+            self.uses.entry(extent).or_insert_with(|| {
+                begun.push(extent);
+                0
+            });
         }
-        // The block that the fill is still writing to is not complete.
-        let last = if is_over {
-            to.div_ceil(BLOCK)
-        } else {
-            to / BLOCK
-        };
-        let blocks =
-            (from / BLOCK..last).filter_map(|number| Some((number, self.body.block(number)?)));
+        begun
+    }
+
+    /// The complete blocks that `part`, which just came, belongs to: they are to be written to disk.
+    pub fn completed(&mut self, part: &Range<u64>) -> Vec<(u64, Vec<Bytes>)> {
+        let blocks = part.start / BLOCK..part.end.div_ceil(BLOCK);
+        let blocks = blocks.filter_map(|number| Some((number, self.body.block(number)?)));
         let blocks: Vec<_> = blocks.collect();
         for (number, _) in &blocks {
             self.lost.remove(number);

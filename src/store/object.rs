@@ -1,7 +1,6 @@
 //! One stored response: its head, and the parts of its body that are present. All bytes are of one version.
 
 use std::{
-    collections::{HashMap, HashSet},
     ops::Range,
     pin::pin,
     sync::{
@@ -19,7 +18,7 @@ use tokio::sync::{Notify, futures::Notified};
 
 use super::{
     backoff::Backoff,
-    body::{BLOCK, Body},
+    body::BLOCK,
     contents::{Contents, EXTENT, write},
     disk::{Handle, Recalled, StoredHead},
     freshness::Freshness,
@@ -78,17 +77,7 @@ impl Object {
             version,
             stored: head.validated,
             head: ArcSwap::from_pointee(head),
-            contents: Mutex::new(Contents {
-                body: Body::new(length),
-                room,
-                uses: HashMap::new(),
-                disk: None,
-                loading: HashSet::new(),
-                lost: HashSet::new(),
-                readers: HashMap::new(),
-                next_reader: 0,
-                retry: Backoff::default(),
-            }),
+            contents: Mutex::new(Contents::new(length, room)),
             hits: AtomicU64::new(0),
             failed_fills: AtomicU64::new(0),
             gone: AtomicBool::new(false),
@@ -116,15 +105,8 @@ impl Object {
             stored: stored.stored,
             head: ArcSwap::from_pointee(head),
             contents: Mutex::new(Contents {
-                body: Body::new(recalled.length),
-                room,
-                uses: HashMap::new(),
                 disk: Some(Arc::new(recalled.handle)),
-                loading: HashSet::new(),
-                lost: HashSet::new(),
-                readers: HashMap::new(),
-                next_reader: 0,
-                retry: Backoff::default(),
+                ..Contents::new(recalled.length, room)
             }),
             hits: AtomicU64::new(0),
             failed_fills: AtomicU64::new(0),
@@ -316,6 +298,18 @@ impl Object {
     /// Waits until a reader advances or leaves.
     pub async fn read_on(&self) {
         self.read.notified().await;
+    }
+
+    /// Waits until the fastest reader is at `at` or behind it, or no reader is left.
+    pub async fn read_to(&self, at: u64) {
+        loop {
+            let mut read = pin!(self.read.notified());
+            read.as_mut().enable();
+            if self.readers().is_none_or(|readers| readers.end >= at) {
+                return;
+            }
+            read.await;
+        }
     }
 
     /// Whether the complete body may be requested from an origin without range support; true once.

@@ -9,11 +9,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{
-    body::BLOCK,
-    contents::{EXTENT, write},
-    object::Object,
-};
+use super::{body::BLOCK, contents::write, object::Object};
 
 /// What is needed before a range of an object can be sent.
 #[derive(Debug)]
@@ -86,7 +82,7 @@ impl Fill {
         &self.object
     }
 
-    /// The range that must still be fetched; none if complete.
+    /// From the first to the last byte that must still be fetched; none if complete.
     pub fn left(&self) -> Option<Range<u64>> {
         self.object.contents().body.left(self.number)
     }
@@ -102,33 +98,28 @@ impl Fill {
         self.object.contents().room.grow(bytes as u64)
     }
 
-    /// Appends a piece whose memory is reserved. Returns the extent that begins with it, if one does.
-    pub fn write(&self, piece: Bytes) -> Option<u64> {
-        self.object.failed_fills.store(0, Relaxed);
-        let len = piece.len() as u64;
+    /// Adds bytes at `at` whose memory is reserved. Returns the extents that begin with them.
+    pub fn write(&self, at: u64, bytes: &Bytes) -> Vec<u64> {
+        let len = bytes.len() as u64;
         let (waiting, begun, blocks, disk) = {
             let mut contents = self.object.contents();
-            let at = contents.body.left(self.number).map(|left| left.start);
             let before = contents.body.held();
-            let waiting = contents.body.write(self.number, piece);
-            // Bytes beyond the end were dropped.
-            let over = len - (contents.body.held() - before);
-            contents.room.shrink(over);
-            let begun = at.and_then(|at| {
-                let extent = at / EXTENT;
-                let is_new = !contents.uses.contains_key(&extent);
-                is_new.then(|| {
-                    contents.uses.insert(extent, 0);
-                    extent
-                })
-            });
+            let waiting = contents.body.write(self.number, at, bytes);
+            let added = contents.body.held() - before;
+            contents.room.shrink(len - added);
+            if added == 0 {
+                return Vec::new();
+            }
+            let part = at..at + len;
+            let begun = contents.begin_extents(&part);
             let disk = contents.disk.clone();
-            let blocks = match (at, &disk) {
-                (Some(at), Some(_)) => contents.completed(at, self.number),
-                _ => Vec::new(),
+            let blocks = match &disk {
+                Some(_) => contents.completed(&part),
+                None => Vec::new(),
             };
             (waiting, begun, blocks, disk)
         };
+        self.object.failed_fills.store(0, Relaxed);
         waiting.into_iter().for_each(Waker::wake);
         if let Some(handle) = disk {
             for (number, pieces) in blocks {
@@ -136,6 +127,13 @@ impl Fill {
             }
         }
         begun
+    }
+
+    /// It does not bring `part` after all: readers find that missing.
+    pub fn pass(&self, part: Range<u64>) {
+        let waiting = self.object.contents().body.pass(self.number, part);
+        waiting.into_iter().for_each(Waker::wake);
+        self.object.has_filled();
     }
 
     /// The response ended by its own framing, at the end of the body.

@@ -239,16 +239,15 @@ impl Shelf {
         }
     }
 
-    /// Writes a piece of a fill, evicting others if needed. False if there is no memory.
-    pub fn write(&self, fill: &Fill, piece: bytes::Bytes) -> bool {
-        while !fill.take_room(piece.len()) {
+    /// Writes bytes of a fill at `at`, evicting others if needed. False if there is no memory.
+    pub fn write(&self, fill: &Fill, at: u64, bytes: &Bytes) -> bool {
+        while !fill.take_room(bytes.len()) {
             if !self.evict() {
                 return false;
             }
         }
-        let bytes = piece.len() as u64;
-        if let Some(extent) = fill.write(piece) {
-            self.enqueue(fill.object(), extent, bytes);
+        for extent in fill.write(at, bytes) {
+            self.enqueue(fill.object(), extent, bytes.len() as u64);
         }
         true
     }
@@ -516,7 +515,7 @@ mod tests {
         let fill = Fill::of(&object, 0..length).unwrap();
         while let Some(left) = fill.left() {
             let piece = (left.end - left.start).min(body::BLOCK) as usize;
-            if !shelf.write(&fill, Bytes::from(vec![7; piece])) {
+            if !shelf.write(&fill, left.start, &Bytes::from(vec![7; piece])) {
                 break;
             }
         }
@@ -601,6 +600,41 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_in_any_order_stays_within_the_bound_and_all_of_it_can_be_let_go() {
+        let limit = 4 << 20;
+        let shelf = shelf(limit);
+        let asked = ask(&shelf, "/large");
+        let large = object(&shelf, "/large", 6 * EXTENT);
+        asked.answer(&large);
+        let fill = Fill::of(&large, 0..u64::MAX).unwrap();
+        let (size, count) = (30_000, 6 * EXTENT / 30_000);
+        let write = |numbers: std::ops::Range<u64>| {
+            for n in numbers {
+                let at = n * 97 % count * size;
+                let piece = Bytes::from(vec![7; size as usize - 1]);
+                assert!(shelf.write(&fill, at, &piece));
+                assert!(shelf.memory().used() <= limit);
+            }
+        };
+        write(0..count / 2);
+        // Neither the pieces nor what is being joined stands in the way of others.
+        drop(shelf.room(limit - 10_000).unwrap());
+        assert_eq!(large.held(), 0);
+        write(count / 2..count);
+        let mut cx = std::task::Context::from_waker(Waker::noop());
+        let mut found = |at| Reader::of(&large, at).look(&mut cx);
+        assert!(matches!(found(0), body::Found::Missing(_)));
+        assert!(matches!(found(size - 1), body::Found::Wait));
+        let last = (count - 1) * 97 % count * size;
+        assert!(matches!(found(last), body::Found::Piece(_)));
+        drop(fill);
+        assert!(matches!(found(size - 1), body::Found::Missing(_)));
+        drop(shelf.room(limit - 10_000).unwrap());
+        assert_eq!(large.held(), 0);
+        drop(large);
+    }
+
+    #[test]
     fn who_reads_what_cannot_be_had_again_keeps_it() {
         let shelf = shelf(1 << 20);
         let asked = ask(&shelf, "/a");
@@ -610,7 +644,7 @@ mod tests {
         let reader = Object::new(key("/a"), variant, None, head, None, room);
         asked.answer(&reader);
         let fill = Fill::of(&reader, 0..u64::MAX).unwrap();
-        assert!(shelf.write(&fill, Bytes::from_static(b"abc")));
+        assert!(shelf.write(&fill, 0, &Bytes::from_static(b"abc")));
         fill.complete();
         (0..50).for_each(|n| drop(put(&shelf, &format!("/{n}"), 100_000)));
         assert!(!is_here(&shelf, "/a"));

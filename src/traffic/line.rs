@@ -50,6 +50,14 @@ pub struct Line {
 }
 
 impl Line {
+    /// Not measured yet, and taken for one of this class.
+    pub fn of(class: Class) -> Self {
+        Line {
+            class,
+            ..Line::default()
+        }
+    }
+
     /// The class in force.
     pub fn class(&self) -> Class {
         self.class

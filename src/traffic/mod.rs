@@ -14,6 +14,7 @@ pub mod evidence;
 pub mod goodput;
 pub mod keys;
 pub mod knee;
+pub mod known_lines;
 pub mod level;
 pub mod line;
 pub mod line_budget;

@@ -25,6 +25,7 @@ use super::{
         trial::Comparison,
     },
     counters::ClientCounters,
+    known_lines::KnownLines,
     line_budget::LineBudget,
     origin::OriginState,
     origins::Origins,
@@ -62,6 +63,8 @@ pub struct Published {
     pub store: OnceLock<Arc<Store>>,
     /// Counters of the client side.
     pub clients: Arc<ClientCounters>,
+    /// The classes of clients' lines by network.
+    pub lines: KnownLines,
     /// Rate limit for log lines about clients that were refused before they sent a valid request.
     pub refusals: LineBudget,
     /// Number of worker threads.
@@ -91,6 +94,7 @@ impl Published {
             certificate: ArcSwapOption::empty(),
             store: OnceLock::new(),
             clients: Arc::default(),
+            lines: KnownLines::default(),
             refusals: LineBudget::new(now),
             workers,
             started: now,

@@ -2,12 +2,12 @@
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use fileproxy::{
     settings::Settings,
-    traffic::{level::Level, sample::Outcome},
+    traffic::{level::Level, quality::Class, sample::Outcome},
 };
 use socket2::{Domain, Socket, Type};
 
@@ -420,6 +420,50 @@ fn the_levels_tcp_options_are_on_the_sockets_of_both_sides() {
             } else {
                 assert_ne!(is, (send, receive), "{side} at {level}");
             }
+        }
+    }
+}
+
+#[test]
+fn a_new_connection_begins_with_what_its_network_has_shown() {
+    for level in [Level::Low, Level::High] {
+        let origin = Origin::saying(ok("x"));
+        let proxy = Proxy::before(&origin, |s| {
+            s.optimization.level = level;
+            "reno".clone_into(&mut s.lines.congestion);
+        });
+        let lines = &proxy.published().lines;
+        let neighbour = "127.0.0.200".parse().unwrap();
+        lines.remember(neighbour, Class::VeryPoor, Instant::now());
+        for (own, known) in [("127.0.0.7", true), ("127.0.1.7", false)] {
+            let own = own.parse().unwrap();
+            let mut client = Client::from(own, proxy.address());
+            let before = client.socket.local_addr().unwrap();
+            let socket = until("the connection is accepted", || {
+                sockets::between(Some(proxy.address()), before)
+            });
+            let follows = known && level == Level::High;
+            if follows {
+                // Before the first byte.
+                until("the socket follows the class", || {
+                    let congestion = socket.tcp_congestion().unwrap();
+                    congestion.starts_with(b"reno").then_some(())
+                });
+                assert_eq!(socket.tcp_notsent_lowat().unwrap(), 128 << 10);
+            }
+            assert_eq!(client.get("/").status, 200);
+            assert_eq!(
+                socket.tcp_congestion().unwrap().starts_with(b"reno"),
+                follows
+            );
+            drop((client, socket));
+            until("the connection is closed", || {
+                let socket = sockets::between(Some(proxy.address()), before);
+                socket.is_none().then_some(())
+            });
+            // A short connection on which little was lost says nothing else.
+            let class = if known { Class::VeryPoor } else { Class::Good };
+            assert_eq!(lines.class(own, Instant::now()), class);
         }
     }
 }

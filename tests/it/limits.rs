@@ -206,6 +206,36 @@ fn an_idle_connection_is_closed_without_an_answer() {
 }
 
 #[test]
+fn a_connection_that_rested_goes_on_as_before_and_is_closed_when_it_is_due() {
+    // After a second without a request, a connection is taken back from actix-http, and lent to it again at the next.
+    let rest = Duration::from_millis(1300);
+    let origin = Origin::answering(|request| ok(&request.body));
+    let proxy = Proxy::before(&origin, |s| s.server.keep_alive = Duration::from_secs(3));
+    let mut client = proxy.client();
+    client.patient();
+    assert_eq!(client.get("/").status, 200);
+    thread::sleep(rest);
+    client.send("POST / HTTP/1.1\r\nhost: proxy\r\ncontent-le");
+    thread::sleep(rest);
+    client.send("ngth: 5\r\n\r\nhel");
+    thread::sleep(rest);
+    client.send("lo");
+    assert_eq!(client.response().text(), "hello");
+    thread::sleep(rest);
+    // Two in one packet.
+    client.send("POST / HTTP/1.1\r\nhost: proxy\r\ncontent-length: 1\r\n\r\naGET /b HTTP/1.1\r\nhost: proxy\r\n\r\n");
+    assert_eq!(client.response().text(), "a");
+    assert_eq!(client.response().status, 200);
+    let begun = std::time::Instant::now();
+    assert!(client.closes());
+    assert!(
+        begun.elapsed() > Duration::from_millis(2500),
+        "closed too early"
+    );
+    assert_eq!(origin.hits(), 4);
+}
+
+#[test]
 fn an_upload_that_stalls_is_answered_408_and_counted() {
     for head in ["content-length: 100000", "transfer-encoding: chunked"] {
         let origin = fine();

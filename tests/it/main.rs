@@ -23,6 +23,7 @@ mod description;
 mod docs;
 mod drain;
 mod duplex;
+mod early;
 mod examples;
 mod fairness;
 mod floors;

@@ -28,6 +28,19 @@ impl OriginBody {
         cx: &mut Context<'_>,
         tuning: &Tuning,
     ) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let piece = self.poll_placed(cx, tuning, 0, None);
+        piece.map_ok(|(_, piece)| piece)
+    }
+
+    /// The next piece and its position, which is `next` while the body comes over one connection. With a `limit` pieces come as they
+    /// arrive, and nothing is requested from that position on over other connections.
+    pub fn poll_placed(
+        &mut self,
+        cx: &mut Context<'_>,
+        tuning: &Tuning,
+        next: u64,
+        limit: Option<u64>,
+    ) -> Poll<Option<Result<(u64, Bytes), BodyError>>> {
         if let OriginBody::One(source) = self
             && let Some(plan) = source.plan_parallel(tuning)
             && let OriginBody::One(source) = std::mem::replace(self, OriginBody::Closed)
@@ -35,8 +48,8 @@ impl OriginBody {
             *self = OriginBody::Many(Box::new(Parallel::new(source, plan)));
         }
         match self {
-            OriginBody::One(source) => source.poll_piece(cx, tuning),
-            OriginBody::Many(parallel) => parallel.poll_piece(cx, tuning),
+            OriginBody::One(source) => source.poll_piece(cx, tuning).map_ok(|piece| (next, piece)),
+            OriginBody::Many(parallel) => parallel.poll_piece(cx, tuning, limit),
             OriginBody::Closed => Poll::Ready(None),
         }
     }

@@ -1,5 +1,5 @@
 //! One body over several connections: it is divided into parts, each part is fetched by a Range request on its own connection, and
-//! they are delivered in order.
+//! they are delivered in order, or, to a stored object, as they arrive.
 //!
 //! The original response stays open until the body is complete: it delivers its own part, and later whatever cannot be fetched
 //! otherwise. So a body in parts is never worse off than a plain GET. Fetched parts are kept, whatever happens to others.
@@ -35,13 +35,16 @@ pub struct Parallel {
     pub(super) replay: Rc<Replay>,
     /// The whole body, from which the parts' requests are derived.
     pub(super) whole: Continuation,
-    /// In order and without gaps; the first one is delivered next.
+    /// In order, without those that are complete and delivered; the first one is delivered next.
     pub(super) parts: VecDeque<Part>,
     /// Position behind the last part.
     pub(super) frontier: u64,
     pub(super) end: u64,
     pub(super) width: Width,
     pub(super) grant: Grant,
+    /// Where bytes are delivered as they arrive: the position before which parts may be requested. None where they are delivered in
+    /// order, and those that arrive early are kept.
+    pub(super) limit: Option<u64>,
     /// Fallback: the original response, kept open until the body is complete. None once it has failed.
     pub(super) first: Option<First>,
     reserve: Reserve,
@@ -77,6 +80,7 @@ impl Parallel {
             end,
             width,
             grant: Grant::new(replay.allowance(now)),
+            limit: None,
             first: Some(First::new(first, whole.next())),
             reserve: Reserve::default(),
             waits_since: None,
@@ -116,17 +120,53 @@ impl Parallel {
         self.parts.is_empty() && self.frontier >= self.end
     }
 
-    /// The next piece in order; `None` at the end.
+    /// The next piece and its position; `None` at the end. In order, unless there is a `limit`: then as they arrive, and no part is
+    /// requested from that position on.
     pub fn poll_piece(
         &mut self,
         cx: &mut Context<'_>,
         tuning: &Tuning,
-    ) -> Poll<Option<Result<Bytes, BodyError>>> {
+        limit: Option<u64>,
+    ) -> Poll<Option<Result<(u64, Bytes), BodyError>>> {
+        self.limit = limit;
+        if let Some(early) = self.early() {
+            return Poll::Ready(Some(Ok(early)));
+        }
         self.make_room(cx);
         if let Some(slot) = &mut self.slot {
             slot.moves();
         }
         self.fill(cx, tuning);
+        match self.poll_front(cx, tuning) {
+            Poll::Pending => self
+                .early()
+                .map_or(Poll::Pending, |early| Poll::Ready(Some(Ok(early)))),
+            piece => piece,
+        }
+    }
+
+    /// What has arrived of the parts behind the first one, if it may be delivered.
+    fn early(&mut self) -> Option<(u64, Bytes)> {
+        self.limit?;
+        let i = (1..self.parts.len()).find(|&i| !self.parts[i].ahead.is_empty())?;
+        let part = &mut self.parts[i];
+        let early = part.ahead.pop_front();
+        if part.is_here() && part.ahead.is_empty() {
+            part.room = None;
+            // The last one tells how far parts were requested.
+            if i + 1 < self.parts.len() {
+                self.parts.remove(i);
+            }
+        }
+        early
+    }
+
+    /// The next piece in order.
+    fn poll_front(
+        &mut self,
+        cx: &mut Context<'_>,
+        tuning: &Tuning,
+    ) -> Poll<Option<Result<(u64, Bytes), BodyError>>> {
         loop {
             let Some(front) = self.parts.front_mut() else {
                 if self.frontier >= self.end {
@@ -157,11 +197,7 @@ impl Parallel {
                     return Poll::Pending;
                 };
                 match read {
-                    Some(Ok(piece)) => {
-                        let bytes = piece.len();
-                        front.ahead.push_back(piece);
-                        self.came(0, bytes);
-                    }
+                    Some(Ok(bytes)) => self.came(0, bytes),
                     Some(Err(error)) if self.first.is_none() => {
                         return Poll::Ready(Some(Err(error)));
                     }
@@ -173,25 +209,30 @@ impl Parallel {
     }
 
     /// The next bytes to deliver; none while the last ones before a gap are held back (see `reserve`).
-    fn hand_out(&mut self) -> Option<Bytes> {
+    fn hand_out(&mut self) -> Option<(u64, Bytes)> {
         let mut most = u64::MAX;
         if self.grant.is_over()
             && let Some(first) = &self.first
-            && let Some(due) = self.parts.front()
         {
-            let gap = self.parts.iter().find(|part| part.is_gap());
-            let gap = gap.map_or(self.frontier, |gap| gap.next);
-            let left = gap.saturating_sub(due.next - due.held());
+            let (mut gap, mut left) = (self.frontier, 0);
+            for part in &self.parts {
+                left += part.held();
+                if part.is_gap() {
+                    gap = part.next;
+                    break;
+                }
+                left += part.left();
+            }
             if gap < self.end {
                 most = self.reserve.most(left, gap.saturating_sub(first.next()))?;
             }
         }
         let ahead = &mut self.parts.front_mut()?.ahead;
-        let mut piece = ahead.pop_front()?;
+        let (at, mut piece) = ahead.pop_front()?;
         if most < piece.len() as u64 {
-            ahead.push_front(piece.split_off(most as usize));
+            ahead.push_front((at + most, piece.split_off(most as usize)));
         }
-        Some(piece)
+        Some((at, piece))
     }
 
     /// Reads the parts behind the first one and requests further ones at once.
@@ -214,16 +255,14 @@ impl Parallel {
         }
     }
 
-    /// Reads what has arrived for the parts behind the first one.
+    /// Reads what has arrived for the parts behind the first one. What may be delivered at once is, before more is read.
     fn read_ahead(&mut self, cx: &mut Context<'_>, tuning: &Tuning) {
         for i in 1..self.parts.len() {
-            while let Poll::Ready(Some(read)) = self.parts[i].poll_source(cx, tuning) {
+            while (self.limit.is_none() || self.parts[i].ahead.is_empty())
+                && let Poll::Ready(Some(read)) = self.parts[i].poll_source(cx, tuning)
+            {
                 match read {
-                    Ok(piece) => {
-                        let bytes = piece.len();
-                        self.parts[i].ahead.push_back(piece);
-                        self.came(i, bytes);
-                    }
+                    Ok(bytes) => self.came(i, bytes),
                     Err(error) => self.give_up(i, &error),
                 }
             }
@@ -296,7 +335,7 @@ impl Parallel {
         &mut self,
         cx: &mut Context<'_>,
         tuning: &Tuning,
-    ) -> Poll<Option<Result<Bytes, BodyError>>> {
+    ) -> Poll<Option<Result<(u64, Bytes), BodyError>>> {
         let (Some(first), Some(due)) = (&mut self.first, self.parts.front_mut()) else {
             return Poll::Ready(None);
         };
@@ -308,9 +347,10 @@ impl Parallel {
         }
         match first.poll_piece(cx, tuning, due.end) {
             Poll::Ready(Some(Ok(piece))) => {
+                let at = due.next;
                 due.next += piece.len() as u64;
                 self.width.came(piece.len());
-                Poll::Ready(Some(Ok(piece)))
+                Poll::Ready(Some(Ok((at, piece))))
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error))),
             Poll::Ready(None) => Poll::Ready(Some(Err(BodyError::Cut))),

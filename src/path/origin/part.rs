@@ -20,8 +20,8 @@ pub(super) struct Part {
     pub(super) next: u64,
     /// Position behind its last byte.
     pub(super) end: u64,
-    /// Bytes that arrived and were not delivered yet, in order.
-    pub(super) ahead: VecDeque<Bytes>,
+    /// Bytes that arrived and were not delivered yet, in order, with their positions.
+    pub(super) ahead: VecDeque<(u64, Bytes)>,
     /// Bytes of a chunk whose end was not seen, which the framing has not confirmed. Kept apart until then.
     pub(super) unproven: BytesMut,
     /// The memory reserved for it.
@@ -65,7 +65,7 @@ impl Part {
 
     /// Bytes that wait to be delivered.
     pub(super) fn held(&self) -> u64 {
-        self.ahead.iter().map(|piece| piece.len() as u64).sum()
+        self.ahead.iter().map(|(_, piece)| piece.len() as u64).sum()
     }
 
     /// The source of its request, if it has one.
@@ -86,12 +86,13 @@ impl Part {
         }
     }
 
-    /// Reads from the source, up to the part's end. `None` if the source ended.
+    /// Reads from the source, up to the part's end; returns how many bytes wait to be delivered because of that. `None` if the
+    /// source ended.
     pub(super) fn poll_source(
         &mut self,
         cx: &mut Context<'_>,
         tuning: &Tuning,
-    ) -> Poll<Option<Result<Bytes, BodyError>>> {
+    ) -> Poll<Option<Result<usize, BodyError>>> {
         let Some(fetch) = &mut self.fetch else {
             return Poll::Ready(None);
         };
@@ -117,8 +118,10 @@ impl Part {
             let left = usize::try_from(self.end - self.next).unwrap_or(usize::MAX);
             // Bytes behind its end belong to the next part.
             piece.truncate(left);
-            self.next += piece.len() as u64;
-            return Poll::Ready(Some(Ok(piece)));
+            let bytes = piece.len();
+            self.ahead.push_back((self.next, piece));
+            self.next += bytes as u64;
+            return Poll::Ready(Some(Ok(bytes)));
         }
     }
 }

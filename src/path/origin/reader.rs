@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::time::Sleep;
 
 use super::{
@@ -140,6 +140,15 @@ impl Reader {
     /// Stops the clock for idle reads, because nobody waits for the origin just now.
     pub fn pause(&mut self) {
         self.waiting = None;
+    }
+
+    /// Frees the room for bytes, because none are read for a while.
+    pub fn release(&mut self) {
+        if let Some(connection) = &mut self.connection
+            && connection.buf.is_empty()
+        {
+            connection.buf = BytesMut::new();
+        }
     }
 
     /// Whether the connection is no longer needed: the body ended or failed.

@@ -131,6 +131,7 @@ impl Source {
     /// Called while the client reads nothing: the slot may go to others.
     pub fn park(&mut self, cx: &Context<'_>) {
         self.pause();
+        self.reader.release();
         if let Some(slot) = &mut self.slot {
             slot.parks(cx);
         }

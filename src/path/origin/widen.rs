@@ -32,7 +32,7 @@ impl Parallel {
                     self.hurry();
                     break;
                 }
-            } else if self.held() + self.segment() > self.window() {
+            } else if self.is_far_enough() {
                 // The first part is the one all others wait for.
                 if !self.split() {
                     self.width.hold_back();
@@ -53,8 +53,13 @@ impl Parallel {
         self.grant.most().min(width)
     }
 
-    fn window(&self) -> u64 {
-        self.replay.origin().transfers().parallel_window.as_u64()
+    /// Whether nothing must be requested behind the last part for now.
+    fn is_far_enough(&self) -> bool {
+        if let Some(limit) = self.limit {
+            return self.frontier >= limit;
+        }
+        let window = self.replay.origin().transfers().parallel_window;
+        self.held() + self.segment() > window.as_u64()
     }
 
     /// Bytes that all parts hold, or will hold.
@@ -172,13 +177,17 @@ impl Parallel {
             return false;
         }
         let middle = end - half;
+        let room = self.limit.and_then(|_| self.room(half));
+        if self.limit.is_some() && room.is_none() {
+            return false;
+        }
         let Some(slot) = self.leave() else {
             return false;
         };
         let fetch = self.fetch(middle, end, Some(slot));
         let part = &mut self.parts[i];
-        // The second half takes its share of the reserved memory.
-        let room = part.room.as_mut().and_then(|room| room.split_off(half));
+        // What is kept of the second half takes its share of the reserved memory.
+        let room = room.or_else(|| part.room.as_mut()?.split_off(half));
         part.limit(middle);
         let half = Part {
             fetch: Some(fetch),
@@ -215,10 +224,11 @@ impl Parallel {
         true
     }
 
-    /// Reserves memory for a part, and for what its connection reads at once.
+    /// Reserves memory for what a part's connection reads at once, and for the part itself if it is kept.
     fn room(&self, bytes: u64) -> Option<Room> {
+        let kept = if self.limit.is_none() { bytes } else { 0 };
         let memory = self.replay.origin().memory();
-        memory.reserve(bytes.saturating_add(READ as u64))
+        memory.reserve(kept.saturating_add(READ as u64))
     }
 
     /// A slot for one more part: the spare one, otherwise one that no request needs.

@@ -7,6 +7,7 @@ use actix_http::{
     header::{self, HeaderMap, HeaderValue},
 };
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use super::fetcher::Fetcher;
 use crate::{
@@ -24,6 +25,9 @@ const BACKOFF: Duration = Duration::from_millis(100);
 
 /// How often a fill without space checks for some, if no reader advances.
 const ROOM: Duration = Duration::from_millis(50);
+
+/// How long a fill that is too far ahead waits for a reader that is about to catch up.
+const CATCH_UP: Duration = Duration::from_secs(1);
 
 /// How a fill ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,35 +181,39 @@ fn begins_at(object: &Object, fetched: &Fetched, at: u64) -> Begins {
     }
 }
 
-/// Writes a response's body into the object; the first `skip` bytes are skipped, because they are stored already.
+/// Writes a response's body into the object; the first `skip` bytes are skipped, because they are stored already. Bytes of a version
+/// are written as they arrive; without one, in order, so that a failure leaves no gap between them.
 pub async fn run(
     store: &Arc<Store>,
     fill: Fill,
     mut body: OriginBody,
-    mut skip: u64,
+    skip: u64,
     fetcher: &Fetcher,
 ) {
     let origin = fetcher.origin.state();
     let object = Arc::clone(fill.object());
     store.counters.fill_begins();
+    let begin = fill.left().map_or(0, |left| left.start);
+    let mut next = begin - skip;
     let end = loop {
-        if fill.left().is_none() {
+        let Some(left) = fill.left() else {
             break End::Finished;
-        }
+        };
+        let limit = (object.can_be_resumed()).then(|| limit(store, &object, &left));
         let piece = poll_fn(|cx| {
             let tuning = origin.tuning_for(fetcher.bucket).load();
-            body.poll_piece(cx, &tuning)
+            body.poll_placed(cx, &tuning, next, limit)
         });
         match piece.await {
-            Some(Ok(mut piece)) => {
-                let over = skip.min(piece.len() as u64);
-                skip -= over;
+            Some(Ok((at, mut piece))) => {
+                next = at + piece.len() as u64;
+                let over = begin.saturating_sub(at).min(piece.len() as u64);
                 _ = piece.split_to(over as usize);
                 if !piece.is_empty() {
                     store.counters.filled(piece.len());
-                    write(store, &object, &fill, piece).await;
+                    write(store, &object, &fill, at + over, &piece).await;
                 }
-                if is_to_stop(store, &object, &fill, origin) {
+                if is_to_stop(store, &object, &fill, origin).await {
                     break End::Stopped;
                 }
             }
@@ -236,32 +244,42 @@ pub async fn run(
     drop(fill);
 }
 
-/// Writes one piece once there is space. If nothing else can be evicted, the object is no longer kept: what all its readers have
-/// passed is dropped, then what the slowest have not read; those continue by their own requests.
-async fn write(store: &Store, object: &Arc<Object>, fill: &Fill, piece: Bytes) {
-    while !store.shelf.write(fill, piece.clone()) {
+/// The position before which other connections may fetch parts: as far ahead of the fastest reader as a fill may be, and of the first
+/// byte that is missing, so that what comes early does not displace too much.
+fn limit(store: &Store, object: &Object, left: &Range<u64>) -> u64 {
+    let fastest = object.readers().map_or(left.start, |readers| readers.end);
+    let limit = fastest.min(left.start) + store.ahead() + 1;
+    limit.min(left.end)
+}
+
+/// Writes one piece at `at` once there is space. If nothing else can be evicted, the object is no longer kept: what all its readers
+/// have passed is dropped, then what the slowest have not read; those continue by their own requests. What came early is let go rather
+/// than waited with: the connections must bring what readers wait for.
+async fn write(store: &Store, object: &Arc<Object>, fill: &Fill, at: u64, piece: &Bytes) {
+    while !store.shelf.write(fill, at, piece) {
         store.shelf.remove(object);
         if object.trim() > 0 {
             continue;
         }
-        if object.readers().is_none() {
-            return;
-        }
-        let at = fill.left().map_or(u64::MAX, |left| left.start);
-        if object.can_be_resumed() && object.leave_behind(at) > 0 {
+        let next = fill.left().map_or(u64::MAX, |left| left.start);
+        if object.can_be_resumed() && object.leave_behind(next) > 0 {
             continue;
         }
+        if object.readers().is_none() || next < at {
+            fill.pass(at..at + piece.len() as u64);
+            return;
+        }
         // Either is fine: space may become free elsewhere.
-        _ = tokio::time::timeout(ROOM, object.read_on()).await;
+        _ = timeout(ROOM, object.read_on()).await;
     }
 }
 
 /// Whether to stop a fill early: its connection is worth more than bytes that nobody waits for.
-fn is_to_stop(store: &Store, object: &Object, fill: &Fill, origin: &OriginState) -> bool {
+async fn is_to_stop(store: &Store, object: &Object, fill: &Fill, origin: &OriginState) -> bool {
     let Some(left) = fill.left() else {
         return false;
     };
-    let Some(readers) = object.readers() else {
+    if object.readers().is_none() {
         let most = store.settings.finish_bytes.as_u64();
         let finishes = match object.length() {
             Some(length) => {
@@ -274,7 +292,14 @@ fn is_to_stop(store: &Store, object: &Object, fill: &Fill, origin: &OriginState)
         // Other requests wait for its exchange slot. Without a validator a partial object is worth nothing.
         let others_wait = origin.counters.waiting.get() > 0;
         return !finishes || others_wait && object.can_be_resumed() || object.is_gone();
-    };
-    // A reader that gets there has the rest fetched.
-    object.can_be_resumed() && left.start.saturating_sub(readers.end) > store.ahead()
+    }
+    if !object.can_be_resumed() {
+        return false;
+    }
+    let is_far_ahead = object
+        .readers()
+        .is_some_and(|readers| left.start.saturating_sub(readers.end) > store.ahead());
+    // A reader that gets there has the rest fetched. If much came early, it had no time to read it yet.
+    let half = left.start.saturating_sub(store.ahead() / 2);
+    is_far_ahead && timeout(CATCH_UP, object.read_to(half)).await.is_err()
 }

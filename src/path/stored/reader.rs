@@ -1,6 +1,7 @@
 //! Delivers the bytes of an object to one client as they arrive, and has missing ones fetched.
 
 use std::{
+    ops::Range,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -34,8 +35,8 @@ pub struct StoredReader {
     fetcher: Rc<Fetcher>,
     /// The next bytes, being read from disk.
     loading: Option<LocalBoxFuture<'static, Option<Bytes>>>,
-    /// Where bytes were last missing, and how often within a short distance.
-    missed: (u64, u32),
+    /// Where bytes were last missing, how far what was fetched for that reaches, and how often it was so within a short distance.
+    missed: (u64, u64, u32),
     /// The reader's own request, which continues the body independently of the object.
     own: Option<Own>,
     done: bool,
@@ -64,7 +65,7 @@ impl StoredReader {
             end,
             fetcher,
             loading: None,
-            missed: (0, 0),
+            missed: (0, 0, 0),
             own: None,
             done: false,
         }
@@ -106,7 +107,7 @@ impl StoredReader {
                     if failed >= ATTEMPTS || !object.can_be_resumed() {
                         return Poll::Ready(Some(Err(BodyError::NoRest)));
                     }
-                    if self.is_left_behind(at) {
+                    if self.is_left_behind(&gap) {
                         self.ask_alone();
                         self.reader.leave();
                         self.store.counters.left_behind();
@@ -123,13 +124,16 @@ impl StoredReader {
         }
     }
 
-    /// Whether a reader that finds the byte at `at` missing continues with its own request: the object is no longer kept, or what
-    /// is fetched for it is evicted before it gets there.
-    fn is_left_behind(&mut self, at: u64) -> bool {
-        let (before, times) = self.missed;
-        let again = times > 0 && at < before.saturating_add(EXTENT);
-        self.missed = (at, if again { times + 1 } else { 1 });
-        self.reader.object().is_gone() || self.missed.1 > MISSES
+    /// Whether a reader that finds `gap` at its position continues with its own request: the object is no longer kept, or what is
+    /// fetched for it is evicted before it gets there. A gap that nothing was fetched for yet says nothing of that.
+    fn is_left_behind(&mut self, gap: &Range<u64>) -> bool {
+        let (before, reach, times) = self.missed;
+        let again = gap.start < before.saturating_add(EXTENT) && gap.start < reach;
+        self.missed = match again {
+            true => (gap.start, reach.max(gap.end), times + 1),
+            false => (gap.start, gap.end, 1),
+        };
+        self.reader.object().is_gone() || self.missed.2 > MISSES
     }
 
     /// Requests the remaining range from the origin, independently of the object.

@@ -198,7 +198,7 @@ impl Bench {
             for size in [100, 20_000, 65_536, 3000, 40_000].into_iter().cycle() {
                 let end = length.min(at + size);
                 let piece: Vec<u8> = (at..end).map(|at| byte(version, at)).collect();
-                if !self.shelf.write(&fill, Bytes::from(piece)) {
+                if !self.shelf.write(&fill, at, &Bytes::from(piece)) {
                     return object;
                 }
                 at = end;

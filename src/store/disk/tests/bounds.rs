@@ -66,7 +66,7 @@ async fn a_large_body_goes_piece_by_piece_and_small_ones_in_use_stay() {
     let mut at = 0;
     while at < length {
         let piece: Vec<u8> = (at..at + BLOCK).map(|at| byte(99, at)).collect();
-        assert!(bench.shelf.write(&fill, piece.into()));
+        assert!(bench.shelf.write(&fill, at, &piece.into()));
         at += BLOCK;
         let so_far = 20 + at / BLOCK;
         bench.until("it is written", |figures| {

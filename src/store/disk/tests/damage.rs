@@ -40,7 +40,7 @@ async fn a_bit_that_turned_over_costs_one_block() {
     let object = bench.find("/3").await.unwrap();
     let fill = Fill::of(&object, BLOCK..2 * BLOCK).unwrap();
     let part: Vec<u8> = (BLOCK..2 * BLOCK).map(|at| byte(3, at)).collect();
-    assert!(bench.shelf.write(&fill, part.into()));
+    assert!(bench.shelf.write(&fill, BLOCK, &part.into()));
     drop((fill, object));
     let bench = bench.reopen(&Options::default());
     assert_eq!(bench.get("/3").await, Some((3, Body::Whole(MANY_BLOCKS))));

@@ -80,7 +80,7 @@ async fn a_part_is_kept_and_what_is_missing_of_it_is_fetched() {
     // From the middle of a block to the middle of another, with complete blocks between them.
     let fill = Fill::of(&object, BLOCK + 10..4 * BLOCK + 10).unwrap();
     let part: Vec<u8> = (BLOCK + 10..4 * BLOCK + 10).map(|at| byte(1, at)).collect();
-    assert!(bench.shelf.write(&fill, part.into()));
+    assert!(bench.shelf.write(&fill, BLOCK + 10, &part.into()));
     drop((fill, object));
     let bench = bench.reopen(&Options::default());
     let got = bench.get("/a").await;
@@ -91,8 +91,42 @@ async fn a_part_is_kept_and_what_is_missing_of_it_is_fetched() {
     let fill = Fill::of(&object, 0..u64::MAX).unwrap();
     assert_eq!(fill.left(), Some(0..2 * BLOCK));
     let part: Vec<u8> = (0..length).map(|at| byte(1, at)).collect();
-    assert!(bench.shelf.write(&fill, part.into()));
+    assert!(bench.shelf.write(&fill, 0, &part.into()));
     assert_eq!(bench.read(&object).await, Body::Part(length - 4 * BLOCK));
+}
+
+#[tokio::test]
+async fn what_came_in_another_order_is_kept_where_a_block_of_it_is_complete() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::open(folder.path(), &Options::default());
+    let length = 10 * BLOCK + 5;
+    let object = bench.begin("/a", head(1, true, &[]), Some(length));
+    let fill = Fill::of(&object, 0..u64::MAX).unwrap();
+    let piece =
+        |at: u64| -> Vec<u8> { (at..length.min(at + 9999)).map(|at| byte(1, at)).collect() };
+    // The last ones first, and one in the middle of two blocks not at all.
+    let last = length / 9999;
+    let pieces = (0..=last).map(|n| (last - n) * 9999);
+    for at in pieces.filter(|at| at / BLOCK != 5) {
+        assert!(bench.shelf.write(&fill, at, &piece(at).into()));
+    }
+    drop((fill, object));
+    let bench = bench.reopen(&Options::default());
+    let got = bench.get("/a").await;
+    assert_eq!(got, Some((1, Body::Part(2 * BLOCK))));
+    let object = bench.find("/a").await.unwrap();
+    let fill = Fill::of(&object, 5 * BLOCK..u64::MAX).unwrap();
+    let missing = 5 * BLOCK..7 * BLOCK;
+    assert_eq!(fill.left(), Some(missing.clone()));
+    let part: Vec<u8> = missing.map(|at| byte(1, at)).collect();
+    // The second half before the first.
+    for half in [BLOCK, 0] {
+        let bytes = part[half as usize..][..BLOCK as usize].to_vec();
+        assert!(bench.shelf.write(&fill, 5 * BLOCK + half, &bytes.into()));
+    }
+    drop((fill, object));
+    let bench = bench.reopen(&Options::default());
+    assert_eq!(bench.get("/a").await, Some((1, Body::Whole(length))));
 }
 
 #[tokio::test]
@@ -101,7 +135,7 @@ async fn what_broke_and_cannot_be_gone_on_with_is_not_found() {
     let bench = Bench::open(folder.path(), &Options::default());
     let object = bench.begin("/a", head(1, false, &[]), None);
     let fill = Fill::of(&object, 0..u64::MAX).unwrap();
-    assert!(bench.shelf.write(&fill, bytes(1, 3 * BLOCK).into()));
+    assert!(bench.shelf.write(&fill, 0, &bytes(1, 3 * BLOCK).into()));
     drop(fill);
     object.give_up();
     drop(object);
