@@ -156,7 +156,7 @@ impl OriginLimiter {
         }
     }
 
-    fn tell_concurrency(&self, change: concurrency::Change, published: &Published) {
+    fn tell_concurrency(&self, change: knee::Change, published: &Published) {
         let (origin, from, to, why) = (&self.origin.name, change.from, change.to, &change.why);
         info!(origin, from, to, why, "limit on exchanges at once changed");
         let (from, to) = (from.to_string(), to.to_string());

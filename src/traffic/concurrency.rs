@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     answers::{Answers, Heard},
-    knee,
+    knee::{self, Change},
     quality::Class,
 };
 use crate::{reloadable::reloadable, units::OutOfRange};
@@ -194,17 +194,6 @@ pub struct Look {
     pub most: usize,
     /// The round-trip time to the origin: it contains queueing on the line, which is not the origin's.
     pub round_trip: Duration,
-}
-
-/// A change to report.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Change {
-    /// The limit that was last reported.
-    pub from: usize,
-    /// The limit now.
-    pub to: usize,
-    /// The reason, in words.
-    pub why: String,
 }
 
 /// Computes the limit from measurements.

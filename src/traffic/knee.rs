@@ -3,12 +3,12 @@
 //! Beyond it more exchanges bring nothing: each gets a smaller share, so that all of them take longer, and on a long line the shares
 //! become smaller than TCP can send without timeouts. It is searched by trial: more as long as that brings more, fewer as long as
 //! that brings as much. It applies to lines that were found to be long or lossy: on others the origin is the limit, and
-//! [`super::concurrency`] looks after that. How many fill a line depends on what is asked for, small files being mostly round
+//! `concurrency` looks after that. How many fill a line depends on what is asked for, small files being mostly round
 //! trips; so the search begins again as soon as less comes.
 
 use std::time::{Duration, Instant};
 
-use super::{concurrency::Change, quality::Class};
+use super::quality::Class;
 
 /// Exchanges at once on a line of which nothing is known yet, and the least on a long one.
 pub const START: usize = 16;
@@ -46,6 +46,17 @@ pub struct Look {
     pub round_trip: Duration,
     /// The level's maximum.
     pub most: usize,
+}
+
+/// A change to report.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The limit that was last reported.
+    pub from: usize,
+    /// The limit now.
+    pub to: usize,
+    /// The reason, in words.
+    pub why: String,
 }
 
 /// A step that is being tried.
