@@ -210,6 +210,9 @@ struct Compare {
     /// Instead: memory per client of so many that read the largest size slowly
     #[arg(long, value_name = "N")]
     slow_readers: Option<usize>,
+    /// The origin forbids caches to keep its responses: what a store costs where it is of no use
+    #[arg(long)]
+    no_store: bool,
     /// One second and one round: only that it works and that bodies are right
     #[arg(long)]
     short: bool,
@@ -340,6 +343,7 @@ impl Cli {
                         repeat: c.repeat.unwrap_or(if c.short { 1 } else { 5 }),
                         workers: c.workers,
                         slow_readers: c.slow_readers,
+                        no_store: c.no_store,
                         short: c.short,
                     },
                 )

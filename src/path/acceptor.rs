@@ -81,14 +81,14 @@ impl Acceptor {
         }
         let quickack = level.tcp_options && policy.tcp.quickack;
         drop(level);
-        let io = match &self.tls {
+        let mut io = match &self.tls {
             None => Transport::Plain(io),
             // Over the limit: a handshake, only to answer 503, would cost too much.
             Some(_) if permit.over => return None,
             Some(tls) => {
                 // Boxed, because the handshake future is large and short-lived; otherwise every connection would reserve space for
                 // it.
-                Transport::Tls(Box::pin(tls.accept(io, peer.ip(), &policy.tls, counters)).await?)
+                Transport::tls(Box::pin(tls.accept(io, peer.ip(), &policy.tls, counters)).await?)
             }
         };
         let published = Arc::clone(&self.published);
@@ -97,7 +97,7 @@ impl Acceptor {
             Arc::clone(&policy.lines),
             Arc::clone(&self.published),
             peer.ip(),
-            io.tcp(),
+            &mut io,
             client.follows_lines(),
         );
         client.class.set(line.class());

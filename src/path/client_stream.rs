@@ -261,7 +261,7 @@ impl ClientStream {
 
     /// Measures the quality of the client's TCP connection.
     fn look_at_line(&mut self) {
-        let class = self.line.look(self.io.tcp(), self.client.follows_lines());
+        let class = self.line.look(&mut self.io, self.client.follows_lines());
         self.client.class.set(class);
     }
 

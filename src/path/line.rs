@@ -12,7 +12,7 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use socket2::SockRef;
 
-use super::tcp;
+use super::{tcp, transport::Transport};
 use crate::{
     reloadable::reloadable,
     traffic::{
@@ -88,7 +88,7 @@ impl ClientLine {
         settings: Arc<Settings>,
         published: Arc<Published>,
         address: IpAddr,
-        socket: &impl AsFd,
+        io: &mut Transport,
         follow: bool,
     ) -> Self {
         let class = published.lines.class(address, Instant::now());
@@ -102,10 +102,10 @@ impl ClientLine {
             before: None,
         };
         if follow {
-            line.follow_class(socket, class);
+            line.follow_class(io, class);
         }
         // The kernel knows the round trip of the handshake.
-        line.look(socket, follow);
+        line.look(io, follow);
         line
     }
 
@@ -116,20 +116,22 @@ impl ClientLine {
 
     /// Reads TCP_INFO, at most once per `lines.look`. If the class changed and `follow` is set, adapts congestion control and
     /// TCP_NOTSENT_LOWAT. Returns the class, as last measured.
-    pub fn look(&mut self, socket: &impl AsFd, follow: bool) -> Class {
+    pub fn look(&mut self, io: &mut Transport, follow: bool) -> Class {
         let now = Instant::now();
         let next = self
             .looked
             .map_or(now, |looked| looked + self.settings.look);
         if now >= next {
             self.looked = Some(now);
-            self.measure(socket, follow);
+            self.measure(io, follow);
         }
         self.line.class()
     }
 
-    fn measure(&mut self, socket: &impl AsFd, follow: bool) {
-        let Ok(info) = tcp::info(socket) else { return };
+    fn measure(&mut self, io: &mut Transport, follow: bool) {
+        let Ok(info) = tcp::info(io.tcp()) else {
+            return;
+        };
         let look = Look {
             round_trip: info.round_trip(),
             segments: info.sent(),
@@ -142,12 +144,13 @@ impl ClientLine {
         self.published.clients.by_class[before as usize].down();
         self.published.clients.by_class[class as usize].up();
         if follow {
-            self.follow_class(socket, class);
+            self.follow_class(io, class);
         }
     }
 
-    fn follow_class(&mut self, socket: &impl AsFd, class: Class) {
-        if let Err(error) = self.follow(socket, class) {
+    fn follow_class(&mut self, io: &mut Transport, class: Class) {
+        io.set_small_records(class >= Class::Poor);
+        if let Err(error) = self.follow(io.tcp(), class) {
             tracing::debug!(%error, %class, "a client's socket does not follow its class");
         }
     }

@@ -18,28 +18,50 @@ pub enum Transport {
     /// Plain TCP.
     Plain(TcpStream),
     /// TLS over TCP.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls {
+        /// The stream.
+        io: Box<TlsStream<TcpStream>>,
+        /// The most bytes of one record.
+        record: usize,
+    },
 }
 
+/// The most bytes of one TLS record (RFC 8446 §5.1).
+const RECORD: usize = 16 * 1024;
+/// The same on a poor line: a client can read a record only when all of it has arrived, which takes 131 ms for a whole one at 1 Mbit/s.
+const SMALL_RECORD: usize = 4 * 1024;
+
 impl Transport {
+    /// TLS after its handshake.
+    pub fn tls(io: Box<TlsStream<TcpStream>>) -> Self {
+        Transport::Tls { io, record: RECORD }
+    }
+
+    /// Sets whether TLS records are small.
+    pub fn set_small_records(&mut self, small: bool) {
+        if let Transport::Tls { record, .. } = self {
+            *record = if small { SMALL_RECORD } else { RECORD };
+        }
+    }
+
     /// The TCP socket.
     pub fn tcp(&self) -> &TcpStream {
         match self {
             Transport::Plain(io) => io,
-            Transport::Tls(io) => io.get_ref().0,
+            Transport::Tls { io, .. } => io.get_ref().0,
         }
     }
 
     /// Whether it is TLS.
     pub fn is_secure(&self) -> bool {
-        matches!(self, Transport::Tls(_))
+        matches!(self, Transport::Tls { .. })
     }
 
     /// The protocol that ALPN chose; none without TLS or without ALPN.
     pub fn protocol(&self) -> Option<&[u8]> {
         match self {
             Transport::Plain(_) => None,
-            Transport::Tls(io) => io.get_ref().1.alpn_protocol(),
+            Transport::Tls { io, .. } => io.get_ref().1.alpn_protocol(),
         }
     }
 }
@@ -52,7 +74,7 @@ impl AsyncRead for Transport {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Transport::Plain(io) => Pin::new(io).poll_read(cx, buf),
-            Transport::Tls(io) => Pin::new(io).poll_read(cx, buf),
+            Transport::Tls { io, .. } => Pin::new(io).poll_read(cx, buf),
         }
     }
 }
@@ -65,7 +87,9 @@ impl AsyncWrite for Transport {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Transport::Plain(io) => Pin::new(io).poll_write(cx, bytes),
-            Transport::Tls(io) => Pin::new(io).poll_write(cx, bytes),
+            Transport::Tls { io, record } => {
+                Pin::new(io).poll_write(cx, &bytes[..bytes.len().min(*record)])
+            }
         }
     }
 
@@ -76,28 +100,35 @@ impl AsyncWrite for Transport {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Transport::Plain(io) => Pin::new(io).poll_write_vectored(cx, bytes),
-            Transport::Tls(io) => Pin::new(io).poll_write_vectored(cx, bytes),
+            Transport::Tls { io, record } if *record == RECORD => {
+                Pin::new(io).poll_write_vectored(cx, bytes)
+            }
+            Transport::Tls { io, record } => {
+                let first = bytes.iter().find(|bytes| !bytes.is_empty());
+                let first = first.map_or(&[][..], |first| first);
+                Pin::new(io).poll_write(cx, &first[..first.len().min(*record)])
+            }
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
             Transport::Plain(io) => io.is_write_vectored(),
-            Transport::Tls(io) => io.is_write_vectored(),
+            Transport::Tls { io, .. } => io.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Transport::Plain(io) => Pin::new(io).poll_flush(cx),
-            Transport::Tls(io) => Pin::new(io).poll_flush(cx),
+            Transport::Tls { io, .. } => Pin::new(io).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Transport::Plain(io) => Pin::new(io).poll_shutdown(cx),
-            Transport::Tls(io) => Pin::new(io).poll_shutdown(cx),
+            Transport::Tls { io, .. } => Pin::new(io).poll_shutdown(cx),
         }
     }
 }

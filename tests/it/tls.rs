@@ -1,11 +1,13 @@
 //! TLS to clients: what holds for plain connections holds here, and certificates change under way.
 
 use std::{
-    io::Write as _,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    io::{self, Read as _, Write as _},
+    net::{Shutdown, TcpListener, TcpStream},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use fileproxy::traffic::sample::Outcome;
+use fileproxy::traffic::{level::Level, quality::Class, sample::Outcome};
 
 use crate::support::{
     certificate::Certificate,
@@ -64,6 +66,64 @@ fn a_file_comes_over_tls_and_the_origin_hears_that_it_does() {
             .unwrap()
             .ends_with("proto=https")
     );
+}
+
+/// The lengths of the TLS records that the proxy sends for one GET, handshake included.
+fn records(proxy: &Proxy, certificate: &Certificate) -> Vec<usize> {
+    let relay = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = relay.local_addr().unwrap();
+    let mut onward = TcpStream::connect(proxy.address()).unwrap();
+    let recorder = thread::spawn(move || {
+        let (mut client, _) = relay.accept().unwrap();
+        let (mut up, mut to) = (client.try_clone().unwrap(), onward.try_clone().unwrap());
+        let up = thread::spawn(move || {
+            _ = io::copy(&mut up, &mut to);
+            _ = to.shutdown(Shutdown::Both);
+        });
+        let (mut all, mut piece) = (Vec::new(), [0; 65536]);
+        while let Ok(n @ 1..) = onward.read(&mut piece) {
+            all.extend_from_slice(&piece[..n]);
+            if client.write_all(&piece[..n]).is_err() {
+                break;
+            }
+        }
+        up.join().unwrap();
+        all
+    });
+    let mut client = Secure::to(address, certificate, &[]).unwrap();
+    let (status, body) = client.get("/");
+    assert_eq!((status, body.len()), (200, 200_000));
+    drop(client);
+    let all = recorder.join().unwrap();
+    let (mut rest, mut lengths) = (&all[..], Vec::new());
+    while rest.len() > 5 {
+        let length = usize::from(u16::from_be_bytes([rest[3], rest[4]]));
+        lengths.push(length);
+        rest = rest.get(5 + length..).unwrap_or_default();
+    }
+    lengths
+}
+
+#[test]
+fn records_are_small_on_a_poor_line_so_that_its_first_bytes_can_be_read_early() {
+    let certificate = Certificate::new();
+    for level in [Level::Low, Level::High] {
+        let origin = Origin::saying(ok(vec![b'x'; 200_000]));
+        let proxy = Proxy::before(&origin, |s| {
+            s.optimization.level = level;
+            certificate.show(s);
+        });
+        let most = || records(&proxy, &certificate).into_iter().max().unwrap();
+        assert!(most() > 16_000, "{level}");
+        let published = proxy.published();
+        until("the connection is closed", || {
+            let open = &published.clients.by_class[Class::Good as usize];
+            (open.get() == 0).then_some(())
+        });
+        let lines = &published.lines;
+        lines.remember([127, 0, 0, 1].into(), Class::VeryPoor, Instant::now());
+        assert_eq!(most() < 4_200, level == Level::High, "{level}");
+    }
 }
 
 /// So many days from now on, or before now.

@@ -63,7 +63,7 @@ async fn measure(
     host: Host<'_>,
     dir: &std::path::Path,
 ) -> Result<()> {
-    let origin = NginxOrigin::start(host, lab, dir, &options.sizes)?;
+    let origin = NginxOrigin::start(host, lab, dir, options)?;
     let mut contestants = Vec::new();
     for name in &options.peers {
         contestants.push(start(lab, options, host, dir, &origin, name)?);

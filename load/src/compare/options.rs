@@ -24,6 +24,8 @@ pub struct Options {
     pub workers: usize,
     /// So many slow readers of the largest size, instead of full speed.
     pub slow_readers: Option<usize>,
+    /// Whether the origin forbids caches to keep its responses: what a store costs where it is of no use.
+    pub no_store: bool,
     /// Only that it works, and that bodies are right.
     pub short: bool,
 }

@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use fileproxy_testbed::content::Content;
 
+use super::options::Options;
 use crate::{host::Host, lab::Lab, process::Running, units::ByteSize, usage::Usage};
 
 /// nginx serving one file of each size.
@@ -34,16 +35,22 @@ impl NginxOrigin {
     /// # Errors
     ///
     /// The disk is full or nginx is missing.
-    pub fn start(host: Host<'_>, lab: &Lab, dir: &Path, sizes: &[ByteSize]) -> Result<Self> {
+    pub fn start(host: Host<'_>, lab: &Lab, dir: &Path, options: &Options) -> Result<Self> {
         let files = lab.out.join("bodies");
         fs::create_dir_all(&files)?;
-        for size in sizes {
+        for size in &options.sizes {
             write_file(&files, *size)?;
         }
         let dir = dir.join("origin");
         fs::create_dir_all(&dir)?;
         let address = host.free_address()?;
+        let cache_control = if options.no_store {
+            "no-store"
+        } else {
+            "max-age=3600"
+        };
         let config = CONFIG
+            .replace("{cache_control}", cache_control)
             .replace("{dir}", &dir.display().to_string())
             .replace("{files}", &files.display().to_string())
             .replace("{listen}", &address.to_string());

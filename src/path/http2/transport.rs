@@ -126,7 +126,7 @@ impl H2Transport {
                 self.taken.set(self.taken.get() + n as u64);
                 self.frames.went(n);
                 let follow = self.published.level_for(self.bucket).load().follow_lines;
-                self.class.set(self.line.look(self.io.tcp(), follow));
+                self.class.set(self.line.look(&mut self.io, follow));
                 Poll::Ready(Ok(n))
             }
             failed => failed,
