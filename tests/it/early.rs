@@ -163,8 +163,16 @@ fn a_later_part_is_given_before_an_earlier_one_is_here() {
     let proxy = Proxy::before(&origin, kept);
     let (mut first, mut body) = first_of(&proxy, &script);
     let begun = origin.hits();
-    // The first response still hardly comes.
     assert!(later(&proxy) == bytes(0)[LATER]);
+    // What lies before it is not here: nobody else was asked for it.
+    let missing = STUCK + 30_000;
+    let asked = ranges(&origin, 0);
+    assert!(
+        !asked
+            .iter()
+            .any(|&(first, last)| (first..=last).contains(&missing)),
+        "{asked:?}"
+    );
     assert!(
         !ranges(&origin, begun).contains(&(LATER.start, LATER.end - 1)),
         "it was asked for once more"
