@@ -133,10 +133,10 @@ impl Concurrency {
         self.limit.load(Relaxed).min(most)
     }
 
-    /// The line to the origin was measured. Returns whether it was for the first time; a good one is no limit from then on.
+    /// The line to the origin was measured. Returns whether it was for the first time; one that is not poor is no limit from then on.
     pub fn know_line(&self, class: Class) -> bool {
         let is_first = !self.is_line_known() && !self.line_known.swap(true, Relaxed);
-        if is_first && class == Class::Good {
+        if is_first && class < Class::Poor {
             self.line.store(usize::MAX, Relaxed);
         }
         is_first
@@ -473,8 +473,8 @@ mod tests {
     const ALONE: Duration = Duration::from_millis(20);
 
     #[test]
-    fn a_line_that_is_not_known_gets_few_and_a_good_one_as_many_as_are_allowed() {
-        for (class, limit) in [(Class::Good, 2000), (Class::Medium, knee::START)] {
+    fn a_line_that_is_not_known_gets_few_and_one_that_is_not_poor_as_many_as_are_allowed() {
+        for (class, limit) in [(Class::Medium, 2000), (Class::Poor, knee::START)] {
             let concurrency = Concurrency::default();
             assert_eq!(concurrency.limit(2000), 2000, "the limit is off");
             concurrency.set_on(true);

@@ -79,7 +79,7 @@ enum Next {
 /// Searches the knee.
 #[derive(Debug)]
 pub struct Knee {
-    /// None: no limit, the line is good.
+    /// None: no limit, the line is not poor.
     limit: Option<usize>,
     /// Whether the line was measured.
     known: bool,
@@ -141,14 +141,14 @@ impl Knee {
     }
 
     fn count(&mut self, line: Class, look: &Look, now: Instant) {
-        if !std::mem::replace(&mut self.known, true) && line == Class::Good {
+        if !std::mem::replace(&mut self.known, true) && line < Class::Poor {
             self.limit = None;
         }
         let limit = match self.limit {
             Some(limit) => limit,
             None if line < Class::Poor => return,
             None => {
-                // It was good, and is full or worse now.
+                // It was better, and is full or worse now.
                 self.next = Next::Down;
                 let fewer = (look.in_use as f64 * DOWN.0) as usize;
                 self.change(fewer.max(START), now)
@@ -328,10 +328,12 @@ mod tests {
     }
 
     #[test]
-    fn a_good_line_is_left_alone() {
-        let mut line = Line::poor(Class::Good);
-        line.run(100, 500);
-        assert_eq!(line.knee.limit(), None);
+    fn a_line_that_is_not_poor_is_left_alone() {
+        for class in [Class::Good, Class::Medium] {
+            let mut line = Line::poor(class);
+            line.run(100, 500);
+            assert_eq!(line.knee.limit(), None, "{class}");
+        }
     }
 
     #[test]
