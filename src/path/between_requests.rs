@@ -40,7 +40,7 @@ enum NextHead {
     },
 }
 
-/// How to close a connection between two requests.
+/// What is due of a connection between two requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     /// Take the connection back from actix-http: no request has begun for a while.

@@ -185,7 +185,9 @@ impl Drop for ClientLine {
     fn drop(&mut self) {
         let class = self.line.class();
         self.published.clients.by_class[class as usize].down();
-        if self.line.last().segments > 0 {
+        // What was only taken over from the network's last connection, and not seen again, is not kept for longer by that.
+        let last = self.line.last();
+        if last.segments > 0 && last.class() >= class {
             let lines = &self.published.lines;
             lines.remember(self.address, class, Instant::now());
         }

@@ -98,15 +98,15 @@ impl AsyncWrite for Transport {
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
+        let this = self.get_mut();
+        match this {
             Transport::Plain(io) => Pin::new(io).poll_write_vectored(cx, bytes),
             Transport::Tls { io, record } if *record == RECORD => {
                 Pin::new(io).poll_write_vectored(cx, bytes)
             }
-            Transport::Tls { io, record } => {
+            Transport::Tls { .. } => {
                 let first = bytes.iter().find(|bytes| !bytes.is_empty());
-                let first = first.map_or(&[][..], |first| first);
-                Pin::new(io).poll_write(cx, &first[..first.len().min(*record)])
+                Pin::new(this).poll_write(cx, first.map_or(&[], |first| first))
             }
         }
     }

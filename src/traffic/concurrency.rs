@@ -96,8 +96,9 @@ pub struct Concurrency {
     pub answers: Answers,
     on: AtomicBool,
     limit: AtomicUsize,
-    /// What the line bears, by [`Knee`].
+    /// How many exchanges the line to the origin bears, by [`knee::Knee`]; the maximum where it is no limit.
     line: AtomicUsize,
+    /// Whether the line was measured.
     line_known: AtomicBool,
     /// The last median and the recent minimum, in nanoseconds; zero before the first judgement.
     median: AtomicU64,

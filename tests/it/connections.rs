@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -434,7 +435,10 @@ fn a_new_connection_begins_with_what_its_network_has_shown() {
         });
         let lines = &proxy.published().lines;
         let neighbour = "127.0.0.200".parse().unwrap();
-        lines.remember(neighbour, Class::VeryPoor, Instant::now());
+        let remembered = Instant::now();
+        lines.remember(neighbour, Class::VeryPoor, remembered);
+        // Times are kept in seconds.
+        thread::sleep(Duration::from_secs(2));
         for (own, known) in [("127.0.0.7", true), ("127.0.1.7", false)] {
             let own = own.parse().unwrap();
             let mut client = Client::from(own, proxy.address());
@@ -464,6 +468,9 @@ fn a_new_connection_begins_with_what_its_network_has_shown() {
             // A short connection on which little was lost says nothing else.
             let class = if known { Class::VeryPoor } else { Class::Good };
             assert_eq!(lines.class(own, Instant::now()), class);
+            // Nor does it keep what it took over for longer than an hour.
+            let hour = Duration::from_secs(3600);
+            assert_eq!(lines.class(own, remembered + hour), Class::Good);
         }
     }
 }
