@@ -372,6 +372,27 @@ fn a_silent_connection_is_left_for_one_that_delivers() {
 }
 
 #[test]
+fn a_link_that_may_be_good_for_so_many_uses_is_not_used_twice_for_a_silence() {
+    let object = object(5, 500_000);
+    let origin = origin(object.clone(), vec![Deed::Silence(100_000); 2]);
+    let proxy = Proxy::before(&origin, |settings| {
+        quick(settings);
+        settings.transfers.stall_window = Duration::from_millis(100);
+    });
+    for target in ["/film.mp4?token=1", "/film.mp4?expires=2"] {
+        let mut client = proxy.client();
+        client.send(&format!("GET {target} HTTP/1.1\r\nhost: proxy\r\n\r\n"));
+        client.head();
+        assert!(client.exactly(100_000) == object[..100_000]);
+        let before = count(&proxy, "stalls_denied");
+        until("it was found stalled again and again", || {
+            (count(&proxy, "stalls_denied") >= before + 3).then_some(())
+        });
+    }
+    assert_eq!(origin.hits(), 2);
+}
+
+#[test]
 fn a_request_for_the_rest_that_is_not_answered_is_made_once_more() {
     let object = object(5, 600_000);
     let origin = origin(object.clone(), vec![Deed::Cut(100_000), Deed::Mute]);

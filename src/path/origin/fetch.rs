@@ -212,10 +212,8 @@ impl Origin {
             transfer_state
                 .resumes
                 .earn(self.shared.transfers.resume_share);
-            // A coding error near the end could otherwise put another response's bytes behind unverified ones.
-            let in_parts =
-                matches!(framing, Framing::Length(_)) && self.is_divisible(&head, status, &headers);
-            let replay = Replay::new(Rc::clone(self), head, bucket, ttfb, in_parts);
+            let extra = self.extra_requests(&head, status, &headers, framing);
+            let replay = Replay::new(Rc::clone(self), head, bucket, ttfb, extra);
             source.resume_by(replay, continuation);
             source.may_go_on_later(offers_ranges);
         }

@@ -366,7 +366,7 @@ impl Recovery {
     }
 
     /// Called while the client is ready to read and the connection is waited for. After `idle_read` it gets a second connection
-    /// even if the budget for stalls is spent, as after a break.
+    /// even if the budget for stalls is spent or its URL may be valid for so many requests only, as after a break.
     pub(super) fn watch(
         &mut self,
         cx: &mut Context<'_>,
@@ -400,7 +400,10 @@ impl Recovery {
         };
         let counters = &origin.state().counters;
         self.second = origin.try_slot();
-        let may_be_asked = || origin.spend_on_stall() || is_idle && origin.spend();
+        let may_be_asked = || {
+            let by_stall = self.replay.may_be_asked_beside(Instant::now());
+            by_stall && origin.spend_on_stall() || is_idle && origin.spend()
+        };
         if self.second.is_none() || !self.attempts.may_open_second(settings) || !may_be_asked() {
             self.second = None;
             counters.stalls_denied.increment();

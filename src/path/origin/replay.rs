@@ -13,8 +13,8 @@ use awc::FrozenClientRequest;
 use opentelemetry::trace::{SpanContext, TraceId};
 
 use super::{
-    connector::Beside, exchange::Answered, reader::Reader, rest_error::RestError,
-    target::target_of, worker::Origin,
+    connector::Beside, exchange::Answered, extra_requests::ExtraRequests, reader::Reader,
+    rest_error::RestError, target::target_of, worker::Origin,
 };
 use crate::{
     path::{
@@ -30,8 +30,8 @@ pub struct Replay {
     request: FrozenClientRequest,
     bucket: Bucket,
     ttfb: Duration,
-    /// Whether the body may be fetched in parts, by its first response and the settings.
-    in_parts: bool,
+    /// By its first response and the settings.
+    extra: ExtraRequests,
 }
 
 /// The response to a request for the rest.
@@ -43,21 +43,21 @@ pub struct Rest {
 }
 
 impl Replay {
-    /// Keeps a client's request for later. `ttfb` is the response time of its first response; `in_parts` tells whether the body may
-    /// be fetched in parts.
+    /// Keeps a client's request for later. `ttfb` is the response time of its first response; `extra` tells what may be requested
+    /// while that is under way.
     pub fn new(
         origin: Rc<Origin>,
         request: FrozenClientRequest,
         bucket: Bucket,
         ttfb: Duration,
-        in_parts: bool,
+        extra: ExtraRequests,
     ) -> Rc<Self> {
         Rc::new(Replay {
             origin,
             request,
             bucket,
             ttfb,
-            in_parts,
+            extra,
         })
     }
 
@@ -81,9 +81,19 @@ impl Replay {
 
     /// How many parts may be requested beside the original response, by what is known of targets like it.
     pub fn allowance(&self, now: Instant) -> Allowance {
-        if !self.in_parts {
-            return Allowance::Nothing;
+        match self.extra {
+            ExtraRequests::Parts => self.tolerance(now),
+            ExtraRequests::Nothing | ExtraRequests::Rest => Allowance::Nothing,
         }
+    }
+
+    /// Whether a stalled body may get a second connection: not if its URL may be valid for so many requests only, because the second
+    /// one could be another client's, or this one's next.
+    pub fn may_be_asked_beside(&self, now: Instant) -> bool {
+        self.extra != ExtraRequests::Nothing && self.tolerance(now) != Allowance::Nothing
+    }
+
+    fn tolerance(&self, now: Instant) -> Allowance {
         let tolerance = &self.origin.state().tolerance;
         tolerance.allowance(&target_of(&self.request), now)
     }

@@ -1,4 +1,4 @@
-//! Whether a body may be fetched in parts, by its first response and the settings.
+//! What may be requested of a body beside its first response, by that response and the settings.
 
 use actix_http::{
     StatusCode,
@@ -7,22 +7,42 @@ use actix_http::{
 use awc::FrozenClientRequest;
 
 use super::worker::Origin;
-use crate::path::range;
+use crate::path::{framing::Framing, range};
+
+/// What may be requested of a body while its first response is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExtraRequests {
+    /// Nothing: the URL identifies one client, and may be valid for so many requests only.
+    Nothing,
+    /// The rest, if the response stalls.
+    Rest,
+    /// The rest, and parts of it.
+    Parts,
+}
 
 impl Origin {
-    /// Whether the settings allow it, the origin supports ranges, and the URL is not a one-time link.
-    pub(super) fn is_divisible(
+    /// By the response to `head`, which declares the body's length or not.
+    pub(super) fn extra_requests(
         &self,
         head: &FrozenClientRequest,
         status: StatusCode,
         headers: &HeaderMap,
-    ) -> bool {
+        framing: Framing,
+    ) -> ExtraRequests {
+        if is_private_link(head.headers(), headers) {
+            return ExtraRequests::Nothing;
+        }
         let path = head.get_uri().path();
         // The path as the client sent it, without the origin's base path.
         let asked = path.strip_prefix(self.shared.settings.url.base());
-        (status == StatusCode::PARTIAL_CONTENT || range::offered(headers))
-            && self.transfers().may_come_in_parts(asked.unwrap_or(path))
-            && !is_private_link(head.headers(), headers)
+        let in_parts = (status == StatusCode::PARTIAL_CONTENT || range::offered(headers))
+            // A coding error near the end could otherwise put another response's bytes behind unverified ones.
+            && matches!(framing, Framing::Length(_))
+            && self.transfers().may_come_in_parts(asked.unwrap_or(path));
+        match in_parts {
+            true => ExtraRequests::Parts,
+            false => ExtraRequests::Rest,
+        }
     }
 }
 
