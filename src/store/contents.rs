@@ -72,7 +72,7 @@ impl Contents {
         let block = at / BLOCK;
         if self.loading.contains(&block) {
             self.body.wait(at, cx);
-            return Found::Wait;
+            return Found::Wait(0);
         }
         match (self.stored_from(at), found) {
             (Some(from), found) if from <= at => {

@@ -624,7 +624,7 @@ mod tests {
         let mut cx = std::task::Context::from_waker(Waker::noop());
         let mut found = |at| Reader::of(&large, at).look(&mut cx);
         assert!(matches!(found(0), body::Found::Missing(_)));
-        assert!(matches!(found(size - 1), body::Found::Wait));
+        assert!(matches!(found(size - 1), body::Found::Wait(_)));
         let last = (count - 1) * 97 % count * size;
         assert!(matches!(found(last), body::Found::Piece(_)));
         drop(fill);

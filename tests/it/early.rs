@@ -43,6 +43,10 @@ struct Script {
     sticks: AtomicBool,
     /// It goes on, as fast as it can.
     goes_on: AtomicBool,
+    /// Who asks for a part is refused.
+    refuses: AtomicBool,
+    /// Who asks for a part is given all.
+    ignores: AtomicBool,
     /// It breaks, and nobody is given anything.
     breaks: AtomicBool,
     /// Which version it has.
@@ -79,7 +83,10 @@ fn serve(connection: &mut Connection, request: &Request, script: &Script) -> boo
         true => None,
         false => request.range(LENGTH),
     };
-    if let Some((first, last)) = range {
+    if range.is_some() && script.refuses.load(SeqCst) {
+        return connection.send(response("503 Service Unavailable", "", "no"));
+    }
+    if let Some((first, last)) = range.filter(|_| !script.ignores.load(SeqCst)) {
         let told = format!("content-range: bytes {first}-{last}/{LENGTH}\r\n");
         let part = &body[first..=last];
         let head = head("206 Partial Content", version, &told, part.len());
@@ -162,7 +169,6 @@ fn a_later_part_is_given_before_an_earlier_one_is_here() {
     let origin = following(&script);
     let proxy = Proxy::before(&origin, kept);
     let (mut first, mut body) = first_of(&proxy, &script);
-    let begun = origin.hits();
     assert!(later(&proxy) == bytes(0)[LATER]);
     // What lies before it is not here: nobody else was asked for it.
     let missing = STUCK + 30_000;
@@ -173,10 +179,6 @@ fn a_later_part_is_given_before_an_earlier_one_is_here() {
             .any(|&(first, last)| (first..=last).contains(&missing)),
         "{asked:?}"
     );
-    assert!(
-        !ranges(&origin, begun).contains(&(LATER.start, LATER.end - 1)),
-        "it was asked for once more"
-    );
     all_else_is_here(&proxy);
     // The memory of parts is for what waits for its turn: here nothing does.
     assert!(count(&proxy, "parts_held_bytes") < 1_000_000);
@@ -186,6 +188,91 @@ fn a_later_part_is_given_before_an_earlier_one_is_here() {
     let hits = origin.hits();
     assert!(proxy.get("/film.mp4").body == bytes(0));
     assert_eq!(origin.hits(), hits);
+}
+
+/// No body is fetched in parts.
+fn in_one(settings: &mut Settings) {
+    kept(settings);
+    settings.levels.high.parallel = false;
+    settings.store.finish_bytes = bytesize::ByteSize::kib(64);
+}
+
+#[test]
+fn who_needs_what_comes_much_later_has_it_asked_for_beside() {
+    let script = Arc::new(Script::default());
+    let origin = following(&script);
+    let proxy = Proxy::before(&origin, in_one);
+    let (mut first, mut body) = first_of(&proxy, &script);
+    let begun = origin.hits();
+    assert!(later(&proxy) == bytes(0)[LATER]);
+    assert_eq!(
+        ranges(&origin, begun),
+        [(LATER.start, LATER.end - 1)],
+        "one request for what is needed"
+    );
+    // What is near comes with the rest.
+    let near = format!("range: bytes={}-{}\r\n", STUCK + 100_000, STUCK + 100_009);
+    let mut second = proxy.client();
+    second.send(&format!(
+        "GET /film.mp4 HTTP/1.1\r\nhost: proxy\r\n{near}\r\n"
+    ));
+    second.head();
+    script.goes_on.store(true, SeqCst);
+    let near = STUCK + 100_000..STUCK + 100_010;
+    assert!(second.patient().exactly(10) == bytes(0)[near]);
+    body.extend(first.patient().exactly(LENGTH - body.len()));
+    assert!(body == bytes(0), "the body differs");
+    assert_eq!(origin.hits(), begun + 1);
+    assert!(proxy.get("/film.mp4").body == bytes(0));
+    assert_eq!(origin.hits(), begun + 1, "all of it is kept");
+}
+
+#[test]
+fn if_the_origin_gives_no_part_beside_it_is_waited_for() {
+    for ignores in [false, true] {
+        let script = Arc::new(Script::default());
+        let origin = following(&script);
+        let proxy = Proxy::before(&origin, in_one);
+        let (mut first, mut body) = first_of(&proxy, &script);
+        script.ignores.store(ignores, SeqCst);
+        script.refuses.store(!ignores, SeqCst);
+        let begun = origin.hits();
+        let got = thread::scope(|scope| {
+            let later = scope.spawn(|| later(&proxy));
+            until("a part was asked for", || {
+                (origin.hits() > begun).then_some(())
+            });
+            thread::sleep(Duration::from_millis(200));
+            script.goes_on.store(true, SeqCst);
+            later.join().unwrap()
+        });
+        assert!(got == bytes(0)[LATER]);
+        body.extend(first.patient().exactly(LENGTH - body.len()));
+        assert!(body == bytes(0), "the body differs");
+        assert_eq!(origin.hits(), begun + 1, "it was asked for once");
+    }
+}
+
+#[test]
+fn what_only_those_need_who_are_far_ahead_is_not_fetched() {
+    let script = Arc::new(Script::default());
+    let origin = following(&script);
+    let proxy = Proxy::before(&origin, in_one);
+    let (first, _) = first_of(&proxy, &script);
+    let mut far = proxy.client();
+    let range = format!("range: bytes={}-\r\n", LATER.start);
+    far.send(&format!(
+        "GET /film.mp4 HTTP/1.1\r\nhost: proxy\r\n{range}\r\n"
+    ));
+    far.head();
+    let running = || proxy.stats()["store"]["fills"]["running"].clone();
+    until("two fills run", || (running() == 2).then_some(()));
+    // As a player does that seeks.
+    drop(first);
+    until("one fill runs", || (running() == 1).then_some(()));
+    assert!(far.patient().exactly(LENGTH - LATER.start) == bytes(0)[LATER.start..]);
+    let filled = proxy.stats()["store"]["bytes"]["filled"].as_u64().unwrap();
+    assert!(filled < (2 * LENGTH - LATER.start + 2 * STUCK) as u64);
 }
 
 #[test]

@@ -14,7 +14,11 @@ use super::{fetcher::Fetcher, fill};
 use crate::{
     path::origin::{body::OriginBody, body_error::BodyError},
     store::{
-        Store, body::Found, contents::EXTENT, object::Object, object_fill::Fill,
+        Store,
+        body::{FAR, Found},
+        contents::EXTENT,
+        object::Object,
+        object_fill::Fill,
         object_reader::Reader,
     },
 };
@@ -37,6 +41,8 @@ pub struct StoredReader {
     loading: Option<LocalBoxFuture<'static, Option<Bytes>>>,
     /// Where bytes were last missing, how far what was fetched for that reaches, and how often it was so within a short distance.
     missed: (u64, u64, u32),
+    /// Where it last had something fetched beside a fill that comes there later.
+    begun_beside: Option<u64>,
     /// The reader's own request, which continues the body independently of the object.
     own: Option<Own>,
     done: bool,
@@ -66,6 +72,7 @@ impl StoredReader {
             fetcher,
             loading: None,
             missed: (0, 0, 0),
+            begun_beside: None,
             own: None,
             done: false,
         }
@@ -95,7 +102,12 @@ impl StoredReader {
                     let load = self.store.shelf.load(self.reader.object(), at);
                     self.loading = Some(load.boxed_local());
                 }
-                Found::Wait => return Poll::Pending,
+                Found::Wait(before) => {
+                    if before > FAR && self.begun_beside != Some(at) {
+                        self.fetch_beside(at);
+                    }
+                    return Poll::Pending;
+                }
                 Found::End => {
                     self.done = true;
                     return Poll::Ready(None);
@@ -124,6 +136,19 @@ impl StoredReader {
         }
     }
 
+    /// Has what it needs next fetched beside a fill that gets there much later, once at each position: if the origin refuses, that
+    /// fill is waited for.
+    fn fetch_beside(&mut self, at: u64) {
+        let object = self.reader.object();
+        if !object.can_be_resumed() {
+            return;
+        }
+        self.begun_beside = Some(at);
+        if let Some(fill) = Fill::beside(object, at..self.end.unwrap_or(u64::MAX)) {
+            fill::fetch(&self.store, fill, &self.fetcher, object.failed_fills());
+        }
+    }
+
     /// Whether a reader that finds `gap` at its position continues with its own request: the object is no longer kept, or what is
     /// fetched for it is evicted before it gets there. A gap that nothing was fetched for yet says nothing of that.
     fn is_left_behind(&mut self, gap: &Range<u64>) -> bool {
@@ -141,7 +166,7 @@ impl StoredReader {
         let part = self.reader.at()..self.end.unwrap_or(u64::MAX);
         let object = Arc::clone(self.reader.object());
         let (store, fetcher) = (Arc::clone(&self.store), Rc::clone(&self.fetcher));
-        let ask = async move { fill::part(&store, &object, &part, &fetcher).await };
+        let ask = async move { fill::part(&store, &object, &part, &fetcher, false).await };
         self.own = Some(Own::Asked(ask.boxed_local()));
     }
 

@@ -288,7 +288,7 @@ impl Bench {
                     Some(piece) => piece,
                     None => continue,
                 },
-                Found::Wait => {
+                Found::Wait(_) => {
                     tokio::task::yield_now().await;
                     continue;
                 }
