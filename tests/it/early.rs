@@ -213,7 +213,7 @@ fn who_needs_what_comes_much_later_has_it_asked_for_beside() {
     // What is near comes with the rest.
     let near = format!("range: bytes={}-{}\r\n", STUCK + 100_000, STUCK + 100_009);
     let mut second = proxy.client();
-    second.send(&format!(
+    second.send(format!(
         "GET /film.mp4 HTTP/1.1\r\nhost: proxy\r\n{near}\r\n"
     ));
     second.head();
@@ -261,7 +261,7 @@ fn what_only_those_need_who_are_far_ahead_is_not_fetched() {
     let (first, _) = first_of(&proxy, &script);
     let mut far = proxy.client();
     let range = format!("range: bytes={}-\r\n", LATER.start);
-    far.send(&format!(
+    far.send(format!(
         "GET /film.mp4 HTTP/1.1\r\nhost: proxy\r\n{range}\r\n"
     ));
     far.head();

@@ -14,6 +14,7 @@ mod corpus;
 mod crowds;
 mod file_server;
 mod plain;
+mod soak;
 mod streams;
 mod verdict;
 mod watchers;

@@ -381,7 +381,7 @@ fn a_link_that_may_be_good_for_so_many_uses_is_not_used_twice_for_a_silence() {
     });
     for target in ["/film.mp4?token=1", "/film.mp4?expires=2"] {
         let mut client = proxy.client();
-        client.send(&format!("GET {target} HTTP/1.1\r\nhost: proxy\r\n\r\n"));
+        client.send(format!("GET {target} HTTP/1.1\r\nhost: proxy\r\n\r\n"));
         client.head();
         assert!(client.exactly(100_000) == object[..100_000]);
         let before = count(&proxy, "stalls_denied");

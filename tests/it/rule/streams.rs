@@ -132,10 +132,15 @@ async fn send_upload(mut stream: h2::SendStream<Bytes>) -> Option<()> {
     Some(())
 }
 
+/// One request on this connection.
+pub async fn steady(send: SendRequest<Bytes>, asked: Asked) -> Answer {
+    ask(send, asked, Manner::Steady).await
+}
+
 /// Does what this kind of client does on this connection.
 pub async fn run(kind: Kind, send: SendRequest<Bytes>, row: &Row, path: &str) -> Vec<Answer> {
     let requests = kind.requests(row, path);
-    let steady = |asked| ask(send.clone(), asked, Manner::Steady);
+    let steady = |asked| steady(send.clone(), asked);
     match kind {
         Kind::Pipelined | Kind::Two => join_all(requests.into_iter().map(steady)).await,
         Kind::Slow => vec![ask(send.clone(), requests[0].clone(), Manner::Slow).await],
