@@ -32,7 +32,8 @@ pub(super) struct Store {
     prefetch: Prefetch,
     /// How many of the fresh ones were answered by a rendered response, for requests identical to a previous one: the fastest way.
     repeated: u64,
-    /// Clients that continued by their own request, because the bytes they needed next were evicted before they got there.
+    /// Clients that continued by their own request, because the bytes they needed next were evicted before they got there, or would
+    /// have been fetched much later.
     left_behind: u64,
     /// Parts of bodies evicted for others.
     evictions: u64,

@@ -15,10 +15,6 @@ use bytes::{Bytes, BytesMut};
 /// Pieces are joined up to this size, aligned to multiples of it.
 pub const BLOCK: u64 = 64 * 1024;
 
-/// Who needs a byte that a fill brings only after this many others does not wait for it: a request of its own is faster, as it is
-/// through a plain proxy. Two seconds on a line of 1 Mbit/s.
-pub const FAR: u64 = 256 * 1024;
-
 /// A piece of at least this size is kept as received: joining would only copy it.
 const LARGE: usize = 16 * 1024;
 
@@ -29,8 +25,7 @@ pub enum Found {
     Piece(Bytes),
     /// The bytes up to there are on disk and must be loaded. Returned by an object, never by a body itself.
     Stored(Range<u64>),
-    /// A fill will bring the byte, after so many other missing ones before it: the reader is woken when it is here, or the fill has
-    /// ended.
+    /// A fill will bring the byte, after so many others at most: the reader is woken when it is here, or the fill has ended.
     Wait(u64),
     /// No fill brings it. The gap ends at the next byte that is here or being fetched, or at the end of the body.
     Missing(Range<u64>),
@@ -74,10 +69,11 @@ impl Fill {
         (at < end).then_some(end)
     }
 
-    /// The number of bytes from the begin of the missing range that contains `at` up to there.
+    /// The number of bytes before `at` that are missing, if the one there is.
     fn missing_before(&self, at: u64) -> Option<u64> {
-        let (&begin, &end) = self.missing.range(..=at).next_back()?;
-        (at < end).then_some(at - begin)
+        self.missing_to(at)?;
+        let ranges = self.missing.range(..=at);
+        Some(ranges.map(|(&begin, &end)| end.min(at) - begin).sum())
     }
 
     /// The first missing range in `part`.
@@ -109,14 +105,6 @@ impl Fill {
         let (&end, bytes) = self.gathered.range(at.saturating_add(1)..).next()?;
         let inside = at.checked_sub(end - bytes.len() as u64)?;
         bytes.get(usize::try_from(inside).ok()?..)
-    }
-
-    /// It does not bring `part`, or not any more.
-    fn pass(&mut self, part: Range<u64>, pieces: &mut BTreeMap<u64, Bytes>) {
-        while let Some(missing) = self.missing_in(part.clone()) {
-            self.came(&missing);
-            self.flush(missing.start, pieces);
-        }
     }
 
     /// Adds bytes at `at` that are not missing any more. They are cut at block boundaries, because blocks are evicted and written to
@@ -214,7 +202,7 @@ impl Body {
             return Found::Piece(Bytes::copy_from_slice(gathered));
         }
         let before = |fill: &Fill| fill.missing_before(at);
-        if let Some(before) = self.fills.values().filter_map(before).min() {
+        if let Some(before) = self.fills.values().find_map(before) {
             self.wait(at, cx);
             return Found::Wait(before);
         }
@@ -304,29 +292,17 @@ impl Body {
             return None;
         }
         let end = self.gap_end(part.start).min(part.end);
-        Some(self.insert(part.start..end))
-    }
-
-    /// Begins to fetch `part` beside a fill that will bring it later; returns the new fill's number. Each byte is kept once,
-    /// whichever fill brings it first. None if no fill brings its first byte.
-    pub fn begin_beside(&mut self, part: Range<u64>) -> Option<u64> {
-        let fills = self.fills.values();
-        let end = fills.filter_map(|fill| fill.missing_to(part.start)).min()?;
-        Some(self.insert(part.start..end.min(part.end)))
-    }
-
-    fn insert(&mut self, part: Range<u64>) -> u64 {
         let number = self.next_fill;
         self.next_fill += 1;
         self.fills.insert(
             number,
             Fill {
-                missing: BTreeMap::from([(part.start, part.end)]),
+                missing: BTreeMap::from([(part.start, end)]),
                 gathered: BTreeMap::new(),
                 is_sure: false,
             },
         );
-        number
+        Some(number)
     }
 
     /// The origin has confirmed that it sends a fill's range.
@@ -366,17 +342,12 @@ impl Body {
     /// Adds bytes of a fill at their position; those that it does not fetch, or that came before, are dropped. Returns the wakers of
     /// readers.
     #[must_use]
-    pub fn write(&mut self, number: u64, at: u64, bytes: &Bytes) -> Vec<Waker> {
+    pub fn write(&mut self, fill: u64, at: u64, bytes: &Bytes) -> Vec<Waker> {
         let end = at + bytes.len() as u64;
-        let missing = |body: &Body| body.fills.get(&number)?.missing_in(at..end);
-        while let Some(part) = missing(self) {
-            self.held += part.end - part.start;
-            for (&other, fill) in &mut self.fills {
-                if other != number {
-                    fill.pass(part.clone(), &mut self.pieces);
-                    continue;
-                }
+        if let Some(fill) = self.fills.get_mut(&fill) {
+            while let Some(part) = fill.missing_in(at..end) {
                 fill.came(&part);
+                self.held += part.end - part.start;
                 let bytes = bytes.slice((part.start - at) as usize..(part.end - at) as usize);
                 fill.add(part.start, bytes, &mut self.pieces);
             }
@@ -388,7 +359,10 @@ impl Body {
     #[must_use]
     pub fn pass(&mut self, fill: u64, part: Range<u64>) -> Vec<Waker> {
         if let Some(fill) = self.fills.get_mut(&fill) {
-            fill.pass(part.clone(), &mut self.pieces);
+            while let Some(missing) = fill.missing_in(part.clone()) {
+                fill.came(&missing);
+                fill.flush(missing.start, &mut self.pieces);
+            }
         }
         self.wake(part)
     }
@@ -634,7 +608,7 @@ mod tests {
             read(&mut body, 100_000),
             Found::Piece(bytes(100_000..110_000))
         );
-        assert_eq!(read(&mut body, 110_000), Found::Wait(0));
+        assert_eq!(read(&mut body, 110_000), Found::Wait(100_000));
         assert_eq!(body.left(fill), Some(0..250_000));
         // It is joined to what comes before it, and to what comes behind it.
         wake(body.write(fill, 110_000, &bytes(110_000..250_000)));
@@ -663,7 +637,7 @@ mod tests {
             Found::Missing(BLOCK..2 * BLOCK + 100)
         );
         assert_eq!(body.sure_to(BLOCK), None);
-        assert_eq!(read(&mut body, 2 * BLOCK + 100), Found::Wait(0));
+        assert_eq!(read(&mut body, 2 * BLOCK + 100), Found::Wait(BLOCK));
         // The fill does not bring it again, whatever comes.
         wake(body.write(fill, 0, &bytes(0..4 * BLOCK)));
         assert_eq!(body.left(fill), None);
@@ -690,40 +664,12 @@ mod tests {
         assert_eq!(body.part(&(0..500)).unwrap().concat(), bytes(0..500));
     }
 
-    #[test]
-    fn what_a_fill_brings_beside_another_one_is_kept_once_and_the_rest_still_comes() {
-        let mut body = Body::new(Some(1000));
-        let first = body.begin(0..u64::MAX).unwrap();
-        wake(body.write(first, 0, &bytes(0..100)));
-        assert_eq!(read(&mut body, 600), Found::Wait(500));
-        assert_eq!(body.begin_beside(50..100), None);
-        let second = body.begin_beside(600..900).unwrap();
-        assert_eq!(read(&mut body, 600), Found::Wait(0));
-        wake(body.write(second, 600, &bytes(600..700)));
-        assert_eq!(read(&mut body, 600), Found::Piece(bytes(600..700)));
-        wake(body.write(first, 100, &bytes(100..650)));
-        assert_eq!((body.held(), body.left(first)), (700, Some(700..1000)));
-        // Whether it ends early or not: the first one still brings the rest.
-        wake(body.end(second, false));
-        assert_eq!(read(&mut body, 900), Found::Wait(200));
-        wake(body.write(first, 650, &bytes(650..1000)));
-        assert!(body.is_whole() && body.left(first).is_none());
-        assert_eq!(body.part(&(0..1000)).unwrap().concat(), bytes(0..1000));
-    }
-
     /// What a byte of the model is.
     #[derive(Clone, Copy, Debug, PartialEq)]
     enum Byte {
         Missing,
-        /// By these fills: one bit for each.
         Coming(u64),
         Here,
-    }
-
-    impl Byte {
-        fn comes_by(self, fill: u64) -> bool {
-            matches!(self, Byte::Coming(fills) if fills >> fill & 1 == 1)
-        }
     }
 
     /// A body, and what each of its bytes should be.
@@ -745,32 +691,6 @@ mod tests {
             turned
         }
 
-        /// A fill does not bring `part`, or not any more.
-        fn pass(&mut self, part: Range<u64>, fill: u64) {
-            for byte in &mut self.bytes[part.start as usize..part.end as usize] {
-                if let Byte::Coming(fills) = byte {
-                    *fills &= !(1 << fill);
-                    if *fills == 0 {
-                        *byte = Byte::Missing;
-                    }
-                }
-            }
-        }
-
-        /// The bytes around the one at `at` that a fill brings without a gap.
-        fn around(&self, at: u64, fill: u64) -> Range<u64> {
-            let (before, behind) = self.bytes.split_at(at as usize);
-            let comes = |byte: &&Byte| byte.comes_by(fill);
-            let before = before.iter().rev().take_while(comes).count() as u64;
-            at - before..at + behind.iter().take_while(comes).count() as u64
-        }
-
-        /// The fills that bring the byte at `at`.
-        fn fills(&self, at: u64) -> impl Iterator<Item = u64> {
-            let byte = self.bytes[at as usize];
-            (0..64).filter(move |&fill| byte.comes_by(fill))
-        }
-
         /// Position of the next byte that is not what the one at `at` is.
         fn run_end(&self, at: u64) -> u64 {
             let bytes = &self.bytes[at as usize..];
@@ -787,9 +707,10 @@ mod tests {
                     assert!(end > at && end <= run && piece == bytes(at..end));
                     end
                 }
-                (Byte::Coming(_), Found::Wait(before)) => {
-                    let first = self.fills(at).map(|fill| self.around(at, fill).start);
-                    assert_eq!(before, at - first.max().unwrap());
+                (Byte::Coming(fill), Found::Wait(before)) => {
+                    let others = self.bytes[..at as usize].iter();
+                    let missing = others.filter(|&&byte| byte == Byte::Coming(fill));
+                    assert_eq!(before, missing.count() as u64);
                     run
                 }
                 (Byte::Missing, Found::Missing(gap)) if gap == (at..run) => run,
@@ -805,7 +726,7 @@ mod tests {
         #[test]
         fn bytes_in_any_order_are_what_they_should_be(
             length in 1_u64..200_000,
-            steps in proptest::collection::vec((0_u8..12, 0_u64..200_000, 1_u64..60_000, 0_usize..100), 1..60),
+            steps in proptest::collection::vec((0_u8..10, 0_u64..200_000, 1_u64..60_000, 0_usize..100), 1..60),
         ) {
             let mut model = Model {
                 body: Body::new(Some(length)),
@@ -824,7 +745,7 @@ mod tests {
                         prop_assert_eq!(begun.is_some(), is_missing);
                         if let Some(fill) = begun {
                             prop_assert_eq!(model.body.left(fill), Some(gap.clone()));
-                            model.turn(gap, Byte::Missing, Byte::Coming(1 << fill));
+                            model.turn(gap, Byte::Missing, Byte::Coming(fill));
                             open.push(fill);
                         }
                     }
@@ -834,11 +755,7 @@ mod tests {
                         let at = left.map_or(from, |left| left.start + from % (left.end - left.start));
                         let end = at + len;
                         wake(model.body.write(fill, at, &bytes(at..end)));
-                        for byte in model.bytes.iter_mut().take(end as usize).skip(at as usize) {
-                            if byte.comes_by(fill) {
-                                *byte = Byte::Here;
-                            }
-                        }
+                        model.turn(at..end, Byte::Coming(fill), Byte::Here);
                     }
                     (6, Some(_)) => {
                         let part = part.start / BLOCK * BLOCK..part.end.next_multiple_of(BLOCK);
@@ -853,26 +770,12 @@ mod tests {
                     }
                     (8, Some(fill)) => {
                         wake(model.body.pass(fill, part.clone()));
-                        model.pass(part, fill);
-                    }
-                    (9 | 10, Some(_)) => {
-                        let ends = model.fills(from).map(|fill| model.around(from, fill).end);
-                        let end = ends.min().map(|end| end.min(part.end));
-                        let begun = model.body.begin_beside(part);
-                        prop_assert_eq!(begun.and_then(|fill| model.body.left(fill)), end.map(|end| from..end));
-                        if let (Some(fill), Some(end)) = (begun, end) {
-                            for byte in &mut model.bytes[from as usize..end as usize] {
-                                if let Byte::Coming(fills) = byte {
-                                    *fills |= 1 << fill;
-                                }
-                            }
-                            open.push(fill);
-                        }
+                        model.turn(part, Byte::Coming(fill), Byte::Missing);
                     }
                     (_, Some(fill)) => {
                         open.retain(|&other| other != fill);
                         wake(model.body.end(fill, false));
-                        model.pass(0..length, fill);
+                        model.turn(0..length, Byte::Coming(fill), Byte::Missing);
                     }
                 }
                 model.look(from);
@@ -884,7 +787,7 @@ mod tests {
             let here = model.turn(0..length, Byte::Here, Byte::Here);
             prop_assert_eq!(model.body.held(), here);
             for fill in open {
-                let first = model.bytes.iter().position(|byte| byte.comes_by(fill));
+                let first = model.bytes.iter().position(|&byte| byte == Byte::Coming(fill));
                 let left = model.body.left(fill).map(|left| left.start as usize);
                 prop_assert_eq!(left, first);
                 wake(model.body.end(fill, false));

@@ -145,7 +145,8 @@ impl Counters {
         self.fill_ends(false, true);
     }
 
-    /// Counts a reader that continues with its own request, because its bytes were evicted before it got there.
+    /// Counts a reader that continues with its own request, because its bytes were evicted before it got there, or a fill would bring
+    /// them much later.
     pub fn left_behind(&self) {
         self.left_behind.fetch_add(1, Relaxed);
     }

@@ -18,7 +18,7 @@ use tokio::sync::{Notify, futures::Notified};
 
 use super::{
     backoff::Backoff,
-    body::{BLOCK, FAR},
+    body::BLOCK,
     contents::{Contents, EXTENT, write},
     disk::{Handle, Recalled, StoredHead},
     freshness::Freshness,
@@ -300,21 +300,12 @@ impl Object {
         self.read.notified().await;
     }
 
-    /// Position of the fastest reader that waits for a fill at `at`, or will get there: those that are [`FAR`] ahead have another one.
-    pub fn reader_of(&self, at: u64) -> Option<u64> {
-        let contents = self.contents();
-        let places = contents.readers.values().copied();
-        places
-            .filter(|&place| place <= at.saturating_add(FAR))
-            .max()
-    }
-
-    /// Waits until the fastest reader of a fill at `at` is not more than `behind` bytes behind it, or it has no reader any more.
-    pub async fn read_to(&self, at: u64, behind: u64) {
+    /// Waits until the fastest reader is at `at` or behind it, or no reader is left.
+    pub async fn read_to(&self, at: u64) {
         loop {
             let mut read = pin!(self.read.notified());
             read.as_mut().enable();
-            if self.reader_of(at).is_none_or(|place| place + behind >= at) {
+            if self.readers().is_none_or(|readers| readers.end >= at) {
                 return;
             }
             read.await;

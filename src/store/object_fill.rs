@@ -1,7 +1,6 @@
 //! A range of an object that is being fetched from the origin.
 
 use std::{
-    cell::Cell,
     ops::Range,
     pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -10,11 +9,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{
-    body::{BLOCK, FAR},
-    contents::write,
-    object::Object,
-};
+use super::{body::BLOCK, contents::write, object::Object};
 
 /// What is needed before a range of an object can be sent.
 #[derive(Debug)]
@@ -57,10 +52,7 @@ impl Claim {
 pub struct Fill {
     object: Arc<Object>,
     number: u64,
-    is_beside: bool,
     complete: bool,
-    /// Bytes that came here after others had brought them, since the last one of use.
-    in_vain: Cell<u64>,
 }
 
 impl Fill {
@@ -78,28 +70,11 @@ impl Fill {
             }
             contents.body.begin(part.start..end)?
         };
-        Some(Fill::new(object, number))
-    }
-
-    /// Begins to fetch `part` of `object` beside a fill that brings it later; none if it came meanwhile. Only for an object with a
-    /// version. See [`Body::begin_beside`].
-    ///
-    /// [`Body::begin_beside`]: super::body::Body::begin_beside
-    pub fn beside(object: &Arc<Object>, part: Range<u64>) -> Option<Self> {
-        let number = object.contents().body.begin_beside(part)?;
-        let mut fill = Fill::new(object, number);
-        fill.is_beside = true;
-        Some(fill)
-    }
-
-    fn new(object: &Arc<Object>, number: u64) -> Self {
-        Fill {
+        Some(Fill {
             object: Arc::clone(object),
             number,
-            is_beside: false,
             complete: false,
-            in_vain: Cell::new(0),
-        }
+        })
     }
 
     /// The object it belongs to.
@@ -110,16 +85,6 @@ impl Fill {
     /// From the first to the last byte that must still be fetched; none if complete.
     pub fn left(&self) -> Option<Range<u64>> {
         self.object.contents().body.left(self.number)
-    }
-
-    /// Whether it was begun beside another fill, which brings the same bytes later.
-    pub fn is_beside(&self) -> bool {
-        self.is_beside
-    }
-
-    /// Whether its response only repeats what others bring: asking anew for what is missing behind that is faster.
-    pub fn is_in_vain(&self) -> bool {
-        self.in_vain.get() > FAR
     }
 
     /// The origin has confirmed that it sends this range.
@@ -143,10 +108,8 @@ impl Fill {
             let added = contents.body.held() - before;
             contents.room.shrink(len - added);
             if added == 0 {
-                self.in_vain.set(self.in_vain.get() + len);
                 return Vec::new();
             }
-            self.in_vain.set(0);
             let part = at..at + len;
             let begun = contents.begin_extents(&part);
             let disk = contents.disk.clone();

@@ -146,11 +146,16 @@ impl Tolerance {
         match (path, directory) {
             (Verdict::Refused, _) | (_, Verdict::Refused) => Allowance::Nothing,
             (Verdict::Proven, _) => Allowance::Usual,
-            _ if target.is_permission() => Allowance::Nothing,
+            _ if self.may_be_counted(target, now) => Allowance::Nothing,
             (_, Verdict::Doubted) => Allowance::One,
             (_, Verdict::Proven) => Allowance::Usual,
             _ => Allowance::Cautious,
         }
+    }
+
+    /// Whether the target's URL may be valid for so many requests only, so that each one beside a client's own may be one too many.
+    pub fn may_be_counted(&self, target: &Target<'_>, now: Instant) -> bool {
+        target.is_permission() && self.of_path(target, now) != Verdict::Proven
     }
 
     /// Records a refused part: none any more for its path, fewer for its directory, and none there once a second path refuses.

@@ -61,7 +61,7 @@ fn of(out: &mut Exposition, store: &Store) {
     out.one(
         Counter,
         "fileproxy_store_readers_left_behind_total",
-        "Clients that went on by a request of their own: what they needed next did not stay until they got there.",
+        "Clients that went on by a request of their own: what they needed next had been evicted, or was fetched much later.",
         counters.readers_left_behind(),
     );
     let [_, used, unused] = store.prefetch.counts(Instant::now());

@@ -81,21 +81,19 @@ impl Replay {
 
     /// How many parts may be requested beside the original response, by what is known of targets like it.
     pub fn allowance(&self, now: Instant) -> Allowance {
-        match self.extra {
-            ExtraRequests::Parts => self.tolerance(now),
-            ExtraRequests::Nothing | ExtraRequests::Rest => Allowance::Nothing,
+        if self.extra != ExtraRequests::Parts {
+            return Allowance::Nothing;
         }
+        let tolerance = &self.origin.state().tolerance;
+        tolerance.allowance(&target_of(&self.request), now)
     }
 
     /// Whether a stalled body may get a second connection: not if its URL may be valid for so many requests only, because the second
     /// one could be another client's, or this one's next.
     pub fn may_be_asked_beside(&self, now: Instant) -> bool {
-        self.extra != ExtraRequests::Nothing && self.tolerance(now) != Allowance::Nothing
-    }
-
-    fn tolerance(&self, now: Instant) -> Allowance {
         let tolerance = &self.origin.state().tolerance;
-        tolerance.allowance(&target_of(&self.request), now)
+        self.extra != ExtraRequests::Nothing
+            && !tolerance.may_be_counted(&target_of(&self.request), now)
     }
 
     /// A part was refused: targets like this one get fewer.

@@ -64,7 +64,7 @@ pub async fn begin(store: &Arc<Store>, fill: Fill, fetcher: &Rc<Fetcher>) -> boo
     let Some(left) = fill.left() else {
         return false;
     };
-    let Some((body, skip)) = part(store, &object, &left, fetcher, fill.is_beside()).await else {
+    let Some((body, skip)) = part(store, &object, &left, fetcher, true).await else {
         store.counters.fill_failed();
         object.fill_failed();
         return false;
@@ -79,13 +79,14 @@ pub async fn begin(store: &Arc<Store>, fill: Fill, fetcher: &Rc<Fetcher>) -> boo
 
 /// Requests a range of an object from the origin. Returns the body, and how many of its first bytes lie before the range; none if
 /// it cannot be fetched, or if the origin has another version: then the object is given up. An origin without range support is
-/// asked for the whole, once for each object; not if the range also comes otherwise (`is_beside`).
+/// asked for the whole, once for each object. If it is not `needed`, because a fill brings the range too, nothing but the range itself
+/// is taken, and the object stays.
 pub async fn part(
     store: &Store,
     object: &Arc<Object>,
     part: &Range<u64>,
     fetcher: &Rc<Fetcher>,
-    is_beside: bool,
+    needed: bool,
 ) -> Option<(OriginBody, u64)> {
     let mut asked = rest(object, part);
     while let Some(fields) = asked.take() {
@@ -98,8 +99,10 @@ pub async fn part(
         };
         let most = fetcher.origin.transfers().resume_reread.as_u64();
         match begins_at(object, &fetched, part.start) {
-            Begins::At(first) if is_beside && first < part.start => return None,
-            Begins::Nowhere if is_beside => return None,
+            Begins::At(first) if first == part.start => {
+                return Some((OriginBody::One(fetched.source), 0));
+            }
+            _ if !needed => return None,
             Begins::At(first)
                 if part.start - first <= most || fields.is_empty() || object.may_be_had_whole() =>
             {
@@ -250,7 +253,7 @@ pub async fn run(
 /// The position before which other connections may fetch parts: as far ahead of the fastest reader as a fill may be, and of the first
 /// byte that is missing, so that what comes early does not displace too much.
 fn limit(store: &Store, object: &Object, left: &Range<u64>) -> u64 {
-    let fastest = object.reader_of(left.start).unwrap_or(left.start);
+    let fastest = object.readers().map_or(left.start, |readers| readers.end);
     let limit = fastest.min(left.start) + store.ahead() + 1;
     limit.min(left.end)
 }
@@ -282,8 +285,7 @@ async fn is_to_stop(store: &Store, object: &Object, fill: &Fill, origin: &Origin
     let Some(left) = fill.left() else {
         return false;
     };
-    let reader = object.reader_of(left.start);
-    if object.readers().is_none() || reader.is_none() && object.can_be_resumed() {
+    if object.readers().is_none() {
         let most = store.settings.finish_bytes.as_u64();
         let finishes = match object.length() {
             Some(length) => {
@@ -300,11 +302,10 @@ async fn is_to_stop(store: &Store, object: &Object, fill: &Fill, origin: &Origin
     if !object.can_be_resumed() {
         return false;
     }
-    if fill.is_in_vain() {
-        return true;
-    }
-    let is_far_ahead = reader.is_some_and(|at| left.start.saturating_sub(at) > store.ahead());
+    let is_far_ahead = object
+        .readers()
+        .is_some_and(|readers| left.start.saturating_sub(readers.end) > store.ahead());
     // A reader that gets there has the rest fetched. If much came early, it had no time to read it yet.
-    let read_on = object.read_to(left.start, store.ahead() / 2);
-    is_far_ahead && timeout(CATCH_UP, read_on).await.is_err()
+    let half = left.start.saturating_sub(store.ahead() / 2);
+    is_far_ahead && timeout(CATCH_UP, object.read_to(half)).await.is_err()
 }

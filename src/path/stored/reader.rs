@@ -14,17 +14,17 @@ use super::{fetcher::Fetcher, fill};
 use crate::{
     path::origin::{body::OriginBody, body_error::BodyError},
     store::{
-        Store,
-        body::{FAR, Found},
-        contents::EXTENT,
-        object::Object,
-        object_fill::Fill,
+        Store, body::Found, contents::EXTENT, object::Object, object_fill::Fill,
         object_reader::Reader,
     },
 };
 
 /// After this many failed fills in a row the body fails.
 const ATTEMPTS: u64 = 3;
+
+/// A reader whose next byte a fill brings only after more than this many others asks for it by itself, as through a plain proxy. Two
+/// seconds on a line of 1 Mbit/s.
+const FAR: u64 = 256 * 1024;
 
 /// How often a reader may find bytes missing within [`EXTENT`] of the previous place before it makes a request of its own: then
 /// what is fetched for it is evicted before it gets there.
@@ -41,10 +41,10 @@ pub struct StoredReader {
     loading: Option<LocalBoxFuture<'static, Option<Bytes>>>,
     /// Where bytes were last missing, how far what was fetched for that reaches, and how often it was so within a short distance.
     missed: (u64, u64, u32),
-    /// Where it last had something fetched beside a fill that comes there later.
-    begun_beside: Option<u64>,
     /// The reader's own request, which continues the body independently of the object.
     own: Option<Own>,
+    /// Where it last made one although a fill brings the bytes later: if the origin refuses, the fill is waited for.
+    went_alone: Option<u64>,
     done: bool,
 }
 
@@ -72,8 +72,8 @@ impl StoredReader {
             fetcher,
             loading: None,
             missed: (0, 0, 0),
-            begun_beside: None,
             own: None,
+            went_alone: None,
             done: false,
         }
     }
@@ -86,8 +86,21 @@ impl StoredReader {
             return Poll::Ready(None);
         }
         loop {
-            if self.own.is_some() {
-                return self.poll_own(cx);
+            match &mut self.own {
+                Some(Own::Asked(ask)) if self.went_alone == Some(at) => {
+                    // Unless the fill was faster.
+                    if !matches!(self.reader.look(cx), Found::Piece(_)) {
+                        let got = ready!(ask.poll_unpin(cx));
+                        self.own = got.map(|(body, skip)| Own::Comes(Box::new(body), skip, at));
+                        if self.own.is_some() {
+                            self.go_alone();
+                        }
+                        continue;
+                    }
+                    self.own = None;
+                }
+                Some(_) => return self.poll_own(cx),
+                None => {}
             }
             if let Some(loading) = &mut self.loading {
                 let loaded = ready!(loading.poll_unpin(cx));
@@ -103,10 +116,12 @@ impl StoredReader {
                     self.loading = Some(load.boxed_local());
                 }
                 Found::Wait(before) => {
-                    if before > FAR && self.begun_beside != Some(at) {
-                        self.fetch_beside(at);
+                    let is_far = before > FAR && self.reader.object().can_be_resumed();
+                    if !is_far || self.went_alone == Some(at) {
+                        return Poll::Pending;
                     }
-                    return Poll::Pending;
+                    self.went_alone = Some(at);
+                    self.ask_alone(false);
                 }
                 Found::End => {
                     self.done = true;
@@ -120,9 +135,8 @@ impl StoredReader {
                         return Poll::Ready(Some(Err(BodyError::NoRest)));
                     }
                     if self.is_left_behind(&gap) {
-                        self.ask_alone();
-                        self.reader.leave();
-                        self.store.counters.left_behind();
+                        self.ask_alone(true);
+                        self.go_alone();
                         continue;
                     }
                     let object = self.reader.object();
@@ -133,19 +147,6 @@ impl StoredReader {
                     }
                 }
             }
-        }
-    }
-
-    /// Has what it needs next fetched beside a fill that gets there much later, once at each position: if the origin refuses, that
-    /// fill is waited for.
-    fn fetch_beside(&mut self, at: u64) {
-        let object = self.reader.object();
-        if !object.can_be_resumed() {
-            return;
-        }
-        self.begun_beside = Some(at);
-        if let Some(fill) = Fill::beside(object, at..self.end.unwrap_or(u64::MAX)) {
-            fill::fetch(&self.store, fill, &self.fetcher, object.failed_fills());
         }
     }
 
@@ -161,12 +162,19 @@ impl StoredReader {
         self.reader.object().is_gone() || self.missed.2 > MISSES
     }
 
-    /// Requests the remaining range from the origin, independently of the object.
-    fn ask_alone(&mut self) {
+    /// From now on its own request continues the body.
+    fn go_alone(&mut self) {
+        self.went_alone = None;
+        self.reader.leave();
+        self.store.counters.left_behind();
+    }
+
+    /// Requests the remaining range from the origin, independently of the object. `needed`: nothing else brings it.
+    fn ask_alone(&mut self, needed: bool) {
         let part = self.reader.at()..self.end.unwrap_or(u64::MAX);
         let object = Arc::clone(self.reader.object());
         let (store, fetcher) = (Arc::clone(&self.store), Rc::clone(&self.fetcher));
-        let ask = async move { fill::part(&store, &object, &part, &fetcher, false).await };
+        let ask = async move { fill::part(&store, &object, &part, &fetcher, needed).await };
         self.own = Some(Own::Asked(ask.boxed_local()));
     }
 
@@ -208,7 +216,7 @@ impl StoredReader {
             }
             match self.own {
                 Some(Own::Comes(_, _, from)) if at > from && self.fetcher.origin.spend() => {
-                    self.ask_alone();
+                    self.ask_alone(true);
                 }
                 _ => {
                     self.done = true;

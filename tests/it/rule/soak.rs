@@ -30,6 +30,8 @@ use crate::support::{
 };
 
 const FILES: usize = 400;
+/// Bodies that are larger come slowly.
+const LARGE: usize = 650_000;
 /// One of so many requests at the origin changes its file.
 const CHANGES: u32 = 40;
 /// Clients of each proxy at the same time.
@@ -45,6 +47,7 @@ static BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| {
 fn content(file: usize, version: u64) -> &'static [u8] {
     let mut rng = Rng::with_seed(file as u64);
     let mut len = match file % 10 {
+        _ if file % 100 == 9 => rng.usize(700_000..1_200_000),
         0 => rng.usize(200_000..600_000),
         1..4 => rng.usize(20_000..100_000),
         _ => rng.usize(1..20_000),
@@ -76,7 +79,8 @@ impl Files {
         let target = String::from_utf8(request.target()).unwrap();
         let file: usize = target.trim_start_matches('/').parse().unwrap();
         let version = &self.0[file];
-        if rng.u32(..CHANGES) == 0 {
+        let is_large = file % 100 == 9;
+        if rng.u32(..if is_large { 4 } else { CHANGES }) == 0 {
             version.fetch_add(1, SeqCst);
         }
         let version = version.load(SeqCst);
@@ -109,7 +113,7 @@ impl Files {
             None => ("200 OK", told, body),
         };
         let head = format!("HTTP/1.1 {status}\r\n{told}");
-        let in_chunks = range.is_none() && rng.u32(..10) == 0;
+        let in_chunks = range.is_none() && body.len() <= LARGE && rng.u32(..10) == 0;
         let head = match in_chunks {
             true => format!("{head}transfer-encoding: chunked\r\n\r\n"),
             false => format!("{head}content-length: {}\r\n\r\n", part.len()),
@@ -120,6 +124,14 @@ impl Files {
         }
         let (before, behind) = part.split_at(rng.usize(..=part.len()));
         let send = |connection: &mut Connection, bytes: &[u8]| {
+            if body.len() > LARGE {
+                // Slow enough that others ask for parts of it meanwhile.
+                return (bytes.chunks(64 * 1024).all(|piece| {
+                    thread::sleep(Duration::from_millis(8));
+                    connection.send(piece)
+                }))
+                .then_some(());
+            }
             if !in_chunks || bytes.is_empty() {
                 return connection.send(bytes).then_some(());
             }
@@ -174,8 +186,11 @@ fn origin() -> Origin {
 
 /// A client's request: for the whole, for a part, with a condition, or for the head alone.
 fn request(rng: &mut Rng, known: &mut [Option<String>]) -> (usize, Asked) {
-    // Some files are asked for much more often than others.
-    let file = rng.usize(..FILES) * rng.usize(..FILES) / FILES;
+    // Some files are asked for much more often than others, one of those that come slowly among them.
+    let file = match rng.u32(..30) {
+        0 => 9,
+        _ => rng.usize(..FILES) * rng.usize(..FILES) / FILES,
+    };
     let mut asked = Asked {
         method: "GET",
         path: format!("/{file}"),
@@ -267,6 +282,8 @@ struct Seen {
     whole: AtomicUsize,
     broken: AtomicUsize,
     refused: AtomicUsize,
+    /// Those that the store could not wait for.
+    alone: AtomicUsize,
     wrong: Mutex<Vec<String>>,
 }
 
@@ -389,6 +406,8 @@ fn of_many_requests_to_an_origin_that_breaks_none_gets_a_wrong_byte() {
                     }
                     scope.spawn(|| streams(two.address(), certificate, seen, seed));
                 });
+                let alone = one.stats()["store"]["left_behind"].as_u64().unwrap();
+                seen.alone.fetch_add(alone as usize, SeqCst);
             });
         }
     });
@@ -399,7 +418,10 @@ fn of_many_requests_to_an_origin_that_breaks_none_gets_a_wrong_byte() {
         count(&seen.refused),
     );
     let wrong = seen.wrong.into_inner().unwrap();
-    println!("{requests} requests: {whole} whole, {broken} broken, {refused} refused");
+    let alone = count(&seen.alone);
+    println!(
+        "{requests} requests: {whole} whole, {broken} broken, {refused} refused; {alone} went on alone"
+    );
     assert!(wrong.is_empty(), "{}: {wrong:#?}", wrong.len());
     assert_eq!(whole + broken + refused, requests);
     assert!(whole > requests / 2);
