@@ -190,6 +190,23 @@ fn a_later_part_is_given_before_an_earlier_one_is_here() {
     assert_eq!(origin.hits(), hits);
 }
 
+#[test]
+fn who_reads_on_where_parts_come_asks_for_the_rest_once_at_most() {
+    let script = Arc::new(Script::default());
+    let origin = following(&script);
+    let proxy = Proxy::before(&origin, kept);
+    let (mut first, mut body) = first_of(&proxy, &script);
+    let range = format!("range: bytes={}-\r\n", LATER.start);
+    let rest = proxy.client().patient().get_with("/film.mp4", &range);
+    assert!(rest.ending == Ending::Whole && rest.body == bytes(0)[LATER.start..]);
+    let asked = ranges(&origin, 0).into_iter();
+    let to_the_end = asked.filter(|&(first, last)| last == LENGTH - 1 && LENGTH - first > 300_000);
+    assert!(to_the_end.count() <= 1);
+    script.goes_on.store(true, SeqCst);
+    body.extend(first.patient().exactly(LENGTH - body.len()));
+    assert!(body == bytes(0), "the body differs");
+}
+
 /// No body is fetched in parts.
 fn in_one(settings: &mut Settings) {
     kept(settings);

@@ -64,7 +64,7 @@ pub async fn begin(store: &Arc<Store>, fill: Fill, fetcher: &Rc<Fetcher>) -> boo
     let Some(left) = fill.left() else {
         return false;
     };
-    let Some((body, skip)) = part(store, &object, &left, fetcher, true).await else {
+    let Some((body, skip)) = part(store, &object, &left, fetcher, Need::Only).await else {
         store.counters.fill_failed();
         object.fill_failed();
         return false;
@@ -77,16 +77,25 @@ pub async fn begin(store: &Arc<Store>, fill: Fill, fetcher: &Rc<Fetcher>) -> boo
     true
 }
 
+/// Why a range is requested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing else brings it.
+    Only,
+    /// A fill brings it, too, but later.
+    Sooner,
+}
+
 /// Requests a range of an object from the origin. Returns the body, and how many of its first bytes lie before the range; none if
 /// it cannot be fetched, or if the origin has another version: then the object is given up. An origin without range support is
-/// asked for the whole, once for each object. If it is not `needed`, because a fill brings the range too, nothing but the range itself
-/// is taken, and the object stays.
+/// asked for the whole, once for each object. Where a fill brings the range too ([`Need::Sooner`]), nothing but all of the range is taken,
+/// and the object stays.
 pub async fn part(
     store: &Store,
     object: &Arc<Object>,
     part: &Range<u64>,
     fetcher: &Rc<Fetcher>,
-    needed: bool,
+    need: Need,
 ) -> Option<(OriginBody, u64)> {
     let mut asked = rest(object, part);
     while let Some(fields) = asked.take() {
@@ -99,10 +108,12 @@ pub async fn part(
         };
         let most = fetcher.origin.transfers().resume_reread.as_u64();
         match begins_at(object, &fetched, part.start) {
-            Begins::At(first) if first == part.start => {
-                return Some((OriginBody::One(fetched.source), 0));
+            begins if need == Need::Sooner => {
+                let end = object.length().unwrap_or(part.end).min(part.end);
+                let is_all = matches!(begins, Begins::At(first) if first == part.start)
+                    && matches!(fetched.framing, Framing::Length(length) if part.start + length == end);
+                return is_all.then_some((OriginBody::One(fetched.source), 0));
             }
-            _ if !needed => return None,
             Begins::At(first)
                 if part.start - first <= most || fields.is_empty() || object.may_be_had_whole() =>
             {

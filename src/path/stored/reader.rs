@@ -10,7 +10,10 @@ use std::{
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 
-use super::{fetcher::Fetcher, fill};
+use super::{
+    fetcher::Fetcher,
+    fill::{self, Need},
+};
 use crate::{
     path::origin::{body::OriginBody, body_error::BodyError},
     store::{
@@ -22,8 +25,8 @@ use crate::{
 /// After this many failed fills in a row the body fails.
 const ATTEMPTS: u64 = 3;
 
-/// A reader whose next byte a fill brings only after more than this many others asks for it by itself, as through a plain proxy. Two
-/// seconds on a line of 1 Mbit/s.
+/// A reader whose next byte a fill may bring only after more than this many others asks for it by itself, too, as through a plain
+/// proxy. Two seconds on a line of 1 Mbit/s.
 const FAR: u64 = 256 * 1024;
 
 /// How often a reader may find bytes missing within [`EXTENT`] of the previous place before it makes a request of its own: then
@@ -43,15 +46,21 @@ pub struct StoredReader {
     missed: (u64, u64, u32),
     /// The reader's own request, which continues the body independently of the object.
     own: Option<Own>,
-    /// Where it last made one although a fill brings the bytes later: if the origin refuses, the fill is waited for.
-    went_alone: Option<u64>,
+    /// A request of its own whose head is awaited although a fill brings the bytes later. If the origin refuses it, or the fill is
+    /// faster, the fill is read.
+    sooner: Option<Asked>,
+    /// Whether it made one: it makes no second one.
+    asked_sooner: bool,
     done: bool,
 }
+
+/// A request for the rest of a range: its body, and the number of bytes to skip in it; none if it cannot be had.
+type Asked = LocalBoxFuture<'static, Option<(OriginBody, u64)>>;
 
 /// A reader's own request.
 enum Own {
     /// Its head is awaited.
-    Asked(LocalBoxFuture<'static, Option<(OriginBody, u64)>>),
+    Asked(Asked),
     /// Its body, the number of bytes to skip in it, and where it began.
     Comes(Box<OriginBody>, u64, u64),
 }
@@ -73,7 +82,8 @@ impl StoredReader {
             loading: None,
             missed: (0, 0, 0),
             own: None,
-            went_alone: None,
+            sooner: None,
+            asked_sooner: false,
             done: false,
         }
     }
@@ -86,21 +96,8 @@ impl StoredReader {
             return Poll::Ready(None);
         }
         loop {
-            match &mut self.own {
-                Some(Own::Asked(ask)) if self.went_alone == Some(at) => {
-                    // Unless the fill was faster.
-                    if !matches!(self.reader.look(cx), Found::Piece(_)) {
-                        let got = ready!(ask.poll_unpin(cx));
-                        self.own = got.map(|(body, skip)| Own::Comes(Box::new(body), skip, at));
-                        if self.own.is_some() {
-                            self.go_alone();
-                        }
-                        continue;
-                    }
-                    self.own = None;
-                }
-                Some(_) => return self.poll_own(cx),
-                None => {}
+            if self.own.is_some() {
+                return self.poll_own(cx);
             }
             if let Some(loading) = &mut self.loading {
                 let loaded = ready!(loading.poll_unpin(cx));
@@ -110,18 +107,29 @@ impl StoredReader {
                 }
             }
             match self.reader.look(cx) {
-                Found::Piece(piece) => return Poll::Ready(Some(Ok(self.took(piece)))),
+                Found::Piece(piece) => {
+                    self.sooner = None;
+                    return Poll::Ready(Some(Ok(self.took(piece))));
+                }
                 Found::Stored(_) => {
                     let load = self.store.shelf.load(self.reader.object(), at);
                     self.loading = Some(load.boxed_local());
                 }
                 Found::Wait(before) => {
                     let is_far = before > FAR && self.reader.object().can_be_resumed();
-                    if !is_far || self.went_alone == Some(at) {
-                        return Poll::Pending;
+                    if is_far && !self.asked_sooner {
+                        self.asked_sooner = true;
+                        self.sooner = Some(self.ask(Need::Sooner));
                     }
-                    self.went_alone = Some(at);
-                    self.ask_alone(false);
+                    let Some(sooner) = &mut self.sooner else {
+                        return Poll::Pending;
+                    };
+                    let got = ready!(sooner.poll_unpin(cx));
+                    self.sooner = None;
+                    let Some((body, skip)) = got else {
+                        return Poll::Pending;
+                    };
+                    self.go_alone(Own::Comes(Box::new(body), skip, at));
                 }
                 Found::End => {
                     self.done = true;
@@ -129,14 +137,15 @@ impl StoredReader {
                 }
                 Found::Broken => return Poll::Ready(Some(Err(BodyError::Cut))),
                 Found::Missing(gap) => {
+                    self.sooner = None;
                     let object = self.reader.object();
                     let failed = object.failed_fills();
                     if failed >= ATTEMPTS || !object.can_be_resumed() {
                         return Poll::Ready(Some(Err(BodyError::NoRest)));
                     }
                     if self.is_left_behind(&gap) {
-                        self.ask_alone(true);
-                        self.go_alone();
+                        let ask = self.ask(Need::Only);
+                        self.go_alone(Own::Asked(ask));
                         continue;
                     }
                     let object = self.reader.object();
@@ -162,20 +171,20 @@ impl StoredReader {
         self.reader.object().is_gone() || self.missed.2 > MISSES
     }
 
-    /// From now on its own request continues the body.
-    fn go_alone(&mut self) {
-        self.went_alone = None;
+    /// From now on its own request continues the body, independently of the object.
+    fn go_alone(&mut self, own: Own) {
+        self.own = Some(own);
         self.reader.leave();
         self.store.counters.left_behind();
     }
 
-    /// Requests the remaining range from the origin, independently of the object. `needed`: nothing else brings it.
-    fn ask_alone(&mut self, needed: bool) {
+    /// Requests the remaining range from the origin.
+    fn ask(&self, need: Need) -> Asked {
         let part = self.reader.at()..self.end.unwrap_or(u64::MAX);
         let object = Arc::clone(self.reader.object());
         let (store, fetcher) = (Arc::clone(&self.store), Rc::clone(&self.fetcher));
-        let ask = async move { fill::part(&store, &object, &part, &fetcher, needed).await };
-        self.own = Some(Own::Asked(ask.boxed_local()));
+        let ask = async move { fill::part(&store, &object, &part, &fetcher, need).await };
+        ask.boxed_local()
     }
 
     /// The next piece of its own request. If the response ends early but brought something, the rest is requested.
@@ -216,7 +225,7 @@ impl StoredReader {
             }
             match self.own {
                 Some(Own::Comes(_, _, from)) if at > from && self.fetcher.origin.spend() => {
-                    self.ask_alone(true);
+                    self.own = Some(Own::Asked(self.ask(Need::Only)));
                 }
                 _ => {
                     self.done = true;
@@ -226,8 +235,9 @@ impl StoredReader {
         }
     }
 
-    /// Its own connection to the origin, if it has one.
+    /// Its own connection to the origin, if it has one. Called while the client reads nothing: what it need not wait for is not asked for.
     pub fn own(&mut self) -> Option<&mut OriginBody> {
+        self.sooner = None;
         match &mut self.own {
             Some(Own::Comes(body, ..)) => Some(body),
             _ => None,
