@@ -83,7 +83,8 @@ impl Pool {
     /// Returns a connection whose response was read to its end.
     pub fn put(&self, mut connection: Connection) {
         // Extra bytes behind the response, or another worker waiting for a socket, close it.
-        if self.sockets.is_wanted() || !connection.falls_quiet(&self.reaper.borrow()) {
+        let limit = self.state.tuning.load().connections_at_once();
+        if self.sockets.is_wanted(limit) || !connection.falls_quiet(&self.reaper.borrow()) {
             return;
         }
         connection.in_use = None;
@@ -140,15 +141,12 @@ impl Pool {
             self.state.counters.idle.down();
             self.state.counters.reaped.increment();
         }
+        let limit = tuning.connections_at_once();
         while !idle.is_empty()
-            && (self.sockets.are_too_many(tuning.connections_at_once()) || self.sockets.is_wanted())
+            && (self.sockets.are_too_many(limit) || self.sockets.is_wanted(limit))
         {
             idle.pop_front();
             self.state.counters.idle.down();
-            if self.sockets.is_wanted() {
-                // One for each waiting connect; those that still wait ask again.
-                break;
-            }
         }
     }
 }

@@ -65,9 +65,10 @@ impl Sockets {
         Some(OpenSocket(Arc::clone(self)))
     }
 
-    /// Whether a connect waits for an idle socket to be closed.
-    pub(super) fn is_wanted(&self) -> bool {
-        self.wanted.load(SeqCst) > 0
+    /// Whether a connect waits for an idle socket to be closed: more of them do than there is room for by now.
+    pub(super) fn is_wanted(&self, limit: usize) -> bool {
+        let room = self.most(limit).saturating_sub(self.open.load(SeqCst));
+        self.wanted.load(SeqCst) > room
     }
 
     /// Whether more are open than may be.
