@@ -133,7 +133,8 @@ impl ClientLine {
             return;
         };
         let look = Look {
-            round_trip: info.round_trip(),
+            // The smoothed one grows with the queue: a thousand clients on a busy machine would all seem far away.
+            round_trip: info.least_round_trip(),
             segments: info.sent(),
             lost: info.sent_again(),
         };

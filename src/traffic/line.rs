@@ -15,7 +15,7 @@ const HOLD: u32 = 10;
 /// One measurement of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Look {
-    /// Smoothed round-trip time.
+    /// Round-trip time: the smoothed one, or of a client's line the least of the last minutes.
     pub round_trip: Duration,
     /// Segments so far.
     pub segments: u64,

@@ -85,9 +85,9 @@ impl Info {
         self.data_segs_out.into()
     }
 
-    /// Segments retransmitted.
+    /// Segments retransmitted, without those that the receiver reported to have got twice (RFC 3708): they were late and not lost.
     pub fn sent_again(&self) -> u64 {
-        self.total_retrans.into()
+        self.total_retrans.saturating_sub(self.dsack_dups).into()
     }
 
     /// Data segments received.
