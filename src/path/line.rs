@@ -134,7 +134,7 @@ impl ClientLine {
         };
         let look = Look {
             // The smoothed one grows with the queue: a thousand clients on a busy machine would all seem far away.
-            round_trip: info.least_round_trip(),
+            round_trip: info.round_trip().min(info.least_round_trip() * 3 / 2),
             segments: info.sent(),
             lost: info.sent_again(),
         };

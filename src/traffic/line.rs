@@ -15,7 +15,7 @@ const HOLD: u32 = 10;
 /// One measurement of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Look {
-    /// Round-trip time: the smoothed one, or of a client's line the least of the last minutes.
+    /// Smoothed round-trip time; of a client's line at most half as much again as the least of the last minutes.
     pub round_trip: Duration,
     /// Segments so far.
     pub segments: u64,

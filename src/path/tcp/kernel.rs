@@ -147,6 +147,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_came_twice_was_not_lost() {
+        let info = |total_retrans, dsack_dups| Info {
+            total_retrans,
+            dsack_dups,
+            ..Info::default()
+        };
+        assert_eq!(info(9, 0).sent_again(), 9);
+        assert_eq!(info(9, 7).sent_again(), 2);
+        // A packet that the network doubled.
+        assert_eq!(info(0, 1).sent_again(), 0);
+    }
+
+    #[test]
     fn the_fields_lie_where_the_kernel_writes_them() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
