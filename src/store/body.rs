@@ -25,8 +25,8 @@ pub enum Found {
     Piece(Bytes),
     /// The bytes up to there are on disk and must be loaded. Returned by an object, never by a body itself.
     Stored(Range<u64>),
-    /// A fill will bring the byte, after so many others at most, fewer if over several connections: the reader is woken when it is
-    /// here, or the fill has ended.
+    /// A fill will bring the byte: the reader is woken when it is here, or the fill has ended. The number is that of the bytes before
+    /// it that the fill still lacks: over one connection all of them come first, over several perhaps not.
     Wait(u64),
     /// No fill brings it. The gap ends at the next byte that is here or being fetched, or at the end of the body.
     Missing(Range<u64>),

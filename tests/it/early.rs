@@ -207,6 +207,17 @@ fn who_reads_on_where_parts_come_asks_for_the_rest_once_at_most() {
     assert!(body == bytes(0), "the body differs");
 }
 
+/// A client that has the head of all that lies behind [`LATER`]'s begin.
+fn seeking(proxy: &Proxy) -> Client {
+    let mut client = proxy.client();
+    let range = format!("range: bytes={}-", LATER.start);
+    client.send(format!(
+        "GET /film.mp4 HTTP/1.1\r\nhost: proxy\r\n{range}\r\n\r\n"
+    ));
+    client.head();
+    client
+}
+
 /// No body is fetched in parts.
 fn in_one(settings: &mut Settings) {
     kept(settings);
@@ -281,12 +292,7 @@ fn a_fill_that_is_faster_than_a_request_of_ones_own_is_read() {
         settings.origin.waiting_connections = 0;
     });
     let (mut first, mut body) = first_of(&proxy, &script);
-    let mut far = proxy.client();
-    let range = format!("range: bytes={}-\r\n", LATER.start);
-    far.send(format!(
-        "GET /film.mp4 HTTP/1.1\r\nhost: proxy\r\n{range}\r\n"
-    ));
-    far.head();
+    let mut far = seeking(&proxy);
     until("it waits for its turn", || {
         (proxy.stats()["concurrency"]["waiting"].as_u64()? > 0).then_some(())
     });
@@ -303,12 +309,7 @@ fn what_only_those_need_who_have_requests_of_their_own_is_not_fetched() {
     let origin = following(&script);
     let proxy = Proxy::before(&origin, in_one);
     let (first, _) = first_of(&proxy, &script);
-    let mut far = proxy.client();
-    let range = format!("range: bytes={}-\r\n", LATER.start);
-    far.send(format!(
-        "GET /film.mp4 HTTP/1.1\r\nhost: proxy\r\n{range}\r\n"
-    ));
-    far.head();
+    let mut far = seeking(&proxy);
     let store = || proxy.stats()["store"].clone();
     until("it has a request of its own", || {
         (store()["left_behind"] == 1).then_some(())

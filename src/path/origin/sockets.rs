@@ -67,8 +67,9 @@ impl Sockets {
 
     /// Whether a connect waits for an idle socket to be closed: more of them do than there is room for by now.
     pub(super) fn is_wanted(&self, limit: usize) -> bool {
-        let room = self.most(limit).saturating_sub(self.open.load(SeqCst));
-        self.wanted.load(SeqCst) > room
+        let wanted = self.wanted.load(SeqCst);
+        let room = || self.most(limit).saturating_sub(self.open.load(SeqCst));
+        wanted > 0 && wanted > room()
     }
 
     /// Whether more are open than may be.

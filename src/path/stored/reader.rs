@@ -235,7 +235,8 @@ impl StoredReader {
         }
     }
 
-    /// Its own connection to the origin, if it has one. Called while the client reads nothing: what it need not wait for is not asked for.
+    /// Its own connection to the origin, if it has one. Called while the client's socket is blocked: a request for bytes that a fill
+    /// brings anyway is given up then, because it would hold an exchange slot for a client that reads nothing.
     pub fn own(&mut self) -> Option<&mut OriginBody> {
         self.sooner = None;
         match &mut self.own {
