@@ -45,8 +45,9 @@ use crate::{
     traffic::published::Published,
 };
 
-/// Bytes of an HTTP/1.1 response that actix-http buffers before it writes.
-const WRITE_BUFFER: usize = 32 * 1024;
+/// Once actix-http has buffered so many bytes of an HTTP/1.1 response, it writes: with each piece of a body. Each connection keeps the
+/// room for what was once buffered.
+const WRITE_BUFFER: usize = 8 * 1024;
 /// Timeout for the orderly close of an HTTP/1.1 connection.
 const DISCONNECT: Duration = Duration::from_secs(5);
 /// How long a request may take to arrive after the drain begins: on a connection just accepted (perhaps during its TLS handshake),

@@ -21,9 +21,9 @@ use super::{
 };
 use crate::traffic::{canary::split::Bucket, origin::OriginState, published::Published};
 
-/// Most bytes that actix-http is handed at once, where pieces are larger than the chunk: it copies them behind each other up to
-/// 32 KiB, and each connection keeps the room for that until it ends.
-const PIECE: usize = 16 * 1024;
+/// Most bytes that actix-http is handed at once, where pieces are larger than the chunk: it copies them, and each connection keeps
+/// the room for that, 16 KiB if a head fits in as well. Half as much costs more CPU, twice as much no less.
+const PIECE: usize = 15 * 1024;
 
 /// One response body on its way to a client: the source of its bytes, what was read ahead, and the meter of its request.
 pub struct Transfer {
@@ -91,8 +91,13 @@ impl Transfer {
         let chunk = self.origin.tuning_for(self.bucket).load().chunk;
         let level = self.published.level_for(self.bucket).load();
         let chunk = level.chunk_for(self.meter.client_class(), chunk).as_u64() as usize;
+        let (chunk, most) = match self.flow {
+            Flow::Origin(_) => (chunk, chunk.max(PIECE)),
+            // It is here: waiting for more saves no wake-up.
+            Flow::Stored(_) => (chunk.min(PIECE), PIECE),
+        };
         if first.len() >= chunk || self.ended || self.flow.is_done() && self.ahead.is_empty() {
-            return Poll::Ready(Some(self.cut(first, chunk.max(PIECE))));
+            return Poll::Ready(Some(self.cut(first, most)));
         }
         let mut gathered: Option<BytesMut> = None;
         let mut len = first.len();

@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 /// Pieces are joined up to this size, aligned to multiples of it.
 pub const BLOCK: u64 = 64 * 1024;
 
-/// A piece of at least this size is kept as received: joining would only copy it.
+/// Joined bytes become a piece from this size on, which readers share. Fewer are copied for each of them.
 const LARGE: usize = 16 * 1024;
 
 /// What a reader finds at its position.
@@ -57,7 +57,8 @@ pub struct Body {
 struct Fill {
     /// What has not arrived: each range's end by its begin. An unknown end is `u64::MAX`.
     missing: BTreeMap<u64, u64>,
-    /// Bytes that are joined, but in no piece yet, by the position behind them, which is missing: what comes there is joined to them.
+    /// Bytes that are joined, but in no piece yet, by the position behind them, which is missing: what comes there is joined to them,
+    /// in a buffer with room for the rest of their block. Possibly none, if all are in pieces of that buffer.
     gathered: BTreeMap<u64, BytesMut>,
     /// Whether the origin has confirmed that it sends these bytes.
     is_sure: bool,
@@ -109,21 +110,23 @@ impl Fill {
     }
 
     /// Adds bytes at `at` that are not missing any more. They are cut at block boundaries, because blocks are evicted and written to
-    /// disk separately.
+    /// disk separately, and copied: the buffer that they were read into may be far larger than they are.
     fn add(&mut self, mut at: u64, mut bytes: Bytes, pieces: &mut BTreeMap<u64, Bytes>) {
         while !bytes.is_empty() {
             let room = BLOCK - at % BLOCK;
             let part = bytes.split_to(bytes.len().min(room as usize));
             let next = at + part.len() as u64;
-            if part.len() >= LARGE {
-                self.flush(at, pieces);
-                pieces.insert(at, part);
-            } else {
-                let mut gathered = self.gathered.remove(&at).unwrap_or_default();
-                gathered.extend_from_slice(&part);
-                self.gathered.insert(next, gathered);
+            let end = self.missing_to(next).unwrap_or(next);
+            let begun = self.gathered.remove(&at);
+            let new = || BytesMut::with_capacity(room.min(end - at) as usize);
+            let mut gathered = begun.unwrap_or_else(new);
+            gathered.extend_from_slice(&part);
+            if gathered.len() >= LARGE {
+                let piece = gathered.split().freeze();
+                pieces.insert(next - piece.len() as u64, piece);
             }
-            if next.is_multiple_of(BLOCK) || self.missing_to(next).is_none() {
+            self.gathered.insert(next, gathered);
+            if next.is_multiple_of(BLOCK) || next == end {
                 self.flush(next, pieces);
             }
             at = next;
@@ -132,10 +135,19 @@ impl Fill {
 
     /// Turns the joined bytes before `end` into a piece.
     fn flush(&mut self, end: u64, pieces: &mut BTreeMap<u64, Bytes>) {
-        if let Some(bytes) = self.gathered.remove(&end) {
-            let begin = end - bytes.len() as u64;
-            // Copied, so that the piece takes what it holds: a buffer that grew has up to as much room again.
-            pieces.insert(begin, Bytes::copy_from_slice(&bytes));
+        let Some(bytes) = self.gathered.remove(&end) else {
+            return;
+        };
+        let has_room = bytes.capacity() > bytes.len();
+        if !bytes.is_empty() {
+            pieces.insert(end - bytes.len() as u64, bytes.freeze());
+        }
+        if has_room {
+            // Copied, so that pieces take what they hold: the buffer was for the whole block.
+            let block = end.saturating_sub(1) / BLOCK * BLOCK;
+            for piece in pieces.range_mut(block..end).map(|(_, piece)| piece) {
+                *piece = Bytes::copy_from_slice(piece);
+            }
         }
     }
 

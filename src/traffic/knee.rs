@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use super::quality::Class;
 
-/// Exchanges at once on a line of which nothing is known yet, and the least on a long one.
+/// Exchanges at once on a line of which nothing is known yet, and where a search begins.
 pub const START: usize = 16;
+/// The fewest that a search ends with: they fill a line of 1 Mbit/s that is long and lossy.
+const LEAST: usize = 6;
 /// While no request waits, at least this many may run: a burst of a few is over before a limit would help.
 const BURST: usize = 64;
 /// How long no request must wait until [`BURST`] applies.
@@ -207,7 +209,7 @@ impl Knee {
             self.next = Next::Up;
         }
         let factor = if self.next == Next::Up { UP.0 } else { DOWN.0 };
-        let to = ((limit as f64 * factor) as usize).clamp(START, most);
+        let to = ((limit as f64 * factor) as usize).clamp(LEAST, most);
         if to == limit {
             return self.turn(limit, throughput, most, now);
         }

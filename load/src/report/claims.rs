@@ -134,9 +134,11 @@ pub fn blocks(runs: &[Record]) -> Vec<Block> {
         let head = ["measure", "scenario", "promised"].into_iter();
         let head = head.chain(columns.iter().map(|(.., name)| *name));
         blocks.push(Block::Table(head.map(str::to_owned).collect(), rows));
-        let full: Vec<String> = SCENARIOS.iter().filter_map(|s| full(of(s)?)).collect();
-        if !full.is_empty() {
-            blocks.push(Block::List(full));
+        let notes = |note: fn(&Group<'_>) -> Option<String>| SCENARIOS.map(|s| note(of(s)?));
+        let notes = notes(full).into_iter().chain(notes(failed));
+        let notes: Vec<String> = notes.flatten().collect();
+        if !notes.is_empty() {
+            blocks.push(Block::List(notes));
         }
     }
     blocks
@@ -212,6 +214,24 @@ fn full(group: &Group<'_>) -> Option<String> {
     })
 }
 
+/// Says whose requests failed often enough to change the slowest percent: what failed has no time, as if it had never been asked.
+fn failed(group: &Group<'_>) -> Option<String> {
+    let of = |peer: &str| {
+        let clients = || group.of(peer).map(|r| &r.clients);
+        let missing: u64 = clients().map(|c| c.failed + c.truncated + c.wrong).sum();
+        let share = missing as f64 / clients().map(|c| c.requests).sum::<u64>() as f64;
+        (share >= 0.01).then(|| format!("{:.0} % of {peer}'s requests", share * 100.0))
+    };
+    let of: Vec<String> = group.peers().into_iter().filter_map(of).collect();
+    (!of.is_empty()).then(|| {
+        format!(
+            "{}: {} failed, and none of them is in its times: counted as the slowest, they would be its p99, and from 5 % on its p95",
+            group.case.scenario,
+            of.join(" and ")
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,6 +273,23 @@ mod tests {
             ["-10 %", "-25 %", "-25 %"]
         );
         assert_eq!(cells(&blocks, "p50", "normal")[1], "not run");
+    }
+
+    #[test]
+    fn who_fails_requests_is_told_beside_its_times() {
+        let mut records = newest();
+        records.retain(|r| r.case.scenario == "poor" && r.case.place == "origin");
+        let told = |records: &[Record]| {
+            blocks(records).iter().any(|block| match block {
+                Block::List(notes) => notes.iter().any(|note| note.contains(" failed, ")),
+                _ => false,
+            })
+        };
+        assert!(told(&records));
+        for record in &mut records {
+            record.clients.failed = record.clients.requests / 200;
+        }
+        assert!(!told(&records));
     }
 
     #[test]

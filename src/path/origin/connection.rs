@@ -115,6 +115,10 @@ impl Connection {
         if let (Poll::Ready(Ok(bytes)), Some(open)) = (&filled, &self.open) {
             open.counters().moved.add(*bytes as u64);
         }
+        if filled.is_pending() && self.buf.is_empty() {
+            // It holds no room while it waits: a thousand connections that wait would hold 32 MiB.
+            self.buf = BytesMut::new();
+        }
         filled
     }
 

@@ -15,6 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::BytesMut;
+
 use super::{
     connection::{Connection, InUse},
     sockets::Sockets,
@@ -88,6 +90,7 @@ impl Pool {
             return;
         }
         connection.in_use = None;
+        connection.buf = BytesMut::new();
         self.state.counters.idle.up();
         self.idle.borrow_mut().push_back(Idle {
             connection,
