@@ -23,7 +23,7 @@ use crate::traffic::{canary::split::Bucket, origin::OriginState, published::Publ
 
 /// Most bytes that actix-http is handed at once, where pieces are larger than the chunk: it copies them, and each connection keeps
 /// the room for that, 16 KiB if a head fits in as well. Half as much costs more CPU, twice as much no less.
-const PIECE: usize = 15 * 1024;
+pub(super) const PIECE: usize = 15 * 1024;
 
 /// One response body on its way to a client: the source of its bytes, what was read ahead, and the meter of its request.
 pub struct Transfer {
@@ -61,6 +61,12 @@ impl Transfer {
         }))
     }
 
+    /// The whole rest of the body, which is here: nothing is read any more.
+    pub fn has(&mut self, whole: Bytes) {
+        self.ahead.push(whole);
+        self.ended = true;
+    }
+
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if let Some(piece) = self.ahead.pop() {
             return Poll::Ready(Some(piece));
@@ -92,9 +98,9 @@ impl Transfer {
         let level = self.published.level_for(self.bucket).load();
         let chunk = level.chunk_for(self.meter.client_class(), chunk).as_u64() as usize;
         let (chunk, most) = match self.flow {
-            Flow::Origin(_) => (chunk, chunk.max(PIECE)),
+            Flow::Origin(_) if !self.ended => (chunk, chunk.max(PIECE)),
             // It is here: waiting for more saves no wake-up.
-            Flow::Stored(_) => (chunk.min(PIECE), PIECE),
+            _ => (chunk.min(PIECE), PIECE),
         };
         if first.len() >= chunk || self.ended || self.flow.is_done() && self.ahead.is_empty() {
             return Poll::Ready(Some(self.cut(first, most)));

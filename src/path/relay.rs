@@ -15,7 +15,7 @@ use actix_http::{
 use bytes::Bytes;
 
 use super::{
-    body::{Body, Transfer},
+    body::{Body, PIECE, Transfer},
     context::Context,
     framing::Framing,
     stored::reply::Reply,
@@ -44,14 +44,22 @@ pub(super) fn relay(request: &Request, reply: Reply, mut context: Context) -> Re
             _ => response.set_body(BoxBody::new(body::None::new())),
         };
     }
-    if let Some(whole) = flow.take_whole() {
+    let whole = flow.take_whole();
+    if let Some(whole) = whole.as_ref().filter(|whole| whole.len() <= PIECE) {
         context.meter.passed(whole.len());
         context.meter.completed();
-        return response.set_body(BoxBody::new(whole));
+        return response.set_body(BoxBody::new(whole.clone()));
     }
     let published = Arc::clone(&context.worker.published);
     let origin = Arc::clone(context.origin.state());
+    let framing = match &whole {
+        Some(whole) => Framing::Length(whole.len() as u64),
+        None => framing,
+    };
     let transfer = Transfer::new(flow, published, origin, context.bucket, context.meter);
+    if let Some(whole) = whole {
+        transfer.borrow_mut().has(whole);
+    }
     let client = context.client;
     client.sends(Rc::clone(&transfer) as Rc<_>);
     let body = match framing {
