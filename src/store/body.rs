@@ -15,8 +15,8 @@ use bytes::{Bytes, BytesMut};
 /// Pieces are joined up to this size, aligned to multiples of it.
 pub const BLOCK: u64 = 64 * 1024;
 
-/// Joined bytes become a piece from this size on, which readers share. Fewer are copied for each of them.
-const LARGE: usize = 16 * 1024;
+/// Most bytes that a reader gets at once of those that are in no piece yet: they are copied for it.
+const COPIED: usize = 16 * 1024;
 
 /// What a reader finds at its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ struct Fill {
     /// What has not arrived: each range's end by its begin. An unknown end is `u64::MAX`.
     missing: BTreeMap<u64, u64>,
     /// Bytes that are joined, but in no piece yet, by the position behind them, which is missing: what comes there is joined to them,
-    /// in a buffer with room for the rest of their block. Possibly none, if all are in pieces of that buffer.
+    /// in a buffer with room for the rest of their block.
     gathered: BTreeMap<u64, BytesMut>,
     /// Whether the origin has confirmed that it sends these bytes.
     is_sure: bool,
@@ -121,10 +121,6 @@ impl Fill {
             let new = || BytesMut::with_capacity(room.min(end - at) as usize);
             let mut gathered = begun.unwrap_or_else(new);
             gathered.extend_from_slice(&part);
-            if gathered.len() >= LARGE {
-                let piece = gathered.split().freeze();
-                pieces.insert(next - piece.len() as u64, piece);
-            }
             self.gathered.insert(next, gathered);
             if next.is_multiple_of(BLOCK) || next == end {
                 self.flush(next, pieces);
@@ -135,19 +131,14 @@ impl Fill {
 
     /// Turns the joined bytes before `end` into a piece.
     fn flush(&mut self, end: u64, pieces: &mut BTreeMap<u64, Bytes>) {
-        let Some(bytes) = self.gathered.remove(&end) else {
-            return;
-        };
-        let has_room = bytes.capacity() > bytes.len();
-        if !bytes.is_empty() {
-            pieces.insert(end - bytes.len() as u64, bytes.freeze());
-        }
-        if has_room {
-            // Copied, so that pieces take what they hold: the buffer was for the whole block.
-            let block = end.saturating_sub(1) / BLOCK * BLOCK;
-            for piece in pieces.range_mut(block..end).map(|(_, piece)| piece) {
-                *piece = Bytes::copy_from_slice(piece);
-            }
+        if let Some(bytes) = self.gathered.remove(&end) {
+            let begin = end - bytes.len() as u64;
+            let piece = match bytes.capacity() == bytes.len() {
+                true => bytes.freeze(),
+                // Copied, so that the piece takes what it holds: there was room for the rest of the block.
+                false => Bytes::copy_from_slice(&bytes),
+            };
+            pieces.insert(begin, piece);
         }
     }
 
@@ -212,7 +203,8 @@ impl Body {
             }
         }
         if let Some(gathered) = self.fills.values().find_map(|fill| fill.gathered_from(at)) {
-            return Found::Piece(Bytes::copy_from_slice(gathered));
+            let some = &gathered[..gathered.len().min(COPIED)];
+            return Found::Piece(Bytes::copy_from_slice(some));
         }
         let before = |fill: &Fill| fill.missing_before(at);
         if let Some(before) = self.fills.values().find_map(before) {
@@ -478,6 +470,23 @@ mod tests {
     impl Wake for Woken {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_body_of_a_block_is_one_piece_however_it_comes() {
+        for piece in [1400, 8 * 1024, 16 * 1024, 30_000] {
+            for length in [Some(40_000), None] {
+                let bytes = Bytes::from((0..40_000_u32).map(|i| i as u8).collect::<Vec<_>>());
+                let mut body = Body::new(length);
+                let fill = body.begin(0..length.unwrap_or(u64::MAX)).unwrap();
+                for at in (0..40_000).step_by(piece) {
+                    let part = bytes.slice(at..bytes.len().min(at + piece));
+                    drop(body.write(fill, at as u64, &part));
+                }
+                drop(body.end(fill, true));
+                assert_eq!(body.whole(), Some(bytes), "{piece} {length:?}");
+            }
         }
     }
 

@@ -24,8 +24,8 @@ const UP: (f64, f64) = (1.5, 1.15);
 const DOWN: (f64, f64) = (0.7, 0.95);
 /// The line is still being filled while each period brings so much more than the one before.
 const FILLS: f64 = 1.1;
-/// A search begins again when this share of what it found is left.
-const LESS: f64 = 0.85;
+/// A search begins again when this share of what it found is left, or so many times as much comes.
+const OTHER: [f64; 2] = [0.85, 1.2];
 /// How long throughput is measured: some round trips, within these bounds.
 const PERIOD: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(4)];
 /// See [`PERIOD`].
@@ -199,11 +199,13 @@ impl Knee {
             }
         }
         if let Next::Rest(until) = self.next {
-            let is_less = self.found.as_mut().is_some_and(|(_, found)| {
+            let [less, more] = OTHER;
+            let is_other = self.found.as_mut().is_some_and(|(_, found)| {
+                let is_more = throughput > *found * more;
                 *found = found.max(throughput);
-                throughput < *found * LESS
+                is_more || throughput < *found * less
             });
-            if now < until && !is_less {
+            if now < until && !is_other {
                 return;
             }
             self.next = Next::Up;
@@ -370,6 +372,20 @@ mod tests {
         line.run(180, 500);
         let limit = line.knee.limit().unwrap();
         assert!((20..=50).contains(&limit), "{limit}");
+    }
+
+    #[test]
+    fn a_narrow_line_gets_few_and_more_as_soon_as_it_carries_more() {
+        let mut line = Line::poor(Class::Poor);
+        let wide = line.all;
+        (line.alone, line.all) = (20e3, 120e3);
+        line.run(300, 100);
+        let limit = line.knee.limit().unwrap();
+        assert!((LEAST..START).contains(&limit), "{limit}");
+        (line.alone, line.all) = (50e3, wide);
+        line.run(30, 100);
+        let share = line.run(10, 100);
+        assert!(share > 0.85, "{share}, {:?}", line.knee.limit());
     }
 
     #[test]

@@ -130,9 +130,11 @@ impl Connection {
         filled
     }
 
-    /// Whether the runtime has no event for an idle connection. Makes no system call.
+    /// Whether the runtime has no event for an idle connection. Makes no system call. Never over TLS, which may have read more than was
+    /// asked of it.
     fn is_quiet(&self, waker: &Waker) -> bool {
         self.buf.is_empty()
+            && matches!(*self.stream.borrow(), Stream::Tcp(_))
             && self
                 .socket()
                 .poll_read_ready(&mut Context::from_waker(waker))
