@@ -40,7 +40,7 @@ Maintainer: fileproxy maintainers <maintainers@example.invalid>
 Section: net
 Priority: optional
 Installed-Size: $(du -sk "$tree/usr" | cut -f1)
-Depends: $(if ldd "$program" 2>/dev/null | grep -q libc.so; then echo "libc6, libgcc-s1, "; fi)ca-certificates
+Depends: $(if ldd "$program" 2>/dev/null | grep libc.so >/dev/null; then echo "libc6, libgcc-s1, "; fi)ca-certificates
 Description: reverse proxy for files that keeps delivering when the network is bad
  It stands between clients and an origin that has files: video segments, downloads,
  large static objects. It mends bodies that break, stores what HTTP lets it store,

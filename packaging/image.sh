@@ -19,7 +19,8 @@ die() {
 }
 
 [ -r "$certificates" ] || die "$certificates is missing: apt-get install ca-certificates, or set CERTIFICATES"
-! ldd "$program" 2>/dev/null | grep -q '=>' || die "$program needs libraries, which the image has not: packaging/release.sh makes a static one"
+# grep reads to the end: where it left at once (-q), ldd could fail, and with it the whole.
+! ldd "$program" 2>/dev/null | grep '=>' >/dev/null || die "$program needs libraries, which the image has not: packaging/release.sh makes a static one"
 
 folder=${FOLDER:-}
 if [ -z "$folder" ]; then

@@ -122,7 +122,7 @@ fi
 for target in "${targets[@]}"; do
     build "$target"
     program=target/$target/dist/fileproxy
-    ! ldd "$program" 2>/dev/null | grep -q '=>' || die "$program is not static"
+    ! ldd "$program" 2>/dev/null | grep '=>' >/dev/null || die "$program is not static"
     pack "$program" "$(architecture "$target")" "$(emulator "$target")"
 done
 if command -v helm >/dev/null; then
